@@ -1,0 +1,30 @@
+"""Everything that can go wrong, by who has to act.
+
+HarnessError
+├── ConfigError    the input is wrong: change the command or the file it names
+├── EngineError    the server or the trainer failed: look at the log it names, run the same command again
+├── StoreError     a stored result is unreadable or differs from its recomputation
+└── EpisodeError   one episode met an infrastructure failure: it is retried, then counted as missing
+
+Each message says what happened, what was expected, and what to do next.
+"""
+
+
+class HarnessError(Exception):
+    """Base of every error that the harness raises on purpose."""
+
+
+class ConfigError(HarnessError):
+    """The configuration or the command line is wrong. Raised before anything expensive starts."""
+
+
+class EngineError(HarnessError):
+    """The sampler (vLLM server) or the trainer failed. What was computed so far is kept."""
+
+
+class StoreError(HarnessError):
+    """A stored result cannot be read, or an audit found that it differs from its recomputation."""
+
+
+class EpisodeError(HarnessError):
+    """Infrastructure failed within one episode. Retried; then missing data, never reward 0."""
