@@ -1,0 +1,88 @@
+"""The run folder: append-only JSON lines, crash-safe; the truth of which W&B is a view.
+
+    runs/<arm>/seed=<n>/{config.yaml, status.json, steps.jsonl, validation.jsonl, checks.jsonl,
+                         trajectories.parquet}
+
+A run that starts again walks the same chain, so it writes its lines anew from the start; a line that is
+already there for the same key (step, or step and factor) is not written twice.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.store import write_synced
+
+FILES = ("steps", "validation", "checks")
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: NaN and infinity become None, numpy scalars and tuples their plain twins."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole lines; a half-written last line (the process was killed) is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class RunRecords:
+    """Writes one run's records. `add` is idempotent per key, so that a replay does not write twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._seen: dict[str, set[str]] = {}
+        for name in FILES:
+            path = folder / f"{name}.jsonl"
+            lines = read_lines(path)
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            if path.exists() and path.read_text() != text:  # a torn last line goes
+                write_synced(path, text.encode())
+            self._seen[name] = {self._key(line) for line in lines}
+
+    @staticmethod
+    def _key(line: dict[str, Any]) -> str:
+        return f"{line['step']}/{line.get('factor', '')}"
+
+    def add(self, name: str, line: dict[str, Any]) -> None:
+        """Appends a line to `<name>.jsonl` and syncs it."""
+        line = plain(line)
+        if self._key(line) in self._seen[name]:
+            return
+        with open(self.folder / f"{name}.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._seen[name].add(self._key(line))
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        return read_lines(self.folder / f"{name}.jsonl")
+
+    def write(self, name: str, text: str) -> None:
+        write_synced(self.folder / name, text.encode())
+
+    def status(self) -> dict[str, Any] | None:
+        path = self.folder / "status.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def set_status(self, **status: Any) -> None:
+        self.write("status.json", json.dumps(plain(status), indent=1) + "\n")

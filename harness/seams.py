@@ -1,0 +1,142 @@
+"""The six seams at which a fix acts. Protocols and the `Seams` dataclass; no behaviour.
+
+The loop calls a seam and holds no `if fix`. Each strategy also says, from what was measured in a
+step, whether it took effect (`check`): that is the manipulation check.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Names:
+    """The model names under which a run's policy can be asked.
+
+    pinned: the name that ART gave when the model was registered (`<name>@0`)
+    current: ART's inference name of the step that was trained last (`<name>@<step>`)
+    """
+
+    pinned: str
+    current: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The official evaluator's reading of one finished episode.
+
+    reward: the raw benchmark reward, 0.0 or 1.0; 0.0 if the episode did not end in a user stop
+    db_match: None where the task has no database check
+    """
+
+    reward: float
+    actions_matched: int
+    actions_total: int
+    facts_met: int
+    facts_total: int
+    db_match: bool | None
+
+
+@dataclass(frozen=True)
+class TaskSplit:
+    """Task ids to train on and to validate on, in order; None stands for an index past the end."""
+
+    train: tuple[str, ...]
+    validation: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one step measured, before any verdict. G groups of R rollouts; N = rollouts that are present.
+
+    rewards_G_R: training rewards, NaN = missing; raw_G_R: the benchmark's own reward
+    answered_by_current_N: the adapter of the current step answered every request of the rollout
+    context_equal_N: the token ids that the trainer sees equal those that were served and sampled;
+        None where the trainer gets nothing of this rollout
+    distinct_G: distinct rollouts (by sampled token ids) in each group
+    logprobs_N: every kept choice carries log-probs
+    temperature: of the training rollouts
+    """
+
+    step: int
+    rewards_G_R: np.ndarray
+    raw_G_R: np.ndarray
+    answered_by_current_N: Sequence[bool]
+    context_equal_N: Sequence[bool | None]
+    distinct_G: Sequence[int]
+    logprobs_N: Sequence[bool]
+    temperature: float
+    trainable_tokens: int
+    gradient_steps: int
+    split: TaskSplit
+
+
+@dataclass(frozen=True)
+class Check:
+    """One factor's manipulation check at one step.
+
+    took_effect: None where this step cannot tell (e.g. nothing was sampled)
+    """
+
+    factor: str
+    level: str
+    reading: dict[str, float]
+    took_effect: bool | None
+    text: str
+
+
+class Strategy(Protocol):
+    """What every level of every factor has. `needs`: over a run, `always` or `ever` must a check hold?"""
+
+    factor: str
+    level: str
+    needs: str
+
+    def check(self, evidence: Evidence) -> Check: ...
+
+
+class Endpoint(Strategy, Protocol):
+    def model_name(self, names: Names) -> str:
+        """The model name that a policy request carries, litellm's provider prefix included."""
+        ...
+
+
+class Tools(Strategy, Protocol):
+    def attach(self, sent: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+        """`Trajectory.tools`, given the schemas that were sent to the policy."""
+        ...
+
+
+class Exploration(Strategy, Protocol):
+    temperature: float
+
+
+class Reward(Strategy, Protocol):
+    def training_reward(self, outcome: Outcome) -> float:
+        """In [0, 1]; 1 only for raw success."""
+        ...
+
+
+class Logprobs(Strategy, Protocol):
+    def keep(self, choice: Any) -> Any:
+        """The `Choice` that goes into the trajectory. Raises EpisodeError if it must not be used."""
+        ...
+
+
+class Split(Strategy, Protocol):
+    def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit: ...
+
+
+@dataclass(frozen=True)
+class Seams:
+    endpoint: Endpoint
+    tools: Tools
+    exploration: Exploration
+    reward: Reward
+    logprobs: Logprobs
+    split: Split
+
+    def all(self) -> tuple[Strategy, ...]:
+        return (self.endpoint, self.tools, self.exploration, self.reward, self.logprobs, self.split)
