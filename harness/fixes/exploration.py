@@ -1,0 +1,78 @@
+"""Sampling of training rollouts.
+
+symptom:    every rollout of a group is the same, the loss is zero, nothing is learned
+mechanism:  temperature 0.0 (upstream's CLI default) in a deterministic environment: no spread of reward in a
+            group, so every advantage is zero and ART drops the group (note, section 3)
+fix:        a positive temperature (the note proposes 0.7; the value is a parameter)
+evidence:   distinct rollouts per group, by sampled token ids; share of groups with zero spread of reward
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import ConfigError
+from harness.seams import Check, Evidence
+
+
+def _reading(evidence: Evidence) -> dict[str, float]:
+    spread = [np.ptp(row[~np.isnan(row)]) > 0 for row in evidence.rewards_G_R if not np.isnan(row).all()]
+    return {
+        "temperature": evidence.temperature,
+        "distinct_per_group": float(np.mean(evidence.distinct_G)) if len(evidence.distinct_G) else float("nan"),
+        "groups_without_spread": 1 - float(np.mean(spread)) if spread else float("nan"),
+    }
+
+
+@dataclass(frozen=True)
+class Off:
+    factor: ClassVar[str] = "exploration"
+    level: ClassVar[str] = "off"
+    needs: ClassVar[str] = "always"
+    # faithful to upstream: `--temperature` defaults to 0.0
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.temperature != 0.0:
+            raise ConfigError(
+                f"fix/exploration=off means temperature 0.0 (upstream's default), got {self.temperature}. "
+                "Use fix/exploration=on to set another temperature."
+            )
+
+    def check(self, evidence: Evidence) -> Check:
+        distinct = list(evidence.distinct_G)
+        return Check(
+            self.factor,
+            self.level,
+            _reading(evidence),
+            all(n <= 1 for n in distinct) if distinct else None,
+            f"{max(distinct, default=0)} distinct rollouts in the most varied group (expected 1)",
+        )
+
+
+@dataclass(frozen=True)
+class On:
+    """needs `ever`: a policy that has become certain may well repeat itself later in the run."""
+
+    factor: ClassVar[str] = "exploration"
+    level: ClassVar[str] = "on"
+    needs: ClassVar[str] = "ever"
+    temperature: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.temperature <= 2.0:
+            raise ConfigError(
+                f"fix.exploration.temperature is {self.temperature}; fix/exploration=on needs a value in "
+                "(0, 2]. For greedy rollouts use fix/exploration=off."
+            )
+
+    def check(self, evidence: Evidence) -> Check:
+        distinct = list(evidence.distinct_G)
+        return Check(
+            self.factor,
+            self.level,
+            _reading(evidence),
+            max(distinct) > 1 if distinct else None,
+            f"{np.mean(distinct) if distinct else 0:.1f} distinct rollouts per group (expected more than 1)",
+        )

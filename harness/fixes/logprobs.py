@@ -1,0 +1,80 @@
+"""What a deployment returns of the sampled tokens' log-probs, and what is kept of a choice.
+
+symptom:    steps advance, checkpoints appear, and the policy does not change; ART only prints a misleading
+            "Skipping tuning"
+mechanism:  the request asks for log-probs, the deployment drops the field, every `Choice` is kept without
+            them, and ART has no token to train (note, section 5; ART 0.5.18 `_get_packed_tensors` returns
+            None and `_train_model` copies the checkpoint to the next step)
+fix:        log-probs are verified on every choice; a missing field is a loud error, and the request is retried
+evidence:   share of rollouts with log-probs, trainable tokens, gradient steps taken
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from harness.errors import EpisodeError
+from harness.seams import Check, Evidence
+
+
+def _share(evidence: Evidence) -> float | None:
+    return sum(evidence.logprobs_N) / len(evidence.logprobs_N) if evidence.logprobs_N else None
+
+
+def _reading(evidence: Evidence, share: float | None) -> dict[str, float]:
+    return {
+        "with_logprobs": float("nan") if share is None else share,
+        "trainable_tokens": float(evidence.trainable_tokens),
+        "gradient_steps": float(evidence.gradient_steps),
+    }
+
+
+@dataclass(frozen=True)
+class Off:
+    factor: ClassVar[str] = "logprobs"
+    level: ClassVar[str] = "off"
+    needs: ClassVar[str] = "always"
+
+    def keep(self, choice: Any) -> Any:
+        # faithful to upstream: a deployment that ignores `logprobs=True`; nobody looks whether they came
+        return choice.model_copy(update={"logprobs": None})
+
+    def check(self, evidence: Evidence) -> Check:
+        share = _share(evidence)
+        return Check(
+            self.factor,
+            self.level,
+            _reading(evidence, share),
+            None if share is None else share == 0.0 and evidence.trainable_tokens == 0,
+            f"{_text(share)} of rollouts kept their log-probs, {evidence.trainable_tokens} trainable tokens "
+            "(expected none)",
+        )
+
+
+@dataclass(frozen=True)
+class On:
+    factor: ClassVar[str] = "logprobs"
+    level: ClassVar[str] = "on"
+    needs: ClassVar[str] = "always"
+
+    def keep(self, choice: Any) -> Any:
+        if choice.logprobs is None or not choice.logprobs.content:
+            raise EpisodeError(
+                "The server returned a choice without log-probs although they were requested; nothing could "
+                "be trained on it. Check that nothing between the harness and vLLM drops `logprobs`."
+            )
+        return choice
+
+    def check(self, evidence: Evidence) -> Check:
+        share = _share(evidence)
+        return Check(
+            self.factor,
+            self.level,
+            _reading(evidence, share),
+            None if share is None else share == 1.0,
+            f"{_text(share)} of rollouts kept their log-probs (expected 100 %); "
+            f"{evidence.trainable_tokens} trainable tokens, {evidence.gradient_steps} gradient steps",
+        )
+
+
+def _text(share: float | None) -> str:
+    return "none known" if share is None else f"{share:.0%}"
