@@ -1,0 +1,91 @@
+"""The end-of-sweep report for a terminal: one row per arm, then what needs attention."""
+
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.analysis import words
+from harness.analysis.load import SweepRecords
+from harness.analysis.rows import ArmRow, arm_rows, is_all, reuse_rows
+
+LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
+
+
+def print_report(sweep: SweepRecords, console: Console | None = None) -> None:
+    """Print the table, INVALID and failed runs, and what was reused."""
+    console = console or Console()
+    for part in report(sweep):
+        console.print(part)
+
+
+def report(sweep: SweepRecords) -> Iterator[RenderableType]:
+    yield Text(f"{sweep.name}: {words.headline(sweep)}", style="bold")
+    yield arm_table(sweep)
+    yield Text(f"{words.legend(sweep.factors)} {words.CAPTION}", style="dim")
+    yield from _attention("INVALID: a switch did not take effect", words.invalid_lines(sweep), "red")
+    failed = words.failed_lines(sweep)
+    yield from _attention("Failed", failed, "red")
+    if failed or any(run.state in ("running", "missing") for run in sweep.runs):
+        yield Text(words.rerun_hint(sweep))
+    for note in words.notes(sweep):
+        yield Text(f"Note: {note}", style="dim")
+    yield reuse_table(sweep)
+
+
+def arm_table(sweep: SweepRecords) -> Table:
+    """One row per arm; fits 100 columns, where long arm names give way first."""
+    short = words.letters(sweep.factors)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("arm", overflow="ellipsis", max_width=32)
+    table.add_column(" ".join(short.values()), no_wrap=True)
+    for name in ("seed", "first", "last", "slope", "area", "reported", "gap"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("validity", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for row in arm_rows(sweep):
+        table.add_row(*_cells(row, sweep, short), style=_style(row))
+    return table
+
+
+def reuse_table(sweep: SweepRecords) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for index, name in enumerate(("reuse", "asked", "computed", "shared", "saved")):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in reuse_rows(sweep):
+        table.add_row(*words.reuse_cells(row))
+    return table
+
+
+def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str]) -> list[RenderableType]:
+    dots = (words.ON if row.levels.get(f) == "on" else words.OFF for f in sweep.factors)
+    return [
+        row.arm,
+        " ".join(dots),
+        words.seeds(row.seeds),
+        words.reward(row.first),
+        words.reward(row.last),
+        words.signed(row.slope),
+        words.reward(row.area),
+        words.reward(row.reported),
+        words.signed(row.gap),
+        Text(words.validity(row, short), style="bold red" if row.invalid_runs else ""),
+        Text(words.state(row, sweep.total_steps), style="red" if row.states.get("failed") else ""),
+    ]
+
+
+def _style(row: ArmRow) -> str:
+    if is_all(row.levels, "on"):
+        return "bold"
+    return "dim" if row.last is None else ""
+
+
+def _attention(title: str, lines: tuple[tuple[str, str], ...], style: str) -> Iterator[Text]:
+    if not lines:
+        return
+    yield Text(f"\n{title} ({len(lines)})", style=f"bold {style}")
+    for run, reading in lines[:LISTED]:
+        yield Text.assemble(("  " + run, style), f"  {reading}")
+    if len(lines) > LISTED:
+        yield Text(f"  … and {len(lines) - LISTED} more, all in report.html", style="dim")

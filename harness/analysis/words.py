@@ -1,0 +1,145 @@
+"""How numbers and states are written, the same in the terminal, the page and the markdown twin."""
+
+from collections.abc import Iterable, Sequence
+
+from harness.analysis.load import RunRecords, SweepRecords
+from harness.analysis.rows import ArmRow, Reuse
+
+ON, OFF, NONE = "●", "○", "–"
+CAPTION = (
+    "first, last: reference validation reward. slope: reward per step, least squares. "
+    "area: mean height of the curve. reported: what the arm would have shown by its own rules; "
+    "gap: reported − reference."
+)
+
+
+def reward(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """With a sign and a true minus; a value that rounds to zero has neither."""
+    if value is None:
+        return NONE
+    text = f"{value:+.3f}"
+    return "0.000" if text in ("+0.000", "-0.000") else text.replace("-", "−")
+
+
+def seeds(values: Sequence[int]) -> str:
+    """`0-2` for a range, `0,3` otherwise."""
+    ordered = sorted(values)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]}-{ordered[-1]}"
+    return ",".join(map(str, ordered))
+
+
+def letters(factors: Iterable[str]) -> dict[str, str]:
+    """One letter per factor: the first of its name that no earlier factor took."""
+    taken: dict[str, str] = {}
+    for factor in factors:
+        free = (letter for letter in factor if letter not in taken.values())
+        taken[factor] = next(free, factor[0].upper())
+    return taken
+
+
+def legend(factors: Iterable[str]) -> str:
+    named = ", ".join(f"{letter} {factor}" for factor, letter in letters(factors).items())
+    return f"{ON} fixed, {OFF} as upstream: {named}."
+
+
+def validity(row: ArmRow, short: dict[str, str] | None = None) -> str:
+    """`valid`, or INVALID with how many of several runs and the factors (by letter if `short`)."""
+    if not row.invalid_runs:
+        return "valid" if row.states.get("missing", 0) < row.runs else NONE
+    count = f" {row.invalid_runs}/{row.runs}" if row.runs > 1 else ""
+    factors = ",".join((short or {}).get(factor, factor) for factor in row.invalid_factors)
+    return f"INVALID{count} {factors}".rstrip()
+
+
+STATE_WORDS = {"failed": "failed", "running": "running", "missing": "waiting", "completed": "done"}
+
+
+def state(row: ArmRow, total_steps: int | None) -> str:
+    """`done`; `at 2/6` while its slowest run has validated step 2 of 6; `1 failed 2 done`."""
+    if len(row.states) == 1:
+        (only,) = row.states
+        if only == "running" and row.at_step is not None:
+            return f"at {row.at_step}/{total_steps or '?'}"
+        return STATE_WORDS[only]
+    return " ".join(f"{row.states[s]} {word}" for s, word in STATE_WORDS.items() if s in row.states)
+
+
+def headline(sweep: SweepRecords) -> str:
+    """One sentence: how many arms and runs, and how they ended."""
+    runs = sweep.runs
+    states = [
+        f"{count} {label}"
+        for name, label in (
+            ("completed", "completed"),
+            ("running", "running"),
+            ("failed", "failed"),
+            ("missing", "not started"),
+        )
+        if (count := sum(run.state == name for run in runs))
+    ]
+    invalid = sum(not run.valid for run in runs)
+    steps = f", {sweep.total_steps} steps each" if sweep.total_steps else ""
+    return (
+        f"{_count(len(sweep.arms), 'arm')}, {_count(len(runs), 'run')}{steps}: {', '.join(states)}"
+        + (f"; {invalid} INVALID" if invalid else "")
+        + "."
+    )
+
+
+def invalid_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
+    """(run, the readings that show which switch did not take effect)."""
+    return tuple((run.name, _why(run)) for run in sweep.runs if not run.valid)
+
+
+def failed_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
+    """(run, the last line of its error)."""
+    return tuple(
+        (run.name, (run.error or "no error text in status.json").strip().splitlines()[-1])
+        for run in sweep.runs
+        if run.state == "failed"
+    )
+
+
+def rerun_hint(sweep: SweepRecords) -> str:
+    """What to type after a failure or a kill: the same command, which finds all finished work."""
+    command = sweep.manifest.get("command")
+    what = f"`{command}`" if command else "the command that started the sweep"
+    return f"Rerun: {what}. What is finished is found in the store, only the rest is computed."
+
+
+def reuse_cells(reuse: Reuse) -> tuple[str, str, str, str, str]:
+    """kind, asked, computed, shared, share of the asked that was not computed anew."""
+    percent = f"{reuse.shared / reuse.asked:.0%}" if reuse.asked and reuse.shared is not None else NONE
+    return (reuse.kind, *(_number(n) for n in (reuse.asked, reuse.computed, reuse.shared)), percent)
+
+
+def notes(sweep: SweepRecords) -> tuple[str, ...]:
+    """What a reader of the numbers should know about the records themselves."""
+    lines = []
+    if torn := sum(run.unreadable_lines for run in sweep.runs):
+        lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
+    if missing := sum(v.missing for run in sweep.runs for v in run.validations):
+        lines.append(
+            f"{_count(missing, 'validation episode')} missing after retries "
+            "(infrastructure); they count as missing, never as reward 0."
+        )
+    return tuple(lines)
+
+
+def _why(run: RunRecords) -> str:
+    return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or (
+        "status.json names no reading"
+    )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _number(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
