@@ -1,5 +1,6 @@
 """The end-of-sweep report for a terminal: one row per arm, then what needs attention."""
 
+import os
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
@@ -15,9 +16,15 @@ LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
 
 def print_report(sweep: SweepRecords, console: Console | None = None) -> None:
     """Print the table, INVALID and failed runs, and what was reused."""
-    console = console or Console()
+    console = console or _console()
     for part in report(sweep):
         console.print(part)
+
+
+def _console() -> Console:
+    console = Console()
+    # Piped into a file or a log, rich assumes 80 columns, which would cut the numbers.
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
 
 
 def report(sweep: SweepRecords) -> Iterator[RenderableType]:

@@ -60,13 +60,14 @@ STATE_WORDS = {"failed": "failed", "running": "running", "missing": "waiting", "
 
 
 def state(row: ArmRow, total_steps: int | None) -> str:
-    """`done`; `at 2/6` while its slowest run has validated step 2 of 6; `1 failed 2 done`."""
+    """`done`; `at 2/6` while its slowest run has validated step 2 of 6; `1 failed` if the rest is done."""
     if len(row.states) == 1:
         (only,) = row.states
         if only == "running" and row.at_step is not None:
             return f"at {row.at_step}/{total_steps or '?'}"
         return STATE_WORDS[only]
-    return " ".join(f"{row.states[s]} {word}" for s, word in STATE_WORDS.items() if s in row.states)
+    unfinished = [s for s in STATE_WORDS if s in row.states and s != "completed"]
+    return " ".join(f"{row.states[s]} {STATE_WORDS[s]}" for s in unfinished)
 
 
 def headline(sweep: SweepRecords) -> str:
