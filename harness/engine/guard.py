@@ -1,0 +1,61 @@
+"""Runs one command and ends its whole process group when the starter is gone.
+
+    python guard.py FD COMMAND...        (standard library only)
+
+FD is the reading end of a pipe whose writing end only the starter holds. When the starter closes it, or dies in
+any way (`kill -9` included), the pipe reads as ended: the command gets SIGTERM, and 5 seconds later whatever is left
+of the group gets SIGKILL. A server's own children would survive a plain parent-death signal; the group does not.
+Exit status: the command's.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+
+def main() -> None:
+    """Called in a fresh session (`start_new_session=True`), so this process leads the group it will kill."""
+    pipe, command = int(sys.argv[1]), sys.argv[2:]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # only the pipe ends the group, so nothing is left half-ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    child = subprocess.Popen(command, preexec_fn=_default_signals)
+    while child.poll() is None:
+        ended, _, _ = select.select([pipe], [], [], 0.2)
+        if ended and not os.read(pipe, 1):
+            child.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE
+            while child.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            break
+    status = child.poll()
+    if _others_in_group():
+        os.killpg(0, signal.SIGKILL)  # takes this process too, which is the point
+    sys.exit(1 if status is None else abs(status))
+
+
+def _default_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C ends the server through the pipe
+
+
+def _others_in_group() -> bool:
+    """Whether processes of the command's group still run (a worker that outlived its server)."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    state, _, group = stat.read().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(group) == os.getpid() and state != "Z":
+                return True
+    return False
+
+
+if __name__ == "__main__":
+    main()

