@@ -1,0 +1,25 @@
+"""tau2's retail and airline domains: official tasks, splits, tools and policy; users that confirm (`user.confirming`).
+
+Telecom is left out: its users act on their own phones, which a script without a model cannot do.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from harness.env.domain import Domain, World
+from harness.env.user import confirming
+
+
+def load(name: str) -> Domain:
+    """`name` is "retail" or "airline". Reads tau2's JSON once (1-2 s)."""
+    upstream = importlib.import_module(f"tau2.domains.{name}.environment")
+    environment = upstream.get_environment()
+    toolkit, database = type(environment.tools), environment.tools.db
+    tasks = upstream.get_tasks(None)
+    split = upstream.get_tasks_split()
+    worlds = [World(task, confirming(task), database, toolkit, environment.get_policy()) for task in tasks]
+    known = {task.id for task in tasks}
+    return Domain(
+        name, worlds, [i for i in split["train"] if i in known], [i for i in split["test"] if i in known]
+    )

@@ -1,0 +1,166 @@
+"""One task of a tau2 domain, played call by call and scored by tau2's own evaluators.
+
+A Domain parses its tasks and database once. An Episode works on a copy-on-write view of it. The reward is the
+benchmark's: the product over the task's `reward_basis` of database, action and communication checks, and 0 unless the
+user ended the conversation. The database check compares the episode's own end state with that of the task's gold
+actions, where tau2 replays both conversations; `tests/env` holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+from tau2.data_model.message import AssistantMessage, Message, ToolCall, UserMessage
+from tau2.data_model.tasks import EvaluationCriteria, RewardType, Task
+from tau2.environment.environment import Environment
+from tau2.environment.toolkit import ToolKitBase
+from tau2.evaluator.evaluator_action import ActionEvaluator
+from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
+
+from harness.env.overlay import Changes, changes, overlay
+from harness.env.user import Script
+
+# A policy may write a number where a tool stores a string. tau2 accepts that; pydantic would warn at every dump.
+warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The official evaluators' reading of one finished episode."""
+
+    reward: float  # the benchmark's own, 0.0 or 1.0; 0.0 if the user did not end the episode
+    actions_matched: int
+    actions_total: int
+    facts_met: int
+    facts_total: int
+    db_match: bool | None  # None: the task has no database check
+
+
+@dataclass(frozen=True)
+class World:
+    """What all episodes of one task share."""
+
+    task: Task
+    script: Script
+    database: BaseModel  # as the task's initial state has it; never changed
+    toolkit: type[ToolKitBase]
+    policy: str
+
+    def environment(self) -> Environment:
+        """A fresh tau2 environment of its own (about 0.05 ms)."""
+        return Environment(domain_name="", policy=self.policy, tools=self.toolkit(overlay(self.database)))
+
+    @cached_property
+    def gold(self) -> Changes:
+        """What the gold actions change. A few of retail's fail and change nothing, as in tau2's evaluator."""
+        environment = self.environment()
+        criteria = self.task.evaluation_criteria
+        for action in (criteria.actions or []) if criteria else []:
+            try:
+                environment.make_tool_call(action.name, requestor=action.requestor, **action.arguments)
+            except Exception:  # noqa: BLE001  faithful to upstream: a failing gold action changes nothing
+                continue
+        return changes(environment.tools.db, self.database)
+
+
+class Domain:
+    """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads."""
+
+    def __init__(
+        self, name: str, worlds: Sequence[World], train_ids: Sequence[str], test_ids: Sequence[str]
+    ) -> None:
+        self.name = name
+        self._worlds: Mapping[str, World] = {world.task.id: world for world in worlds}
+        self.task_ids = tuple(self._worlds)
+        self.train_ids = tuple(train_ids)
+        self.test_ids = tuple(test_ids)
+        first = worlds[0]
+        self.system_prompt = first.policy
+        self.tools: list[dict[str, Any]] = [tool.openai_schema for tool in first.environment().get_tools()]
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when tasks, splits, policy or tools do."""
+        parts = [self.name, self.system_prompt, json.dumps(self.tools), *self.train_ids, "|", *self.test_ids]
+        return _digest(*parts, *(self.task_digest(task_id) for task_id in self.task_ids))
+
+    def world(self, task_id: str) -> World:
+        """Raises KeyError for an id that does not exist."""
+        return self._worlds[task_id]
+
+    def task_digest(self, task_id: str) -> str:
+        """Of all that an episode of this task depends on, policy text and tools aside."""
+        world = self.world(task_id)
+        return _digest(world.task.model_dump_json(), world.script.opening, *world.script.replies)
+
+    def start(self, task_id: str) -> Episode:
+        """A new episode. Raises KeyError for an id that does not exist."""
+        return Episode(self.world(task_id))
+
+
+class Episode:
+    """One conversation about one task. Not shared between threads."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._environment = world.environment()
+        self._replies = iter(world.script.replies)
+        self.opening = world.script.opening
+        self.messages: list[Message] = [UserMessage(role="user", content=self.opening)]
+
+    def call_tool(self, call_id: str, name: str, arguments: Any) -> str:
+        """The tool's answer. A wrong name or wrong arguments are answered by an error text, never raised."""
+        if not isinstance(arguments, dict):
+            # Not recorded: tau2's ToolCall holds a dict only.
+            return f"Error: arguments must be a JSON object, got {type(arguments).__name__}"
+        call = ToolCall(id=call_id, name=name, arguments=arguments)
+        answer = self._environment.get_response(call)
+        self.messages += [AssistantMessage(role="assistant", tool_calls=[call]), answer]
+        return answer.content or ""
+
+    def reply(self, text: str) -> str | None:
+        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+        self.messages.append(AssistantMessage(role="assistant", content=text))
+        answer = next(self._replies, None)
+        if answer is not None:
+            self.messages.append(UserMessage(role="user", content=answer))
+        return answer
+
+    def outcome(self, stopped: bool) -> Outcome:
+        """Score the conversation so far. `stopped`: whether the user ended it."""
+        criteria = self._world.task.evaluation_criteria or EvaluationCriteria(reward_basis=[])
+        basis = criteria.reward_basis
+        actions = ActionEvaluator.evaluate_actions(self.messages, criteria.actions or [])
+        facts = CommunicateEvaluator.evaluate_communicate_info(self.messages, criteria.communicate_info or [])
+        db_match = changes(self._environment.tools.db, self._world.database) == self._world.gold
+        checks: dict[RewardType, Callable[[], bool]] = {
+            RewardType.DB: lambda: db_match,
+            RewardType.ACTION: lambda: all(check.action_match for check in actions),
+            RewardType.COMMUNICATE: lambda: all(check.met for check in facts),
+        }
+        success = stopped and all(checks[kind]() for kind in basis)
+        return Outcome(
+            reward=float(success),
+            actions_matched=sum(check.action_match and self._called(check.action) for check in actions),
+            actions_total=len(actions),
+            facts_met=sum(check.met for check in facts),
+            facts_total=len(facts),
+            db_match=db_match if RewardType.DB in basis else None,
+        )
+
+    def _called(self, action: Any) -> bool:
+        """Whether a match is earned. tau2 lets a call without arguments match every action of its name where the
+        task names no `compare_args`; as partial credit that would be a reward for empty calls."""
+        calls = [call for m in self.messages if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
+        return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

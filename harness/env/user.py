@@ -1,0 +1,65 @@
+"""Scripted users: deterministic, without an LLM.
+
+A script is an opening and what the user says after each of the assistant's texts; when it is used up, the user stops.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tau2.data_model.tasks import StructuredUserInstructions, Task
+
+CONFIRMATION = "Yes, please go ahead."
+CONFIRMATIONS = 4  # turns after which the user stops; tau2's scenarios need one or two confirmations
+
+
+@dataclass(frozen=True)
+class Script:
+    opening: str
+    replies: tuple[str, ...] = ()
+
+
+def by_lines(task: Task) -> Script:
+    """One user turn per line of the task's instructions (the mock domain's tasks are written that way)."""
+    opening, *replies = str(task.user_scenario.instructions).split("\n")
+    return Script(opening, tuple(replies))
+
+
+def confirming(task: Task) -> Script:
+    """Everything that the scenario says, at once and in the first person; then a fixed confirmation."""
+    told = task.user_scenario.instructions
+    if isinstance(told, StructuredUserInstructions):
+        parts = [told.reason_for_call, told.known_info, told.task_instructions]
+    else:
+        parts = [told]
+    opening = "\n".join(first_person(part.strip()) for part in parts if part and part.strip())
+    return Script(opening, (CONFIRMATION,) * CONFIRMATIONS)
+
+
+_PERSONS = (
+    (r"\byou are\b", "I am"),
+    (r"\byou're\b", "I'm"),
+    (r"\bare you\b", "am I"),
+    (r"\byou were\b", "I was"),
+    (r"\byourself\b", "myself"),
+    (r"\byours\b", "mine"),
+    (r"\byour\b", "my"),
+    (r"\b(to|for|with|asks?|tells?|gives?|offers?|lets?|helps?|transfers?|informs?) you\b", r"\1 me"),
+    (r"\byou\b", "I"),
+)
+
+
+def first_person(text: str) -> str:
+    """'You want to return your order.' -> 'I want to return my order.' By rules: readable, not always grammatical."""
+
+    def kept_case(replacement: str):
+        def swap(match: re.Match[str]) -> str:
+            new = match.expand(replacement)
+            return new[0].upper() + new[1:] if match.group(0)[0].isupper() else new
+
+        return swap
+
+    for pattern, replacement in _PERSONS:
+        text = re.sub(pattern, kept_case(replacement), text, flags=re.IGNORECASE)
+    return text
