@@ -52,7 +52,9 @@ class Evidence:
     """What one step measured, before any verdict. G groups of R rollouts; N = rollouts that are present.
 
     rewards_G_R: training rewards, NaN = missing; raw_G_R: the benchmark's own reward
-    answered_by_current_N: the adapter of the current step answered every request of the rollout
+    asked_current: the requests carried the name of the current step's adapter
+    policy_moved: the current weights differ from those behind the pinned name
+    answered_by_current_N: the weights of the current step answered every request of the rollout
     context_equal_N: the token ids that the trainer sees equal those that were served and sampled;
         None where the trainer gets nothing of this rollout
     distinct_G: distinct rollouts (by sampled token ids) in each group
@@ -63,6 +65,8 @@ class Evidence:
     step: int
     rewards_G_R: np.ndarray
     raw_G_R: np.ndarray
+    asked_current: bool
+    policy_moved: bool
     answered_by_current_N: Sequence[bool]
     context_equal_N: Sequence[bool | None]
     distinct_G: Sequence[int]

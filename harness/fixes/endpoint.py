@@ -5,7 +5,7 @@ mechanism:  requests carry the name that was pinned when the model was registere
             first checkpoint; every rollout is sampled from the base policy (note, section 1; ART 0.5.18
             `TrainableModel.register` sets `inference_model_name` once, to `<name>@0`)
 fix:        `hosted_vllm/` + ART's current inference name, resolved at every step (as Art-E's rollout does)
-evidence:   share of rollouts all of whose requests the adapter of the current step answered
+evidence:   the name that requests carry; share of rollouts that the weights of the current step answered
 """
 
 from dataclasses import dataclass
@@ -30,16 +30,19 @@ class Off:
         return f"hosted_vllm/{names.pinned}"
 
     def check(self, evidence: Evidence) -> Check:
-        """Judged once the policy has moved (step > 0); before, base and adapter are the same policy."""
+        """Judged from step 1 on: at step 0 the pinned name is the current one. While nothing was trained,
+        both names mean the same weights, and the name that was sent is all there is to see."""
         share = _share_current(evidence)
-        judged = share if evidence.step > 0 else None
+        effect = None
+        if evidence.step > 0 and share is not None:
+            effect = not evidence.asked_current and (share == 0.0 or not evidence.policy_moved)
         return Check(
             self.factor,
             self.level,
-            {"answered_by_current_adapter": share if share is not None else float("nan")},
-            None if judged is None else judged == 0.0,
-            f"{_percent(share)} of rollouts were answered by the adapter of step {evidence.step} "
-            "(expected 0 % once a step was trained)",
+            _reading(evidence, share),
+            effect,
+            f"{_percent(share)} of rollouts were answered by the weights of step {evidence.step} "
+            f"(expected 0 % once they have moved; they {'have' if evidence.policy_moved else 'have not'})",
         )
 
 
@@ -57,11 +60,18 @@ class On:
         return Check(
             self.factor,
             self.level,
-            {"answered_by_current_adapter": share if share is not None else float("nan")},
-            None if share is None else share == 1.0,
-            f"{_percent(share)} of rollouts were answered by the adapter of step {evidence.step} "
+            _reading(evidence, share),
+            None if share is None else evidence.asked_current and share == 1.0,
+            f"{_percent(share)} of rollouts were answered by the weights of step {evidence.step} "
             "(expected 100 %)",
         )
+
+
+def _reading(evidence: Evidence, share: float | None) -> dict[str, float]:
+    return {
+        "asked_current_adapter": float(evidence.asked_current),
+        "answered_by_current_weights": float("nan") if share is None else share,
+    }
 
 
 def _percent(share: float | None) -> str:

@@ -1,0 +1,209 @@
+"""`backend=shared`: one sampler and one trainer for all runs of a sweep, behind ART's `Backend` interface.
+
+A `LocalBackend` whose model service is ours. ART's registration, tokenisation, packing, advantages, loss,
+step, checkpoint and inference-name rules stay; what changes is where a policy is served (one vLLM for all
+runs, its adapters loaded when they are asked) and trained (one trainer, its results in the store).
+"""
+
+import asyncio
+import io
+import json
+import shutil
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import art
+import torch
+from art import dev, types
+from art.local.backend import LocalBackend
+from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tensors_from_dir
+from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
+
+from harness.arm import derive_seed
+from harness.engine.server import Server
+from harness.engine.trainer import State, Trainer, seeded
+from harness.errors import EngineError
+from harness.store import Store, digest
+
+UPDATE = "updates"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the last training call of a run was: the update's digest (None: skipped) and whose it is."""
+
+    update: str | None
+    shared_with: str | None
+
+
+@dataclass
+class SharedService:
+    """ART's `ModelService` of one run: no process of its own, only a place in the shared engine."""
+
+    name: str
+    run: str
+    output_dir: Path
+    engine: "Engine"
+    state: State
+    step: int = 0
+    names: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    last: Trained = Trained(None, None)
+
+    def write_checkpoint(self, step: int, state: State) -> None:
+        folder = Path(get_step_checkpoint_dir(str(self.output_dir), step))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "adapter_model.safetensors").write_bytes(state.adapter)
+        self.engine.trainer.lora.peft_config(self.engine.base_name).save_pretrained(str(folder))
+        self._serve(step, folder, state)
+
+    def _serve(self, step: int, folder: Path, state: State) -> None:
+        self.step, self.state = step, state
+        self.names[f"{self.name}@{step}"] = (state.weights, folder)
+
+    async def start_openai_server(self, config: dev.OpenAIServerConfig | None) -> tuple[str, int]:
+        host, port = self.engine.server.base_url.removeprefix("http://").removesuffix("/v1").split(":")
+        return host, int(port)
+
+    async def vllm_engine_is_sleeping(self) -> bool:
+        return False
+
+    async def register_lora_for_step(self, step: int, checkpoint_dir: str) -> None:
+        """ART calls this after a skipped update: the checkpoint was copied, the policy is the same."""
+        self.last = Trained(None, None)
+        self._serve(step, Path(checkpoint_dir), self.state)
+
+    async def train(
+        self,
+        disk_packed_tensors: DiskPackedTensors,
+        config: types.TrainConfig,
+        _config: dev.TrainConfig,
+        verbose: bool = False,
+    ) -> AsyncIterator[dict[str, float]]:
+        """One update from the current state; yields ART's metrics, one dict per gradient step."""
+        tensors = packed_tensors_from_dir(**disk_packed_tensors)
+        key, state, metrics, shared_with = await self.engine.update(
+            self.run, self.state, tensors, config.learning_rate, dict(_config)
+        )
+        self.write_checkpoint(self.step + 1, state)
+        self.last = Trained(key, shared_with)
+        for step in metrics:
+            yield {**step, "data/step_num_gradient_steps": float(len(metrics))}
+
+    async def train_sft(self, *_args: Any, **_kwargs: Any) -> AsyncIterator[dict[str, float]]:
+        raise EngineError("backend=shared trains by reinforcement only; warm starts are made by harness.policy.")
+        yield {}
+
+
+@dataclass
+class Engine:
+    """What all runs share: the sampler, the trainer (one update at a time) and the store."""
+
+    server: Server
+    trainer: Trainer
+    store: Store
+    base_name: str
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="trainer"))
+    seconds: float = 0.0
+
+    async def update(
+        self, run: str, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
+    ) -> tuple[str, State, list[dict[str, float]], str | None]:
+        """Digest, new state, metrics per gradient step, and the run that computed it if another one did."""
+        raw = {k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+        batch = b"".join(raw[k].view(torch.uint8).numpy().tobytes() for k in sorted(raw))
+        hyper = [learning_rate, config, repr(self.trainer.optimiser), repr(self.trainer.lora)]
+        key = digest("update", state.digest, batch, hyper)
+
+        async def compute() -> bytes:
+            loop = asyncio.get_running_loop()
+            new, metrics = await loop.run_in_executor(
+                self.threads, self.trainer.update, state, tensors, learning_rate, config
+            )
+            return _pack(new, metrics)
+
+        found = await self.store.get(UPDATE, key, run, compute)
+        new, metrics = _unpack(found.value)
+        return key, new, metrics, found.shared_with
+
+
+class SharedBackend(LocalBackend):
+    """ART's local backend on the shared engine. One instance serves every run of a sweep."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        super().__init__(in_process=True, path=str(path))
+        self.engine = engine
+        self._runs: dict[str, tuple[str, int]] = {}
+        # Group-prefix packing: the rollouts of a group share one copy of their prompt.
+        self._supports_result_packing = True
+        self._packed_sequence_length_requires_chunk_alignment = False
+        # The tools are rendered in the key order in which vLLM rendered them.
+        self._default_chat_template_tool_schema_format = "vllm_openai"
+
+    async def admit(self, model: art.TrainableModel, run: str, seed: int) -> None:
+        """Registers a run's model with a fresh adapter. A replay starts from step 0 and finds its updates."""
+        shutil.rmtree(get_model_dir(model=model, art_path=self._path), ignore_errors=True)
+        self._runs[model.name] = (run, seed)
+        await model.register(self, _openai_client_config={"server_args": {"api_key": self.engine.server.api_key}})
+
+    async def _get_service(self, model: art.TrainableModel) -> SharedService:  # type: ignore[override]
+        if model.name not in self._services:
+            run, seed = self._runs[model.name]
+            loop = asyncio.get_running_loop()
+            state = await loop.run_in_executor(
+                self.engine.threads, self.engine.trainer.initial_state, derive_seed(seed, "lora")
+            )
+            service = SharedService(
+                model.name, run, Path(get_model_dir(model=model, art_path=self._path)), self.engine, state
+            )
+            service.write_checkpoint(0, state)
+            self._services[model.name] = service  # type: ignore[assignment]
+        return self._services[model.name]  # type: ignore[return-value]
+
+    def _get_packed_tensors(self, model: Any, trajectory_groups: Any, **kwargs: Any) -> PackedTensors | None:
+        # ART shuffles rows and draws group ids from Python's global generator: arms with one seed that pack
+        # the same trajectories at the same step must get the same tensors.
+        service = self._services[model.name]
+        _, seed = self._runs[model.name]
+        with seeded(derive_seed(seed, "packing", service.step)):  # type: ignore[attr-defined]
+            return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
+
+    def trained(self, model: art.TrainableModel) -> Trained:
+        """What the last `train` of this model did."""
+        return self._services[model.name].last  # type: ignore[attr-defined]
+
+    def weights(self, name: str) -> str:
+        """Digest of the weights behind a served name; `unknown:<name>` for a name that nobody registered."""
+        if name == self.engine.base_name:
+            return self.engine.trainer.base_digest
+        service = self._services.get(name.rpartition("@")[0])
+        known = service.names.get(name) if service else None  # type: ignore[attr-defined]
+        return known[0] if known else f"unknown:{name}"
+
+    @asynccontextmanager
+    async def serve(self, name: str) -> AsyncIterator[None]:
+        """Keeps the adapter behind `name` loaded in the server while the context is open."""
+        if name == self.engine.base_name:
+            yield
+            return
+        service = self._services[name.rpartition("@")[0]]
+        _, folder = service.names[name]  # type: ignore[attr-defined]
+        async with self.engine.server.lease(name, folder):
+            yield
+
+
+def _pack(state: State, metrics: list[dict[str, float]]) -> bytes:
+    head = json.dumps(
+        {"metrics": metrics, "digest": state.digest, "weights": state.weights, "adapter": len(state.adapter)}
+    )
+    return head.encode() + b"\n" + state.adapter + state.moments
+
+
+def _unpack(raw: bytes) -> tuple[State, list[dict[str, float]]]:
+    file = io.BytesIO(raw)
+    head = json.loads(file.readline())
+    adapter = file.read(head["adapter"])
+    return State(adapter, file.read(), head["digest"], head["weights"]), head["metrics"]

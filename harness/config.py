@@ -1,0 +1,203 @@
+"""Typed configuration. Composed by Hydra, validated here, at the door; behind it nobody sees a DictConfig."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from harness.arm import FACTORS, Arm, Run
+from harness.errors import ConfigError, HarnessError
+from harness.seams import Seams
+
+
+def _positive(owner: str, **values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ConfigError(f"{owner}.{name} is {value}; expected a number above 0.")
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator."""
+
+    domain: str
+    tasks: int = 75
+    task_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive("env", tasks=self.tasks)
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """max_tokens per reply; max_turns: policy replies per episode."""
+
+    max_tokens: int
+    max_turns: int
+
+    def __post_init__(self) -> None:
+        _positive("rollout", max_tokens=self.max_tokens, max_turns=self.max_turns)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The RL loop. A step trains on groups_per_step × rollouts_per_group episodes.
+
+    train_tasks, val_tasks: the sizes that upstream's split asks for (30 and 85)
+    """
+
+    steps: int
+    groups_per_step: int
+    rollouts_per_group: int
+    train_tasks: int
+    val_tasks: int
+    learning_rate: float
+    packed_sequence_length: int
+
+    def __post_init__(self) -> None:
+        if self.train_tasks == 0:
+            raise ConfigError("train.train_tasks is 0, so the training set is empty; expected at least 1 task.")
+        if self.steps < 0:
+            raise ConfigError(f"train.steps is {self.steps}; expected 0 or more.")
+        _positive(
+            "train",
+            groups_per_step=self.groups_per_step,
+            train_tasks=self.train_tasks,
+            val_tasks=self.val_tasks,
+            learning_rate=self.learning_rate,
+            packed_sequence_length=self.packed_sequence_length,
+        )
+        if self.rollouts_per_group < 2:
+            raise ConfigError(
+                f"train.rollouts_per_group is {self.rollouts_per_group}; a group needs at least 2 rollouts, "
+                "since advantages are relative to the group."
+            )
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """The reference ruler: every how many steps, at which temperature (0: greedy), on how many held-out tasks."""
+
+    every: int
+    temperature: float
+    max_tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        _positive("validation", every=self.every)
+        if self.temperature < 0:
+            raise ConfigError(f"validation.temperature is {self.temperature}; expected 0 (greedy) or more.")
+        if self.max_tasks is not None:
+            _positive("validation", max_tasks=self.max_tasks)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """name: what is trained (micro, smollm2_135m, …); LoRA rank and alpha."""
+
+    name: str
+    lora_rank: int
+    lora_alpha: int
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """kind: shared (one engine for all runs) or art_local (stock ART).
+
+    max_loras: adapter slots of the server; in_flight: requests at once; threads: of the trainer
+    port: of the server on 127.0.0.1, None for a free one
+    """
+
+    kind: str
+    max_loras: int
+    in_flight: int
+    threads: int
+    rows_per_step: int
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("shared",):
+            raise ConfigError(f"backend.kind is {self.kind!r}; this version has 'shared'.")
+        if self.max_loras < 2:
+            raise ConfigError(f"backend.max_loras is {self.max_loras}; expected at least 2 (one slot stays empty).")
+        _positive("backend", in_flight=self.in_flight, threads=self.threads, rows_per_step=self.rows_per_step)
+
+
+@dataclass(frozen=True)
+class ReuseConfig:
+    """enabled: find and share stored results; audit: share of hits that is computed again and compared."""
+
+    enabled: bool
+    audit: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.audit <= 1.0:
+            raise ConfigError(f"reuse.audit is {self.audit}; expected a share between 0 and 1.")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """mode: auto (online with WANDB_API_KEY, else offline), offline, online, off."""
+
+    mode: str
+    project: str
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", "offline", "online", "off"):
+            raise ConfigError(f"tracking.mode is {self.mode!r}; expected auto, offline, online or off.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that one run depends on. resolved: the same as plain data, for the records."""
+
+    run: Run
+    seams: Seams
+    env: EnvConfig
+    rollout: RolloutConfig
+    train: TrainConfig
+    validation: ValidationConfig
+    policy: PolicyConfig
+    backend: BackendConfig
+    reuse: ReuseConfig
+    tracking: TrackingConfig
+    results: Path
+    resolved: dict[str, Any]
+
+    def shared(self) -> dict[str, Any]:
+        """What all runs of a sweep must have in common: all but the levels and the seed."""
+        return {k: v for k, v in self.resolved.items() if k not in ("fix", "seed")}
+
+
+def typed(cfg: DictConfig) -> RunConfig:
+    """The typed config of one run. Raises ConfigError, naming the option, for anything out of range."""
+    resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    try:
+        parts = instantiate(OmegaConf.create({k: v for k, v in resolved.items() if isinstance(v, dict)}))
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, HarnessError):
+            raise cause from None
+        raise ConfigError(f"The configuration cannot be used: {error}") from error
+    seams = Seams(**{factor: parts.fix[factor] for factor in FACTORS})
+    seed = resolved["seed"]
+    if not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed is {seed!r}; expected a whole number, 0 or more.")
+    return RunConfig(
+        run=Run(Arm.of({f: getattr(seams, f).level for f in FACTORS}), seed),
+        seams=seams,
+        env=parts.env,
+        rollout=parts.rollout,
+        train=parts.train,
+        validation=parts.validation,
+        policy=parts.policy,
+        backend=parts.backend,
+        reuse=parts.reuse,
+        tracking=parts.tracking,
+        results=Path(resolved["results"]),
+        # Where the results go, and how the display looks, changes no number.
+        resolved={str(k): v for k, v in resolved.items() if k not in ("results", "sweep", "plan_only")},
+    )

@@ -1,0 +1,116 @@
+"""What one step measured: the evidence for the manipulation checks and the line for steps.jsonl."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import art
+import numpy as np
+
+from harness.backend.context import Contexts
+from harness.backend.shared import Trained
+from harness.rollout import PROVIDER, Asked
+from harness.seams import Evidence, Names, TaskSplit
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A step's rollouts: tasks (one group each, in order), episodes by (task, rollout number), ART's groups."""
+
+    step: int
+    tasks: list[str]
+    rollouts_per_group: int
+    asked: Mapping[tuple[str, int], Asked]
+    groups: list[art.TrajectoryGroup]
+
+
+def gather_evidence(
+    sampled: Sampled,
+    metrics: Mapping[str, float],
+    trained: Trained,
+    contexts: Contexts,
+    *,
+    names_carried: str,
+    names: Names,
+    weights: Callable[[str], str],
+    temperature: float,
+    split: TaskSplit,
+) -> tuple[Evidence, dict[str, Any]]:
+    """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
+    trajectories = {
+        (str(t.metadata["task"]), str(t.metadata["episode"])): t for g in sampled.groups for t in g.trajectories
+    }
+    present = {
+        place: (asked, trajectories[place[0], asked.key])
+        for place, asked in sampled.asked.items()
+        if (place[0], asked.key) in trajectories
+    }
+    shape = (len(sampled.tasks), sampled.rollouts_per_group)
+    rewards, raw = np.full(shape, np.nan), np.full(shape, np.nan)
+    for row, task in enumerate(sampled.tasks):
+        for number in range(sampled.rollouts_per_group):
+            if (task, number) in present:
+                asked, trajectory = present[task, number]
+                rewards[row, number] = trajectory.reward
+                raw[row, number] = asked.episode.outcome.reward
+    current = weights(names.current)
+    tokens = int(metrics.get("data/step_trainer_tokens", 0))
+    gradient_steps = int(metrics.get("data/step_num_gradient_steps", 0))
+    evidence = Evidence(
+        step=sampled.step,
+        rewards_G_R=rewards,
+        raw_G_R=raw,
+        asked_current=names_carried == PROVIDER + names.current,
+        policy_moved=current != weights(names.pinned),
+        answered_by_current_N=[
+            all(turn.answered_by == current for turn in asked.episode.turns) for asked, _ in present.values()
+        ],
+        context_equal_N=[contexts.equal(asked, t.tools) for asked, t in present.values()],  # type: ignore[arg-type]
+        distinct_G=[
+            len({present[p][0].episode.sampled_ids for p in present if p[0] == task})
+            for task in sampled.tasks
+        ],
+        logprobs_N=[_has_logprobs(t) for _, t in present.values()],
+        temperature=temperature,
+        trainable_tokens=tokens,
+        gradient_steps=gradient_steps,
+        split=split,
+    )
+    return evidence, _line(sampled, evidence, metrics, trained, len(present))
+
+
+def _has_logprobs(trajectory: art.Trajectory) -> bool:
+    choices = [m for m in trajectory.messages_and_choices if not isinstance(m, dict)]
+    return all(getattr(choice, "logprobs", None) is not None for choice in choices)
+
+
+def _line(
+    sampled: Sampled, evidence: Evidence, metrics: Mapping[str, float], trained: Trained, present: int
+) -> dict[str, Any]:
+    rewards = evidence.rewards_G_R
+    shared = sum(a.shared_with is not None for a in sampled.asked.values())
+    return {
+        "step": sampled.step + 1,
+        "reward": float(np.nanmean(rewards)) if present else math.nan,
+        "raw_reward": float(np.nanmean(evidence.raw_G_R)) if present else math.nan,
+        "groups": len(sampled.tasks),
+        "groups_with_spread": int(sum(np.ptp(r[~np.isnan(r)]) > 0 for r in rewards if not np.isnan(r).all())),
+        "rollouts": rewards.size,
+        "missing": rewards.size - present,
+        "trainable_tokens": evidence.trainable_tokens,
+        "gradient_steps": evidence.gradient_steps,
+        "advanced_without_training": evidence.gradient_steps == 0,
+        "probs_corr": metrics.get("loss/probs_corr", math.nan),
+        "logprob_gap": metrics.get("loss/logprob_gap", math.nan),
+        "loss": metrics.get("loss/train", math.nan),
+        "entropy": metrics.get("loss/entropy", math.nan),
+        "grad_norm": metrics.get("loss/grad_norm", math.nan),
+        "episodes": {
+            "asked": rewards.size,
+            "computed": len(sampled.asked) - shared,
+            "shared": shared,
+        },
+        "update": trained.update,
+        "update_shared_with": trained.shared_with,
+    }

@@ -1,0 +1,122 @@
+"""The RL loop of ART's tau-bench training, one run of it. Read this first.
+
+As upstream's `dev/tau-bench/run_rl.py`: shuffle the training tasks, roll out a group of episodes per task,
+train on the groups, validate every N steps. Where a fix acts, the loop asks a seam (seams.py); it never
+knows which level it got.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import art
+
+from harness.arm import derive_seed
+from harness.backend.context import Contexts
+from harness.backend.shared import SharedBackend
+from harness.config import RunConfig
+from harness.evidence import Sampled, gather_evidence
+from harness.records import RunRecords
+from harness.rollout import Asked, Rollouts, Sampling, trajectory
+from harness.seams import Check, Names
+from harness.validation import Ruler, validate
+
+Report = Callable[[int, float], None]
+
+
+async def run_loop(
+    config: RunConfig,
+    model: art.TrainableModel,
+    backend: SharedBackend,
+    rollouts: Rollouts,
+    contexts: Contexts,
+    ruler: Ruler,
+    records: RunRecords,
+    report: Report,
+) -> list[Check]:
+    """Trains one run and writes its records; every manipulation check that was made.
+
+    report: called with (step, reference validation reward) after each validation and (step, NaN) otherwise
+    """
+    run, seams, train = config.run, config.seams, config.train
+    domain = rollouts.domain
+    split = seams.split.split(domain.task_ids, train.train_tasks, train.val_tasks)
+    sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
+    batches = iterate(split.train, train.groups_per_step, run.seed)
+    checks: list[Check] = []
+
+    for step in range(train.steps + 1):
+        # The pinned name is the one that ART gave at registration; the current one changes with every step.
+        names = Names(pinned=model.inference_model_name or "", current=model.get_inference_name())
+
+        if step % config.validation.every == 0 or step == train.steps:
+            validation = (await validate(run.name, names, rollouts, ruler, seams, split)).record(step)
+            records.add("validation", validation)
+            report(step, validation["reference"]["mean"])  # type: ignore[index]
+        else:
+            report(step, math.nan)
+        if step == train.steps:
+            return checks
+
+        # Roll out: groups of episodes under the arm's own endpoint and temperature.
+        started = time.perf_counter()
+        sampled: dict[tuple[str, int], Asked] = {}
+
+        async def rollout(
+            task: str, number: int, step: int = step, names: Names = names, sampled: dict = sampled
+        ) -> art.Trajectory:
+            seed = derive_seed(run.seed, "train", step, task, number)
+            asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, sampling, seed)
+            sampled[task, number] = asked
+            return trajectory(asked, seams, domain.tools)
+
+        tasks = next(batches)
+        groups = await art.gather_trajectory_groups(
+            (art.TrajectoryGroup(rollout(t, i) for i in range(train.rollouts_per_group)) for t in tasks),
+            max_exceptions=math.inf,  # an infrastructure failure is missing data, not the end of the run
+        )
+        rolled_out = time.perf_counter()
+
+        # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.
+        result = await backend.train(
+            model,
+            groups,
+            learning_rate=train.learning_rate,
+            packed_sequence_length=train.packed_sequence_length,
+        )
+        trained = backend.trained(model)
+        seconds = {"rollout": rolled_out - started, "train": time.perf_counter() - rolled_out}
+
+        # Record: what happened, and the proof that each switch took effect.
+        evidence, line = gather_evidence(
+            Sampled(step, tasks, train.rollouts_per_group, sampled, groups),
+            result.metrics,
+            trained,
+            contexts,
+            names_carried=seams.endpoint.model_name(names),
+            names=names,
+            weights=rollouts.weights,
+            temperature=sampling.temperature,
+            split=split,
+        )
+        records.add("steps", {**line, "seconds": seconds})
+        for strategy in seams.all():
+            check = strategy.check(evidence)
+            checks.append(check)
+            records.add("checks", {"step": step + 1, **vars(check)})
+    return checks
+
+
+def iterate(task_ids: Sequence[str], batch: int, seed: int) -> Iterator[list[str]]:
+    """Batches of tasks, epoch after epoch, each epoch in an order of its own; as ART's `iterate_dataset`.
+
+    A batch holds a task once, so an epoch's last batch may be smaller.
+    """
+    epoch = 0
+    while True:
+        order = list(task_ids)
+        random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
+        for start in range(0, len(order), batch):
+            yield order[start : start + batch]
+        epoch += 1

@@ -1,0 +1,90 @@
+"""The reference ruler, and beside it what the arm would have reported by its own rules.
+
+Reference validation is the same in every run: the benchmark's held-out tasks, fixed decoding and seeds, the
+raw benchmark reward, the adapter of the current step by its explicit name. Infrastructure failures are
+missing data there. `reported` asks the arm's own seams, and keeps upstream's "exception = 0.0".
+"""
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.arm import derive_seed
+from harness.errors import EpisodeError
+from harness.rollout import PROVIDER, Rollouts, Sampling
+from harness.seams import Names, Seams, TaskSplit
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Mean reward by task; None = missing. reported holds one value per id of the arm's own split, in order."""
+
+    reference: dict[str, float | None]
+    reported: tuple[tuple[str | None, float], ...]
+    seconds: float
+
+    def record(self, step: int) -> dict[str, object]:
+        present = [r for r in self.reference.values() if r is not None]
+        return {
+            "step": step,
+            "reference": {
+                "mean": float(np.mean(present)) if present else math.nan,
+                "by_task": self.reference,
+                "missing": len(self.reference) - len(present),
+            },
+            "reported": {
+                "mean": float(np.mean([r for _, r in self.reported])) if self.reported else math.nan,
+                "n": len(self.reported),
+                "by_task": {t: r for t, r in self.reported if t is not None},
+                "nonexistent": sum(t is None for t, _ in self.reported),
+            },
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """The reference protocol: held-out task ids and decoding."""
+
+    task_ids: tuple[str, ...]
+    sampling: Sampling
+
+
+async def validate(
+    run: str, names: Names, rollouts: Rollouts, ruler: Ruler, seams: Seams, split: TaskSplit
+) -> Validation:
+    """Both measurements of the current policy. The seeds depend on the task alone: each step, each arm and
+    each seed meets the same luck, so an unchanged policy gives an unchanged result."""
+    started = time.perf_counter()
+    own = Sampling(seams.exploration.temperature, ruler.sampling.max_tokens, ruler.sampling.max_turns)
+
+    async def reference(task: str) -> float | None:
+        seed = derive_seed(0, "validation", task)
+        try:
+            asked = await rollouts.episode(run, PROVIDER + names.current, task, ruler.sampling, seed)
+        except EpisodeError:
+            return None
+        return asked.episode.outcome.reward
+
+    async def reported(task: str | None) -> float:
+        if task is None:
+            return 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
+        seed = derive_seed(0, "validation", task)
+        try:
+            asked = await rollouts.episode(run, seams.endpoint.model_name(names), task, own, seed)
+        except EpisodeError:
+            return 0.0  # faithful to upstream: a rollout that raises has reward 0.0
+        return seams.reward.training_reward(asked.episode.outcome)
+
+    references, reports = await asyncio.gather(
+        asyncio.gather(*(reference(t) for t in ruler.task_ids)),
+        asyncio.gather(*(reported(t) for t in split.validation)),
+    )
+    return Validation(
+        dict(zip(ruler.task_ids, references, strict=True)),
+        tuple(zip(split.validation, reports, strict=True)),
+        time.perf_counter() - started,
+    )
