@@ -16,6 +16,7 @@ from harness.arm import derive_seed
 from harness.backend.context import Contexts
 from harness.backend.shared import SharedBackend
 from harness.config import RunConfig
+from harness.errors import EpisodeError
 from harness.evidence import Sampled, gather_evidence
 from harness.records import RunRecords
 from harness.rollout import Asked, Rollouts, Sampling, trajectory
@@ -63,19 +64,30 @@ async def run_loop(
         started = time.perf_counter()
         sampled: dict[tuple[str, int], Asked] = {}
 
+        fatal: list[BaseException] = []
+
         async def rollout(
-            task: str, number: int, step: int = step, names: Names = names, sampled: dict = sampled
+            task: str, number: int, step: int = step, names: Names = names, sampled: dict = sampled, fatal: list = fatal
         ) -> art.Trajectory:
             seed = derive_seed(run.seed, "train", step, task, number)
-            asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, sampling, seed)
+            try:
+                asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, sampling, seed)
+                made = trajectory(asked, seams, domain.tools)
+            except EpisodeError:
+                raise
+            except BaseException as error:  # ART's gathering would keep it in the group and go on
+                fatal.append(error)
+                raise
             sampled[task, number] = asked
-            return trajectory(asked, seams, domain.tools)
+            return made
 
         tasks = next(batches)
         groups = await art.gather_trajectory_groups(
             (art.TrajectoryGroup(rollout(t, i) for i in range(train.rollouts_per_group)) for t in tasks),
             max_exceptions=math.inf,  # an infrastructure failure is missing data, not the end of the run
         )
+        if fatal:
+            raise fatal[0]
         rolled_out = time.perf_counter()
 
         # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.

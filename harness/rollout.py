@@ -63,6 +63,7 @@ class Rollouts:
 
     serve: keeps the adapter behind a model name loaded while the context is open
     weights: digest of the weights behind a model name (without provider prefix)
+    alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes
     in_flight: requests to the server at once, over all runs
     """
 
@@ -73,11 +74,11 @@ class Rollouts:
     api_key: str
     serve: Callable[[str], AbstractAsyncContextManager[None]]
     weights: Callable[[str], str]
+    alive: Callable[[], None] = lambda: None
     in_flight: int = 48
 
     def __post_init__(self) -> None:
         self._requests = asyncio.Semaphore(self.in_flight)
-        self.seconds = 0.0
 
     async def episode(self, run: str, model: str, task_id: str, sampling: Sampling, seed: int) -> Asked:
         """The episode of `model` (litellm's name) on a task. Raises EpisodeError if infrastructure failed."""
@@ -159,6 +160,7 @@ class Rollouts:
                     )
                 return self._turn(response, len(messages))
             except RETRYABLE as error:
+                self.alive()
                 if attempt + 1 == ATTEMPTS:
                     raise EpisodeError(f"{ATTEMPTS} requests for {model} failed, the last with: {error}") from error
                 await asyncio.sleep(0.2 * 2**attempt)

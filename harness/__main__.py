@@ -1,0 +1,50 @@
+"""The door: Hydra in, typed config out. `python -m harness --help` says what can be asked."""
+
+import os
+import sys
+from pathlib import Path
+
+# Before any import of litellm, tqdm or transformers: no look-ups in the network, no bars of their own.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import hydra
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
+
+from harness.errors import HarnessError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def main(cfg: DictConfig) -> None:
+    """One run, as a sweep of one."""
+    from harness.config import typed
+    from harness.launch.sweep import execute
+
+    code = execute([typed(cfg)], name=cfg.sweep, plan_only=cfg.plan_only)
+    if code:
+        sys.exit(code)
+
+
+def door() -> None:
+    from harness.launch.node import NodeLauncher
+    from harness.launch.sweeper import DesignSweeper
+
+    Plugins.instance().register(DesignSweeper)
+    Plugins.instance().register(NodeLauncher)
+    # Hydra wraps what goes wrong; our own errors are complete sentences and need no traceback.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        main()
+    except HarnessError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command continues where it stopped.")
+
+
+if __name__ == "__main__":
+    door()

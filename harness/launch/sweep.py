@@ -1,0 +1,211 @@
+"""A sweep on this node: plan, one engine, all runs interleaved on it, records, summary."""
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.analysis.summary import print_summary, write_report
+from harness.config import RunConfig
+from harness.env import Domain, load_domain
+from harness.errors import ConfigError, EngineError, HarnessError
+from harness.launch.plan import sweep_name, write_plan
+from harness.launch.progress import Progress
+from harness.policy import Policy, load_policy
+from harness.records import RunRecords
+from harness.store import write_synced
+from harness.validity import findings, invalid_factors
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A planned sweep: its folder, its runs, and the parts that all of them share."""
+
+    name: str
+    folder: Path
+    configs: tuple[RunConfig, ...]
+    domain: Domain
+    policy: Policy
+    reference_ids: tuple[str, ...]
+
+
+def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = False) -> int:
+    """Runs a sweep, or what is left of it; 0, or 1 if a run failed. Everything wrong with the input is
+    raised as ConfigError before the engine starts."""
+    sweep = prepare(configs, name)
+    open_runs = [c for c in sweep.configs if not _completed(sweep.folder, c)]
+    print(
+        f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
+        f"({sweep.configs[0].train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
+        flush=True,
+    )
+    if plan_only:
+        for config in sweep.configs:
+            print(f"  {config.run.name}")
+        return 0
+    if open_runs:
+        asyncio.run(_run_all(sweep, open_runs))
+    write_report(sweep.folder)
+    print_summary(sweep.folder)
+    failed = [c for c in sweep.configs if not _completed(sweep.folder, c)]
+    return 1 if failed else 0
+
+
+def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
+    """Loads the domain and the policy and writes the plan. Raises ConfigError."""
+    first = configs[0]
+    if any(c.shared() != first.shared() for c in configs):
+        raise ConfigError(
+            "The runs of a sweep may differ in their fixes and seeds only. Give every other option one value, "
+            "and start one sweep per value."
+        )
+    if len({c.run.name for c in configs}) < len(configs):
+        raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
+    domain = load_domain(first.env.domain, tasks=first.env.tasks, seed=first.env.task_seed)
+    split = first.seams.split.split(domain.task_ids, first.train.train_tasks, first.train.val_tasks)
+    if not split.train:
+        raise ConfigError(f"The training set is empty: domain {domain.name} has {len(domain.task_ids)} tasks.")
+    reference = domain.test_ids[: first.validation.max_tasks]
+    if not reference:
+        raise ConfigError(
+            f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
+            "the reference validation needs some. Raise env.tasks."
+        )
+    name = sweep_name(configs, name)
+    folder = first.results / name
+    write_plan(folder, name, configs, split.train, reference)
+    policy = load_policy(first.policy.name)
+    return Sweep(name, folder, tuple(configs), domain, policy, tuple(reference))
+
+
+def _completed(folder: Path, config: RunConfig) -> bool:
+    path = folder / "runs" / config.run.name / "status.json"
+    return path.exists() and json.loads(path.read_text())["state"] == "completed"
+
+
+async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
+    """Starts the engine and trains the runs, interleaved. Writes reuse.json when it ends, however it ends."""
+    # torch, art, litellm and wandb load here, so that planning, help and errors stay quick.
+    from harness.engine.server import Server, ServerConfig
+
+    logs = sweep.folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    first, policy = configs[0], sweep.policy
+    started, cpu = time.perf_counter(), _cpu_seconds()
+    server = Server(
+        ServerConfig(
+            path=policy.path,
+            name=policy.name,
+            tool_parser=policy.tool_parser,
+            max_model_len=policy.max_model_len,
+            dtype=policy.dtype,
+            lora_rank=first.policy.lora_rank,
+            max_loras=first.backend.max_loras,
+            max_num_seqs=first.backend.in_flight,
+            port=first.backend.port,
+            log=logs / "vllm.log",
+        )
+    )
+    terminal = sys.stdout
+    with (
+        open(logs / "harness.log", "a", buffering=1) as log,
+        Progress(total_runs=len(configs), total_steps=len(configs) * first.train.steps) as progress,
+    ):
+        sys.stdout = log  # ART prints; the display belongs to us
+        logging.captureWarnings(True)
+        try:
+            progress.note("starting the vLLM server")
+            loading = asyncio.create_task(asyncio.to_thread(_import_parts))
+            async with server:
+                await loading
+                await _interleave(sweep, configs, server, progress)
+        finally:
+            sys.stdout = terminal
+            _write_reuse(sweep.folder, time.perf_counter() - started, _cpu_seconds() - cpu)
+
+
+def _import_parts() -> None:
+    import harness.launch.runner  # noqa: F401 - imported while the server starts
+
+
+async def _interleave(sweep: Sweep, configs: list[RunConfig], server, progress: Progress) -> None:  # type: ignore[no-untyped-def]
+    from harness.launch.runner import Runner
+
+    runner = Runner.build(sweep, configs[0], server)
+    _counts.update(runner.store.counts)
+    _live.append(runner.store.counts)
+
+    async def one(config: RunConfig) -> None:
+        run = config.run.name
+        records = RunRecords(sweep.folder / "runs" / run)
+        started = time.perf_counter()
+        progress.start_run(run)
+        records.set_status(run=run, state="running", validity=None, invalid=[], findings=[], error=None, seconds=0.0)
+        try:
+            checks = await runner.run(config, records, progress)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # the run boundary: one failing run never stops the others
+            text = str(error) if isinstance(error, HarnessError) else traceback.format_exc(limit=-6)
+            print(traceback.format_exc())
+            records.set_status(
+                run=run, state="failed", validity=None, invalid=[], findings=[],
+                error=f"{type(error).__name__}: {text}", seconds=time.perf_counter() - started,
+            )
+            progress.finish_run(run, "failed", None)
+            if isinstance(error, EngineError):
+                server.assert_alive()  # without a server no other run can go on
+            return
+        invalid = invalid_factors(checks, config.seams)
+        validity = "INVALID" if invalid else "valid"
+        records.set_status(
+            run=run, state="completed", validity=validity, invalid=invalid,
+            findings=findings(records.lines("steps")), error=None, seconds=time.perf_counter() - started,
+        )
+        progress.finish_run(run, "completed", validity)
+
+    async with asyncio.TaskGroup() as group:
+        for config in configs:
+            group.create_task(one(config))
+    await server.check_base()
+
+
+_counts: dict[str, int] = {}
+_live: list = []
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _write_reuse(folder: Path, seconds: float, cpu: float) -> None:
+    """Adds this start's counts to reuse.json: asked, computed, shared, by kind; wall and CPU seconds."""
+    counts = dict(_live[-1]) if _live else {}
+    path = folder / "reuse.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    out = {
+        kind: {
+            what: before.get(kind, {}).get(what, 0) + counts.get(f"{kind}/{what}", 0)
+            for what in ("asked", "computed", "shared", "audited", "audit_differs")
+        }
+        for kind in ("episodes", "updates")
+    }
+    spent = before.get("seconds", {})
+    out["seconds"] = {"wall": spent.get("wall", 0.0) + seconds, "cpu": spent.get("cpu", 0.0) + cpu}
+    out["peak_memory_gib"] = max(before.get("peak_memory_gib", 0.0), _peak_gib())
+    out["cores"] = os.cpu_count() or 1
+    write_synced(path, (json.dumps(out, indent=1) + "\n").encode())
+
+
+def _peak_gib() -> float:
+    """This process's peak resident memory plus its largest child's."""
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return kib / 2**20

@@ -1,0 +1,39 @@
+"""From manipulation checks to a verdict on a run: valid, or INVALID with the reading that shows it."""
+
+from collections.abc import Iterable, Mapping
+
+from harness.seams import Check, Seams
+
+
+def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str]]:
+    """The factors whose switch did not take effect, each with its reading.
+
+    A level that needs `always` is refuted by one check that failed; one that needs `ever` by having been
+    judged and never held. A check that could not tell (None) decides nothing.
+    """
+    checks = list(checks)
+    out = []
+    for strategy in seams.all():
+        judged = [
+            (n, c) for n, c in enumerate(checks) if c.factor == strategy.factor and c.took_effect is not None
+        ]
+        failed = [c for _, c in judged if not c.took_effect]
+        if not failed or (strategy.needs == "ever" and len(failed) < len(judged)):
+            continue
+        out.append({"factor": strategy.factor, "reading": f"{strategy.level}: {failed[0].text}"})
+    return out
+
+
+def findings(steps: Iterable[Mapping[str, object]]) -> list[str]:
+    """What a reader must know of a run that is no fault of the run: an inert arm is a finding."""
+    steps = list(steps)
+    out = []
+    inert = [s["step"] for s in steps if s["advanced_without_training"]]
+    if inert and len(inert) == len(steps):
+        out.append("inert: every step advanced without training")
+    elif inert:
+        out.append(f"steps {', '.join(map(str, inert))} advanced without training")
+    missing = sum(int(s["missing"]) for s in steps)  # type: ignore[call-overload]
+    if missing:
+        out.append(f"{missing} rollouts are missing after retries")
+    return out
