@@ -1,0 +1,33 @@
+"""Evidence of a healthy step, to be changed one fact at a time."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.seams import Evidence, TaskSplit
+
+
+@pytest.fixture
+def evidence():
+    healthy = Evidence(
+        step=2,
+        rewards_G_R=np.array([[0.0, 0.4, 1.0], [0.2, 0.2, 0.8]]),
+        raw_G_R=np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]),
+        asked_current=True,
+        policy_moved=True,
+        answered_by_current_N=[True] * 6,
+        context_equal_N=[True] * 6,
+        distinct_G=[3, 2],
+        logprobs_N=[True] * 6,
+        temperature=1.0,
+        trainable_tokens=120,
+        gradient_steps=3,
+        split=TaskSplit(("a", "b"), ("c",)),
+    )
+
+    def make(**changes: Any) -> Evidence:
+        return replace(healthy, **changes)
+
+    return make

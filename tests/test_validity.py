@@ -1,0 +1,35 @@
+"""From checks to a verdict: INVALID names the factor and quotes the reading."""
+
+from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
+from harness.seams import Check, Seams
+from harness.validity import findings, invalid_factors
+
+SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
+
+
+def check(factor, took_effect, text="the reading"):
+    return Check(factor, "on", {}, took_effect, text)
+
+
+def test_a_level_that_must_always_hold_is_refuted_once():
+    checks = [check("tools", True), check("tools", False, "12 % equal"), check("tools", True)]
+    assert invalid_factors(checks, SEAMS) == [{"factor": "tools", "reading": "on: 12 % equal"}]
+
+
+def test_a_level_that_must_hold_at_some_time_may_fail_later():
+    assert invalid_factors([check("exploration", True), check("exploration", False)], SEAMS) == []
+    assert invalid_factors([check("exploration", False)], SEAMS)[0]["factor"] == "exploration"
+
+
+def test_a_check_that_cannot_tell_decides_nothing():
+    assert invalid_factors([check("endpoint", None)], SEAMS) == []
+
+
+def test_an_inert_arm_is_a_finding():
+    steps = [{"step": n, "advanced_without_training": True, "missing": 0} for n in (1, 2)]
+    assert findings(steps) == ["inert: every step advanced without training"]
+
+
+def test_missing_rollouts_are_a_finding():
+    steps = [{"step": 1, "advanced_without_training": False, "missing": 2}]
+    assert findings(steps) == ["2 rollouts are missing after retries"]
