@@ -1,5 +1,6 @@
 """One run on the shared engine: its ART model, its loop, its records and its W&B run."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,12 +45,19 @@ class Runner:
     ruler: Ruler
 
     @classmethod
-    def build(cls, sweep: "Sweep", config: RunConfig, server: Server) -> "Runner":
-        """The engine's parts in this process; takes some seconds (the base model loads)."""
+    def build(cls, sweep: "Sweep", config: RunConfig, server: Server, counts: Counter[str]) -> "Runner":
+        """The engine's parts in this process; takes some seconds (the base model loads).
+
+        counts: where the store counts what was asked, computed and shared
+        """
         litellm.suppress_debug_info = True
         policy = sweep.policy
         store = Store(
-            sweep.folder / "store", config.reuse.enabled, config.reuse.audit, same={"episodes": same_rollout}
+            sweep.folder / "store",
+            config.reuse.enabled,
+            config.reuse.audit,
+            same={"episodes": same_rollout},
+            counts=counts,
         )
         trainer = Trainer(
             policy.path,

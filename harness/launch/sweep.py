@@ -8,9 +8,11 @@ import resource
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.analysis.summary import print_summary, write_report
 from harness.config import RunConfig
@@ -22,6 +24,9 @@ from harness.policy import Policy, load_policy
 from harness.records import RunRecords
 from harness.store import write_synced
 from harness.validity import findings, invalid_factors
+
+if TYPE_CHECKING:
+    from harness.engine.server import Server
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
     logs.mkdir(parents=True, exist_ok=True)
     first, policy = configs[0], sweep.policy
     started, cpu = time.perf_counter(), _cpu_seconds()
+    counts: Counter[str] = Counter()
     server = Server(
         ServerConfig(
             path=policy.path,
@@ -125,22 +131,22 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
             loading = asyncio.create_task(asyncio.to_thread(_import_parts))
             async with server:
                 await loading
-                await _interleave(sweep, configs, server, progress)
+                await _interleave(sweep, configs, server, progress, counts)
         finally:
             sys.stdout = terminal
-            _write_reuse(sweep.folder, time.perf_counter() - started, _cpu_seconds() - cpu)
+            _write_reuse(sweep.folder, counts, time.perf_counter() - started, _cpu_seconds() - cpu)
 
 
 def _import_parts() -> None:
     import harness.launch.runner  # noqa: F401 - imported while the server starts
 
 
-async def _interleave(sweep: Sweep, configs: list[RunConfig], server, progress: Progress) -> None:  # type: ignore[no-untyped-def]
+async def _interleave(
+    sweep: Sweep, configs: list[RunConfig], server: "Server", progress: Progress, counts: Counter[str]
+) -> None:
     from harness.launch.runner import Runner
 
-    runner = Runner.build(sweep, configs[0], server)
-    _counts.update(runner.store.counts)
-    _live.append(runner.store.counts)
+    runner = Runner.build(sweep, configs[0], server, counts)
 
     async def one(config: RunConfig) -> None:
         run = config.run.name
@@ -177,23 +183,18 @@ async def _interleave(sweep: Sweep, configs: list[RunConfig], server, progress: 
     await server.check_base()
 
 
-_counts: dict[str, int] = {}
-_live: list = []
-
-
 def _cpu_seconds() -> float:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def _write_reuse(folder: Path, seconds: float, cpu: float) -> None:
+def _write_reuse(folder: Path, counts: Counter[str], seconds: float, cpu: float) -> None:
     """Adds this start's counts to reuse.json: asked, computed, shared, by kind; wall and CPU seconds."""
-    counts = dict(_live[-1]) if _live else {}
     path = folder / "reuse.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     out = {
         kind: {
-            what: before.get(kind, {}).get(what, 0) + counts.get(f"{kind}/{what}", 0)
+            what: before.get(kind, {}).get(what, 0) + counts[f"{kind}/{what}"]
             for what in ("asked", "computed", "shared", "audited", "audit_differs")
         }
         for kind in ("episodes", "updates")
