@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 # Before any import of litellm, tqdm or transformers: no look-ups in the network, no bars of their own.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -12,11 +11,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from harness.errors import HarnessError
+from harness.launch.paths import CONF
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -40,8 +40,8 @@ def door() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         main()
-    except HarnessError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    except (HarnessError, HydraException) as error:
+        sys.exit(f"{type(error).__name__}: {error}\n`python -m harness --help` lists fixes, ablations and options.")
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command continues where it stopped.")
 

@@ -101,6 +101,9 @@ class PolicyConfig:
     lora_rank: int
     lora_alpha: int
 
+    def __post_init__(self) -> None:
+        _positive("policy", lora_rank=self.lora_rank, lora_alpha=self.lora_alpha)
+
 
 @dataclass(frozen=True)
 class BackendConfig:
@@ -171,32 +174,31 @@ class RunConfig:
         return {k: v for k, v in self.resolved.items() if k not in ("fix", "seed")}
 
 
+PARTS = ("env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking")
+
+
+def _instantiated(cfg: DictConfig) -> Any:
+    try:
+        return instantiate(cfg)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, HarnessError):
+            raise error.__cause__ from None
+        raise ConfigError(f"The configuration cannot be used: {error}") from error
+
+
 def typed(cfg: DictConfig) -> RunConfig:
     """The typed config of one run. Raises ConfigError, naming the option, for anything out of range."""
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    try:
-        parts = instantiate(OmegaConf.create({k: v for k, v in resolved.items() if isinstance(v, dict)}))
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, HarnessError):
-            raise cause from None
-        raise ConfigError(f"The configuration cannot be used: {error}") from error
-    seams = Seams(**{factor: parts.fix[factor] for factor in FACTORS})
+    parts = {name: _instantiated(cfg[name]) for name in PARTS}
+    seams = Seams(**{factor: _instantiated(cfg.fix[factor]) for factor in FACTORS})
     seed = resolved["seed"]
     if not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed is {seed!r}; expected a whole number, 0 or more.")
     return RunConfig(
         run=Run(Arm.of({f: getattr(seams, f).level for f in FACTORS}), seed),
         seams=seams,
-        env=parts.env,
-        rollout=parts.rollout,
-        train=parts.train,
-        validation=parts.validation,
-        policy=parts.policy,
-        backend=parts.backend,
-        reuse=parts.reuse,
-        tracking=parts.tracking,
+        **parts,
         results=Path(resolved["results"]),
         # Where the results go, and how the display looks, changes no number.
         resolved={str(k): v for k, v in resolved.items() if k not in ("results", "sweep", "plan_only")},

@@ -21,7 +21,6 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from safetensors.torch import load, save
 from transformers import AutoModelForCausalLM
 
-from harness.errors import ConfigError
 from harness.store import digest
 
 
@@ -32,10 +31,6 @@ class Lora:
     rank: int = 8
     alpha: int = 16
     modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise ConfigError(f"LoRA needs rank >= 1 and alpha > 0, got rank={self.rank}, alpha={self.alpha}.")
 
     def peft_config(self, base: str) -> LoraConfig:
         return LoraConfig(

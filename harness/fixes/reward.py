@@ -17,6 +17,15 @@ from harness.errors import ConfigError
 from harness.seams import Check, Evidence, Outcome
 
 
+def _dyadic(reward: float) -> float:
+    """The nearest multiple of 1/1024, so that a group of equal rewards has exactly zero advantage.
+
+    In binary fractions the mean of six equal rewards is that reward. With thirds it is not: ART keeps a group
+    whose advantages are 1e-17 instead of 0, and its packing then scales them up to 1.
+    """
+    return round(reward * 1024) / 1024
+
+
 def _reading(evidence: Evidence) -> dict[str, float]:
     seen = evidence.rewards_G_R[~np.isnan(evidence.rewards_G_R)]
     between = np.sum((seen > 0.0) & (seen < 1.0))
@@ -74,7 +83,7 @@ class On:
             return 1.0
         met = outcome.actions_matched + outcome.facts_met + bool(outcome.db_match)
         total = outcome.actions_total + outcome.facts_total + (outcome.db_match is not None)
-        return self.partial * met / total if total else 0.0
+        return _dyadic(self.partial * met / total) if total else 0.0
 
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence)

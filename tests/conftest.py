@@ -1,0 +1,26 @@
+"""Shared by all tests: no network look-ups on import, and configs composed as the command line does."""
+
+import os
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.pop("WANDB_API_KEY", None)
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from harness.config import typed
+from harness.launch.paths import CONF
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    """A typed config from overrides, its results in a temporary folder."""
+
+    def make(*overrides: str):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return typed(compose("config", [*overrides, f"results={tmp_path}"]))
+
+    return make

@@ -1,0 +1,76 @@
+"""A plan is written before anything runs, and a folder never mixes two configurations."""
+
+import json
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.launch import plan
+from harness.launch.plan import sweep_name, write_plan
+from harness.launch.sweep import prepare
+
+
+def test_the_same_configuration_finds_the_same_folder(run_config):
+    one, other = run_config(), run_config("train.steps=3")
+    assert sweep_name([one], None) == sweep_name([run_config()], None) != sweep_name([other], None)
+    assert sweep_name([one], "mine") == "mine"
+
+
+def test_how_a_sweep_is_computed_does_not_change_its_folder(run_config):
+    assert sweep_name([run_config()], None) == sweep_name([run_config("reuse=off", "backend.in_flight=2")], None)
+
+
+def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
+    configs = [run_config(), run_config("fix/tools=off", "seed=2")]
+    write_plan(tmp_path / "s", "s", configs, ["a"], ["b"])
+    lines = [json.loads(line) for line in (tmp_path / "s" / "plan.jsonl").read_text().splitlines()]
+    assert [line["run"] for line in lines] == ["all_on/seed=0", "without_tools/seed=2"]
+    assert lines[1]["levels"]["tools"] == "off"
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    assert manifest["train_ids"] == ["a"] and manifest["reference_ids"] == ["b"]
+    assert (tmp_path / "s" / "runs" / "without_tools" / "seed=2" / "config.yaml").exists()
+
+
+def test_more_seeds_may_join_a_folder(run_config, tmp_path):
+    for seed in (0, 1):
+        write_plan(tmp_path, "s", [run_config(f"seed={seed}")], ["a"], ["b"])
+    assert len((tmp_path / "plan.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ("train.learning_rate=0.5", "train.learning_rate: 0.0015 there, 0.5 now"),
+        ("fix.exploration.temperature=0.7", "fix.exploration.temperature: 1.0 there, 0.7 now"),
+    ],
+)
+def test_a_changed_configuration_is_refused_with_the_difference(changed, difference, run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"])
+    with pytest.raises(ConfigError, match=difference):
+        write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"])
+
+
+def test_a_full_disk_is_refused_before_anything_starts(run_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(ConfigError, match="is free"):
+        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"])
+
+
+def test_runs_may_differ_in_fixes_and_seeds_only(run_config):
+    with pytest.raises(ConfigError, match="fixes and seeds only"):
+        prepare([run_config(), run_config("train.steps=2", "seed=1")], None)
+
+
+def test_the_same_run_twice_is_refused(run_config):
+    with pytest.raises(ConfigError, match="asked for twice"):
+        prepare([run_config(), run_config()], None)
+
+
+def test_a_domain_without_held_out_tasks_is_refused(run_config):
+    with pytest.raises(ConfigError, match="no held-out task"):
+        prepare([run_config("env.tasks=30")], None)
+
+
+def test_an_unknown_domain_is_refused_with_the_nearest_name(run_config):
+    with pytest.raises(ConfigError, match="Did you mean 'retail'"):
+        prepare([run_config("env.domain=retial")], None)

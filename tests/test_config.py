@@ -1,0 +1,53 @@
+"""Every config file composes and instantiates; what is out of range is refused at the door."""
+
+import pytest
+
+from harness.arm import FACTORS
+from harness.errors import ConfigError
+from harness.launch.paths import CONF
+
+GROUPS = [
+    (f"{path.parent.relative_to(CONF)}", path.stem)
+    for path in sorted(CONF.rglob("*.yaml"))
+    if path.parent != CONF and not str(path.relative_to(CONF)).startswith(("hydra/", "ablation/"))
+]
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_option_composes_and_instantiates(group, option, run_config):
+    run_config(f"{group}={option}")
+
+
+@pytest.mark.parametrize("ablation", sorted(p.stem for p in (CONF / "ablation").glob("*.yaml")))
+def test_every_ablation_composes_and_opens_with_its_command(ablation, run_config):
+    run_config(f"+ablation={ablation}")
+    assert f"# python -m harness +ablation={ablation}" in (CONF / "ablation" / f"{ablation}.yaml").read_text()
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_a_fix_group_chooses_its_level(factor, level, run_config):
+    config = run_config(f"fix/{factor}={level}")
+    assert config.run.arm.level(factor) == getattr(config.seams, factor).level == level
+
+
+REFUSED = [
+    ("fix.exploration.temperature=-1", "fix.exploration.temperature"),
+    ("validation.temperature=-0.1", "validation.temperature"),
+    ("train.train_tasks=0", "training set is empty"),
+    ("train.rollouts_per_group=1", "at least 2 rollouts"),
+    ("train.learning_rate=0", "train.learning_rate"),
+    ("env.tasks=0", "env.tasks"),
+    ("reuse.audit=2", "reuse.audit"),
+    ("seed=-1", "seed"),
+    ("backend.kind=megatron", "backend.kind"),
+    ("backend.max_loras=1", "backend.max_loras"),
+    ("tracking.mode=loud", "tracking.mode"),
+    ("policy.lora_rank=0", "policy.lora_rank"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), REFUSED)
+def test_a_value_out_of_range_is_refused_with_its_option(override, message, run_config):
+    with pytest.raises(ConfigError, match=message):
+        run_config(override)
