@@ -1,5 +1,6 @@
 """What one step measured: the evidence for the manipulation checks and the line for steps.jsonl."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from harness.backend.context import Contexts
 from harness.backend.shared import Trained
 from harness.rollout import PROVIDER, Asked
-from harness.seams import Evidence, Names, TaskSplit
+from harness.seams import Evidence, Names, Seams, TaskSplit
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,32 @@ def gather_evidence(
         split=split,
     )
     return evidence, _line(sampled, evidence, metrics, trained, len(present))
+
+
+def transcript(sampled: Sampled, seams: Seams) -> list[dict[str, Any]]:
+    """One row per rollout for trajectories.parquet; messages as JSON text."""
+    rows = []
+    for (task, number), asked in sorted(sampled.asked.items()):
+        episode = asked.episode
+        said = [
+            {"role": "assistant", "content": episode.turns[m].content, "tool_calls": list(episode.turns[m].tool_calls)}
+            if isinstance(m, int)
+            else m
+            for m in episode.messages
+        ]
+        rows.append(
+            {
+                "step": sampled.step,
+                "task": task,
+                "rollout": number,
+                "reward": seams.reward.training_reward(episode.outcome),
+                "raw_reward": episode.outcome.reward,
+                "end": episode.end,
+                "shared_with": asked.shared_with,
+                "messages": json.dumps(said),
+            }
+        )
+    return rows
 
 
 def _has_logprobs(trajectory: art.Trajectory) -> bool:

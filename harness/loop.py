@@ -17,7 +17,7 @@ from harness.backend.context import Contexts
 from harness.backend.shared import SharedBackend
 from harness.config import RunConfig
 from harness.errors import EpisodeError
-from harness.evidence import Sampled, gather_evidence
+from harness.evidence import Sampled, gather_evidence, transcript
 from harness.records import RunRecords
 from harness.rollout import Asked, Rollouts, Sampling, trajectory
 from harness.seams import Check, Names
@@ -46,6 +46,7 @@ async def run_loop(
     sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []
+    transcripts: list[dict[str, object]] = []
 
     for step in range(train.steps + 1):
         # The pinned name is the one that ART gave at registration; the current one changes with every step.
@@ -58,7 +59,7 @@ async def run_loop(
         else:
             report(step, math.nan)
         if step == train.steps:
-            return checks
+            break
 
         # Roll out: groups of episodes under the arm's own endpoint and temperature.
         started = time.perf_counter()
@@ -101,8 +102,10 @@ async def run_loop(
         seconds = {"rollout": rolled_out - started, "train": time.perf_counter() - rolled_out}
 
         # Record: what happened, and the proof that each switch took effect.
+        rollout_table = Sampled(step, tasks, train.rollouts_per_group, sampled, groups)
+        transcripts += transcript(rollout_table, seams)
         evidence, line = gather_evidence(
-            Sampled(step, tasks, train.rollouts_per_group, sampled, groups),
+            rollout_table,
             result.metrics,
             trained,
             contexts,
@@ -117,6 +120,7 @@ async def run_loop(
             check = strategy.check(evidence)
             checks.append(check)
             records.add("checks", {"step": step + 1, **vars(check)})
+    records.write_trajectories(transcripts)
     return checks
 
 

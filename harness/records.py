@@ -74,6 +74,14 @@ class RunRecords:
             os.fsync(file.fileno())
         self._seen[name].add(self._key(line))
 
+    def write_trajectories(self, rows: list[dict[str, Any]]) -> None:
+        """All training rollouts of the run as one Parquet table; text to read, not needed for any number."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        if rows:
+            parquet.write_table(pa.Table.from_pylist(rows), self.folder / "trajectories.parquet", compression="zstd")
+
     def lines(self, name: str) -> list[dict[str, Any]]:
         return read_lines(self.folder / f"{name}.jsonl")
 

@@ -1,0 +1,105 @@
+"""`backend=shared` keeps ART's rules and shares what two runs have in common."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from art.utils.output_dirs import get_model_dir
+
+
+def train(world, model, groups, **options):
+    return asyncio.run(
+        world.backend.train(model, groups, learning_rate=1e-2, packed_sequence_length=512, **options)
+    )
+
+
+def test_registration_pins_the_first_name_and_a_step_moves_the_current_one(world, group):
+    model = world.admit("a")
+    assert model.inference_model_name == model.get_inference_name() == "a@0"
+    train(world, model, [group(0.0, 1.0)])
+    assert model.inference_model_name == "a@0"  # what fix/endpoint=off keeps asking for
+    assert model.get_inference_name() == "a@1"
+
+
+def test_a_fresh_adapter_is_the_base_policy_and_a_trained_one_is_not(world, group):
+    model = world.admit("a")
+    assert world.backend.weights("a@0") == world.backend.weights("base") == "base-digest"
+    train(world, model, [group(0.0, 1.0)])
+    assert world.backend.weights("a@1") != "base-digest"
+    assert world.backend.weights("a@7") == "unknown:a@7"
+
+
+def test_two_runs_in_the_same_state_share_one_update(world, group):
+    first, second = world.admit("a"), world.admit("b")
+    for model in (first, second):
+        train(world, model, [group(0.0, 1.0)])
+    assert world.backend.weights("a@1") == world.backend.weights("b@1")
+    assert world.backend.trained(second).shared_with == "a"
+    assert world.store.counts["updates/computed"] == 1
+
+
+@pytest.mark.parametrize("change", ["seed", "reward", "tools", "words"])
+def test_runs_that_differ_in_anything_do_not_share(change, world, group):
+    first = world.admit("a")
+    second = world.admit("b", seed=1 if change == "seed" else 0)
+    other = {
+        "seed": group(0.0, 1.0),
+        "reward": group(1.0, 0.0),
+        "tools": group(0.0, 1.0, tools=None),
+        "words": group(0.0, 1.0, 0.5),
+    }[change]
+    train(world, first, [group(0.0, 1.0)])
+    train(world, second, [other])
+    assert world.backend.weights("a@1") != world.backend.weights("b@1")
+
+
+def test_a_second_update_continues_from_the_optimiser_state(world, group):
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+    train(world, model, [group(0.0, 1.0)])
+    assert len({world.backend.weights(f"a@{n}") for n in range(3)}) == 3
+    assert world.store.counts["updates/computed"] == 2
+
+
+@pytest.mark.parametrize(
+    "groups", [{"rewards": (0.5, 0.5)}, {"rewards": (0.0, 1.0), "logprobs": False}], ids=["no spread", "no logprobs"]
+)
+def test_a_step_without_anything_to_train_advances_and_says_so(groups, world, group):
+    model = world.admit("a")
+    result = train(world, model, [group(*groups["rewards"], logprobs=groups.get("logprobs", True))])
+    assert result.step == 1 and model.get_inference_name() == "a@1"
+    assert result.metrics["data/step_num_gradient_steps"] == 0
+    assert world.backend.trained(model).update is None
+    assert world.backend.weights("a@1") == "base-digest"
+
+
+def test_a_run_that_starts_again_walks_its_chain_from_the_first_step(world, group):
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+    weights = world.backend.weights("a@1")
+    world.backend._services.clear()  # as after a kill
+    model = world.admit("a")
+    assert model.get_inference_name() == "a@0"
+    train(world, model, [group(0.0, 1.0)])
+    assert world.backend.weights("a@1") == weights
+    assert world.store.counts["updates/computed"] == 1
+
+
+def test_every_step_has_a_checkpoint_that_peft_can_load(world, group, base):
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+    folder = Path(get_model_dir(model, art_path=str(world.path / "art"))) / "checkpoints" / "0001"
+    assert {p.name for p in folder.iterdir()} >= {"adapter_model.safetensors", "adapter_config.json"}
+
+
+def test_serving_a_name_leases_the_adapter_of_that_step(world, group):
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+
+    async def serve():
+        async with world.backend.serve("a@1"), world.backend.serve("base"):
+            pass
+
+    asyncio.run(serve())
+    ((name, path),) = world.backend.engine.server.leased
+    assert name == "a@1" and path.name == "0001"
