@@ -1,0 +1,89 @@
+"""Where a run's time goes: which share is the harness's own.
+
+    .venv/bin/python experiments/benchmarks/profile_run.py [overrides of `python -m harness` …]
+
+Samples every thread's Python stack 100 times a second while one run (all fixes on, 4 steps, reuse off) is
+computed, and gives each sample to the innermost room that it is in. The vLLM server is a process of its own:
+while this process only waits for it, the sample counts as `waiting`. Prints a table, and the harness's own
+lines that cost most.
+"""
+
+import collections
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOMS = (  # the first that matches a file of the stack, from the innermost frame outwards
+    ("http client", ("/litellm/", "/httpx/", "/httpcore/", "/openai/", "/aiohttp/", "/h11/", "/anyio/", "/ssl.py")),
+    ("trainer (torch, ART)", ("/torch/", "/peft/", "/transformers/", "/art/", "/safetensors/", "engine/trainer.py")),
+    ("environment, evaluator", ("/tau2/", "/harness/env/")),
+    ("W&B client", ("/wandb/", "/sentry_sdk/")),
+    ("display", ("/rich/", "/matplotlib/", "launch/progress.py")),
+    ("server start-up", ("engine/process.py", "engine/guard.py", "engine/install.py")),
+    ("harness", ("/harness/",)),
+)
+IDLE = ("select", "wait", "_recv", "epoll", "acquire", "_worker", "poll", "get", "sleep", "join", "run_forever")
+
+
+def room(frame) -> tuple[str, str]:
+    """Room and place of the innermost frame that belongs to one; `waiting` for an idle leaf."""
+    code = frame.f_code
+    if code.co_name in IDLE and any(n in code.co_filename for n in ("selectors.py", "threading.py", "thread.py", "queue.py")):
+        return "waiting", ""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        for title, parts in ROOMS:
+            if any(part in name for part in parts):
+                return title, f"{Path(name).name}:{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "python itself", f"{Path(code.co_filename).name}:{code.co_name}"
+
+
+def main() -> None:
+    from harness import __main__ as door
+
+    samples: collections.Counter[str] = collections.Counter()
+    places: collections.Counter[str] = collections.Counter()
+    ready, done = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            time.sleep(0.01)
+            if "harness.launch.runner" not in sys.modules:
+                continue  # the server is still starting
+            ready.set()
+            for thread, frame in sys._current_frames().items():
+                if thread == threading.get_ident():
+                    continue
+                title, place = room(frame)
+                if title == "waiting":
+                    continue
+                samples[title] += 1
+                if title == "harness":
+                    places[place] += 1
+            samples["ticks"] += 1
+
+    folder = tempfile.mkdtemp()
+    defaults = [f"results={folder}", "reuse=off", "train.steps=4"]
+    sys.argv = ["harness", *defaults, *sys.argv[1:]]
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    begun = time.perf_counter()
+    try:
+        door.door()
+    finally:
+        done.set()
+        watcher.join()
+        ticks = samples.pop("ticks", 1)
+        print(f"\n{time.perf_counter() - begun:.1f} s in all; share of the wall-clock time in which a thread was in")
+        for title, count in samples.most_common():
+            print(f"  {title:24s} {count / ticks:6.1%}")
+        print("\nthe harness's own places that cost most")
+        for place, count in places.most_common(12):
+            print(f"  {place:40s} {count / ticks:6.2%}")
+
+
+if __name__ == "__main__":
+    main()
