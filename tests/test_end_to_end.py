@@ -1,0 +1,150 @@
+"""The product as a user runs it, on the real engine: vLLM, tau2, ART, LoRA training, W&B offline."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.records import read_lines
+
+pytestmark = pytest.mark.engine
+
+TINY = [
+    "train.groups_per_step=3",
+    "train.rollouts_per_group=4",
+    "validation.max_tasks=6",
+    "validation.every=1",
+    "train.val_tasks=50",
+    "backend.in_flight=16",
+]
+
+
+def command(results: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "harness", "+ablation=smoke", f"results={results}", *TINY, *overrides]
+
+
+def run(results: Path, *overrides: str) -> str:
+    done = subprocess.run(command(results, *overrides), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def curves(folder: Path) -> dict[str, list[dict]]:
+    """Reference and reported rewards by task, per run and validation."""
+    return {
+        path.parent.parent.name: [
+            {"step": line["step"], "reference": line["reference"]["by_task"], "reported": line["reported"]["by_task"]}
+            for line in read_lines(path)
+        ]
+        for path in folder.glob("runs/*/*/validation.jsonl")
+    }
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(tmp_path_factory):
+    """A sweep that is killed (-9) after its first update and started again by the same command."""
+    results = tmp_path_factory.mktemp("results")
+    first = subprocess.Popen(command(results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = results / "smoke"
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("store/updates/*/*")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    server = [p for p in psutil.Process(first.pid).children(recursive=True) if p.is_running()]
+    before = {p.name for p in folder.glob("store/*/*/*")}
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    output = run(results)
+    return folder, before, server, output
+
+
+def test_a_killed_sweep_leaves_no_server_behind(killed_and_resumed):
+    *_, server, _ = killed_and_resumed
+    assert server
+    _, alive = psutil.wait_procs(server, timeout=20)
+    assert not alive
+
+
+def test_the_same_command_completes_a_killed_sweep_and_keeps_what_was_computed(killed_and_resumed):
+    folder, before, _, _ = killed_and_resumed
+    assert before, "nothing had been stored when the sweep was killed"
+    assert before <= {p.name for p in folder.glob("store/*/*/*")}
+    states = [json.loads(p.read_text()) for p in folder.glob("runs/*/*/status.json")]
+    assert [s["state"] for s in states] == ["completed"] * 2
+    reuse = json.loads((folder / "reuse.json").read_text())
+    assert reuse["episodes"]["shared"] > 0
+
+
+def test_every_line_of_the_records_is_there_once(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    for run_folder in folder.glob("runs/*/*"):
+        assert [line["step"] for line in read_lines(run_folder / "steps.jsonl")] == [1, 2]
+        assert [line["step"] for line in read_lines(run_folder / "validation.jsonl")] == [0, 1, 2]
+        assert len(read_lines(run_folder / "checks.jsonl")) == 2 * 6
+
+
+def test_all_arms_of_a_seed_start_from_the_same_reference_validation(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    starts = [lines[0]["reference"] for lines in curves(folder).values()]
+    assert len(starts) == 2 and starts[0] == starts[1]
+
+
+def test_every_switch_of_both_ends_took_effect(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    for path in folder.glob("runs/*/*/status.json"):
+        status = json.loads(path.read_text())
+        assert status["validity"] == "valid", status["invalid"]
+
+
+def test_trainer_and_sampler_agree_on_the_policy(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    trained = [s for s in read_lines(folder / "runs/all_on/seed=0/steps.jsonl") if s["gradient_steps"]]
+    assert trained and trained[0]["logprob_gap"] < 1e-3
+
+
+def test_what_upstream_would_have_reported_stands_beside_the_ruler(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    (last,) = read_lines(folder / "runs/all_off/seed=0/validation.jsonl")[-1:]
+    assert last["reported"]["n"] == 50 and last["reported"]["nonexistent"] == 5
+    assert last["reference"]["missing"] == 0
+
+
+def test_the_inert_arm_is_named(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    status = json.loads((folder / "runs/all_off/seed=0/status.json").read_text())
+    assert "inert: every step advanced without training" in status["findings"]
+
+
+def test_a_sweep_ends_with_a_table_and_plots(killed_and_resumed):
+    folder, _, _, output = killed_and_resumed
+    assert "all_on" in output and "all_off" in output
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert list((folder / "figures").glob("*.png"))
+
+
+def test_a_finished_sweep_starts_no_engine_again(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    begun = time.monotonic()
+    run(folder.parent)
+    assert time.monotonic() - begun < 25
+
+
+def test_another_configuration_is_refused_in_the_same_folder(killed_and_resumed):
+    folder, *_ = killed_and_resumed
+    done = subprocess.run(command(folder.parent, "train.learning_rate=1e-4"), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "train.learning_rate: 0.0015 there, 0.0001 now" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_reuse_the_same_sweep_gives_the_same_validation(killed_and_resumed, tmp_path):
+    folder, *_ = killed_and_resumed
+    run(tmp_path, "reuse=off", "tracking=off")
+    assert curves(tmp_path / "smoke") == curves(folder)
+    reuse = json.loads((tmp_path / "smoke" / "reuse.json").read_text())
+    assert reuse["episodes"]["computed"] == reuse["episodes"]["asked"]
