@@ -23,6 +23,9 @@ from typing import Any
 from harness.errors import StoreError
 
 
+SMALL = 1 << 16  # bytes; larger entries stay on the disk
+
+
 def digest(*parts: Any) -> str:
     """32 hex characters over the canonical JSON of the parts; bytes are taken as they are."""
     sha = hashlib.sha256()
@@ -59,7 +62,7 @@ class Store:
     def __post_init__(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._underway: dict[tuple[str, str], asyncio.Future[Found]] = {}
-        # Entries of which only a digest is asked again in this process are found without the disk.
+        # Small entries (episodes) that this process has seen are found without the disk.
         self._recent: dict[tuple[str, str], Found] = {}
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="store")
 
@@ -113,14 +116,17 @@ class Store:
             value = await compute()
             self.counts[f"{kind}/computed"] += 1
             await loop.run_in_executor(self._disk, _write, self.file(kind, key), by, value)
-            stored = Found(value, None)
-            self._recent[kind, key] = Found(value, by)
-            return stored
-        self._recent[kind, key] = stored
+            self._remember(kind, key, Found(value, by))
+            return Found(value, None)
+        self._remember(kind, key, stored)
         self.counts[f"{kind}/shared"] += 1
         if int(key[:8], 16) < self.audit * 2**32:
             await self._audit(kind, key, stored.value, compute)
         return Found(stored.value, None if stored.shared_with == by else stored.shared_with)
+
+    def _remember(self, kind: str, key: str, found: Found) -> None:
+        if len(found.value) <= SMALL:
+            self._recent[kind, key] = found
 
     async def _audit(
         self, kind: str, key: str, stored: bytes, compute: Callable[[], Awaitable[bytes]]

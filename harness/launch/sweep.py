@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.summary import print_summary, write_report
+from harness.analysis.load import load_sweep
+from harness.analysis.page import write_report
+from harness.analysis.table import print_report
 from harness.config import RunConfig
 from harness.env import Domain, load_domain
 from harness.errors import ConfigError, EngineError, HarnessError
@@ -57,8 +59,9 @@ def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = Fa
         return 0
     if open_runs:
         asyncio.run(_run_all(sweep, open_runs))
-    write_report(sweep.folder)
-    print_summary(sweep.folder)
+    records = load_sweep(sweep.folder)
+    write_report(records)
+    print_report(records)
     failed = [c for c in sweep.configs if not _completed(sweep.folder, c)]
     return 1 if failed else 0
 
@@ -125,6 +128,7 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
         Progress(total_runs=len(configs), total_steps=len(configs) * first.train.steps) as progress,
     ):
         sys.stdout = log  # ART prints; the display belongs to us
+        logging.basicConfig(filename=logs / "harness.log", level=logging.INFO)
         logging.captureWarnings(True)
         try:
             progress.note("starting the vLLM server")
