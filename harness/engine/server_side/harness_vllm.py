@@ -3,7 +3,7 @@
 symptom    a request to the base is answered with somebody's adapter as soon as one batch mixes both
 mechanism  "no adapter" is slot -1; the CPU operators index the stacked weights with it, which picks the last slot
 fix        every slot's product at once, with the slots that are not the token's own multiplied by zero
-evidence   tests/engine/test_server_real.py; also 2 times the calls per second, for the operators gather no weights
+evidence   tests/engine/test_server_real.py; also about twice the calls per second, as no weights are gathered
 
 The products per module are x A^T for all slots side by side [tokens, slices * slots * rank], a mask, and one product
 with the slices' B in a block-diagonal matrix. The packed matrices are kept until an adapter is written to a slot.
@@ -48,14 +48,16 @@ def add_lora_logits(self, y, x, lora_a_stacked, lora_b_stacked, scale, **_) -> N
 
 def add_lora_embedding(self, y, x, lora_b_stacked, add_inputs=True, **_) -> None:
     """y[tokens, hidden] += x B^T; x [tokens, rank] was looked up in the token's own A already."""
-    if self._any_adapter:
+    _, b = _packed(self, (), (lora_b_stacked,))
+    if self._any_adapter and b is not None:
         slots, _, _, rank = lora_b_stacked.shape
-        wide = x.to(y.dtype).repeat(1, slots) * _mask(self, self.token_lora_indices, slots, rank, 1, y.dtype)
-        y += wide @ lora_b_stacked[:, 0].transpose(1, 2).reshape(slots * rank, -1)
+        y += (x.to(y.dtype).repeat(1, slots) * _mask(self, self.token_lora_indices, slots, rank, 1, y.dtype)) @ b
 
 
 def _add_product(self, y, x, a_stacked, b_stacked, scale, slot_of_row) -> None:
     a, b = _packed(self, a_stacked, b_stacked)  # [in, k], [k, out]; k = slices * slots * rank
+    if b is None:
+        return
     slots, _, rank, _ = a_stacked[0].shape
     hidden = x @ a
     hidden *= _mask(self, slot_of_row, slots, rank, len(a_stacked), hidden.dtype)
@@ -71,13 +73,19 @@ def _mask(self, slot_of_row, slots, rank, slices, dtype) -> torch.Tensor:
     return self._masks[key]
 
 
-def _packed(self, a_stacked, b_stacked) -> tuple[torch.Tensor, torch.Tensor]:
-    """The stacked weights ([slots, 1, rank, in] and [slots, 1, out, rank] per slice) as two matrices."""
-    packed = self.__dict__.setdefault("_packed", {})
-    key = a_stacked[0].data_ptr()
-    version = sum(tensor._version for tensor in (*a_stacked, *b_stacked))  # every in-place write counts one up
-    if packed.get(key, (None,))[0] != version:
-        a = torch.cat([tensor[:, 0].flatten(0, 1) for tensor in a_stacked]).t()
-        b = torch.block_diag(*[tensor[:, 0].transpose(1, 2).flatten(0, 1) for tensor in b_stacked])
-        packed[key] = (version, a, b)
-    return packed[key][1:]
+def _packed(self, a_stacked, b_stacked) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """The stacked weights ([slots, 1, rank, in] and [slots, 1, out, rank] per slice) as two matrices.
+
+    (None, None) when no adapter in any slot changes this module. vLLM wraps the output layer always, and dies there
+    on a request for prompt log-probabilities beside an adapter: the rows are the prompt's, not the sampled ones.
+    """
+    kept = self.__dict__.setdefault("_kept", {})
+    key = b_stacked[0].data_ptr()
+    version = sum(t._version for t in (*a_stacked, *b_stacked))  # every in-place write counts one up
+    if key not in kept or kept[key][0] != version:
+        a = b = None
+        if any(bool(tensor.any()) for tensor in b_stacked):
+            b = torch.block_diag(*[tensor[:, 0].transpose(1, 2).flatten(0, 1) for tensor in b_stacked])
+            a = torch.cat([tensor[:, 0].flatten(0, 1) for tensor in a_stacked]).t() if a_stacked else None
+        kept[key] = (version, a, b)
+    return kept[key][1:]
