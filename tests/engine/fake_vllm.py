@@ -1,0 +1,58 @@
+"""A server process with vLLM's answers and no model, run as `python fake_vllm.py PORT MODE`.
+
+MODE: ok; dies (ends with a message before it listens); silent (never listens); drifts (the base answers otherwise from
+the second time on). In mode ok a child process sleeps on, as an engine process would.
+"""
+
+import http.server
+import json
+import subprocess
+import sys
+import time
+
+PORT, MODE = int(sys.argv[1]), sys.argv[2]
+loaded: set[str] = set()
+asked = 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(200, {})
+
+    def do_POST(self):
+        global asked
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v1/load_lora_adapter":
+            if "missing" in body["lora_path"]:
+                return self.answer(404, {"error": {"message": "No adapter found"}})
+            loaded.add(body["lora_name"])
+            return self.answer(200, {})
+        if self.path == "/v1/unload_lora_adapter":
+            loaded.discard(body["lora_name"])
+            return self.answer(200, {})
+        if body.get("prompt") == "die":
+            print("RuntimeError: out of cheese", flush=True)
+            sys.stdout.flush()
+            subprocess.os._exit(3)
+        asked += 1
+        drift = 0.3 if MODE == "drifts" and asked > 1 else 0.0
+        logprobs = {"tokens": ["token_id:1"], "token_logprobs": [-1.0 - drift]}
+        return self.answer(200, {"choices": [{"logprobs": logprobs}]})
+
+    def answer(self, status, body):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+if MODE == "dies":
+    sys.exit("ValueError: this model has no tokenizer")
+if MODE == "silent":
+    time.sleep(600)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()

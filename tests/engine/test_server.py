@@ -1,0 +1,150 @@
+"""The server as its users meet it, with a stand-in process instead of vLLM."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.engine import install, process
+from harness.engine.server import Server, ServerConfig
+from harness.errors import ConfigError, EngineError
+
+FAKE = Path(__file__).with_name("fake_vllm.py")
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """make(mode) -> a Server whose process is the stand-in."""
+    monkeypatch.setattr(install, "ensure_server_env", lambda: Path(sys.executable))
+
+    def made(mode: str = "ok", **changes) -> Server:
+        monkeypatch.setattr(
+            process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode]
+        )
+        fields = dict(path=tmp_path, name="base", tool_parser="hermes", max_model_len=64, dtype="float32")
+        fields |= dict(lora_rank=8, max_loras=3, log=tmp_path / "server.log")
+        return Server(ServerConfig(**fields | changes))
+
+    return made
+
+
+def test_a_port_in_use_is_a_config_error_before_anything_starts(make):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"Port {port} .* cannot be used"):
+            make(port=port)
+
+
+def test_a_server_that_dies_at_start_is_reported_with_its_own_words(make, tmp_path):
+    async def scenario():
+        async with make("dies"):
+            pass
+
+    with pytest.raises(EngineError, match="this model has no tokenizer") as caught:
+        asyncio.run(scenario())
+    assert str(tmp_path / "server.log") in str(caught.value)
+
+
+def test_a_server_that_never_listens_is_given_up(make):
+    async def scenario():
+        async with make("silent", start_timeout=0.5):
+            pass
+
+    with pytest.raises(EngineError, match="not ready after 0 s|not ready after 1 s"):
+        asyncio.run(scenario())
+
+
+def test_after_its_death_every_call_says_so(make, tmp_path):
+    async def scenario():
+        async with make() as server:
+            await server.load("a", tmp_path / "a")
+            with pytest.raises(EngineError, match="out of cheese"):
+                await server._post("completions", {"prompt": "die"})
+            for call in (server.check_base(), server.load("b", tmp_path / "b"), server.unload("a")):
+                with pytest.raises(EngineError, match="ended"):
+                    await call
+            with pytest.raises(EngineError, match="ended"):
+                server.assert_alive()
+
+    asyncio.run(scenario())
+
+
+def test_a_base_that_answers_otherwise_fails_the_check(make):
+    async def scenario():
+        async with make("drifts") as server:
+            with pytest.raises(EngineError, match="no longer answers as it did at start"):
+                await server.check_base()
+        async with make("ok") as server:
+            await server.check_base()
+
+    asyncio.run(scenario())
+
+
+def test_one_slot_stays_spare_and_a_refused_adapter_is_an_error(make, tmp_path):
+    async def scenario():
+        async with make() as server:
+            for name in "abcd":
+                async with server.lease(name, tmp_path / name):
+                    pass
+            assert list(server.adapters.loaded) == ["c", "d"]  # max_loras is 3
+            with pytest.raises(EngineError, match="No adapter found"):
+                await server.load("e", tmp_path / "missing")
+
+    asyncio.run(scenario())
+
+
+def test_the_api_key_is_random_and_not_on_the_command_line(make):
+    server, other = make(), make()
+    assert server.api_key != other.api_key
+    argv = process.command(server.config, Path("python"), server.port)
+    assert not any(server.api_key in word for word in argv)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_the_harness(tmp_path, how):
+    port = process.choose_port(None)
+    script = (
+        "import sys, time; from pathlib import Path; from harness.engine.process import ServerProcess\n"
+        f"ServerProcess([sys.executable, {str(FAKE)!r}, '{port}', 'ok'], {{}}, Path({str(tmp_path / 'log')!r}))\n"
+        "print('started', flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with parent.stdout:
+        parent.stdout.readline()
+    group = guard_of(parent.pid)
+    until(lambda: len(members(group)) == 3)  # guard, server, the server's child
+    parent.send_signal(how)
+    parent.wait(10)
+    until(lambda: not members(group))
+
+
+def guard_of(parent: int) -> int:
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+
+
+def members(group: int) -> list[int]:
+    """Living processes of a process group."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.getpgid(int(entry.name)) == group:
+                if "(zombie)" not in (entry / "status").read_text():
+                    alive.append(int(entry.name))
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+    return alive
+
+
+def until(condition, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
