@@ -21,7 +21,8 @@ GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 def main() -> None:
     """Called in a fresh session (`start_new_session=True`), so this process leads the group it will kill."""
     pipe, command = int(sys.argv[1]), sys.argv[2:]
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # only the pipe ends the group, so nothing is left half-ended
+    # only the pipe ends the group, so nothing is left half-ended
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     child = subprocess.Popen(command, preexec_fn=_default_signals)
     while child.poll() is None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from harness.errors import ConfigError
 
 TORCH = "torch==2.13.0+cpu"
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # where the +cpu builds live unless an index at hand has them
+# where the +cpu builds live unless an index at hand has them
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 SERVER_LOCK = Path(__file__).with_name("server-requirements.lock")
 NEEDED_GIB = 3  # per environment, with room for the downloads
 MARKER = ".made-by-harness"  # holds the digest of what was installed; empty until all of it is

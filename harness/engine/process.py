@@ -10,7 +10,8 @@ from pathlib import Path
 from harness.errors import ConfigError, EngineError
 
 GUARD = Path(__file__).with_name("guard.py")
-SERVER_SIDE = Path(__file__).with_name("server_side")  # our vLLM plugin; found through PYTHONPATH, never installed
+# our vLLM plugin; found through PYTHONPATH, never installed
+SERVER_SIDE = Path(__file__).with_name("server_side")
 LOG_TAIL = 25  # lines of the log that an error quotes
 
 
@@ -53,7 +54,8 @@ def _cpu_args(config: ServerConfig) -> list[str]:
     # steps, so prompts are never split.
     return [
         *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(16384, config.max_model_len))),
-        *("--distributed-executor-backend", "uni"),  # a worker process of its own costs a busy-waiting hand-over
+        # a worker process of its own costs a busy-waiting hand-over
+        *("--distributed-executor-backend", "uni"),
     ]
 
 
@@ -64,21 +66,27 @@ def _gpu_args(config: ServerConfig) -> list[str]:
 def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
     """The server's environment: ours with what vLLM reads from it. Nothing leaves the machine."""
     on_cpu = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # lets the `uni` executor stand on a CPU; the engine keeps its process
+        # lets the `uni` executor stand on a CPU; the engine keeps its process
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
         # One thread computes: for a small model a second one costs more CPU time than it saves, and the clients and
         # the trainer need the other core.
         "OMP_NUM_THREADS": "1",
     }
-    return os.environ | (on_cpu if config.gpu_memory_utilization is None else {}) | {
-        "VLLM_API_KEY": api_key,
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
-        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",  # seconds; shorter, and pooled client connections meet closed sockets
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(SERVER_SIDE),
-    }
+    return (
+        os.environ
+        | (on_cpu if config.gpu_memory_utilization is None else {})
+        | {
+            "VLLM_API_KEY": api_key,
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            # seconds; shorter, and pooled client connections meet closed sockets
+            "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": str(SERVER_SIDE),
+        }
+    )
 
 
 def choose_port(wanted: int | None) -> int:

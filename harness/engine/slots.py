@@ -20,7 +20,8 @@ class AdapterSlots:
         self.capacity = capacity
         self.loaded: OrderedDict[str, Path] = OrderedDict()  # least recently used first
         self.leases: Counter[str] = Counter()
-        self._paths: dict[str, Path] = {}  # every name ever given: a name means one path for the server's life
+        # every name ever given: a name means one path for the server's life
+        self._paths: dict[str, Path] = {}
         self._load, self._unload = load, unload
         self._lock = asyncio.Lock()
         self._freed = asyncio.Event()

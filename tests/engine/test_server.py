@@ -24,9 +24,7 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setattr(install, "ensure_server_env", lambda: Path(sys.executable))
 
     def made(mode: str = "ok", **changes) -> Server:
-        monkeypatch.setattr(
-            process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode]
-        )
+        monkeypatch.setattr(process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode])
         fields = dict(path=tmp_path, name="base", tool_parser="hermes", max_model_len=64, dtype="float32")
         fields |= dict(lora_rank=8, max_loras=3, log=tmp_path / "server.log")
         return Server(ServerConfig(**fields | changes))
@@ -133,11 +131,10 @@ def guard_of(parent: int) -> int:
 def members(group: int) -> list[int]:
     """Living processes of a process group."""
     alive = []
-    for entry in Path("/proc").iterdir():
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if entry.name.isdigit() and os.getpgid(int(entry.name)) == group:
-                if "(zombie)" not in (entry / "status").read_text():
-                    alive.append(int(entry.name))
+            if os.getpgid(int(entry.name)) == group and "(zombie)" not in (entry / "status").read_text():
+                alive.append(int(entry.name))
         except (ProcessLookupError, FileNotFoundError):
             continue
     return alive

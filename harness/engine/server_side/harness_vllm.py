@@ -34,7 +34,7 @@ def update_metadata(self, mapping, lora_index_to_id, max_loras, vocab_size, **_)
 
 
 def add_lora_linear(self, y, x, lora_a_stacked, lora_b_stacked, scale, output_slices, **_) -> None:
-    """y[tokens, sum(output_slices)] += scale * x A^T B^T with each token's own A and B; base tokens stay as they are."""
+    """y[tokens, sum(output_slices)] += scale * x A^T B^T with each token's own A and B; zero for the base."""
     if self._any_adapter:
         _add_product(self, y, x, lora_a_stacked, lora_b_stacked, scale, self.token_lora_indices)
 
