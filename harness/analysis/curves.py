@@ -42,10 +42,15 @@ class Curve:
     low: tuple[float, ...]
     high: tuple[float, ...]
 
-    @property
-    def label(self) -> str:
-        extra = len(self.arms) - 1
-        return self.arms[0] + (f" and {extra} same" if extra else "")
+    def label(self, letters: int) -> str:
+        """`a`, `a = b`, or `a = 3 others`, where no name is longer than `letters`."""
+        # The shortest name stands for its group, unless the fully fixed arm (sorted first) is in it.
+        first, *rest = sorted(self.arms, key=lambda arm: (arm != "all_on", len(arm), arm))
+        names = [name if len(name) <= letters else name[: letters - 1] + "…" for name in (first, *rest)]
+        if len(names) == 2 and len(names[0] + names[1]) <= letters:
+            return " = ".join(names)
+        others = f" = {len(rest)} other" + ("s" if len(rest) > 1 else "")
+        return names[0] + (others if rest else "")
 
 
 def arm_curves(
@@ -85,8 +90,8 @@ def merged(curves: Sequence[Curve]) -> tuple[Curve, ...]:
     )
 
 
-def factor_curves(sweep: SweepRecords, factor: str) -> dict[str, tuple[Curve, Curve | None]]:
-    """level -> (mean over its arms with their range, ...). Levels without a reading are left out."""
+def factor_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
+    """level -> the mean over its arms, with their range. A level without readings is left out."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
     split: dict[str, list[Curve]] = {}
     for curve in arm_curves(sweep):
@@ -120,8 +125,7 @@ def main_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
         if named:
             labels.append((curve, colour, best))
     _frame(axes, sweep, "reference validation reward")
-    size = 9 if width > 6 else 7.5
-    _label_ends(axes, labels, size)
+    _label_ends(axes, labels, size=9, letters=36 if width > 6 else 19)
     return figure
 
 
@@ -141,7 +145,7 @@ def factor_figure(sweep: SweepRecords, factor: str) -> "Figure":
         text = f"{level} ({len(curve.arms)})"
         ends.append((Curve((text,), *_data(curve)), colour[level], True))
     _frame(axes, sweep, "")
-    _label_ends(axes, ends, 9)
+    _label_ends(axes, ends, size=9, letters=19)
     axes.set_title(factor, loc="left", fontsize=11, fontweight="bold")
     return figure
 
@@ -160,7 +164,7 @@ def arm_figure(sweep: SweepRecords, arm: str) -> "Figure":
                 axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.12, lw=0)
             ends.append((Curve((name,), *_data(curve)), colour, False))
     _frame(axes, sweep, "")
-    _label_ends(axes, ends, 9)
+    _label_ends(axes, ends, size=9, letters=19)
     axes.set_title(arm, loc="left", fontsize=10, fontweight="bold")
     return figure
 
@@ -172,10 +176,11 @@ def gap_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
     for y, row in enumerate(rows):
         axes.plot([row.last, row.reported], [y, y], color="#bbbbbb", lw=1.2, zorder=1)
         axes.plot(row.last, y, "o", color=BLUE, ms=6, zorder=3)
-        axes.plot(row.reported, y, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=6, zorder=2)
+        axes.plot(row.reported, y, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=9, zorder=2)
     axes.set_yticks(range(len(rows)), [row.arm for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("last reward: ● reference, ○ reported", fontsize=9)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("reward at the last step: ● reference, ○ reported", fontsize=9)
     axes.grid(axis="x", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     return figure
@@ -213,7 +218,9 @@ def _frame(axes: "Axes", sweep: SweepRecords, ylabel: str) -> None:
     axes.set_ylabel(ylabel, fontsize=9)
 
 
-def _label_ends(axes: "Axes", labels: Sequence[tuple[Curve, str, bool]], size: float) -> None:
+def _label_ends(
+    axes: "Axes", labels: Sequence[tuple[Curve, str, bool]], size: float, letters: int
+) -> None:
     """Name each line at the right edge, moved apart where lines end close together."""
     if not labels:
         return
@@ -223,7 +230,7 @@ def _label_ends(axes: "Axes", labels: Sequence[tuple[Curve, str, bool]], size: f
     right = axes.get_xlim()[1]
     for (curve, colour, bold), y in zip(labels, places, strict=True):
         axes.annotate(
-            curve.label, (curve.steps[-1], curve.mean[-1]), (right * 1.03, y),
+            curve.label(letters), (curve.steps[-1], curve.mean[-1]), (right * 1.03, y),
             textcoords="data", annotation_clip=False, color=colour, fontsize=size, va="center",
             fontweight="bold" if bold else "normal",
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 2},

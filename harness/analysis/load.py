@@ -128,7 +128,7 @@ def load_run(sweep: Path, plan: Record) -> RunRecords:
         levels=dict(plan.get("levels", {})),
         folder=folder,
         state=state if state in STATES else "running",
-        valid=status.get("validity", "valid") == "valid",
+        valid=status.get("validity") != "INVALID",  # a running or failed run has no verdict yet
         invalid=tuple(
             (str(item.get("factor", "?")), str(item.get("reading", "")))
             for item in status.get("invalid") or ()

@@ -1,0 +1,120 @@
+"""From the records of a sweep to arrays: one number per arm, seed and held-out task, for three outcomes.
+
+final   reward at the last validation (0..1)
+area    time-averaged reward: trapezoids over the validated steps, divided by their range (0..1)
+slope   least-squares slope of reward per training step
+
+Shape suffixes: A arms, N seeds, S validations, T tasks. NaN is a missing episode; a run that does not count
+is absent in `counted_A_N`, and its numbers are NaN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.analysis.load import RunRecords, SweepRecords
+from harness.arm import Arm
+
+OUTCOMES = ("final", "area", "slope")
+ENOUGH = 0.8  # a run counts when at least this share of its validation episodes is there
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that stands for nothing in the estimates, and why."""
+
+    run: str
+    arm: str
+    seed: int
+    why: str  # INVALID, failed, running, missing, or incomplete
+    reading: str
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Reference rewards of a sweep's counted runs."""
+
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    steps: tuple[int, ...]
+    tasks: tuple[str, ...]
+    rewards_A_N_S_T: Array
+    counted_A_N: Array
+    left_out: tuple[LeftOut, ...]
+
+    def of(self, outcome: str) -> Array:
+        """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""
+        return np.einsum("anst,s->ant", self.rewards_A_N_S_T, step_weights(outcome, self.steps))
+
+    def why_absent(self, arm: Arm) -> str:
+        """Why an arm has no counted run: the readings of its runs, or that the design does not hold it."""
+        reasons = [f"{x.run} {x.why}: {x.reading}".rstrip(": ") for x in self.left_out if x.arm == arm.name]
+        if reasons:
+            return "; ".join(reasons[:2]) + (f"; and {len(reasons) - 2} more" if len(reasons) > 2 else "")
+        return f"{arm.name} is not in this sweep"
+
+
+def step_weights(outcome: str, steps: Sequence[int]) -> Array:
+    """(S,) weights that make an outcome out of a curve: all three are linear in the rewards."""
+    at = np.array(steps, dtype=float)
+    if outcome == "final":
+        return (np.arange(len(at)) == len(at) - 1).astype(float)
+    if len(at) < 2:
+        return np.full(len(at), np.nan)
+    if outcome == "area":
+        gaps = np.diff(at)
+        return (np.append(gaps, 0) + np.insert(gaps, 0, 0)) / 2 / (at[-1] - at[0])
+    if outcome == "slope":
+        centred = at - at.mean()
+        return centred / (centred @ centred)
+    raise KeyError(outcome)
+
+
+def outcomes_of(sweep: SweepRecords) -> Outcomes:
+    """The completed, valid runs of a sweep on the validation steps that all of them have."""
+    why = {run.name: reason for run in sweep.runs if (reason := _reason(run))}
+    counted = [run for run in sweep.runs if run.name not in why]
+    steps = sorted(set.intersection(*({v.step for v in run.validations} for run in counted))) if counted else []
+    tasks = _tasks(sweep, counted)
+    for run in counted:
+        present = [r for v in run.validations if v.step in steps for r in v.by_task.values() if r is not None]
+        if len(present) < ENOUGH * len(steps) * len(tasks) or not present:
+            asked = len(steps) * len(tasks)
+            why[run.name] = ("incomplete", f"{len(present)} of {asked} validation episodes are there")
+    arms = tuple(Arm.of(levels) for levels in {run.arm: run.levels for run in sweep.runs}.values())
+    seeds = tuple(sorted({run.seed for run in sweep.runs}))
+    rewards = np.full((len(arms), len(seeds), len(steps), len(tasks)), np.nan)
+    is_counted = np.zeros((len(arms), len(seeds)), dtype=bool)
+    place = {arm: number for number, arm in enumerate(sweep.arms)}
+    for run in sweep.runs:
+        if run.name in why:
+            continue
+        a, n = place[run.arm], seeds.index(run.seed)
+        is_counted[a, n] = True
+        by_step = {v.step: v.by_task for v in run.validations}
+        rewards[a, n] = [[_number(by_step[s].get(t)) for t in tasks] for s in steps]
+    left_out = tuple(LeftOut(r.name, r.arm, r.seed, *why[r.name]) for r in sweep.runs if r.name in why)
+    return Outcomes(arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out)
+
+
+def _reason(run: RunRecords) -> tuple[str, str] | None:
+    """(why, reading) for a run that does not count. INVALID comes first: it is what a reader must not miss."""
+    if not run.valid:
+        return "INVALID", "; ".join(f"{factor}: {text}" for factor, text in run.invalid)
+    if run.state != "completed":
+        return run.state, (run.error or "").strip().splitlines()[-1] if run.error else ""
+    if not any(v.by_task for v in run.validations):
+        return "incomplete", "no validation with rewards by task"
+    return None
+
+
+def _tasks(sweep: SweepRecords, runs: Sequence[RunRecords]) -> tuple[str, ...]:
+    seen = {task for run in runs for v in run.validations for task in v.by_task}
+    planned = [str(t) for t in sweep.manifest.get("reference_ids") or () if str(t) in seen]
+    return tuple(planned + sorted(seen - set(planned)))
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
