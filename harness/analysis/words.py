@@ -1,6 +1,7 @@
 """How numbers and states are written, the same in the terminal, the page and the markdown twin."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from harness.analysis.load import RunRecords, SweepRecords
 from harness.analysis.rows import ArmRow, Reuse
@@ -119,6 +120,24 @@ def reuse_cells(reuse: Reuse) -> tuple[str, str, str, str, str]:
     return (reuse.kind, *(_number(n) for n in (reuse.asked, reuse.computed, reuse.shared)), percent)
 
 
+def facts(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
+    """What the manifest says about where the numbers come from, one line each."""
+    manifest = sweep.manifest
+    named = {
+        "started": manifest.get("created"),
+        "commit": _git(manifest.get("git") or {}),
+        "machine": _pairs(manifest.get("machine") or {}),
+        "versions": _pairs(manifest.get("versions") or {}),
+        "training tasks": _some(manifest.get("train_ids") or []),
+        "reference tasks": _some(manifest.get("reference_ids") or []),
+        "time and memory": _pairs(
+            (sweep.reuse.get("seconds") or {})
+            | {name: sweep.reuse[name] for name in ("cores", "peak_memory_gib") if name in sweep.reuse}
+        ),
+    }
+    return tuple((name, str(value)) for name, value in named.items() if value)
+
+
 def notes(sweep: SweepRecords) -> tuple[str, ...]:
     """What a reader of the numbers should know about the records themselves."""
     lines = []
@@ -136,6 +155,21 @@ def _why(run: RunRecords) -> str:
     return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or (
         "status.json names no reading"
     )
+
+
+def _git(git: dict[str, Any]) -> str | None:
+    commit = git.get("commit")
+    return f"{commit}{' with uncommitted changes' if git.get('dirty') else ''}" if commit else None
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    shown = ((k, f"{v:.1f}" if isinstance(v, float) else v) for k, v in values.items() if v is not None)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown)
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f", … {len(ids) - 4} more" if len(ids) > 4 else ""
+    return f"{len(ids)}: {', '.join(ids[:4])}{more}" if ids else ""
 
 
 def _count(number: int, thing: str) -> str:
