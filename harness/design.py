@@ -35,7 +35,7 @@ def one_and_two() -> list[Arm]:
     ]
 
 
-# With one of these off, nothing visible is learned. Behind the sealed ones no gradient step is taken at all, so
+# With one of these off, nothing visible is learned. Behind the sealed ones no gradient step is taken, so
 # the weights stay those of step 0. Behind `endpoint` the trainer goes on (on rollouts of the base policy):
 # what is reported stays flat, but the adapter moves and the reference ruler sees it.
 GATES = ("endpoint", "exploration", "logprobs")
@@ -76,7 +76,7 @@ def screening() -> list[Arm]:
     """A quarter of the factorial, 2^(6-2) of resolution IV: 16 arms; no main effect is mixed with another
     or with a two-way interaction.
 
-    Generators (Box, Hunter & Hunter 2005, table 6.15): E = ABC, F = BCD. The letters are dealt so that no main
+    Generators E = ABC, F = BCD. The letters are dealt so that no main
     effect is mixed with endpoint × exploration × logprobs, which is large when these three are gates.
     """
     arms = []
@@ -147,8 +147,10 @@ def signs(arms: Sequence[Arm], *factors: str) -> tuple[int, ...]:
     return tuple(prod(1 if arm.level(f) == "on" else -1 for f in factors) for arm in arms)
 
 
-def aliases(arms: Sequence[Arm], effect: tuple[str, ...], order: int = 3) -> list[tuple[int, tuple[str, ...]]]:
-    """The other effects of up to `order` factors whose column is that of `effect` or its negative, with the sign.
+def aliases(
+    arms: Sequence[Arm], effect: tuple[str, ...], order: int = 3
+) -> list[tuple[int, tuple[str, ...]]]:
+    """The other effects of up to `order` factors with the column of `effect` or its negative, and the sign.
 
     What a design estimates as `effect` is its sum with these.
     """
