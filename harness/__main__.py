@@ -10,12 +10,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hydra
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from harness.errors import HarnessError
 from harness.launch.paths import CONF
+from harness.launch.plugins import register
 
 
 
@@ -31,11 +31,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def door() -> None:
-    from harness.launch.node import NodeLauncher
-    from harness.launch.sweeper import DesignSweeper
-
-    Plugins.instance().register(DesignSweeper)
-    Plugins.instance().register(NodeLauncher)
+    register()
     # Hydra wraps what goes wrong; our own errors are complete sentences and need no traceback.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:

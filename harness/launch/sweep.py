@@ -128,7 +128,7 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
         Progress(total_runs=len(configs), total_steps=len(configs) * first.train.steps) as progress,
     ):
         sys.stdout = log  # ART prints; the display belongs to us
-        logging.basicConfig(filename=logs / "harness.log", level=logging.INFO)
+        logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)
         logging.captureWarnings(True)
         try:
             progress.note("starting the vLLM server")
