@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness import tracking
-from harness.tracking import Tracker
+from harness.tracking import Tracker, background
+from harness.tracking.__main__ import main
+from harness.tracking.rows import check_rows, train_row, validation_row
+from harness.tracking.tracker import resolve_mode
 from tests.analysis.synthetic import FACTORS, leave_one_out, run_folder, write_status, write_sweep
 
 LEVELS = dict.fromkeys(FACTORS, "on") | {"tools": "off"}
@@ -18,7 +21,7 @@ LEVELS = dict.fromkeys(FACTORS, "on") | {"tools": "off"}
 def no_wandb_environment(monkeypatch):
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tracking, "_background", None)
+    monkeypatch.setattr(background, "_background", None)
 
 
 def start(folder, run="without_tools/seed=0", mode="offline", config=None):
@@ -99,7 +102,7 @@ def test_history_holds_reference_reported_and_their_gap(tmp_path):
 
 
 def test_missing_numbers_are_left_out_and_bools_become_numbers():
-    row = tracking.train_row(
+    row = train_row(
         {
             "step": 3,
             "loss": None,
@@ -110,13 +113,13 @@ def test_missing_numbers_are_left_out_and_bools_become_numbers():
         }
     )
     assert row == {"step": 3, "train/advanced_without_training": 1, "train/seconds_train": 2.5}
-    assert tracking.validation_row(validation(1, reference=None))["reported/reward"] == 0.1
-    assert "val_gap" not in tracking.validation_row(validation(1, reference=None))
+    assert validation_row(validation(1, reference=None))["reported/reward"] == 0.1
+    assert "val_gap" not in validation_row(validation(1, reference=None))
 
 
 def test_checks_of_a_step_are_one_row():
     line = {"step": 1, "level": "on", "text": "…"}
-    rows = tracking.check_rows(
+    rows = check_rows(
         [
             line | {"factor": "endpoint", "reading": {"share": 1.0}, "took_effect": True},
             line | {"factor": "reward", "reading": {"levels": 4, "odd": None}, "took_effect": None},
@@ -199,7 +202,7 @@ def test_off_writes_nothing(tmp_path):
 def test_auto_is_online_only_with_a_key(monkeypatch, environment, mode):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert tracking.resolve_mode("auto") == mode
+    assert resolve_mode("auto") == mode
 
 
 def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
@@ -207,7 +210,7 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
     write_status(sweep, "all_on", state="failed", error="killed")
     with open(run_folder(sweep, "all_on") / "validation.jsonl", "a") as file:
         file.write('{"step": 4, "refer')
-    assert tracking.main([str(sweep)]) == 0
+    assert main([str(sweep)]) == 0
     assert "wandb sync" in capsys.readouterr().out
     runs = read_back(sweep)
     assert set(runs) == {"all_on/seed=0", "without_endpoint/seed=0"}
@@ -220,5 +223,5 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
-    assert tracking.main([str(tmp_path)]) == 2
+    assert main([str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err
