@@ -22,18 +22,17 @@ class Curve:
     high: tuple[float, ...]
 
     def label(self, letters: int) -> str:
-        """`a`, `a = b`, or `a = 3 others`, where no name is longer than `letters`."""
-        # The shortest name stands for its group, unless the fully fixed arm (sorted first) is in it.
+        """`a`, `a = b`, or `a and 3 others`, where no name is longer than `letters`."""
+        # The shortest name stands for its group, unless the fully fixed arm is in it.
         first, *rest = sorted(self.arms, key=lambda arm: (arm != "all_on", len(arm), arm))
-        names = [name if len(name) <= letters else name[: letters - 1] + "…" for name in (first, *rest)]
-        if len(names) == 2 and len(names[0] + names[1]) <= letters:
-            return " = ".join(names)
-        others = f" = {len(rest)} other" + ("s" if len(rest) > 1 else "")
-        return names[0] + (others if rest else "")
+        if len(rest) == 1 and len(first + rest[0]) <= letters:
+            return f"{first} = {rest[0]}"
+        name = first if len(first) <= letters else first[: letters - 1] + "…"
+        return name + (f" and {len(rest)} other{'s' if len(rest) > 1 else ''}" if rest else "")
 
 
 def arm_curves(sweep: SweepRecords, read: Read = reference_curve) -> tuple[Curve, ...]:
-    """One curve per arm that has any reading, in the order of the table."""
+    """One curve per arm that has any reading, in the order of the table; of its valid runs, if any."""
     curves = []
     for row in arm_rows(sweep):
         points = [p for run in counted_runs(sweep.runs_of(row.arm)) if (p := read(run))]
@@ -62,16 +61,25 @@ def merged(curves: Sequence[Curve]) -> tuple[Curve, ...]:
     for curve in curves:
         groups.setdefault((curve.steps, np.round(curve.mean, 9).tobytes()), []).append(curve)
     return tuple(
-        Curve(tuple(a for c in g for a in c.arms), g[0].steps, g[0].mean, g[0].low, g[0].high)
-        for g in groups.values()
+        Curve(tuple(a for c in g for a in c.arms), g[0].steps, g[0].mean, g[0].low, g[0].high) for g in groups.values()
     )
 
 
+def invalid_arms(sweep: SweepRecords) -> frozenset[str]:
+    """The arms without a valid run: their switch did not work, so they show nothing about its factor."""
+    return frozenset(arm for arm in sweep.arms if not any(run.valid for run in sweep.runs_of(arm)))
+
+
+def valid_curves(sweep: SweepRecords, read: Read = reference_curve) -> tuple[Curve, ...]:
+    invalid = invalid_arms(sweep)
+    return tuple(curve for curve in arm_curves(sweep, read) if curve.arms[0] not in invalid)
+
+
 def factor_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
-    """level -> the mean over its arms, with their range. A level without readings is left out."""
+    """level -> the mean over its valid arms, with their range. A level without readings is left out."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
     split: dict[str, list[Curve]] = {}
-    for curve in arm_curves(sweep):
+    for curve in valid_curves(sweep):
         split.setdefault(levels[curve.arms[0]], []).append(curve)
     return {
         level: average(

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from harness.analysis.curves import Curve, Read, arm_curves, contrasted_factors, factor_curves, merged
+from harness.analysis.curves import (
+    Curve,
+    Read,
+    arm_curves,
+    contrasted_factors,
+    factor_curves,
+    invalid_arms,
+    merged,
+    valid_curves,
+)
 from harness.analysis.load import SweepRecords
 from harness.analysis.rows import arm_rows, is_all, reference_curve, reported_curve
 
@@ -52,7 +61,7 @@ def overview_figure(sweep: SweepRecords) -> "Figure":
     draw_arms(left, sweep, letters=24)
     draw_arms(right, sweep, letters=24, read=reported_curve)
     left.set_title("reference validation", loc="left", fontsize=11, fontweight="bold")
-    right.set_title("as reported by the arm's own rules", loc="left", fontsize=11, fontweight="bold")
+    right.set_title("reported by the arms (colour: their reference curve)", loc="left", fontsize=11, fontweight="bold")
     return figure
 
 
@@ -79,27 +88,47 @@ def arm_figure(sweep: SweepRecords, arm: str) -> "Figure":
 
 
 def draw_arms(axes: "Axes", sweep: SweepRecords, letters: int, read: Read = reference_curve) -> None:
-    """One line per distinct curve; all fixes on is thick and black, the best others have colours."""
-    levels = {run.arm: run.levels for run in sweep.runs}
-    colours, ends = cycle(ARM_COLOURS), []
-    for index, curve in enumerate(merged(arm_curves(sweep, read))):
+    """One line per distinct curve; all fixes on is thick and black, INVALID arms are grey and dotted.
+
+    A colour stands for a reference curve, so in a panel of reported rewards lines of one colour are
+    equally good policies that look different.
+    """
+    colours, levels = arm_colours(sweep), {run.arm: run.levels for run in sweep.runs}
+    ends = []
+    for curve in merged(valid_curves(sweep, read)):
         best = any(is_all(levels[arm], "on") for arm in curve.arms)
-        named = best or index < NAMED
-        colour = BLACK if best else next(colours) if named else GREY
-        width = 2.8 if best else 1.4 if named else 0.6
+        colour = BLACK if best else colours[curve.arms[0]]
+        width = 2.8 if best else 0.6 if colour == GREY else 1.4
         axes.plot(curve.steps, curve.mean, color=colour, lw=width, marker="o", ms=width * 1.4, zorder=2 + best)
         _band(axes, curve, colour)
-        if named:
+        if colour != GREY and len(ends) < NAMED:
             ends.append(End(curve.label(letters), curve.steps[-1], curve.mean[-1], colour, best))
+    invalid = invalid_arms(sweep)
+    for curve in (c for c in arm_curves(sweep, read) if c.arms[0] in invalid):
+        axes.plot(curve.steps, curve.mean, color=GREY, lw=1.2, ls=":")
+        if len(ends) < NAMED:
+            text = f"{curve.label(letters)} INVALID"
+            ends.append(End(text, curve.steps[-1], curve.mean[-1], GREY, False))
     _frame(axes, sweep, "reward")
     _label_ends(axes, ends)
+
+
+def arm_colours(sweep: SweepRecords) -> dict[str, str]:
+    """A colour per distinct reference curve, black for the one of the fully fixed arm."""
+    levels = {run.arm: run.levels for run in sweep.runs}
+    palette, colours = cycle(ARM_COLOURS), {arm: GREY for arm in sweep.arms}
+    for index, curve in enumerate(merged(valid_curves(sweep))):
+        best = any(is_all(levels[arm], "on") for arm in curve.arms)
+        if best or index < NAMED:
+            colours |= dict.fromkeys(curve.arms, BLACK if best else next(palette))
+    return colours
 
 
 def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
     """Mean curve of the arms with the factor on against those with it off; each arm faintly."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
     colours = {"on": BLUE, "off": VERMILLION}
-    for curve in merged(arm_curves(sweep)):
+    for curve in merged(valid_curves(sweep)):
         sides = {levels[arm] for arm in curve.arms}
         faint = colours[sides.pop()] if len(sides) == 1 else GREY
         axes.plot(curve.steps, curve.mean, color=faint, lw=0.7, alpha=0.45)
@@ -115,7 +144,7 @@ def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
 
 def draw_arm(axes: "Axes", sweep: SweepRecords, arm: str) -> None:
     """One arm: what it is worth (reference) and what it would have shown (reported)."""
-    ends = []
+    ends: list[End] = []
     for name, read, colour, style in (
         ("reference", reference_curve, BLUE, "-"),
         ("reported", reported_curve, VERMILLION, DASHED),
@@ -124,6 +153,8 @@ def draw_arm(axes: "Axes", sweep: SweepRecords, arm: str) -> None:
             axes.plot(curve.steps, curve.mean, color=colour, lw=2, ls=style)
             _band(axes, curve, colour)
             ends.append(End(name, curve.steps[-1], curve.mean[-1], colour, False))
+    if len(ends) == 2 and ends[0].reward == ends[1].reward:
+        ends = [End("both", ends[0].step, ends[0].reward, BLACK, False)]
     _frame(axes, sweep, "")
     _label_ends(axes, ends)
     axes.set_title(arm, loc="left", fontsize=10, fontweight="bold")
@@ -171,11 +202,7 @@ def _frame(axes: "Axes", sweep: SweepRecords, ylabel: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     values = [
-        value
-        for run in sweep.runs
-        for v in run.validations
-        for value in (v.reference, v.reported)
-        if value is not None
+        value for run in sweep.runs for v in run.validations for value in (v.reference, v.reported) if value is not None
     ]
     last = max((v.step for run in sweep.runs for v in run.validations), default=1)
     axes.set_xlim(-0.02 * last, max(last, 1))
@@ -205,7 +232,8 @@ def _label_ends(axes: "Axes", ends: Sequence[End], size: float = 9) -> None:
             fontsize=size,
             va="center",
             fontweight="bold" if end.bold else "normal",
-            arrowprops={"arrowstyle": "-", "color": end.colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 2},
+            # grey and dotted, so that it is not taken for data where a run has not gone all the way
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "ls": ":", "shrinkA": 0, "shrinkB": 2},
         )
 
 

@@ -130,16 +130,13 @@ def load_run(sweep: Path, plan: Record) -> RunRecords:
         state=state if state in STATES else "running",
         valid=status.get("validity") != "INVALID",  # a running or failed run has no verdict yet
         invalid=tuple(
-            (str(item.get("factor", "?")), str(item.get("reading", "")))
-            for item in status.get("invalid") or ()
+            (str(item.get("factor", "?")), str(item.get("reading", ""))) for item in status.get("invalid") or ()
         ),
         findings=tuple(str(text) for text in status.get("findings") or ()),
         error=status.get("error"),
         seconds=status.get("seconds"),
         steps=_in_order(steps, lambda r: r["step"]),
-        validations=tuple(
-            _validation(r) for r in _in_order(validations, lambda r: r["step"])
-        ),
+        validations=tuple(_validation(r) for r in _in_order(validations, lambda r: r["step"])),
         checks=tuple(_check(r) for r in _in_order(checks, lambda r: (r["step"], r.get("factor")))),
         unreadable_lines=torn_steps + torn_validations + torn_checks,
     )

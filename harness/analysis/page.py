@@ -88,7 +88,11 @@ def _arms(sweep: SweepRecords) -> Iterator[str]:
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     rows = [_arm_cells(row, sweep) for row in arm_rows(sweep)]
     yield "<h2>Arms</h2>"
-    yield _table(heads, rows, "arms")
+    table = _table(heads, rows, "arms")
+    for symbol in (words.ON, words.OFF, *words.letters(sweep.factors).values()):
+        for tag in ("td", "th"):
+            table = table.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
+    yield table
     yield f'<p class="note">{_text(words.legend(sweep.factors))} {_text(words.CAPTION)}</p>'
 
 

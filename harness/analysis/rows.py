@@ -127,9 +127,7 @@ def _arm_row(arm: str, runs: Sequence[RunRecords]) -> ArmRow:
         area=_mean(area(curve) for curve in curves),
         reported=_mean(end.reported for end in ends),
         gap=_mean(
-            end.reported - end.reference
-            for end in ends
-            if end.reported is not None and end.reference is not None
+            end.reported - end.reference for end in ends if end.reported is not None and end.reference is not None
         ),
         runs=len(runs),
         invalid_runs=len(invalid),

@@ -23,6 +23,7 @@ th { font-weight: 600; border-bottom: 1px solid #999 }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff }
 .arms td:nth-last-child(-n+2), .arms th:nth-last-child(-n+2) { text-align: left }
 .checks td:not(:first-child), .checks th:not(:first-child) { text-align: center }
+.dot { text-align: center; padding-left: .2rem; padding-right: .2rem }
 .facts td { text-align: left; white-space: normal; vertical-align: top; overflow-wrap: anywhere }
 .facts td:first-child { white-space: nowrap; color: #555 }
 .arms td:first-child, .checks td:first-child { max-width: 20rem; overflow: hidden; text-overflow: ellipsis }
@@ -37,6 +38,7 @@ svg text { font-family: system-ui, sans-serif }
   .narrow { display: block }
   .arms td:first-child, .checks td:first-child { max-width: 9rem }
   td, th { padding: .25rem .35rem }
+  .dot { padding-left: 0; padding-right: .15rem }
 }
 @media print { details { display: none } }
 """

@@ -152,9 +152,7 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
 
 
 def _why(run: RunRecords) -> str:
-    return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or (
-        "status.json names no reading"
-    )
+    return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or ("status.json names no reading")
 
 
 def _git(git: dict[str, Any]) -> str | None:

@@ -129,9 +129,7 @@ class Progress:
         with self._lock:
             bar = Table.grid(padding=(0, 2))
             spent = Text(duration(time.monotonic() - self._started), style="dim")
-            bar.add_row(
-                ProgressBar(max(self._total_steps, 1), self._steps_done(), width=24), self._summary(), spent
-            )
+            bar.add_row(ProgressBar(max(self._total_steps, 1), self._steps_done(), width=24), self._summary(), spent)
             parts: list[RenderableType] = [bar]
             if self._active:
                 parts += [self._runs(), Text(self._others(), style="dim")]

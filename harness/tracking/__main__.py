@@ -36,9 +36,7 @@ def main(arguments: list[str]) -> int:
 
 def write_run(run: RunRecords, sweep: SweepRecords, mode: str) -> None:
     """Write one run to W&B from its records alone."""
-    tracker = Tracker.start(
-        run.name, run.arm, run.seed, sweep.name, _config(run), run.levels, sweep.folder, mode
-    )
+    tracker = Tracker.start(run.name, run.arm, run.seed, sweep.name, _config(run), run.levels, sweep.folder, mode)
     for name, write in (("steps", tracker.step), ("validation", tracker.validation)):
         for record in read_lines(run.folder / f"{name}.jsonl")[0]:
             write(record)

@@ -73,9 +73,7 @@ class Tracker:
 
     def finish(self, status: str, validity: str | None = None, invalid: Iterable[str] = ()) -> None:
         """End the W&B run; `status` other than `completed` marks it as failed."""
-        summary = numbers_and_words(
-            {"state": status, "validity": validity, "invalid": "; ".join(invalid) or None}
-        )
+        summary = numbers_and_words({"state": status, "validity": validity, "invalid": "; ".join(invalid) or None})
         self._do(lambda: self._finish(summary, exit_code=0 if status == "completed" else 1))
 
     def _start(self, init: dict[str, Any]) -> None:

@@ -28,10 +28,7 @@ def leave_one_out():
 
 
 def factorial():
-    return [
-        dict(zip(FACTORS, levels, strict=True))
-        for levels in itertools.product(("on", "off"), repeat=len(FACTORS))
-    ]
+    return [dict(zip(FACTORS, levels, strict=True)) for levels in itertools.product(("on", "off"), repeat=len(FACTORS))]
 
 
 def write_sweep(folder: Path, arms=None, seeds=(0,), steps=6, **manifest) -> Path:
@@ -53,11 +50,7 @@ def write_sweep(folder: Path, arms=None, seeds=(0,), steps=6, **manifest) -> Pat
         }
         | manifest,
     )
-    plan = [
-        {"run": f"{arm_name(a)}/seed={s}", "arm": arm_name(a), "levels": a, "seed": s}
-        for a in arms
-        for s in seeds
-    ]
+    plan = [{"run": f"{arm_name(a)}/seed={s}", "arm": arm_name(a), "levels": a, "seed": s} for a in arms for s in seeds]
     write_jsonl(folder / "plan.jsonl", plan)
     for line in plan:
         write_run(folder, line["arm"], line["levels"], line["seed"], steps)
@@ -73,7 +66,7 @@ def write_run(sweep, arm, levels, seed, steps):
     rows, validations, checks = [], [], []
     for step in range(steps + 1):
         mean = 0.17 + 0.7 * (1 - math.exp(-rate * step)) + (0.03 * luck.normal() if rate and step else 0)
-        solved = int(round(np.clip(mean, 0, 1) * len(TASKS)))
+        solved = round(float(np.clip(mean, 0, 1)) * len(TASKS))
         by_task = {t: float(i < solved) for i, t in enumerate(TASKS)}
         reported = solved / len(TASKS) if levels["endpoint"] == "on" else 5 / 30
         if levels["split"] == "off":
@@ -153,9 +146,7 @@ def write_status(sweep, arm, seed=0, **changes):
 
 
 def make_invalid(sweep, arm, factor, reading, seed=0):
-    write_status(
-        sweep, arm, seed, validity="INVALID", invalid=[{"factor": factor, "reading": reading}]
-    )
+    write_status(sweep, arm, seed, validity="INVALID", invalid=[{"factor": factor, "reading": reading}])
 
 
 def write_json(path, value):
