@@ -6,23 +6,33 @@ seed lifts all tasks of its row, an easy task all seeds of its column. In the mo
 
     D[n, t] = mean + seed[n] + task[t] + rest[n, t]
 
-the variance of the mean is  V = s²(seed means) / N + s²(task means) / T - s²(rest) / (N T),  without bias
-(the two-way random-effects ANOVA; for the same layout in reader studies: Hillis 2007, Stat. Med. 26, 596-619).
-The degrees of freedom are Satterthwaite's (1946, Biometrics Bull. 2, 110-114), and the interval is
-mean ± t(df) √V.
+the variance of the mean is estimated without bias by  V = A + B − C,  A = s²(seed means) / N,
+B = s²(task means) / T,  C = s²(rest) / (N T)  (two-way random-effects ANOVA).
+
+Three seeds know little of A: by luck it may come out ten times too small, and Satterthwaite's degrees of
+freedom grow just then (11 % family-wise error at 3 seeds in our calibration). So the interval takes what V could
+have been, given A and B (generalised interval: Weerahandi 1993, JASA 88, 899-905; Hannig, Iyer & Patterson 2006,
+JASA 101, 254-269):
+
+    V* = A (N−1)/χ²(N−1) + B (T−1)/χ²(T−1) − C,  at least as large as its first and its second term,
+
+and the two-sided p-value of a mean m is the expectation of 2 Φ(−|m| / √V*) over both χ². Where the seeds are all
+there is, this is Student's t with N − 1 degrees of freedom; where the tasks are, with T − 1. The interval holds
+the means that this test does not reject.
 
 Why no plain bootstrap: no resampling scheme is right for crossed effects (McCullagh 2000, Bernoulli 6, 285-301).
-Resampling seeds and tasks ("pigeonhole", Owen 2007, Ann. Appl. Stat. 1, 386-411) counts the rest three times, and
-its percentiles shrink with (N - 1)/N, which at 5 seeds hides a fifth of the seed variance, and ignore that a
+Resampling seeds and tasks ("pigeonhole", Owen 2007, Ann. Appl. Stat. 1, 386-411) counts the rest three times, its
+percentiles shrink with (N−1)/N, which at 5 seeds hides a fifth of the seed variance, and they ignore that a
 variance from 5 seeds is itself a guess. `experiments/benchmarks/calibration.py` measures both.
 
 With one seed nothing is known of the seed variance: the interval is over tasks only and holds for that seed.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
 
 Array = np.ndarray
 LEVEL = 0.95
@@ -30,68 +40,97 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean of a contrast over seeds and tasks, its standard error, and the parts of its variance.
+    """Mean of a contrast over N seeds and T tasks, and the parts of its variance.
 
-    seed, task, rest: variance components of D; NaN where one seed or one task cannot tell. Estimates of
-    components may be below zero; the standard error is not.
+    by_seed, by_task, by_rest: A, B, C above; with one seed (or one task) B (or A) alone, the others NaN.
+    least: a lower bound of the standard error.
     """
 
     mean: float
-    error: float
-    df: float
-    seed: float
-    task: float
-    rest: float
+    by_seed: float
+    by_task: float
+    by_rest: float
     seeds: int
     tasks: int
+    least: float = 0.0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; 0 where every D is the same."""
+        a, b, c = np.nan_to_num((self.by_seed, self.by_task, self.by_rest))
+        return float(np.sqrt(max(a + b - c, a, b, self.least**2)))
 
     def half_width(self, level: float = LEVEL) -> float:
         """Half the width of the interval at this level."""
-        return float(stdtrit(self.df, 0.5 + level / 2)) * self.error if self.error > 0 else 0.0
+        if self.error == 0:
+            return 0.0
+        if self._df:
+            return max(float(stdtrit(self._df, 0.5 + level / 2)) * self.error, 2 * self.least)
+        variances, weights = self._plausible
+        low, high = 0.0, 2 * self.error
+        while _p_value(high, variances, weights) > 1 - level:
+            low, high = high, 2 * high
+        for _ in range(26):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _p_value(middle, variances, weights) > 1 - level else (low, middle)
+        return (low + high) / 2
 
     @property
     def p_value(self) -> float:
         """Two-sided, against a mean of zero. 1.0 where every difference is zero."""
         if self.error == 0:
             return 1.0 if self.mean == 0 else 0.0
-        return float(2 * stdtr(self.df, -abs(self.mean) / self.error))
+        if self._df:
+            return float(2 * stdtr(self._df, -abs(self.mean) / self.error))
+        return _p_value(self.mean, *self._plausible)
+
+    @property
+    def components(self) -> tuple[float, float, float]:
+        """Variances of seed, task and rest in D itself; estimates, so they may come out below zero."""
+        rest = self.by_rest * self.seeds * self.tasks
+        return self.by_seed * self.seeds - rest / self.tasks, self.by_task * self.tasks - rest / self.seeds, rest
+
+    @property
+    def _df(self) -> int:
+        """Degrees of freedom where only one of seeds and tasks varies; 0 where both do."""
+        return max(self.seeds * self.tasks - 1, 1) if 1 in (self.seeds, self.tasks) else 0
+
+    @property
+    def _plausible(self) -> tuple[Array, Array]:
+        """Values of V* on a grid of the two χ², and their weights."""
+        of_seed, seed_weights = _inverse_chi2(self.seeds - 1, 24)
+        of_task, task_weights = _inverse_chi2(self.tasks - 1, 6)
+        a, b = self.by_seed * of_seed[:, None], self.by_task * of_task[None, :]
+        variances = np.maximum(np.maximum(a + b - self.by_rest, np.maximum(a, b)), self.least**2)
+        return variances.ravel(), np.outer(seed_weights, task_weights).ravel()
 
 
 def crossed(values_N_T: Array, smallest: float = 0.0) -> Spread:
-    """Mean, standard error and degrees of freedom of an N × T table without holes.
+    """The spread of an N × T table without holes. Raises ValueError for an empty one.
 
     smallest: the change of one value when one episode comes out the other way. Where hardly any episode
-    differs the variance estimate is near zero by luck; the error is at least that of one such episode in
-    N T (the half-width is then about 3/(N T), the rule of three). Raises ValueError for an empty table.
+    differs, the variance may be near zero by luck; so the error is at least 1.5 such episodes in N T, which
+    gives the half-width of the rule of three, 3 / (N T).
     """
     seeds, tasks = values_N_T.shape
     if values_N_T.size == 0:
         raise ValueError("No seed or no task is left.")
-    mean = float(values_N_T.mean())
+    mean, least = float(values_N_T.mean()), 1.5 * smallest / values_N_T.size
     if seeds == 1 or tasks == 1:
-        line = values_N_T.ravel()
-        variance = float(line.var(ddof=1)) if line.size > 1 else np.nan
-        error = np.sqrt(max(variance / line.size, (smallest / line.size) ** 2))
-        parts = (np.nan, variance) if seeds == 1 else (variance, np.nan)
-        return Spread(mean, float(error), max(line.size - 1, 1), *parts, np.nan, seeds, tasks)
+        of_line = float(values_N_T.var(ddof=1)) / values_N_T.size if values_N_T.size > 1 else np.nan
+        parts = (np.nan, of_line) if seeds == 1 else (of_line, np.nan)
+        return Spread(mean, *parts, np.nan, seeds, tasks, least)
     by_seed, by_task = values_N_T.mean(axis=1), values_N_T.mean(axis=0)
     left = values_N_T - by_seed[:, None] - by_task[None, :] + mean
     rest = float((left**2).sum() / ((seeds - 1) * (tasks - 1)))
-    of_seeds, of_tasks = float(by_seed.var(ddof=1)) / seeds, float(by_task.var(ddof=1)) / tasks
-    of_rest = rest / (seeds * tasks)
-    variance = max(of_seeds + of_tasks - of_rest, of_seeds, of_tasks, (smallest / values_N_T.size) ** 2)
-    quartic = of_seeds**2 / (seeds - 1) + of_tasks**2 / (tasks - 1) + of_rest**2 / ((seeds - 1) * (tasks - 1))
-    df = variance**2 / quartic if quartic > 0 else seeds - 1
-    df = float(np.clip(df, seeds - 1, (seeds - 1) + (tasks - 1)))
     return Spread(
         mean,
-        float(np.sqrt(variance)),
-        df,
-        of_seeds * seeds - rest / tasks,
-        of_tasks * tasks - rest / seeds,
-        rest,
+        float(by_seed.var(ddof=1)) / seeds,
+        float(by_task.var(ddof=1)) / tasks,
+        rest / (seeds * tasks),
         seeds,
         tasks,
+        least,
     )
 
 
@@ -104,3 +143,16 @@ def holm(p_values: Array) -> Array:
         highest = max(highest, min(1.0, float(p_values[i]) * (len(known) - rank)))
         adjusted[i] = highest
     return adjusted
+
+
+def _p_value(mean: float, variances: Array, weights: Array) -> float:
+    return float(2 * weights @ ndtr(-abs(mean) / np.sqrt(variances)))
+
+
+@cache
+def _inverse_chi2(df: int, points: int) -> tuple[Array, Array]:
+    """Values of df / χ²(df) with weights that sum to 1: Gauss-Legendre over the probability, denser towards
+    small χ², where V* is large."""
+    u, weights = np.polynomial.legendre.leggauss(points)
+    u = (u + 1) / 2
+    return df / (2 * gammaincinv(df / 2, u**2)), weights * u

@@ -49,7 +49,6 @@ class Effect:
     p: float | None = None
     p_holm: float | None = None
     error: float | None = None  # standard error
-    df: float | None = None
     seeds: int = 0
     tasks: int = 0
     identical: bool = False  # every episode at every validation came out the same
@@ -216,7 +215,6 @@ def _family(
                 p=s.p_value,
                 p_holm=p_holm,
                 error=s.error,
-                df=s.df,
                 seeds=s.seeds,
                 tasks=s.tasks,
                 identical=found.identical,
