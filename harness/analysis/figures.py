@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, VERMILLION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#8a8a8a"
+BLUE, VERMILLION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#707070"
 ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7a5c00", "#56B4E9", "#E69F00")
 NAMED = 10  # so many lines get a colour and a name of their own; the others are grey
 MULTIPLES = 16  # up to so many arms get a panel each
