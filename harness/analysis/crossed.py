@@ -42,7 +42,8 @@ LEVEL = 0.95
 class Spread:
     """Mean of a contrast over N seeds and T tasks, and the parts of its variance.
 
-    by_seed, by_task, by_rest: A, B, C above; with one seed (or one task) B (or A) alone, the others NaN.
+    by_seed, by_task, by_rest: A, B, C above; with one seed (or one task) B (or A) alone, the others NaN;
+    infinite where there is one number only.
     least: a lower bound of the standard error.
     """
 
@@ -57,7 +58,7 @@ class Spread:
     @property
     def error(self) -> float:
         """Standard error of the mean; 0 where every D is the same."""
-        a, b, c = np.nan_to_num((self.by_seed, self.by_task, self.by_rest))
+        a, b, c = (0.0 if np.isnan(part) else part for part in (self.by_seed, self.by_task, self.by_rest))
         return float(np.sqrt(max(a + b - c, a, b, self.least**2)))
 
     def half_width(self, level: float = LEVEL) -> float:
@@ -117,7 +118,7 @@ def crossed(values_N_T: Array, smallest: float = 0.0) -> Spread:
         raise ValueError("No seed or no task is left.")
     mean, least = float(values_N_T.mean()), 1.5 * smallest / values_N_T.size
     if seeds == 1 or tasks == 1:
-        of_line = float(values_N_T.var(ddof=1)) / values_N_T.size if values_N_T.size > 1 else np.nan
+        of_line = float(values_N_T.var(ddof=1)) / values_N_T.size if values_N_T.size > 1 else np.inf
         parts = (np.nan, of_line) if seeds == 1 else (of_line, np.nan)
         return Spread(mean, *parts, np.nan, seeds, tasks, least)
     by_seed, by_task = values_N_T.mean(axis=1), values_N_T.mean(axis=0)

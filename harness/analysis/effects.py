@@ -273,6 +273,24 @@ def joint_draws(measured: Sequence[Measured]) -> Array | None:
     return calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
 
 
+def ranking_draws(
+    outcomes: Outcomes, kind: str, outcome: str
+) -> tuple[tuple[str, ...], Array, tuple[float, ...]] | None:
+    """(factors, (F, B) draws, estimates) of a kind of effect; None where no effect of that kind is answered, or
+    where the controls refute what it rests on."""
+    usable = usable_arms(outcomes)
+    if len(outcomes.steps) < 2:
+        return None
+    refuted = any(c.holds is False for c in gate_checks(outcomes, usable) if c.outcome == outcome)
+    wanted = [c for c in all_contrasts(outcomes.arms, usable) if c.kind == kind]
+    found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
+    known = [m for m in found if isinstance(m, Measured)]
+    draws = joint_draws(known) if known else None
+    if draws is None:
+        return None
+    return tuple(m.contrast.factors[0] for m in known), draws, tuple(m.spread.mean for m in known)
+
+
 def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, ...]:
     out = []
     compared = gates.checks(outcomes.arms, usable)
