@@ -39,7 +39,7 @@ class Contrast:
 def all_contrasts(arms: Sequence[Arm], usable: Sequence[bool]) -> list[Contrast]:
     """Every effect of every kind, answered or not. usable: arms with a counted run in every kept seed."""
     pairs = list(combinations(FACTORS, 2))
-    filled = gates.fill(arms, usable)
+    filled = None if _is_crossed(arms) else gates.fill(arms, usable)
     return [
         *(_factorial("main", (f,), arms, usable, filled) for f in FACTORS),
         *(_two_arms("leave_one_out", f, arms, Arm.with_off(), Arm.with_off(f)) for f in FACTORS),
@@ -70,9 +70,9 @@ def _factorial(
         return _over_cells(kind, factors, arms, usable)
     if filled is not None:
         rows, missing = filled
-        column = np.array(signs(full_factorial(), *factors)) * (2 ** len(factors) / len(rows))
         if missing:
             return Contrast(kind, factors, np.zeros(len(arms)), problem=missing)
+        column = np.array(signs(full_factorial(), *factors)) * (2 ** len(factors) / len(rows))
         return Contrast(kind, factors, column @ rows, note=ASSUMES)
     if is_orthogonal(arms):
         mixed = ", ".join(f"{'-' if s < 0 else ''}{' × '.join(o)}" for s, o in aliases(arms, factors))
@@ -104,14 +104,13 @@ def _over_cells(kind: str, factors: tuple[str, ...], arms: Sequence[Arm], usable
 
 
 def _shapley(factor: str, arms: Sequence[Arm], filled: tuple[Array, str] | None) -> Contrast:
-    weights = shapley_weights(full_factorial(), factor)
-    if set(arms) == set(full_factorial()):
-        order = [full_factorial().index(arm) for arm in arms]
-        return Contrast("shapley", (factor,), weights[order])
+    whole = full_factorial()
+    if set(arms) == set(whole):
+        return Contrast("shapley", (factor,), shapley_weights(arms, factor))
     if filled is None or filled[1]:
         why = filled[1] if filled else "this design does not hold every combination of the fixes"
         return Contrast("shapley", (factor,), np.zeros(len(arms)), problem=why)
-    return Contrast("shapley", (factor,), weights @ filled[0], note=ASSUMES)
+    return Contrast("shapley", (factor,), shapley_weights(whole, factor) @ filled[0], note=ASSUMES)
 
 
 def _is_crossed(arms: Sequence[Arm]) -> bool:

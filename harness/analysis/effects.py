@@ -132,7 +132,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         measured = {id(c): measure(outcomes, c, outcome) for c in contrasts if not (refuted and c.note == ASSUMES)}
         for kind in dict.fromkeys(c.kind for c in contrasts):
             family = [c for c in contrasts if c.kind == kind]
-            effects += _family(outcomes, outcome, family, measured)
+            effects += estimate_family(outcomes, outcome, family, measured)
             ranked = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
             if kind != "interaction" and len(ranked) > 1 and (ranking := _ranking(kind, outcome, ranked)):
                 rankings.append(ranking)
@@ -186,9 +186,10 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     return Measured(contrast, values, tuple(int(s) for s in seeds), crossed(values, jump), identical)
 
 
-def _family(
+def estimate_family(
     outcomes: Outcomes, outcome: str, family: Sequence[Contrast], measured: dict[int, Measured | str]
 ) -> list[Effect]:
+    """The effects of one kind on one outcome, tested together. measured: by id of the contrast."""
     known = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
     adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
     together = 1 - (1 - LEVEL) / max(len(known), 1)
