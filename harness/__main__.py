@@ -8,6 +8,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "WANDB_API_KEY" not in os.environ:
+    os.environ.setdefault("WANDB_SILENT", "true")  # offline there is no address to print
 
 import hydra
 from hydra.errors import HydraException

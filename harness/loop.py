@@ -23,7 +23,7 @@ from harness.rollout import Asked, Rollouts, Sampling, trajectory
 from harness.seams import Check, Names
 from harness.validation import Ruler, validate
 
-Report = Callable[[int, float], None]
+Report = Callable[[int, float | None], None]
 
 
 async def run_loop(
@@ -38,7 +38,7 @@ async def run_loop(
 ) -> list[Check]:
     """Trains one run and writes its records; every manipulation check that was made.
 
-    report: called with (step, reference validation reward) after each validation and (step, NaN) otherwise
+    report: called with (step, reference validation reward) after each validation, with (step, None) otherwise
     """
     run, seams, train = config.run, config.seams, config.train
     domain = rollouts.domain
@@ -57,7 +57,7 @@ async def run_loop(
             records.add("validation", validation)
             report(step, validation["reference"]["mean"])  # type: ignore[index]
         else:
-            report(step, math.nan)
+            report(step, None)
         if step == train.steps:
             break
 

@@ -10,6 +10,7 @@ already there for the same key (step, or step and factor) is not written twice.
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class RunRecords:
-    """Writes one run's records. `add` is idempotent per key, so that a replay does not write twice."""
+    """Writes one run's records. `add` is idempotent per key, so that a replay does not write twice.
 
-    def __init__(self, folder: Path) -> None:
+    watch: called with (file, line) for every line, also for one that a replay finds there
+    """
+
+    def __init__(self, folder: Path, watch: Callable[[str, dict[str, Any]], None] | None = None) -> None:
         self.folder = folder
+        self.watch = watch
         folder.mkdir(parents=True, exist_ok=True)
         self._seen: dict[str, set[str]] = {}
         for name in FILES:
@@ -66,6 +71,8 @@ class RunRecords:
     def add(self, name: str, line: dict[str, Any]) -> None:
         """Appends a line to `<name>.jsonl` and syncs it."""
         line = plain(line)
+        if self.watch:
+            self.watch(name, line)
         if self._key(line) in self._seen[name]:
             return
         with open(self.folder / f"{name}.jsonl", "a") as file:

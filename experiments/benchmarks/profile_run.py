@@ -3,7 +3,7 @@
     .venv/bin/python experiments/benchmarks/profile_run.py [overrides of `python -m harness` …]
 
 Samples every thread's Python stack 100 times a second while one run (all fixes on, 4 steps, reuse off) is
-computed, and gives each sample to the innermost room that it is in. The vLLM server is a process of its own:
+computed, from the moment the server is up, and gives each sample to the innermost room that it is in. The vLLM server is a process of its own:
 while this process only waits for it, the sample counts as `waiting`. Prints a table, and the harness's own
 lines that cost most.
 """
@@ -43,7 +43,15 @@ def room(frame) -> tuple[str, str]:
 
 def main() -> None:
     from harness import __main__ as door
+    from harness.launch.runner import Runner
 
+    build = Runner.build
+
+    def build_and_watch(*arguments):
+        ready.set()
+        return build(*arguments)
+
+    Runner.build = build_and_watch
     samples: collections.Counter[str] = collections.Counter()
     places: collections.Counter[str] = collections.Counter()
     ready, done = threading.Event(), threading.Event()
@@ -51,9 +59,8 @@ def main() -> None:
     def watch() -> None:
         while not done.is_set():
             time.sleep(0.01)
-            if "harness.launch.runner" not in sys.modules:
+            if not ready.is_set():
                 continue  # the server is still starting
-            ready.set()
             for thread, frame in sys._current_frames().items():
                 if thread == threading.get_ident():
                     continue
@@ -70,14 +77,13 @@ def main() -> None:
     sys.argv = ["harness", *defaults, *sys.argv[1:]]
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    begun = time.perf_counter()
     try:
         door.door()
     finally:
         done.set()
         watcher.join()
-        ticks = samples.pop("ticks", 1)
-        print(f"\n{time.perf_counter() - begun:.1f} s in all; share of the wall-clock time in which a thread was in")
+        ticks = samples.pop("ticks", 0) or 1
+        print(f"\n{ticks} samples since the server was up; share of them in which a thread was in")
         for title, count in samples.most_common():
             print(f"  {title:24s} {count / ticks:6.1%}")
         print("\nthe harness's own places that cost most")

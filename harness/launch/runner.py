@@ -1,8 +1,7 @@
-"""One run on the shared engine: its ART model, its loop, its records and its W&B run."""
+"""One run on the shared engine: its ART model and its loop."""
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import art
@@ -21,7 +20,6 @@ from harness.records import RunRecords
 from harness.rollout import Rollouts, Sampling
 from harness.seams import Check
 from harness.store import Store
-from harness.tracking import Tracker
 from harness.validation import Ruler
 
 if TYPE_CHECKING:
@@ -92,17 +90,7 @@ class Runner:
             report_metrics=[],
         )
         await self.backend.admit(model, run.name, run.seed)
-        tracker = Tracker.start(
-            run_name=run.name,
-            arm=run.arm.name,
-            seed=run.seed,
-            sweep=self.sweep.name,
-            config=config.resolved,
-            levels=run.arm.as_dict,
-            dir=Path(self.sweep.folder),
-            mode=config.tracking.mode,
-        )
-        checks = await run_loop(
+        return await run_loop(
             config,
             model,
             self.backend,
@@ -112,10 +100,3 @@ class Runner:
             records,
             lambda step, reward: progress.step(run.name, step, reward),
         )
-        for line in records.lines("steps"):
-            tracker.step(line)
-        for line in records.lines("validation"):
-            tracker.validation(line)
-        tracker.checks(records.lines("checks"))
-        tracker.finish("completed")
-        return checks

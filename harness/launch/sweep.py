@@ -19,7 +19,7 @@ from harness.analysis.page import write_report
 from harness.analysis.table import print_report
 from harness.config import RunConfig
 from harness.env import Domain, load_domain
-from harness.errors import ConfigError, EngineError, HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.launch.plan import sweep_name, write_plan
 from harness.launch.progress import Progress
 from harness.policy import Policy, load_policy
@@ -62,6 +62,7 @@ def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = Fa
     records = load_sweep(sweep.folder)
     write_report(records)
     print_report(records)
+    print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
     failed = [c for c in sweep.configs if not _completed(sweep.folder, c)]
     return 1 if failed else 0
 
@@ -86,11 +87,25 @@ def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
             f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
             "the reference validation needs some. Raise env.tasks."
         )
+    policy = load_policy(first.policy.name)
+    _fits(domain, policy, first)
     name = sweep_name(configs, name)
     folder = first.results / name
     write_plan(folder, name, configs, split.train, reference)
-    policy = load_policy(first.policy.name)
     return Sweep(name, folder, tuple(configs), domain, policy, tuple(reference))
+
+
+def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:
+    """Raises ConfigError if the domain's policy text and tools leave no room in the model's context."""
+    from tokenizers import Tokenizer
+
+    text = domain.system_prompt + json.dumps(domain.tools)
+    tokens = len(Tokenizer.from_file(str(policy.path / "tokenizer.json")).encode(text).ids)
+    if tokens + config.rollout.max_tokens > policy.max_model_len:
+        raise ConfigError(
+            f"env={domain.name} opens with about {tokens} tokens (policy text and tools), and policy={policy.name} "
+            f"has room for {policy.max_model_len}. Choose a policy with a longer context, or env=mock."
+        )
 
 
 def _completed(folder: Path, config: RunConfig) -> bool:
@@ -149,48 +164,62 @@ async def _interleave(
     sweep: Sweep, configs: list[RunConfig], server: "Server", progress: Progress, counts: Counter[str]
 ) -> None:
     from harness.launch.runner import Runner
+    from harness.tracking import Tracker, drain
 
     runner = Runner.build(sweep, configs[0], server, counts)
 
     async def one(config: RunConfig) -> None:
-        run = config.run.name
-        records = RunRecords(sweep.folder / "runs" / run)
+        run = config.run
+        tracker = Tracker.start(
+            run_name=run.name,
+            arm=run.arm.name,
+            seed=run.seed,
+            sweep=sweep.name,
+            config=config.resolved,
+            levels=run.arm.as_dict,
+            dir=sweep.folder,
+            mode=config.tracking.mode,
+        )
+        views = {"steps": tracker.step, "validation": tracker.validation, "checks": lambda line: tracker.checks([line])}
+        records = RunRecords(sweep.folder / "runs" / run.name, watch=lambda name, line: views[name](line))
         started = time.perf_counter()
-        progress.start_run(run)
-        records.set_status(run=run, state="running")
+        progress.start_run(run.name)
+        records.set_status(run=run.name, state="running")
         try:
             checks = await runner.run(config, records, progress)
         except asyncio.CancelledError:
+            tracker.finish("stopped")
             raise
         except Exception as error:  # the run boundary: one failing run never stops the others
-            text = str(error) if isinstance(error, HarnessError) else traceback.format_exc(limit=-6)
             print(traceback.format_exc())
             records.set_status(
-                run=run,
+                run=run.name,
                 state="failed",
-                error=f"{type(error).__name__}: {text}",
+                error=str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}",
                 seconds=time.perf_counter() - started,
             )
-            progress.finish_run(run, "failed", None)
-            if isinstance(error, EngineError):
-                server.assert_alive()  # without a server no other run can go on
+            tracker.finish("failed")
+            progress.finish_run(run.name, "failed", None)
+            server.assert_alive()  # without a server no other run can go on
             return
         invalid = invalid_factors(checks, config.seams)
         validity = "INVALID" if invalid else "valid"
         records.set_status(
-            run=run,
+            run=run.name,
             state="completed",
             validity=validity,
             invalid=invalid,
             findings=findings(records.lines("steps")),
             seconds=time.perf_counter() - started,
         )
-        progress.finish_run(run, "completed", validity)
+        tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
+        progress.finish_run(run.name, "completed", validity)
 
     async with asyncio.TaskGroup() as group:
         for config in configs:
             group.create_task(one(config))
     await server.check_base()
+    await asyncio.to_thread(drain)
 
 
 def _cpu_seconds() -> float:

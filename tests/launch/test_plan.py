@@ -74,3 +74,8 @@ def test_a_domain_without_held_out_tasks_is_refused(run_config):
 def test_an_unknown_domain_is_refused_with_the_nearest_name(run_config):
     with pytest.raises(ConfigError, match="Did you mean 'retail'"):
         prepare([run_config("env.domain=retial")], None)
+
+
+def test_a_domain_that_does_not_fit_the_policy_is_refused(run_config):
+    with pytest.raises(ConfigError, match="policy=micro has room for 1024"):
+        prepare([run_config("env=retail")], None)
