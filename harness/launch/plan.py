@@ -44,10 +44,16 @@ def config_digest(config: RunConfig) -> str:
 
 
 def write_plan(
-    folder: Path, name: str, configs: Sequence[RunConfig], train_ids: Sequence[str], reference_ids: Sequence[str]
+    folder: Path,
+    name: str,
+    configs: Sequence[RunConfig],
+    train_ids: Sequence[str],
+    reference_ids: Sequence[str],
+    content: dict[str, str],
 ) -> None:
     """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
 
+    content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
     Runs may be added to a folder (more seeds, more arms); what a run is may not change.
     """
     if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
@@ -55,9 +61,9 @@ def write_plan(
     manifest_path, plan_path = folder / "manifest.json", folder / "plan.jsonl"
     planned = {line["run"]: line for line in read_lines(plan_path)}
     if manifest_path.exists():
-        _refuse_difference(folder, json.loads(manifest_path.read_text()), planned, configs)
+        _refuse_difference(folder, json.loads(manifest_path.read_text()), planned, configs, content)
     else:
-        manifest = _manifest(name, configs[0], train_ids, reference_ids)
+        manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"content": content}
         write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
     for config in configs:
         planned[config.run.name] = {
@@ -80,11 +86,16 @@ def _existing(folder: Path) -> Path:
 
 
 def _refuse_difference(
-    folder: Path, manifest: dict[str, Any], planned: dict[str, Any], configs: Sequence[RunConfig]
+    folder: Path,
+    manifest: dict[str, Any],
+    planned: dict[str, Any],
+    configs: Sequence[RunConfig],
+    content: dict[str, str],
 ) -> None:
     differences: list[str] = []
     shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
     _compare("", manifest["config"], plain(shared), differences)
+    _compare("content", manifest["content"], content, differences)
     for config in configs:
         line = planned.get(config.run.name)
         if not differences and line and line["config_digest"] != config_digest(config):

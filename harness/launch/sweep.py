@@ -91,7 +91,8 @@ def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
     _fits(domain, policy, first)
     name = sweep_name(configs, name)
     folder = first.results / name
-    write_plan(folder, name, configs, split.train, reference)
+    content = {"policy": policy.digest, "domain": domain.digest}
+    write_plan(folder, name, configs, split.train, reference, content)
     return Sweep(name, folder, tuple(configs), domain, policy, tuple(reference))
 
 

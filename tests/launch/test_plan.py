@@ -9,6 +9,8 @@ from harness.launch import plan
 from harness.launch.plan import sweep_name, write_plan
 from harness.launch.sweep import prepare
 
+CONTENT = {"policy": "p1", "domain": "d1"}
+
 
 def test_the_same_configuration_finds_the_same_folder(run_config):
     one, other = run_config(), run_config("train.steps=3")
@@ -22,7 +24,7 @@ def test_how_a_sweep_is_computed_does_not_change_its_folder(run_config):
 
 def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
     configs = [run_config(), run_config("fix/tools=off", "seed=2")]
-    write_plan(tmp_path / "s", "s", configs, ["a"], ["b"])
+    write_plan(tmp_path / "s", "s", configs, ["a"], ["b"], CONTENT)
     lines = [json.loads(line) for line in (tmp_path / "s" / "plan.jsonl").read_text().splitlines()]
     assert [line["run"] for line in lines] == ["all_on/seed=0", "without_tools/seed=2"]
     assert lines[1]["levels"]["tools"] == "off"
@@ -33,7 +35,7 @@ def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
 
 def test_more_seeds_may_join_a_folder(run_config, tmp_path):
     for seed in (0, 1):
-        write_plan(tmp_path, "s", [run_config(f"seed={seed}")], ["a"], ["b"])
+        write_plan(tmp_path, "s", [run_config(f"seed={seed}")], ["a"], ["b"], CONTENT)
     assert len((tmp_path / "plan.jsonl").read_text().splitlines()) == 2
 
 
@@ -45,15 +47,21 @@ def test_more_seeds_may_join_a_folder(run_config, tmp_path):
     ],
 )
 def test_a_changed_configuration_is_refused_with_the_difference(changed, difference, run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"])
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match=difference):
-        write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"])
+        write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"], CONTENT)
+
+
+def test_a_changed_policy_is_refused_although_its_name_is_the_same(run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match="content.policy: p1 there, p2 now"):
+        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT | {"policy": "p2"})
 
 
 def test_a_full_disk_is_refused_before_anything_starts(run_config, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(ConfigError, match="is free"):
-        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"])
+        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
 
 
 def test_runs_may_differ_in_fixes_and_seeds_only(run_config):
