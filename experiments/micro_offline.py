@@ -1,4 +1,4 @@
-"""The micro policy on the mock domain without a server: success by kind, and a small REINFORCE as a check that RL moves it.
+"""The micro policy on the mock domain without a server: success by kind, and whether a small REINFORCE moves it.
 
     python experiments/micro_offline.py --checkpoint DIR                      greedy and sampled success
     python experiments/micro_offline.py --checkpoint DIR --rl 6 --reward partial --seeds 3
@@ -153,7 +153,8 @@ def reinforce(checkpoint, tokenizer, domain: Domain, steps: int, reward: str, se
         for g in range(0, 36, 6):
             mean, std = statistics.mean(scores[g : g + 6]), statistics.pstdev(scores[g : g + 6])
             spread += std > 0
-            kept += [(p, (s - mean) / (std + 1e-6)) for p, s in zip(rollouts[g : g + 6], scores[g : g + 6]) if std > 0]
+            group = zip(rollouts[g : g + 6], scores[g : g + 6], strict=True)
+            kept += [(p, (s - mean) / (std + 1e-6)) for p, s in group if std > 0]
         old = [log_probs(model, p).detach() for p, _ in kept]
         batch = list(zip(kept, old, strict=True))
         luck.shuffle(batch)
@@ -167,8 +168,12 @@ def reinforce(checkpoint, tokenizer, domain: Domain, steps: int, reward: str, se
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-        print(f"  seed {seed} {reward:7s} step {step}: train {statistics.mean(scores):.2f}"
-              f" raw {statistics.mean(p.outcome.reward for p in rollouts):.2f} spread {spread}/6 test {curve[-1]:.2f}", flush=True)
+        raw = statistics.mean(p.outcome.reward for p in rollouts)
+        print(
+            f"  seed {seed} {reward:7s} step {step}: train {statistics.mean(scores):.2f} raw {raw:.2f}"
+            f" spread {spread}/6 test {curve[-1]:.2f}",
+            flush=True,
+        )
     print(f"seed {seed} {reward:7s} greedy test by step: " + " ".join(f"{x:.2f}" for x in curve), flush=True)
     by: dict[str, list[float]] = defaultdict(list)
     for p in test:

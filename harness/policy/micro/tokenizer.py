@@ -1,7 +1,8 @@
 """The micro policy's tokenizer: byte-level BPE, trained on what the policy reads and writes.
 
 Splits keep the JSON around values in one piece, so that a tool call is about a dozen tokens and each decision
-(which tool, which status, another call or a text) falls on one of them. A number up to 99 is one token, as is a word of a title: an id is copied by one look at it.
+(which tool, which status, another call or a text) falls on one of them. A number up to 99 is one token, as is a word
+of a title: an id is copied by one look at it.
 """
 
 from __future__ import annotations
