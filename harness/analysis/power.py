@@ -7,14 +7,15 @@ The error of a contrast follows from its weights and the variance components of 
 
 where the sum goes over the arms that learn (a sealed arm is the base policy: it repeats itself). The test is the
 two-sided one at 5 % / 6, the first step of Holm's correction for six factors. Its critical value is that of
-crossed.py at the expected variances, to which power adds a normal quantile.
+crossed.py at the expected variances; power adds a t quantile with Satterthwaite's degrees of freedom, since the
+error that a sweep will estimate is itself uncertain.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from harness.analysis.contrasts import KINDS, all_contrasts
 from harness.analysis.crossed import Spread, crossed
@@ -66,9 +67,15 @@ def _detectable(size: float, seeds: int, tasks: int, v: Variance, paired: bool) 
     task = v.task + (0 if paired else v.shared_task)
     # A, B and C of crossed.py as they are expected; with one seed the interval holds for that seed only.
     by_rest = size * v.rest / (seeds * tasks)
-    by_seed = size * run / seeds + by_rest if seeds > 1 else np.nan
-    spread = Spread(0.0, by_seed, size * task / tasks + by_rest, by_rest if seeds > 1 else np.nan, seeds, tasks)
-    return spread.half_width(LEVEL) + float(ndtri(POWER)) * spread.error
+    by_seed, by_task = size * run / seeds + by_rest, size * task / tasks + by_rest
+    if size == 0:
+        return 0.0
+    if seeds == 1:
+        spread, df = Spread(0.0, np.nan, by_task, np.nan, seeds, tasks), tasks - 1.0
+    else:
+        spread = Spread(0.0, by_seed, by_task, by_rest, seeds, tasks)
+        df = spread.error**4 / (by_seed**2 / (seeds - 1) + by_task**2 / (tasks - 1))
+    return spread.half_width(LEVEL) + float(stdtrit(df, POWER)) * spread.error
 
 
 def variance_of(outcomes: Outcomes) -> Variance | None:

@@ -1,0 +1,163 @@
+"""From records to effects: planted effects come back, and INVALID is never "no effect"."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from harness.analysis.effects import NO_EFFECT, NOT_ANSWERED, RAISES, analyse, analyse_outcomes, to_json
+from harness.analysis.gates import is_sealed
+from harness.analysis.load import load_sweep
+from harness.analysis.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
+from harness.arm import Arm
+from harness.design import design
+from tests.analysis.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
+
+STEPS = (0, 2, 4, 6)
+
+
+def planted(arms, seeds=5, tasks=45, invalid=(), rng=0):
+    """Reward 1 with a probability that grows inside open gates; all sealed arms share every episode."""
+    random = np.random.default_rng(rng)
+    ease = random.normal(size=tasks)
+    luck = random.normal(size=(seeds, 1, tasks))
+    rewards = np.zeros((len(arms), seeds, len(STEPS), tasks))
+    for i, arm in enumerate(arms):
+        gain = 0.0 if is_sealed(arm) or arm.level("endpoint") == "off" else 3.0
+        gain *= 0.5 if arm.level("reward") == "off" else 1.0
+        base = np.broadcast_to(ease - 1.4, luck.shape) + (0.5 * luck if gain else 0)
+        rewards[i] = base + gain * np.array([0, 0.4, 0.8, 1.0])[None, :, None] > 0
+    counted = np.array([[(a.name, n) not in invalid for n in range(seeds)] for a in arms])
+    rewards[~counted] = np.nan
+    left_out = tuple(LeftOut(f"{a}/seed={n}", a, n, "INVALID", "the switch did nothing") for a, n in invalid)
+    names = tuple(f"task-{t}" for t in range(tasks))
+    return Outcomes(tuple(arms), tuple(range(seeds)), STEPS, names, rewards, counted, left_out)
+
+
+def by_factor(effects, kind, outcome="final"):
+    return {e.factors[0]: e for e in effects.of(kind, outcome)}
+
+
+def test_planted_leave_one_out_effects_are_found_and_a_planted_zero_is_not():
+    found = by_factor(analyse_outcomes(planted(design("leave_one_out"))), "leave_one_out")
+    assert {f for f, e in found.items() if e.verdict == RAISES} == {"endpoint", "exploration", "reward", "logprobs"}
+    assert found["split"].verdict == found["tools"].verdict == NO_EFFECT
+    assert found["split"].identical and found["split"].value == 0
+
+
+@pytest.mark.parametrize("name", ["full_factorial", "gate_aware"])
+def test_planted_main_effects_are_found(name):
+    found = by_factor(analyse_outcomes(planted(design(name))), "main")
+    for factor in ("endpoint", "exploration", "logprobs", "reward"):
+        assert found[factor].verdict == RAISES, factor
+        assert found[factor].low <= found[factor].value <= found[factor].high
+    assert found["split"].verdict == NO_EFFECT
+
+
+def test_an_invalid_arm_is_not_answered_with_its_reading_and_never_no_effect():
+    invalid = [("without_split", n) for n in range(5)]
+    effect = by_factor(analyse_outcomes(planted(design("leave_one_out"), invalid=invalid)), "leave_one_out")["split"]
+    assert effect.verdict == NOT_ANSWERED
+    assert effect.value is None and effect.p is None
+    assert "the switch did nothing" in effect.note
+
+
+def test_an_invalid_run_takes_its_seed_out_of_the_effects_that_need_it_only():
+    effects = analyse_outcomes(planted(design("leave_one_out"), invalid=[("without_reward", 2)]))
+    found = by_factor(effects, "leave_one_out")
+    assert found["reward"].seeds == 4 and "4 of 5 seeds" in found["reward"].note
+    assert found["endpoint"].seeds == 5
+    assert effects.counted == 39 and effects.runs == 40
+
+
+def test_controls_that_refute_the_gates_leave_the_main_effects_unanswered():
+    sweep = planted(design("gate_aware"))
+    leaky = list(sweep.arms).index(Arm.with_off("exploration"))
+    sweep.rewards_A_N_S_T[leaky] = sweep.rewards_A_N_S_T[0]
+    effects = analyse_outcomes(sweep)
+    assert any(c.holds is False for c in effects.gate_checks)
+    assert {e.verdict for e in effects.of("main")} == {NOT_ANSWERED}
+    assert {e.verdict for e in effects.of("leave_one_out")} != {NOT_ANSWERED}
+
+
+def test_sealed_controls_hold_and_are_reported():
+    checks = analyse_outcomes(planted(design("gate_aware"))).gate_checks
+    assert checks and all(c.holds for c in checks)
+
+
+def test_one_seed_says_that_its_intervals_hold_for_that_seed():
+    assert any("One seed" in n for n in analyse_outcomes(planted(design("leave_one_out"), seeds=1)).notes)
+
+
+def test_pairing_lowers_the_variance_of_a_difference_between_arms_that_share_their_luck():
+    reward = next(p for p in analyse_outcomes(planted(design("leave_one_out"))).pairing if p.factor == "reward")
+    assert reward.ratio > 1
+
+
+def test_gates_share_the_first_ranks_and_split_is_last():
+    ranking = analyse_outcomes(planted(design("leave_one_out"))).ranking("leave_one_out")
+    assert set(ranking.factors[:3]) == {"endpoint", "exploration", "logprobs"}
+    assert ranking.probability[0][:3] == pytest.approx((1 / 3,) * 3, abs=0.01)
+
+
+def test_the_three_outcomes_of_a_curve():
+    curve = np.array([0.0, 0.5, 1.0, 1.0])
+    assert step_weights("final", STEPS) @ curve == 1.0
+    assert step_weights("area", STEPS) @ curve == pytest.approx(np.trapezoid(curve, STEPS) / 6)
+    assert step_weights("slope", STEPS) @ curve == pytest.approx(np.polyfit(STEPS, curve, 1)[0])
+
+
+def test_a_sigmoid_needs_five_points():
+    assert analyse_outcomes(planted(design("leave_one_out"))).sigmoids == ()
+
+
+def test_a_planted_sigmoid_is_found(tmp_path):
+    effects = analyse(load_sweep(write_sweep(tmp_path / "s", steps=8)))
+    found = next(s for s in effects.sigmoids if s.arm == "all_on")
+    assert found.residual < 0.05 and found.span > 0.3
+
+
+def test_the_json_is_the_same_byte_for_byte_and_holds_plain_numbers(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1, 2))
+    text = to_json(analyse(load_sweep(folder)))
+    assert text == to_json(analyse(load_sweep(folder)))
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text)["design"] == "leave_one_out"
+
+
+def test_invalid_failed_and_unstarted_runs_are_left_out_and_counted(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1, 2))
+    make_invalid(folder, "without_tools", "tools", "off: 100 % of contexts equal", seed=1)
+    write_status(folder, "all_on", 2, state="failed", error="EngineError: the server died")
+    (run_folder(folder, "all_off", 0) / "status.json").unlink()
+    left_out = {x.run: x.why for x in outcomes_of(load_sweep(folder)).left_out}
+    assert left_out == {"without_tools/seed=1": "INVALID", "all_on/seed=2": "failed", "all_off/seed=0": "running"}
+
+
+def test_a_missing_episode_is_no_zero(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    path = run_folder(folder, "all_on", 0) / "validation.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[-1]["reference"]["by_task"][TASKS[0]] = None
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    effects = by_factor(analyse(load_sweep(folder)), "leave_one_out")
+    assert effects["tools"].tasks == len(TASKS) - 1
+    assert "missing episodes" in effects["tools"].note
+
+
+def test_a_sweep_without_a_single_counted_run_is_analysed_as_not_answered(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    for arm in load_sweep(folder).arms:
+        write_json(run_folder(folder, arm) / "status.json", {"state": "failed"})
+    effects = analyse(load_sweep(folder))
+    assert {e.verdict for e in effects.effects} == {NOT_ANSWERED}
+    assert effects.counted == 0
+    to_json(effects)
+
+
+def test_64_arms_5_seeds_and_45_tasks_take_seconds():
+    sweep = planted(design("full_factorial"))
+    started = time.perf_counter()
+    to_json(analyse_outcomes(sweep))
+    assert time.perf_counter() - started < 30
