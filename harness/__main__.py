@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from harness.errors import HarnessError
+from harness.launch.hints import hint
 from harness.launch.paths import CONF
 from harness.launch.plugins import register
 
@@ -38,8 +39,11 @@ def door() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         main()
-    except (HarnessError, HydraException) as error:
-        sys.exit(f"{type(error).__name__}: {error}\n`python -m harness --help` lists fixes, ablations and options.")
+    except HarnessError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except HydraException as error:
+        what = hint(sys.argv[1:]) or str(error)
+        sys.exit(f"ConfigError: {what}\n`python -m harness --help` lists fixes, ablations and options.")
     except KeyboardInterrupt:
         sys.exit("Stopped. The same command continues where it stopped.")
 
