@@ -28,8 +28,9 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
     table.add_column("evidence")
     for v in found:
         style = COLOURS.get(v.verdict, "dim")
+        decision = Text(v.verdict, style=style) + Text(f"\n{v.parts.replace(', ', chr(10))}" if v.parts else "", "dim")
         evidence = Text("\n").join(Text(f"• {f.evidence}") for f in v.findings)
-        table.add_row(f"({v.claim.id}) {v.claim.title}", Text(v.verdict, style=style), evidence)
+        table.add_row(f"({v.claim.id}) {v.claim.title}", decision, evidence)
     return table
 
 

@@ -75,6 +75,14 @@ class Verdict:
     def evidence(self) -> str:
         return " ".join(f.evidence for f in self.findings)
 
+    @property
+    def parts(self) -> str:
+        """`1 refuted, 2 confirmed` where the parts disagree, else nothing."""
+        kinds = [f.verdict for f in self.findings]
+        if len(set(kinds)) < 2:
+            return ""
+        return ", ".join(f"{kinds.count(k)} {k}" for k in sorted(set(kinds), key=lambda k: (k != self.verdict, k)))
+
 
 def load_claims(folder: Path) -> tuple[Claim, ...]:
     """All claims of a folder, by id. Raises ConfigError for a file that is no claim."""
@@ -193,6 +201,7 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
         return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of all six fixes.")
     order = [factors.index(f) for f in part.order]
     low, high = np.quantile(kendall(order, draws), (0.025, 0.975))
+    seeds = len(outcomes.seeds)
     here = np.array(estimates)[:, None]
     verdict = _judge(float(low), float(high), part.interval)
     found_order = " > ".join(f"{factors[i]} {estimates[i]:+.3f}" for i in np.argsort(-here[:, 0], kind="stable"))
@@ -200,7 +209,8 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
         verdict,
         f"{part.says}: by {kind.replace('_', '-')} effect on the area under the curve {found_order}; "
         f"Kendall's tau-b with the note's order {kendall(order, here)[0]:.2f} [{low:.2f}, {high:.2f}], "
-        f"Spearman {spearman(order, here)[0]:.2f}, expected {_words(part.interval)} ({verdict}).",
+        f"Spearman {spearman(order, here)[0]:.2f}, over {seeds} seed{'s' if seeds > 1 else ''}, expected "
+        f"{_words(part.interval)} ({verdict}).",
     )
 
 

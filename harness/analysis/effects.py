@@ -8,7 +8,7 @@ intervals hold together (Bonferroni). Intervals: crossed.py. An effect whose run
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from harness.analysis import gates
 from harness.analysis.bootstrap import calibrated_draws, resample
 from harness.analysis.contrasts import ASSUMES, Contrast, all_contrasts
 from harness.analysis.crossed import LEVEL, Spread, crossed, holm
+from harness.analysis.gaps import Gap, gaps
 from harness.analysis.load import SweepRecords
 from harness.analysis.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of, step_weights
 from harness.analysis.pairing import Pairing, pairing
@@ -97,6 +98,7 @@ class Effects:
     summaries: tuple[ArmSummary, ...]
     pairing: tuple[Pairing, ...]
     sigmoids: tuple[Sigmoid, ...]
+    gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
@@ -119,10 +121,11 @@ class Measured:
 
 def analyse(sweep: SweepRecords) -> Effects:
     """All estimates of a sweep; pure and deterministic."""
-    return analyse_outcomes(outcomes_of(sweep), sweep.name)
+    return replace(analyse_outcomes(outcomes_of(sweep), sweep.name), gaps=gaps(sweep))
 
 
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
+    """The estimates alone, without the gaps, for which arrays of reference rewards are not enough."""
     usable = usable_arms(outcomes)
     contrasts = all_contrasts(outcomes.arms, usable)
     checks = gate_checks(outcomes, usable)
@@ -153,6 +156,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         summaries=arm_summaries(outcomes) if outcomes.steps else (),
         pairing=tuple(p for o in OUTCOMES[:2] for p in pairing(outcomes, o)) if len(outcomes.steps) > 1 else (),
         sigmoids=sigmoids(outcomes),
+        gaps=(),
         notes=_notes(outcomes),
     )
 

@@ -12,6 +12,8 @@ from harness.analysis.load import RunRecords
 from harness.analysis.outcomes import step_weights
 
 Array = np.ndarray
+# The rollouts of the first update ask the first checkpoint at either level: no other exists yet.
+AFTER_FIRST = 2
 EARLY = 1  # the first update: both arms of a pair still have the same policy, so the same rollouts
 
 
@@ -42,7 +44,7 @@ def _no_error(run: RunRecords) -> list[float]:
 
 READINGS: dict[str, Callable[[RunRecords], list[float]]] = {
     "reported_change": _reported_change,  # reported reward minus that of the first validation
-    "asked_current_adapter": _of_checks("endpoint", "asked_current_adapter", first=1),
+    "asked_current_adapter": _of_checks("endpoint", "asked_current_adapter", first=AFTER_FIRST),
     "distinct_per_group": _of_checks("exploration", "distinct_per_group"),
     "groups_with_spread": _of_steps("groups_with_spread"),
     "gradient_steps": _of_steps("gradient_steps"),

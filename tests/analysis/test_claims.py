@@ -33,7 +33,7 @@ def sweep(tmp_path):
         checks = [json.loads(line) for line in (run.folder / "checks.jsonl").read_text().splitlines()]
         for check in checks:
             check["reading"] = {
-                "endpoint": {"asked_current_adapter": float(check["level"] == "on")},
+                "endpoint": {"asked_current_adapter": float(check["level"] == "on" or check["step"] == 1)},
                 "exploration": {"distinct_per_group": 4.5 if check["level"] == "on" else 1.0},
             }.get(check["factor"], {})
         write_jsonl(run.folder / "checks.jsonl", checks)
@@ -92,6 +92,24 @@ def test_one_contrary_part_refutes_a_claim(sweep):
     verdict = found(sweep)["e"]
     assert verdict.verdict == REFUTED
     assert [f.verdict for f in verdict.findings] == [CONFIRMED, REFUTED, CONFIRMED, CONFIRMED, CONFIRMED]
+
+
+def test_an_interval_that_reaches_over_the_expected_bound_decides_nothing(sweep):
+    for seed in SEEDS:
+        folder = run_folder(sweep, "without_tools", seed)
+        steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+        write_jsonl(folder / "steps.jsonl", [s | {"logprob_gap": 0.01 * (1 + seed % 3)} for s in steps])
+    verdict = found(sweep)["b"]
+    assert verdict.verdict == INCONCLUSIVE
+    assert verdict.parts == "1 inconclusive, 2 confirmed"
+
+
+def test_a_claim_that_can_be_tested_in_part_only_is_not_refuted(sweep):
+    plan = [line for line in (sweep / "plan.jsonl").read_text().splitlines() if "all_off" not in line]
+    (sweep / "plan.jsonl").write_text("\n".join(plan) + "\n")
+    verdict = found(sweep)["h"]
+    assert [f.verdict for f in verdict.findings] == [REFUTED, NOT_TESTED, REFUTED]
+    assert verdict.verdict == NOT_TESTED
 
 
 def test_one_seed_cannot_decide_what_has_one_number_per_run(tmp_path, sweep):

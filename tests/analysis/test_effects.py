@@ -161,3 +161,12 @@ def test_64_arms_5_seeds_and_45_tasks_take_seconds():
     started = time.perf_counter()
     to_json(analyse_outcomes(sweep))
     assert time.perf_counter() - started < 30
+
+
+def test_the_gap_is_what_an_arm_would_have_shown_minus_what_it_is_worth(tmp_path):
+    found = {g.arm: g for g in analyse(load_sweep(write_sweep(tmp_path / "s", seeds=(0, 1, 2)))).gaps}
+    assert found["all_on"].gap == 0 and found["all_on"].reported_rise > 0.2
+    assert found["without_split"].gap < -0.1 and found["without_split"].nonexistent == 55
+    assert found["without_endpoint"].reported_rise == 0
+    alone = analyse(load_sweep(write_sweep(tmp_path / "one"))).gaps
+    assert all(g.low is None for g in alone)
