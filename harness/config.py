@@ -47,6 +47,7 @@ class TrainConfig:
     """The RL loop. A step trains on groups_per_step × rollouts_per_group episodes.
 
     train_tasks, val_tasks: the sizes that upstream's split asks for (30 and 85)
+    packed_sequence_length: tokens of a packed row; rows_per_gradient_step: rows of one optimiser step
     """
 
     steps: int
@@ -56,6 +57,7 @@ class TrainConfig:
     val_tasks: int
     learning_rate: float
     packed_sequence_length: int
+    rows_per_gradient_step: int
 
     def __post_init__(self) -> None:
         if self.train_tasks == 0:
@@ -69,6 +71,7 @@ class TrainConfig:
             val_tasks=self.val_tasks,
             learning_rate=self.learning_rate,
             packed_sequence_length=self.packed_sequence_length,
+            rows_per_gradient_step=self.rows_per_gradient_step,
         )
         if self.rollouts_per_group < 2:
             raise ConfigError(
@@ -117,7 +120,6 @@ class BackendConfig:
     max_loras: int
     in_flight: int
     threads: int
-    rows_per_step: int
     port: int | None = None
 
     def __post_init__(self) -> None:
@@ -125,7 +127,7 @@ class BackendConfig:
             raise ConfigError(f"backend.kind is {self.kind!r}; this version has 'shared'.")
         if self.max_loras < 2:
             raise ConfigError(f"backend.max_loras is {self.max_loras}; expected at least 2 (one slot stays empty).")
-        _positive("backend", in_flight=self.in_flight, threads=self.threads, rows_per_step=self.rows_per_step)
+        _positive("backend", in_flight=self.in_flight, threads=self.threads)
 
 
 @dataclass(frozen=True)

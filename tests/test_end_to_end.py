@@ -136,9 +136,9 @@ def test_a_finished_sweep_starts_no_engine_again(killed_and_resumed):
 
 def test_another_configuration_is_refused_in_the_same_folder(killed_and_resumed):
     folder, *_ = killed_and_resumed
-    done = subprocess.run(command(folder.parent, "train.learning_rate=1e-4"), capture_output=True, text=True)
+    done = subprocess.run(command(folder.parent, "train.learning_rate=2e-4"), capture_output=True, text=True)
     assert done.returncode != 0
-    assert "train.learning_rate: 0.0015 there, 0.0001 now" in done.stderr
+    assert "train.learning_rate: 0.001 there, 0.0002 now" in done.stderr
     assert "Traceback" not in done.stderr
 
 

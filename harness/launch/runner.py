@@ -61,7 +61,7 @@ class Runner:
             policy.path,
             policy.digest,
             Lora(config.policy.lora_rank, config.policy.lora_alpha),
-            Optimiser(rows_per_step=config.backend.rows_per_step),
+            Optimiser(rows_per_step=config.train.rows_per_gradient_step),
             threads=config.backend.threads,
         )
         backend = SharedBackend(Engine(server, trainer, store, policy.name), sweep.folder / "art")

@@ -42,7 +42,7 @@ def test_more_seeds_may_join_a_folder(run_config, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [
-        ("train.learning_rate=0.5", "train.learning_rate: 0.0015 there, 0.5 now"),
+        ("train.learning_rate=0.5", "train.learning_rate: 0.001 there, 0.5 now"),
         ("fix.exploration.temperature=0.7", "fix.exploration.temperature: 1.0 there, 0.7 now"),
     ],
 )
