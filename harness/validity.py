@@ -1,6 +1,7 @@
 """From manipulation checks to a verdict on a run: valid, or INVALID with the reading that shows it."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from harness.seams import Check, Seams
 
@@ -36,4 +37,22 @@ def findings(steps: Iterable[Mapping[str, object]]) -> list[str]:
     missing = sum(int(s["missing"]) for s in steps)  # type: ignore[call-overload]
     if missing:
         out.append(f"{missing} rollouts are missing after retries")
+    return out
+
+
+def unequal_starts(starts: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:
+    """Runs of one seed whose step-0 reference validation is not that of the first run, with the difference.
+
+    Before the first update every arm is the same policy, so a difference means that the engine answered
+    somebody with another adapter. starts: rewards by task, per run; missing episodes are not compared.
+    """
+    out: dict[str, str] = {}
+    first: tuple[str, Mapping[str, Any]] | None = None
+    for run, rewards in starts.items():
+        if first is None:
+            first = (run, rewards)
+            continue
+        differ = [t for t, r in rewards.items() if r is not None and first[1].get(t) not in (None, r)]
+        if differ:
+            out[run] = f"step-0 reference validation differs from {first[0]} on {', '.join(sorted(differ)[:5])}"
     return out

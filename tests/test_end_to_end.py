@@ -148,3 +148,21 @@ def test_without_reuse_the_same_sweep_gives_the_same_validation(killed_and_resum
     assert curves(tmp_path / "smoke") == curves(folder)
     reuse = json.loads((tmp_path / "smoke" / "reuse.json").read_text())
     assert reuse["episodes"]["computed"] == reuse["episodes"]["asked"]
+
+
+def test_a_server_that_dies_is_named_and_the_same_command_goes_on(tmp_path):
+    start = command(tmp_path, "tracking=off")
+    first = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "smoke"
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("store/episodes/*/*")) and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for process in psutil.Process(first.pid).children(recursive=True):
+        if "vllm" in " ".join(process.cmdline()).lower():
+            process.kill()
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode != 0
+    assert "EngineError" in errors and "vllm.log" in errors and "Traceback" not in errors
+    before = {p.name for p in folder.glob("store/*/*/*")}
+    run(tmp_path, "tracking=off")
+    assert before <= {p.name for p in folder.glob("store/*/*/*")}

@@ -2,7 +2,7 @@
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.seams import Check, Seams
-from harness.validity import findings, invalid_factors
+from harness.validity import findings, invalid_factors, unequal_starts
 
 SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
 
@@ -33,3 +33,14 @@ def test_an_inert_arm_is_a_finding():
 def test_missing_rollouts_are_a_finding():
     steps = [{"step": 1, "advanced_without_training": False, "missing": 2}]
     assert findings(steps) == ["2 rollouts are missing after retries"]
+
+
+def test_arms_of_a_seed_start_from_the_same_policy():
+    same = {"a": {"t1": 1.0, "t2": 0.0}, "b": {"t1": 1.0, "t2": 0.0}}
+    assert unequal_starts(same) == {}
+    foreign = unequal_starts({**same, "c": {"t1": 1.0, "t2": 1.0}})
+    assert foreign == {"c": "step-0 reference validation differs from a on t2"}
+
+
+def test_a_missing_episode_is_no_difference():
+    assert unequal_starts({"a": {"t1": None}, "b": {"t1": 1.0}, "c": {"t1": None}}) == {}

@@ -23,9 +23,9 @@ from harness.errors import ConfigError, HarnessError
 from harness.launch.plan import sweep_name, write_plan
 from harness.launch.progress import Progress
 from harness.policy import Policy, load_policy
-from harness.records import RunRecords
+from harness.records import RunRecords, read_lines
 from harness.store import write_synced
-from harness.validity import findings, invalid_factors
+from harness.validity import findings, invalid_factors, unequal_starts
 
 if TYPE_CHECKING:
     from harness.engine.server import Server
@@ -216,11 +216,34 @@ async def _interleave(
         tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
         progress.finish_run(run.name, "completed", validity)
 
-    async with asyncio.TaskGroup() as group:
-        for config in configs:
-            group.create_task(one(config))
-    await server.check_base()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for config in configs:
+                group.create_task(one(config))
+        await server.check_base()
+    except* HarnessError as errors:
+        raise _first(errors) from None
+    finally:
+        _refute_unequal_starts(sweep)
     await asyncio.to_thread(drain)
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _refute_unequal_starts(sweep: Sweep) -> None:
+    """Marks runs INVALID whose step-0 reference validation is not that of the other arms of their seed."""
+    for seed in {c.run.seed for c in sweep.configs}:
+        names = [c.run.name for c in sweep.configs if c.run.seed == seed]
+        lines = {name: read_lines(sweep.folder / "runs" / name / "validation.jsonl") for name in names}
+        starts = {name: found[0]["reference"]["by_task"] for name, found in lines.items() if found}
+        for name, reading in unequal_starts(starts).items():
+            records = RunRecords(sweep.folder / "runs" / name)
+            status = records.status() or {"run": name}
+            invalid = [*status.get("invalid", []), {"factor": "engine", "reading": reading}]
+            records.set_status(**status | {"validity": "INVALID", "invalid": invalid})
 
 
 def _cpu_seconds() -> float:
