@@ -21,7 +21,6 @@ from harness.launch.paths import CONF
 from harness.launch.plugins import register
 
 
-
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
     """One run, as a sweep of one."""

@@ -22,7 +22,6 @@ from typing import Any
 
 from harness.errors import StoreError
 
-
 SMALL = 1 << 16  # bytes; larger entries stay on the disk
 
 
@@ -48,7 +47,7 @@ class Found:
 class Store:
     """Bytes by (kind, digest) under a folder.
 
-    reuse: False computes everything anew (nothing is read, entries are still written once)
+    reuse: False computes everything anew; nothing is read or written
     audit: share of hits, in [0, 1], that are computed again and compared; chosen by digest
     same: by kind, whether a stored and a recomputed value agree (default: equal bytes)
     """

@@ -3,9 +3,9 @@
     .venv/bin/python experiments/benchmarks/profile_run.py [overrides of `python -m harness` …]
 
 Samples every thread's Python stack 100 times a second while one run (all fixes on, 4 steps, reuse off) is
-computed, from the moment the server is up, and gives each sample to the innermost room that it is in. The vLLM server is a process of its own:
-while this process only waits for it, the sample counts as `waiting`. Prints a table, and the harness's own
-lines that cost most.
+computed, from the moment the server is up, and gives each sample to the innermost room that it is in. The vLLM
+server is a process of its own: while this process only waits for it, no room is charged. Prints a table, and the
+harness's own places that cost most.
 """
 
 import collections
@@ -30,7 +30,7 @@ IDLE = ("select", "wait", "_recv", "epoll", "acquire", "_worker", "poll", "get",
 def room(frame) -> tuple[str, str]:
     """Room and place of the innermost frame that belongs to one; `waiting` for an idle leaf."""
     code = frame.f_code
-    if code.co_name in IDLE and any(n in code.co_filename for n in ("selectors.py", "threading.py", "thread.py", "queue.py")):
+    if code.co_name in IDLE and code.co_filename.endswith(("selectors.py", "threading.py", "thread.py", "queue.py")):
         return "waiting", ""
     while frame is not None:
         name = frame.f_code.co_filename

@@ -70,7 +70,8 @@ def criteria(ablation: str, folder: Path, measured: dict[str, float]) -> list[tu
         out.append((f"≤ {limit / 60:.0f} minutes", measured["seconds"] <= limit, f"{measured['seconds']:.0f} s"))
     if "all_on" in runs:
         curve = [v.reference or 0.0 for v in runs["all_on"].validations]
-        out.append(("all_on from ≤ 0.4 to ≥ 0.8", curve[0] <= 0.4 and curve[-1] >= 0.8, f"{curve[0]:.2f} → {curve[-1]:.2f}"))
+        learned = curve[0] <= 0.4 and curve[-1] >= 0.8
+        out.append(("all_on from ≤ 0.4 to ≥ 0.8", learned, f"{curve[0]:.2f} → {curve[-1]:.2f}"))
     for arm in GATED:
         if arm in runs:
             reported = [v.reported or 0.0 for v in runs[arm].validations]
@@ -92,7 +93,8 @@ def main() -> None:
     for kind in ("episodes", "updates"):
         counts = reuse[kind]
         factor = counts["asked"] / max(counts["computed"], 1)
-        print(f"{kind}: asked {counts['asked']}, computed {counts['computed']}, shared {counts['shared']} ({factor:.1f} ×)")
+        asked, computed, shared = (counts[what] for what in ("asked", "computed", "shared"))
+        print(f"{kind}: asked {asked}, computed {computed}, shared {shared} ({factor:.1f} ×)")
     print(f"CPU {reuse['seconds']['cpu']:.0f} s on {reuse['cores']} cores")
     good = True
     for name, passed, value in criteria(options.ablation, folder, measured):

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-import os
-import resource
 import sys
 import time
 import traceback
@@ -22,9 +20,9 @@ from harness.env import Domain, load_domain
 from harness.errors import ConfigError, HarnessError
 from harness.launch.plan import sweep_name, write_plan
 from harness.launch.progress import Progress
+from harness.launch.spent import Spent
 from harness.policy import Policy, load_policy
 from harness.records import RunRecords, read_lines
-from harness.store import write_synced
 from harness.validity import findings, invalid_factors, unequal_starts
 
 if TYPE_CHECKING:
@@ -122,8 +120,7 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
     logs = sweep.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     first, policy = configs[0], sweep.policy
-    started, cpu = time.perf_counter(), _cpu_seconds()
-    counts: Counter[str] = Counter()
+    spent = Spent()
     server = Server(
         ServerConfig(
             path=policy.path,
@@ -151,10 +148,10 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
             loading = asyncio.create_task(asyncio.to_thread(_import_parts))
             async with server:
                 await loading
-                await _interleave(sweep, configs, server, progress, counts)
+                await _interleave(sweep, configs, server, progress, spent.counts)
         finally:
             sys.stdout = terminal
-            _write_reuse(sweep.folder, counts, time.perf_counter() - started, _cpu_seconds() - cpu)
+            spent.add_to(sweep.folder / "reuse.json")
 
 
 def _import_parts() -> None:
@@ -244,32 +241,3 @@ def _refute_unequal_starts(sweep: Sweep) -> None:
             status = records.status() or {"run": name}
             invalid = [*status.get("invalid", []), {"factor": "engine", "reading": reading}]
             records.set_status(**status | {"validity": "INVALID", "invalid": invalid})
-
-
-def _cpu_seconds() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _write_reuse(folder: Path, counts: Counter[str], seconds: float, cpu: float) -> None:
-    """Adds this start's counts to reuse.json: asked, computed, shared, by kind; wall and CPU seconds."""
-    path = folder / "reuse.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    out = {
-        kind: {
-            what: before.get(kind, {}).get(what, 0) + counts[f"{kind}/{what}"]
-            for what in ("asked", "computed", "shared", "audited", "audit_differs")
-        }
-        for kind in ("episodes", "updates")
-    }
-    spent = before.get("seconds", {})
-    out["seconds"] = {"wall": spent.get("wall", 0.0) + seconds, "cpu": spent.get("cpu", 0.0) + cpu}
-    out["peak_memory_gib"] = max(before.get("peak_memory_gib", 0.0), _peak_gib())
-    out["cores"] = os.cpu_count() or 1
-    write_synced(path, (json.dumps(out, indent=1) + "\n").encode())
-
-
-def _peak_gib() -> float:
-    """This process's peak resident memory plus its largest child's."""
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return kib / 2**20

@@ -18,7 +18,11 @@ from harness.store import Store
 TOOLS = [
     {
         "type": "function",
-        "function": {"name": "close", "description": "Close a task.", "parameters": {"type": "object", "properties": {}}},
+        "function": {
+            "name": "close",
+            "description": "Close a task.",
+            "parameters": {"type": "object", "properties": {}},
+        },
     }
 ]
 

@@ -58,7 +58,8 @@ def test_reward_on_pays_every_check_that_was_met_and_keeps_success_on_top():
 
 
 def test_reward_on_counts_no_database_check_where_the_task_has_none():
-    assert reward.On(partial=0.8).training_reward(outcome(actions=(1, 2), facts=(0, 0), db=None)) == pytest.approx(0.4, abs=1e-3)
+    credit = reward.On(partial=0.8).training_reward(outcome(actions=(1, 2), facts=(0, 0), db=None))
+    assert credit == pytest.approx(0.4, abs=1e-3)
 
 
 def test_a_group_of_equal_partial_rewards_has_exactly_zero_advantage():
