@@ -90,6 +90,17 @@ def factor_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
     }
 
 
+def pair_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
+    """`on`: all fixes on; `off`: the same without the factor. Empty where one of them has no valid run."""
+    levels = {run.arm: run.levels for run in sweep.runs}
+    out = {}
+    for curve in valid_curves(sweep):
+        off = {f for f, level in levels[curve.arms[0]].items() if level == "off"}
+        if off <= {factor}:
+            out["off" if off else "on"] = curve
+    return out if len(out) == 2 else {}
+
+
 def contrasted_factors(sweep: SweepRecords) -> tuple[str, ...]:
     """The factors that have arms with readings at both levels."""
     return tuple(factor for factor in sweep.factors if len(factor_curves(sweep, factor)) > 1)

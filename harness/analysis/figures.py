@@ -18,6 +18,7 @@ from harness.analysis.curves import (
     factor_curves,
     invalid_arms,
     merged,
+    pair_curves,
     valid_curves,
 )
 from harness.analysis.load import SweepRecords
@@ -125,6 +126,27 @@ def arm_colours(sweep: SweepRecords) -> dict[str, str]:
 
 
 def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
+    """All fixes on against all but this one, where the sweep has both; else the means of the two levels."""
+    pair = pair_curves(sweep, factor)
+    ends = _draw_pair(axes, pair) if pair else _draw_levels(axes, sweep, factor)
+    _frame(axes, sweep, "")
+    _label_ends(axes, ends)
+    axes.set_title(factor, loc="left", fontsize=11, fontweight="bold")
+
+
+def _draw_pair(axes: "Axes", pair: dict[str, Curve]) -> list[End]:
+    ends = []
+    for level, colour, style, name in (("on", BLACK, "-", "all on"), ("off", VERMILLION, DASHED, "without")):
+        curve = pair[level]
+        axes.plot(curve.steps, curve.mean, color=colour, lw=2.4, ls=style, zorder=3)
+        _band(axes, curve, colour)
+        ends.append(End(name, curve.steps[-1], curve.mean[-1], colour, True))
+    if pair["on"].steps == pair["off"].steps and pair["on"].mean == pair["off"].mean:
+        ends = [End("both", ends[0].step, ends[0].reward, BLACK, True)]
+    return ends
+
+
+def _draw_levels(axes: "Axes", sweep: SweepRecords, factor: str) -> list[End]:
     """Mean curve of the arms with the factor on against those with it off; each arm faintly."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
     colours = {"on": BLUE, "off": VERMILLION}
@@ -137,9 +159,7 @@ def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
         axes.plot(curve.steps, curve.mean, color=colours[level], lw=2.4, ls="-" if level == "on" else DASHED)
         text = f"{level} ({len(curve.arms)})"
         ends.append(End(text, curve.steps[-1], curve.mean[-1], colours[level], True))
-    _frame(axes, sweep, "")
-    _label_ends(axes, ends)
-    axes.set_title(factor, loc="left", fontsize=11, fontweight="bold")
+    return ends
 
 
 def draw_arm(axes: "Axes", sweep: SweepRecords, arm: str) -> None:
@@ -233,7 +253,9 @@ def _label_ends(axes: "Axes", ends: Sequence[End], size: float = 9) -> None:
             va="center",
             fontweight="bold" if end.bold else "normal",
             # grey and dotted, so that it is not taken for data where a run has not gone all the way
-            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "ls": ":", "shrinkA": 0, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-", "color": GREY, "lw": 0.6, "ls": ":", "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5),
+            },
         )
 
 

@@ -3,42 +3,92 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.analysis import words
+from harness.analysis.answer import Answer
 from harness.analysis.checks import last_checks, mark
+from harness.analysis.conclusion import conclusion, mind
+from harness.analysis.cost import cost_sentences, reproduce
+from harness.analysis.effect_figures import CAPTIONS
+from harness.analysis.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
 from harness.analysis.load import SweepRecords
-from harness.analysis.rows import arm_rows, reuse_rows
+from harness.analysis.rows import ArmRow, arm_rows, reuse_rows
+from harness.analysis.sections import Section
 
 
-def markdown(sweep: SweepRecords) -> str:
-    return "\n".join(_lines(sweep)) + "\n"
+def markdown(sweep: SweepRecords, found: Answer) -> str:
+    return "\n".join(_lines(sweep, found)) + "\n"
 
 
-def _lines(sweep: SweepRecords) -> Iterator[str]:
+def _lines(sweep: SweepRecords, found: Answer) -> Iterator[str]:
     yield f"# {sweep.name}\n\n{words.headline(sweep)}"
+    yield "\n## Verdict\n"
+    yield "\n\n".join(conclusion(sweep, found.effects))
+    yield "\n" + "\n".join(f"- {note}" for note in (*mind(sweep, found.effects), *words.notes(sweep)))
     for title, lines in (("INVALID", words.invalid_lines(sweep)), ("Failed", words.failed_lines(sweep))):
         if lines:
             yield f"\n## {title} ({len(lines)})\n"
             yield from (f"- **{run}** {text}" for run, text in lines)
     if any(run.state != "completed" for run in sweep.runs):
         yield f"\n{words.rerun_hint(sweep)}"
-    yield from (f"\n{note}" for note in words.notes(sweep))
+    yield from _pictures(sweep, "Curves", ("curves", "factors"))
+    for section in effect_sections(found.effects):
+        yield from _section(section)
+    yield from _pictures(sweep, "Reported against reference", ("reported",))
+    if found.effects.gaps:
+        yield ""
+        grid = gaps_grid(found.effects)
+        yield from _table(grid.heads, grid.rows)
+    yield from _claims(found)
+    yield from _arms(sweep)
+    yield "\n## Manipulation checks\n"
+    yield from _table(["run", *sweep.factors], _checks(sweep))
+    if bought := pairing_section(found.effects):
+        yield from _section(bought)
+    yield "\n## What it cost\n"
+    yield from (f"{sentence}\n" for sentence in cost_sentences(sweep))
+    yield from _table(["", "asked", "computed", "shared", "saved"], map(words.reuse_cells, reuse_rows(sweep)))
+    yield "\n## How to reproduce\n"
+    for sentence, command in reproduce(sweep):
+        yield f"{sentence}\n\n    {command}\n"
+    yield from (f"- {name}: {value}" for name, value in words.facts(sweep))
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"\n## {section.title}"
+    yield from (f"\n{sentence}" for sentence in section.sentences)
+    if section.figure:
+        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{CAPTIONS[section.figure]}"
+    for caption, grid in (*section.grids, *section.folded):
+        yield f"\n{caption}\n" if caption else ""
+        yield from _table(grid.heads, grid.rows)
+    if section.notes:
+        yield ""
+        yield from (f"- {note}" for note in section.notes)
+
+
+def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator[str]:
+    pictures = [name for name in names if (sweep.folder / f"figures/{name}.png").is_file()]
+    if pictures:
+        yield f"\n## {title}"
+    yield from (f"\n![{name}](figures/{name}.png)" for name in pictures)
+
+
+def _claims(found: Answer) -> Iterator[str]:
+    if not found.verdicts:
+        return
+    yield f"\n## Claims of the note\n\nRegistered before the run: {claims_line(found)}.\n"
+    rows = ((f"({v.claim.id}) {v.claim.title}", f"{MARKS[v.verdict]} {v.verdict}", v.evidence) for v in found.verdicts)
+    yield from _table(["claim", "verdict", "evidence"], rows)
+
+
+def _arms(sweep: SweepRecords) -> Iterator[str]:
     yield "\n## Arms\n"
     heads = ["arm", " ".join(words.letters(sweep.factors).values())]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
     yield f"\n{words.legend(sweep.factors)} {words.CAPTION}"
-    pictures = [name for name in ("curves", "factors", "reported") if (sweep.folder / f"figures/{name}.png").is_file()]
-    yield from (f"\n![{name}](figures/{name}.png)" for name in pictures)
-    yield "\n## Manipulation checks\n"
-    yield from _table(["run", *sweep.factors], _checks(sweep))
-    yield "\n## What was computed, and what was shared\n"
-    yield from _table(["", "asked", "computed", "shared", "saved"], map(words.reuse_cells, reuse_rows(sweep)))
-    yield "\n## How it was made\n"
-    if command := sweep.manifest.get("command"):
-        yield f"    {command}\n"
-    yield from (f"- {name}: {value}" for name, value in words.facts(sweep))
 
 
-def _arm(row, sweep: SweepRecords) -> list[str]:
+def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
     return [
         row.arm,
         " ".join(words.ON if row.levels.get(f) == "on" else words.OFF for f in sweep.factors),

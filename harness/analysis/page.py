@@ -1,221 +1,126 @@
 """report.html: one self-contained file (inline SVG, no script, no network), and what it stands on.
 
-`write_report` is the only function of the analysis that writes: report.html, report.md, figures/*.png.
+`write_report` is the only function of the analysis that writes: report.html, report.md, effects.json, figures/.
+The verdict comes first; then what it rests on; then how it was made.
 """
 
-import html
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis import curves, figures, words
-from harness.analysis.checks import last_checks, mark
+from harness.analysis import curves, effect_figures, figures, words
+from harness.analysis.answer import Answer, answer
+from harness.analysis.conclusion import conclusion, mind
+from harness.analysis.effect_sections import effect_sections, pairing_section
+from harness.analysis.effects import to_json
 from harness.analysis.load import SweepRecords
 from harness.analysis.markdown import markdown
-from harness.analysis.rows import ArmRow, arm_rows, is_all, reuse_rows
+from harness.analysis.markup import code, folded, section_html, svg, text
+from harness.analysis.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
 from harness.analysis.style import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 150
-FACTOR_CAPTION = (
-    "Mean over the arms that have the fix (solid) and over those that lack it (dashed), with the number of arms; "
-    "thin lines are single arms, grey where arms of both levels coincide. While a gate (endpoint, exploration, "
-    "logprobs) is closed nothing is learned, so over a full factorial the means lie close together by construction."
-)
+DPI = 110
+SHOWN = 12  # INVALID or failed runs listed openly; the others are folded
 
 
 def write_report(sweep: SweepRecords) -> Path:
     """Write the report into the sweep's folder, from its records alone; the path of report.html."""
+    found = answer(sweep)
     folder = sweep.folder / "figures"
     folder.mkdir(exist_ok=True)
-    if arm_names(sweep):
-        figures.overview_figure(sweep).savefig(folder / "curves.png", dpi=DPI)
-        figures.gap_figure(sweep).savefig(folder / "reported.png", dpi=DPI)
-        if curves.contrasted_factors(sweep):
-            figures.factors_figure(sweep).savefig(folder / "factors.png", dpi=DPI)
+    for name, figure in _pictures(sweep, found):
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
     path = sweep.folder / "report.html"
-    path.write_text(page(sweep), encoding="utf-8")
-    (sweep.folder / "report.md").write_text(markdown(sweep), encoding="utf-8")
+    path.write_text(page(sweep, found), encoding="utf-8")
+    (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
+    (sweep.folder / "effects.json").write_text(to_json(found.effects), encoding="utf-8")
     return path
 
 
-def arm_names(sweep: SweepRecords) -> tuple[str, ...]:
-    """The arms that have a reading, in the order of the table."""
-    return tuple(curve.arms[0] for curve in curves.arm_curves(sweep))
+def _pictures(sweep: SweepRecords, found: Answer) -> Iterator[tuple[str, "Figure"]]:
+    """The figures of report.md."""
+    if curves.arm_curves(sweep):
+        yield "curves", figures.overview_figure(sweep)
+        yield "reported", figures.gap_figure(sweep)
+        if curves.contrasted_factors(sweep):
+            yield "factors", figures.factors_figure(sweep)
+    for section in effect_sections(found.effects):
+        if section.figure:
+            yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
 
 
-def page(sweep: SweepRecords) -> str:
-    body = "\n".join(part for section in _sections(sweep) for part in section)
+def page(sweep: SweepRecords, found: Answer) -> str:
+    parts = [part for section in _sections(sweep, found) for part in section]
+    body = "\n".join([_opening(sweep), _contents(parts), *parts])
     return (
         "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{_text(sweep.name)}</title>'
+        f'<html lang="en"><head><meta charset="utf-8"><title>{text(sweep.name)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
     )
 
 
-def _sections(sweep: SweepRecords) -> Iterator[Iterable[str]]:
-    yield _opening(sweep)
-    yield _arms(sweep)
-    if arm_names(sweep):
-        yield _figures(sweep)
-    yield _checks(sweep)
-    yield _reuse(sweep)
-    yield _facts(sweep)
+def _sections(sweep: SweepRecords, found: Answer) -> Iterator[Iterable[str]]:
+    def draw(name: str) -> str:
+        """An effect figure for a wide and for a narrow screen."""
+        make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
+        both = (("wide", effect_figures.WIDE), ("narrow", effect_figures.NARROW))
+        drawn = (f'<div class="{c}">{svg(make(found.effects, w), f"{name}-{c}", alt)}</div>' for c, w in both)
+        return f'{"".join(drawn)}<p class="note">{text(effect_figures.CAPTIONS[name])}</p>'
+
+    yield _verdict(sweep, found)
+    yield _attention(sweep)
+    if curves.arm_curves(sweep):
+        yield curve_figures(sweep)
+    for section in effect_sections(found.effects):
+        yield section_html(section, draw)
+    if curves.arm_curves(sweep):
+        yield gap_figures(sweep, found.effects)
+    yield claims(found)
+    yield arms(sweep)
+    yield checks(sweep)
+    if bought := pairing_section(found.effects):
+        yield section_html(bought, draw)
+    yield reuse(sweep)
+    yield facts(sweep)
 
 
-def _opening(sweep: SweepRecords) -> Iterator[str]:
-    yield f"<h1>{_text(sweep.name)}</h1><p>{_text(words.headline(sweep))}</p>"
+def _opening(sweep: SweepRecords) -> str:
+    return f"<h1>{text(sweep.name)}</h1><p>{text(words.headline(sweep))}</p>"
+
+
+def _contents(parts: Sequence[str]) -> str:
+    """Links to the sections, in one line that wraps."""
+    found = (re.match(r'<h2 id="([^"]*)">(.*)</h2>$', part) for part in parts)
+    links = (f'<a href="#{m[1]}">{m[2]}</a>' for m in found if m)
+    return f"<nav>{' '.join(links)}</nav>"
+
+
+def _verdict(sweep: SweepRecords, found: Answer) -> Iterator[str]:
+    yield '<h2 id="verdict">Verdict</h2>'
+    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in conclusion(sweep, found.effects))
+    yield f'<div class="verdict">{sentences}</div>'
+    notes = [*mind(sweep, found.effects), *words.notes(sweep)]
+    yield f'<ul class="note">{"".join(f"<li>{code(note)}</li>" for note in notes)}</ul>'
+
+
+def _attention(sweep: SweepRecords) -> Iterator[str]:
+    """INVALID and failed runs, which a reader must not miss, and how to go on."""
     for title, lines in (
         ("INVALID: a switch did not take effect", words.invalid_lines(sweep)),
         ("Failed", words.failed_lines(sweep)),
     ):
         if lines:
-            items = "".join(f"<li><b>{_text(run)}</b> {_text(text)}</li>" for run, text in lines)
-            yield f'<section class="bad"><h2>{title} ({len(lines)})</h2><ul>{items}</ul></section>'
+            items = [f"<li><b>{text(run)}</b> {text(reading)}</li>" for run, reading in lines]
+            more = folded(f"{len(items) - SHOWN} more", _list(items[SHOWN:])) if len(items) > SHOWN else ""
+            yield f'<section class="bad"><h2>{title} ({len(lines)})</h2>{_list(items[:SHOWN])}{more}</section>'
     if any(run.state != "completed" for run in sweep.runs):
-        yield f"<p>{_code(words.rerun_hint(sweep))}</p>"
-    yield from (f'<p class="note">{_text(note)}</p>' for note in words.notes(sweep))
+        yield f"<p>{code(words.rerun_hint(sweep))}</p>"
 
 
-def _arms(sweep: SweepRecords) -> Iterator[str]:
-    heads = ["arm", *words.letters(sweep.factors).values()]
-    heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
-    rows = [_arm_cells(row, sweep) for row in arm_rows(sweep)]
-    yield "<h2>Arms</h2>"
-    table = _table(heads, rows, "arms")
-    for symbol in (words.ON, words.OFF, *words.letters(sweep.factors).values()):
-        for tag in ("td", "th"):
-            table = table.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
-    yield table
-    yield f'<p class="note">{_text(words.legend(sweep.factors))} {_text(words.CAPTION)}</p>'
-
-
-def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
-    dots = [words.ON if row.levels.get(f) == "on" else words.OFF for f in sweep.factors]
-    numbers = [
-        words.seeds(row.seeds),
-        words.reward(row.first),
-        words.reward(row.last),
-        words.signed(row.slope),
-        words.reward(row.area),
-        words.reward(row.reported),
-        words.signed(row.gap),
-    ]
-    name = _text(row.arm)
-    validity = _text(words.validity(row))
-    return [
-        f"<b>{name}</b>" if is_all(row.levels, "on") else name,
-        *dots,
-        *map(_text, numbers),
-        f'<b class="red">{validity}</b>' if row.invalid_runs else validity,
-        _text(words.state(row, sweep.total_steps)),
-    ]
-
-
-def _figures(sweep: SweepRecords) -> Iterator[str]:
-    number = count()
-
-    def svg(figure: "Figure", kind: str, alt: str) -> str:
-        return f'<div class="{kind}">{_svg(figure, f"f{next(number)}", alt)}</div>'
-
-    yield "<h2>Reference validation</h2>"
-    alt = "Reference validation reward against training step, one line per arm"
-    yield svg(figures.main_figure(sweep), "wide", alt) + svg(figures.main_figure(sweep, 4.2), "narrow", alt)
-    yield (
-        '<p class="note">Thick: all fixes on. Bands: range over seeds. '
-        "Arms whose curves coincide are one line; INVALID runs are left out where their arm has valid ones.</p>"
-    )
-    if factors := curves.contrasted_factors(sweep):
-        yield "<h2>Fix by fix</h2>"
-        panels = (svg(figures.factor_figure(sweep, f), "panel", f"{f} on against off") for f in factors)
-        yield f'<div class="panels">{"".join(panels)}</div><p class="note">{FACTOR_CAPTION}</p>'
-    yield "<h2>Reported against reference</h2>"
-    names = arm_names(sweep)
-    if len(names) <= figures.MULTIPLES:
-        panels = (svg(figures.arm_figure(sweep, n), "panel", f"{n}: reported and reference") for n in names)
-        yield f'<div class="panels">{"".join(panels)}</div>'
-    else:
-        alt = "Last reference and reported reward of each arm"
-        yield svg(figures.gap_figure(sweep), "wide", alt) + svg(figures.gap_figure(sweep, 4.6), "narrow", alt)
-    yield '<p class="note">Reported: what the arm shows by its own endpoint, reward, split and temperature.</p>'
-
-
-def _checks(sweep: SweepRecords) -> Iterator[str]:
-    """A matrix to see at a glance, and each arm's sentences folded away."""
-    yield "<h2>Manipulation checks</h2>"
-    rows, details = [], []
-    for arm in (row.arm for row in arm_rows(sweep)):
-        checks = [check for run in sweep.runs_of(arm) for check in last_checks(run)]
-        if not checks:
-            continue
-        marks = [mark(check for check in checks if check.factor == factor) for factor in sweep.factors]
-        rows.append([_text(arm), *(f'<b class="red">{m}</b>' if m == "✗" else m for m in marks)])
-        items = []
-        for run in sweep.runs_of(arm):
-            items += [
-                f"<li>{mark([c])} <b>{_text(c.factor)} {_text(c.level)}</b>, step {c.step}"
-                f"{f', seed {run.seed}' if len(sweep.runs_of(arm)) > 1 else ''}: {_text(c.text)}</li>"
-                for c in last_checks(run)
-            ]
-            items += [f"<li>Finding: {_text(finding)}</li>" for finding in run.findings]
-        details.append(f"<details><summary>{_text(arm)}</summary><ul>{''.join(items)}</ul></details>")
-    if not rows:
-        yield "<p>No readings yet.</p>"
-        return
-    yield _table(["arm", *sweep.factors], rows, "checks")
-    yield (
-        '<p class="note">✓ the level took effect at its last reading, ✗ it did not in at least one seed, '
-        "– nothing to judge. The readings, arm by arm:</p>"
-    )
-    yield from details
-
-
-def _reuse(sweep: SweepRecords) -> Iterator[str]:
-    yield "<h2>What was computed, and what was shared</h2>"
-    rows = [[_text(cell) for cell in words.reuse_cells(row)] for row in reuse_rows(sweep)]
-    yield _table(["", "asked", "computed", "shared", "saved"], rows, "plain")
-
-
-def _facts(sweep: SweepRecords) -> Iterator[str]:
-    yield "<h2>How it was made</h2>"
-    if command := sweep.manifest.get("command"):
-        yield f"<pre>{_text(str(command))}</pre>"
-    yield _table(["", ""], [[_text(k), _text(v)] for k, v in words.facts(sweep)], "facts")
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str) -> str:
-    head = "".join(f"<th>{_text(h)}</th>" for h in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    thead = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
-    return f'<div class="scroll"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
-
-
-def _svg(figure: "Figure", prefix: str, alt: str) -> str:
-    """The figure as an <svg> element that scales; ids get `prefix`, since a page has one name space."""
-    from matplotlib import rc_context
-
-    out = io.StringIO()
-    # Text stays text (selectable, small); a fixed salt makes the same records give the same page.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix, "font.family": "sans-serif"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    svg = re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", svg, count=1)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{_text(alt)}" ', 1)
-
-
-def _code(text: str) -> str:
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", _text(text))
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+def _list(items: Sequence[str]) -> str:
+    return f"<ul>{''.join(items)}</ul>"

@@ -7,6 +7,21 @@ body { margin: 0; background: #fff; color: #1a1a1a; font: 16px/1.5 system-ui, sa
 main { max-width: 70rem; margin: 0 auto; padding: 1rem }
 h1 { font-size: 1.6rem; margin: .5rem 0; overflow-wrap: anywhere }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
+h3 { font-size: .95rem; margin: 1rem 0 .25rem }
+nav { font-size: .875rem; line-height: 1.9 }
+nav a { color: #00507d; margin-right: .6rem; white-space: nowrap }
+.verdict { border-left: 4px solid #0072b2; background: #f2f7fb; padding: .25rem 1rem }
+.verdict { max-width: 52rem; font-size: 1.06rem }
+.verdict p { margin: .6rem 0 }
+.claim { border-top: 1px solid #e6e6e6; padding: .25rem 0; max-width: 52rem }
+.claim p { margin: .4rem 0 }
+.claim details { border: 0 }
+.mark { border: 1px solid; border-radius: 3px; padding: 0 .4em; font-size: .875rem; white-space: nowrap; color: #555 }
+.mark.confirmed { color: #00507d }
+.mark.refuted { color: #a23f00 }
+.heat td:not(:first-child), .heat th:not(:first-child) { text-align: center }
+.heat td { border: 1px solid #fff }
+.effects td:nth-child(2), .effects th:nth-child(2), .effects td:last-child { text-align: left }
 .note { color: #555; font-size: .875rem; max-width: 46rem }
 .bad { border-left: 4px solid #b3261e; background: #fdf3f2; padding: .1rem 1rem; margin: 1rem 0 }
 .bad h2 { margin: .6rem 0 0; color: #b3261e }
@@ -38,6 +53,9 @@ svg text { font-family: system-ui, sans-serif }
   .narrow { display: block }
   .arms td:first-child, .checks td:first-child { max-width: 9rem }
   td, th { padding: .25rem .35rem }
+  .effects td:not(:first-child) { white-space: normal }
+  .heat th { writing-mode: vertical-rl; transform: rotate(180deg); padding: .2rem 0 }
+  .heat td { padding: .3rem .15rem; font-size: .78rem }
   .dot { padding-left: 0; padding-right: .15rem }
 }
 @media print { details { display: none } }

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from harness import report
+from harness.analysis.answer import answer
 from harness.analysis.curves import (
     average,
     contrasted_factors,
@@ -15,7 +16,8 @@ from harness.analysis.curves import (
 )
 from harness.analysis.figures import main_figure, spread
 from harness.analysis.load import load_sweep
-from harness.analysis.page import page, write_report
+from harness.analysis.page import page as page_of
+from harness.analysis.page import write_report
 from tests.analysis.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
 
 VOID = {"meta", "path", "use", "br", "rect", "circle", "image"}
@@ -35,6 +37,10 @@ class Balanced(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in VOID:
             assert self.open.pop() == tag
+
+
+def page(sweep):
+    return page_of(sweep, answer(sweep))
 
 
 def well_formed(text):
@@ -87,7 +93,7 @@ def test_the_page_stands_alone_and_says_everything(tmp_path):
         assert part in text
     assert "python -m harness +ablation=leave_one_out" in text
     assert "endpoint is off: share 0.0" in text
-    assert text.count("<svg") == 2 + 6 + 8
+    assert text.count("<svg") == 2 + 6 + 2 + 8  # curves, fix by fix, forest, arms
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert {ref for ref in re.findall(r'href="#([^"]+)"', text)} <= set(ids)
@@ -100,7 +106,7 @@ def test_the_same_records_give_the_same_page(tmp_path):
 
 def test_sixty_four_arms_are_one_picture_and_not_sixty_four(tmp_path):
     text = page(load_sweep(write_sweep(tmp_path / "s", arms=factorial())))
-    assert text.count("<svg") == 2 + 6 + 2
+    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2  # curves, fix by fix, forest, Shapley, gaps
     assert len(text) < 1_000_000
 
 

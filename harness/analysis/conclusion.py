@@ -1,0 +1,155 @@
+"""The verdict of a sweep in three plain sentences: what matters and how much, how sure, what is not known."""
+
+from collections.abc import Sequence
+
+from harness.analysis import phrases, words
+from harness.analysis.effects import LOWERS, MARGIN, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
+from harness.analysis.gaps import Gap
+from harness.analysis.load import SweepRecords
+from harness.analysis.rows import arm_rows, is_all
+from harness.design import GATES
+
+SO_MUCH = {
+    "leave_one_out": "so much of the final reference reward is lost when that fix alone is taken away",
+    "main": "so much final reference reward the fix adds, on average over all combinations of the others",
+    "added_alone": "so much final reference reward the fix adds when it alone is added to the broken loop",
+}
+
+
+def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
+    """Three sentences, or one where nothing can be said yet."""
+    kind = phrases.leading_kind(effects)
+    if not effects.counted:
+        return ("Nothing can be said yet: no run has completed with valid switches.",)
+    if kind is None:
+        return (
+            _sentence(
+                f"{_rise(sweep)}this sweep says nothing about single fixes: the arms to compare are not in it or have "
+                "no valid run."
+            ),
+            f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(effects)}.",
+            "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
+        )
+    found = effects.of(kind)
+    return (_what_matters(sweep, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
+
+
+def _what_matters(sweep: SweepRecords, kind: str, found: Sequence[Effect]) -> str:
+    raises, lowers = (_largest_first(found, verdict) for verdict in (RAISES, LOWERS))
+    if not raises and not lowers:
+        return _sentence(f"{_rise(sweep)}no single fix is shown to change the final reference reward.")
+    parts = []
+    if raises:
+        parts.append(f"{phrases.listed([_with_interval(e) for e in raises])} matter{'s' * (len(raises) == 1)}")
+    if lowers:
+        parts.append(f"{phrases.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
+    text = "; ".join(parts)
+    return _sentence(f"{_rise(sweep)}{text}: {SO_MUCH[kind]} (95 % interval).")
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _rise(sweep: SweepRecords) -> str:
+    best = next((r for r in arm_rows(sweep) if is_all(r.levels, "on") and r.runs > r.invalid_runs), None)
+    if best is None or best.first is None or best.last is None:
+        return ""
+    if abs(best.last - best.first) < 0.0005:
+        return f"With all six fixes on the policy stays at {words.reward(best.first)}; "
+    return f"With all six fixes on the policy goes from {words.reward(best.first)} to {words.reward(best.last)}; "
+
+
+def _how_sure(effects: Effects, kind: str, found: Sequence[Effect]) -> str:
+    decided = [e for e in found if e.verdict in (RAISES, LOWERS)]
+    largest = max((e.p_holm for e in decided if e.p_holm is not None), default=None)
+    sure = "How sure: " + (
+        f"p {'< 0.001' if largest < 0.001 else f'≤ {largest:.3f}'} after Holm's correction over "
+        f"{sum(e.value is not None for e in found)} fixes, "
+        if largest is not None
+        else ""
+    )
+    ranking = effects.ranking(kind)
+    first = [
+        f"{factor} ({phrases.percent(row[0])} %)"
+        for factor, row in zip(ranking.factors, ranking.probability, strict=True)
+        if row[0] >= 0.1
+    ] if ranking else []  # fmt: skip
+    probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
+    return f"{sure}over {_over(effects)}{probable}."
+
+
+def _over(effects: Effects) -> str:
+    """What the numbers rest on; with one seed the reader must not take them for more."""
+    tasks = f"{effects.tasks} held-out tasks"
+    if len(effects.seeds) == 1:
+        return f"{tasks} and seed {effects.seeds[0]} alone, so the intervals hold for this seed and another may differ"
+    return f"{tasks} and {len(effects.seeds)} seeds that all arms share"
+
+
+def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
+    parts = []
+    if undecided := [e for e in found if e.verdict == UNDECIDED]:
+        parts.append(f"whether {phrases.listed([_with_interval(e) for e in undecided])} matter{_s(undecided)}")
+    if absent := [e for e in found if e.verdict == NOT_ANSWERED]:
+        reasons = dict.fromkeys(e.note for e in absent)
+        why = next(iter(reasons)) if len(reasons) == 1 else "the reasons stand under Effects"
+        parts.append(f"what {phrases.listed([e.factors[0] for e in absent])} do{'es' * (len(absent) == 1)} ({why})")
+    config = sweep.manifest.get("config") or {}
+    policy, domain = (config.get("policy") or {}).get("name"), (config.get("env") or {}).get("domain")
+    if policy and domain:
+        parts.append(f"how any of this is with other policies than {policy} and other tasks than {domain}'s")
+    text = f"Not known: {'; '.join(parts)}" if parts else "No fix is left undecided"
+    if nothing := [e for e in found if e.verdict == NO_EFFECT]:
+        exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {MARGIN:g}"
+        text += f"; {phrases.listed([e.factors[0] for e in nothing])} made no difference ({exact})"
+    return text + "."
+
+
+def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
+    """What a reader of the verdict could get wrong."""
+    lines = list(effects.notes)
+    lines += [_shown_line(g) for g in effects.gaps if g.arm == "without_endpoint" and _is_shown_only(g)]
+    lines.append(
+        f"{phrases.listed(GATES)} are gates: with one of them off nothing visible is learned. So a fix added alone to "
+        "the broken loop (one_at_a_time) looks flat by construction, and a mean over the factorial dilutes a fix "
+        "that works behind three open gates to an eighth. Leave-one-out is the informative comparison."
+    )
+    if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
+        lines.append(_gate_line([c.holds for c in checks]))
+    return tuple(lines)
+
+
+def _is_shown_only(gap: Gap) -> bool:
+    return abs(gap.reported_rise) < MARGIN <= gap.reference_rise
+
+
+def _shown_line(gap: Gap) -> str:
+    return (
+        "endpoint decides what is shown, not what is learned: without it the reported reward moves by "
+        f"{words.signed(gap.reported_rise)} while the reference reward rises by {words.signed(gap.reference_rise)}, "
+        "because the trainer goes on and nobody asks its adapter. Effects are measured with the reference ruler, "
+        "which does ask it."
+    )
+
+
+def _gate_line(holds: Sequence[bool | None]) -> str:
+    if False in holds:
+        return (
+            f"{holds.count(False)} of {len(holds)} controls refute that closed gates are sealed; effects that "
+            "would rest on it are not answered."
+        )
+    unclear = f", {holds.count(None)} cannot tell" if None in holds else ""
+    return f"That closed gates are sealed: {holds.count(True)} of {len(holds)} controls confirm it{unclear}, none refutes it."
+
+
+def _with_interval(effect: Effect) -> str:
+    return f"{effect.factors[0]} ({phrases.estimate(effect)})"
+
+
+def _largest_first(found: Sequence[Effect], verdict: str) -> list[Effect]:
+    return sorted((e for e in found if e.verdict == verdict), key=lambda e: -abs(e.value or 0.0))
+
+
+def _s(items: Sequence[object]) -> str:
+    return "s" if len(items) == 1 else ""

@@ -1,0 +1,242 @@
+"""The sections of a report that come from the statistics. What a design cannot fill is left out, with a line why."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.analysis import phrases, words
+from harness.analysis.answer import Answer
+from harness.analysis.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
+from harness.analysis.effects import Effect, Effects, Ranking
+from harness.analysis.outcomes import OUTCOMES
+from harness.analysis.pairing import Pairing
+from harness.analysis.sections import Grid, Section
+from harness.arm import FACTORS
+
+OUTCOME_MEANS = (
+    "final: reward at the last validation. area: time-averaged reward. slope: reward per training step. "
+    "Brackets: 95 % interval of that effect alone. p: Holm-corrected over the fixes of one column."
+)
+
+
+def effect_sections(effects: Effects) -> Iterator[Section]:
+    """Effects, interactions, Shapley shares and ranking, as far as the sweep answers them."""
+    for make in (effects_section, interactions_section, shapley_section, ranking_section):
+        if section := make(effects):
+            yield section
+    if left_out := left_out_lines(effects):
+        yield Section("What this sweep cannot answer", notes=left_out)
+
+
+def effects_section(effects: Effects) -> Section | None:
+    kinds = phrases.answered_kinds(effects)
+    if not kinds:
+        return None
+    return Section(
+        "Effects of the fixes",
+        figure="forest",
+        grids=tuple((f"{phrases.KIND_TITLES[k]}: {phrases.KIND_MEANS[k]}", _effects_grid(effects, k)) for k in kinds),
+        notes=(OUTCOME_MEANS, *(note for k in kinds for note in _effect_notes(effects, k))),
+        folded=_arm_grids(effects),
+    )
+
+
+def _effects_grid(effects: Effects, kind: str) -> Grid:
+    outcomes = [o for o in OUTCOMES if effects.of(kind, o)]
+    rows = []
+    for place, effect in enumerate(effects.of(kind)):
+        cells = [effect.factors[0], phrases.VERDICTS[effect.verdict]]
+        for outcome in outcomes:
+            same = effects.of(kind, outcome)[place]
+            cells += [phrases.estimate(same), phrases.p_value(same.p_holm)]
+        rows.append(tuple(cells))
+    return Grid(("fix", "verdict", *(h for o in outcomes for h in (o, "p"))), tuple(rows), "effects")
+
+
+def _effect_notes(effects: Effects, kind: str) -> tuple[str, ...]:
+    """What the estimates rest on, one line per note, with the fixes that share it."""
+    who: dict[str, list[str]] = {}
+    for effect in phrases.answered(effects, kind):
+        for note in filter(None, effect.note.split("; ")):
+            who.setdefault(note, []).append(effect.factors[0])
+    return tuple(f"{phrases.KIND_TITLES[kind]}, {phrases.listed(fixes)}: {note}." for note, fixes in who.items())
+
+
+def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
+    """Per arm: means with intervals and the interquartile mean; sigmoid fits where curves are long enough."""
+    out = []
+    shown = [s for s in effects.summaries if s.iqm]
+    if shown:
+        rows = [(s.arm, str(s.seeds), *(_triple(s.mean.get(o)) for o in OUTCOMES), _triple(s.iqm)) for s in shown]
+        heads = ("arm", "seeds", *OUTCOMES, "IQM of area")
+        out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(heads, tuple(rows))))
+    if effects.sigmoids:
+        fits = [
+            (s.arm, *(f"{x:.3f}" for x in (s.low, s.low + s.span)), f"{s.middle:.1f}", f"{s.width:.1f}",
+             f"{s.residual:.3f}")
+            for s in effects.sigmoids
+        ]  # fmt: skip
+        heads = ("arm", "from", "to", "middle (step)", "width (steps)", "residual")
+        out.append(("Sigmoid fits of the curves", Grid(heads, tuple(fits))))
+    return tuple(out)
+
+
+def _triple(values: tuple[float, float, float] | None) -> str:
+    return f"{values[0]:.3f} {phrases.interval(*values[1:])}" if values else words.NONE
+
+
+def interactions_section(effects: Effects) -> Section | None:
+    found = {e.factors: e for e in phrases.answered(effects, "interaction")}
+    if not found:
+        return None
+    largest = max((abs(e.value or 0.0) for e in found.values()), default=0.0) or 1.0
+    rows, shades = [], []
+    for i, row in enumerate(FACTORS[1:], start=1):
+        cells, colours = [row], [None]
+        for column in FACTORS[:-1]:
+            effect = found.get((column, row))
+            below = column in FACTORS[:i]
+            cells.append(_starred(effect) if effect else words.NONE if below else "")
+            colours.append((effect.value or 0.0) / largest if effect else None)
+        rows.append(tuple(cells))
+        shades.append(tuple(colours))
+    heads = ("", *FACTORS[:-1])
+    table = [
+        (" × ".join(e.factors), phrases.VERDICTS[e.verdict], phrases.estimate(e), phrases.p_value(e.p_holm), e.note)
+        for e in sorted(found.values(), key=lambda e: -abs(e.value or 0.0))
+    ]
+    return Section(
+        "Interactions",
+        ("How much more reward a fix adds where another one is on: above zero they need each other, below zero they do "
+         "each other's work.",),
+        grids=(("Two-way interactions on the final reward", Grid(heads, tuple(rows), "heat", tuple(shades))),),
+        notes=("* p < 0.05 after Holm's correction over the pairs. Blue raises, orange lowers.",),
+        folded=(("All pairs with their intervals", Grid(("pair", "verdict", "final", "p", "note"), tuple(table))),),
+    )  # fmt: skip
+
+
+def _starred(effect: Effect) -> str:
+    return words.signed(effect.value) + ("*" if effect.p_holm is not None and effect.p_holm < 0.05 else "")
+
+
+def shapley_section(effects: Effects) -> Section | None:
+    found = phrases.answered(effects, "shapley")
+    if not found:
+        return None
+    total = sum(e.value or 0.0 for e in found)
+    ordered = sorted(found, key=lambda e: -(e.value or 0.0))
+    shares = [f"{100 * (e.value or 0.0) / total:.0f} %" if abs(total) > 1e-9 else words.NONE for e in ordered]
+    rows = tuple(
+        (e.factors[0], phrases.estimate(e), share, phrases.p_value(e.p_holm))
+        for e, share in zip(ordered, shares, strict=True)
+    )
+    return Section(
+        "Shapley attribution",
+        (f"The whole difference between all fixes and none ({words.signed(total)} final reward), shared out fairly: "
+         "a fix's share is what it adds, averaged over all 720 orders of switching the six on.",),
+        figure="shapley",
+        grids=(("", Grid(("fix", "share", "of the whole", "p"), rows)),),
+    )  # fmt: skip
+
+
+def ranking_section(effects: Effects) -> Section | None:
+    kinds = [k for k in (*phrases.SINGLE_KINDS, "shapley") if (r := effects.ranking(k)) and _tells(r)]
+    if not kinds:
+        return None
+    first, *others = kinds
+    return Section(
+        "Ranking",
+        (f"Probability in % that a fix has each rank, by {phrases.KIND_BY[first]} on the final reward; "
+         "fixes with the same effect share their ranks.",),
+        grids=(("", _ranks_grid(effects.ranking(first))),),
+        folded=tuple((f"By {phrases.KIND_BY[k]}", _ranks_grid(effects.ranking(k))) for k in others),
+    )  # fmt: skip
+
+
+def _tells(ranking: Ranking) -> bool:
+    """Whether it is more than one tie of all."""
+    return bool(np.ptp(np.array(ranking.expected)) > 1e-6)
+
+
+def _ranks_grid(ranking: Ranking | None) -> Grid:
+    assert ranking is not None
+    heads = ("", *(f"{n + 1}." for n in range(len(ranking.factors))), "mean")
+    rows = tuple(
+        (factor, *(phrases.percent(p) for p in row), f"{expected:.1f}")
+        for factor, row, expected in zip(ranking.factors, ranking.probability, ranking.expected, strict=True)
+    )
+    shades = tuple((None, *row, None) for row in ranking.probability)
+    return Grid(heads, rows, "heat", shades)
+
+
+def left_out_lines(effects: Effects) -> tuple[str, ...]:
+    """One line for each kind of effect, of the fixes or pairs for which it is not answered, and why."""
+    lines = []
+    names = {k: phrases.KIND_TITLES[k] for k in (*phrases.SINGLE_KINDS, "interaction", "shapley")}
+    for kind, title in names.items():
+        absent = [e for e in effects.of(kind) if e.value is None]
+        reasons: dict[str, list[str]] = {}
+        for effect in absent:
+            reasons.setdefault(effect.note, []).append(" × ".join(effect.factors))
+        whole = len(absent) == len(effects.of(kind))
+        if whole and len(reasons) > 2:
+            lines.append(f"{title}: {next(iter(reasons))}, and so on for the other fixes.")
+            continue
+        for why, who in reasons.items():
+            lines.append(f"{title}{'' if whole and len(reasons) == 1 else f' of {phrases.listed(who)}'}: {why}.")
+    if not effects.sigmoids and len(effects.steps) < 5:
+        lines.append(f"Sigmoid fits of the curves: {len(effects.steps)} validations a run; a fit needs 5.")
+    return tuple(lines)
+
+
+def gaps_grid(effects: Effects) -> Grid:
+    rows = tuple(
+        (
+            g.arm,
+            words.signed(g.reference_rise),
+            words.signed(g.reported_rise),
+            words.signed(g.gap),
+            phrases.interval(g.low, g.high) if g.low is not None else words.NONE,
+            f"{g.nonexistent:g}",
+        )
+        for g in effects.gaps
+    )
+    return Grid(("arm", "reference rise", "reported rise", "gap at the end", "over seeds", "absent ids"), rows)
+
+
+MARKS = {CONFIRMED: "✓", REFUTED: "✗", INCONCLUSIVE: "?", NOT_TESTED: "–"}
+
+
+def claims_line(answer: Answer) -> str:
+    """`3 confirmed, 2 refuted, …` of the registered claims."""
+    counts = [(v, sum(x.verdict == v for x in answer.verdicts)) for v in MARKS]
+    return ", ".join(f"{n} {v}" for v, n in counts if n)
+
+
+def pairing_section(effects: Effects) -> Section | None:
+    found = [p for p in effects.pairing if p.outcome == "final"]
+    if not found:
+        return None
+    ratios = [p.ratio for p in found if p.ratio is not None]
+    same = [p.factor for p in found if p.ratio is None]
+    sentences = []
+    if ratios:
+        middle = float(np.median(ratios))
+        sentences.append(
+            f"All arms met the same tasks, the same order and the same sampling seeds. That made the leave-one-out "
+            f"differences {middle:.1f} times less variable (median over {len(ratios)} fixes): without it the same "
+            f"precision would have taken about {middle:.1f} times as many runs."
+        )
+    if same:
+        sentences.append(f"For {phrases.listed(same)} the pair came out the same in every episode: nothing varies.")
+    area = {p.factor: p for p in effects.pairing if p.outcome == "area"}
+    rows = tuple((p.factor, *_ratios(p), _ratios(area[p.factor])[2] if p.factor in area else words.NONE) for p in found)
+    heads = ("fix", "error, paired", "error, unpaired", "variance ratio, final", "variance ratio, area")
+    return Section("What pairing bought", tuple(sentences), folded=(("Fix by fix", Grid(heads, rows)),))
+
+
+def _ratios(pairing: Pairing) -> tuple[str, str, str]:
+    ratio = "same in every episode" if pairing.ratio is None else f"{pairing.ratio:.1f}"
+    return f"{pairing.paired ** 0.5:.3f}", f"{pairing.unpaired ** 0.5:.3f}", ratio
+
+

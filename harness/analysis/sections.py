@@ -1,0 +1,25 @@
+"""The parts of a report as plain data, which the page and its markdown twin both render.
+
+A section holds sentences, at most one figure (by name), and grids of text. `shades` colour a grid's cells
+from −1 (lowers) over 0 to +1 (raises); the text of a cell says the same, so nothing rests on colour alone.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Grid:
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    kind: str = "plain"  # class of the table on the page
+    shades: tuple[tuple[float | None, ...], ...] = ()  # like rows; None: no colour
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    sentences: tuple[str, ...] = ()
+    figure: str = ""  # a name in effect_figures.FIGURES
+    grids: tuple[tuple[str, Grid], ...] = ()  # (caption, grid)
+    notes: tuple[str, ...] = ()
+    folded: tuple[tuple[str, Grid], ...] = field(default_factory=tuple)  # behind a summary on the page
