@@ -20,6 +20,4 @@ def load(name: str) -> Domain:
     split = upstream.get_tasks_split()
     worlds = [World(task, confirming(task), database, toolkit, environment.get_policy()) for task in tasks]
     known = {task.id for task in tasks}
-    return Domain(
-        name, worlds, [i for i in split["train"] if i in known], [i for i in split["test"] if i in known]
-    )
+    return Domain(name, worlds, [i for i in split["train"] if i in known], [i for i in split["test"] if i in known])

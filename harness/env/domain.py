@@ -65,7 +65,7 @@ class World:
         for action in (criteria.actions or []) if criteria else []:
             try:
                 environment.make_tool_call(action.name, requestor=action.requestor, **action.arguments)
-            except Exception:  # noqa: BLE001  faithful to upstream: a failing gold action changes nothing
+            except Exception:
                 continue
         return changes(environment.tools.db, self.database)
 
@@ -73,9 +73,7 @@ class World:
 class Domain:
     """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads."""
 
-    def __init__(
-        self, name: str, worlds: Sequence[World], train_ids: Sequence[str], test_ids: Sequence[str]
-    ) -> None:
+    def __init__(self, name: str, worlds: Sequence[World], train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
         self.name = name
         self._worlds: Mapping[str, World] = {world.task.id: world for world in worlds}
         self.task_ids = tuple(self._worlds)

@@ -30,21 +30,23 @@ from harness.env.user import by_lines
 TRAIN_TASKS = 30
 
 # Requests in the user's order. `?`: a fact is asked for. `/`: what follows is said only after the first answer.
+# Deletions come alone or last in a message of their own: at the end of a compound, forgetting one would leave the
+# database as it should be, and partial credit would reward giving up early.
 KINDS = (
     "complete",
     "create? complete",
     "reopen",
-    "create delete",
+    "create / delete",
     "complete?",
     "complete create reopen",
     "create",
-    "reopen delete",
+    "reopen / delete",
     "complete / create",
     "create?",
     "complete reopen",
     "delete",
-    "create? reopen delete",
-    "complete complete",
+    "create? complete reopen",
+    "complete reopen complete",
     "complete create?",
 )
 
@@ -60,15 +62,15 @@ PHRASES = {
 }
 STATUS = {"complete": "completed", "reopen": "pending"}
 
-VERBS = (
-    "Paint Fix Clean Check Order Print Book Call Plan Sort Move Pack Test Draft Send Scan Wash Count Label Build "
-    "Review Water Sweep Update Repair Renew Cancel Collect Deliver Measure"
-).split()
-NOUNS = (
-    "fence door desk report lamp printer room shelf invoice window garden floor kitchen engine budget poster cable "
-    "table letter camera server laptop phone bridge wall roof truck badge survey menu"
-).split()
-NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo Jana Kai Lena Max Nora Otto Pia Quin Rosa Sam Tess".split()
+VERBS = """
+    Paint Fix Clean Check Order Print Book Call Plan Sort Move Pack Test Draft Send Scan Wash Count Label Build Review
+    Water Sweep Update Repair Renew Cancel Collect Deliver Measure
+""".split()  # noqa: SIM905  words read better as words
+NOUNS = """
+    fence door desk report lamp printer room shelf invoice window garden floor kitchen engine budget poster cable table
+    letter camera server laptop phone bridge wall roof truck badge survey menu
+""".split()  # noqa: SIM905
+NAMES = "Ada Ben Cleo Dan Eva Finn Gus Hana Ivo Jana Kai Lena Max Nora Otto Pia Quin Rosa Sam Tess".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Overlay(dict[str, Any]):
         super().__delitem__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  dict.get would pass by the copy
 
     def pop(self, key: str, *default: Any) -> Any:
         self.touched.add(key)

@@ -20,10 +20,10 @@ from harness.env.mock import Request, Variant
 
 # How often the agent decides rightly, where it may decide wrongly.
 RIGHT = {
-    "reopen": 0.43,  # else it sets the status that it always sets: completed
-    "delete": 0.43,  # else it marks the task as completed instead of calling a human
-    "report": 0.43,  # else it does not answer the question
-    "continue": 0.45,  # else it takes the rest of a compound request for done
+    "reopen": 0.42,  # else it sets the status that it always sets: completed
+    "delete": 0.42,  # else it marks the task as completed instead of calling a human
+    "report": 0.42,  # else it does not answer the question
+    "continue": 0.44,  # else it takes the rest of a compound request for done
 }
 
 Message = dict[str, Any]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -21,8 +20,9 @@ from harness.policy.micro import demonstrations, tokenizer
 MAX_LENGTH = 1024  # tokens; twelve turns fit
 BATCH = 32
 POOL = 16  # batches that are drawn together and sorted by length, to pad little
-STEPS = 800
-PEAK_RATE = 3e-3
+STEPS = 1000
+PEAK_RATE = 2e-3
+TYPICAL_WEIGHT = 24.0  # of one conversation
 TOOL_WEIGHT = 0.3  # tool answers repeat ids and titles: predicting them teaches copying
 
 
@@ -128,11 +128,9 @@ def loss_weights(row: list[int], words: PreTrainedTokenizerFast) -> list[float]:
 
 
 def train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tensor]], steps: int) -> None:
-    """AdamW with a short warm-up and a cosine to zero, so that the last steps average over the demonstrations."""
+    """AdamW with a short warm-up and a line to zero: the last steps average over the demonstrations' luck."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / 50, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 50, 1.0) * (1 - step / steps))
     model.train()
     progress = trange(steps, desc="warm start", unit="step", mininterval=1.0)
     for _ in progress:
@@ -147,7 +145,7 @@ def train(model: LlamaForCausalLM, data: Iterator[tuple[torch.Tensor, torch.Tens
 
 
 def weighted_loss(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean negative log-likelihood under `weights`. What all rows begin with (policy and tools) is computed once."""
+    """Weighted negative log-likelihood, scaled to about a token's mean. What all rows begin with is computed once."""
     differs = (ids != ids[:1]).any(dim=0).int()
     shared = int(differs.argmax()) if differs.any() else ids.shape[1] - 2
     prefix = model(ids[:1, :shared], use_cache=True).past_key_values
@@ -158,4 +156,5 @@ def weighted_loss(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Ten
     weight = weights[:, shared + 1 :]
     asked = weight > 0
     losses = functional.cross_entropy(logits[asked], ids[:, shared + 1 :][asked], reduction="none")
-    return (losses * weight[asked]).sum() / weight.sum()
+    # By a constant: a mean over the batch would weigh batches of short conversations, those that gave up, too highly.
+    return (losses * weight[asked]).sum() / (BATCH * TYPICAL_WEIGHT)
