@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.analysis.forecast import Plan, plan_lines
 from harness.analysis.load import load_sweep
 from harness.analysis.page import write_report
 from harness.analysis.table import print_report
@@ -52,8 +53,7 @@ def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = Fa
         flush=True,
     )
     if plan_only:
-        for config in sweep.configs:
-            print(f"  {config.run.name}")
+        print("\n".join(plan_lines(_plan(sweep))))
         return 0
     if open_runs:
         asyncio.run(_run_all(sweep, open_runs))
@@ -63,6 +63,21 @@ def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = Fa
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
     failed = [c for c in sweep.configs if not _completed(sweep.folder, c)]
     return 1 if failed else 0
+
+
+def _plan(sweep: Sweep) -> Plan:
+    first = sweep.configs[0]
+    return Plan(
+        runs=tuple(c.run for c in sweep.configs),
+        steps=first.train.steps,
+        validate_every=first.validation.every,
+        episodes=first.train.groups_per_step * first.train.rollouts_per_group,
+        tasks=len(sweep.reference_ids),
+        policy=sweep.policy.name,
+        domain=sweep.domain.name,
+        reuse=first.reuse.enabled,
+        results=first.results,
+    )
 
 
 def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:

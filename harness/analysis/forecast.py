@@ -1,0 +1,167 @@
+"""What a sweep will cost, before anything runs: runs, distinct steps, time, and the effects that it can find.
+
+Which steps are distinct follows from the fixes (see DESIGN): behind a sealed gate no update happens, so the
+weights stay those of step 0; `split` changes neither training episodes nor updates; behind the closed endpoint
+the episodes are the base policy's. Arms under one seed that are in the same state share the step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.analysis.cost import duration
+from harness.analysis.gates import is_sealed
+from harness.analysis.load import SweepRecords, load_sweep, read_object
+from harness.analysis.outcomes import outcomes_of
+from harness.analysis.power import Variance, power_lines, variance_of
+from harness.arm import Arm, Run
+from harness.design import DESIGNS, alias_table, is_orthogonal
+
+# Wall seconds per computed episode, updates and start included, with policy=micro on env=mock. Source: the full
+# factorial of one seed on 2 cores of an AMD EPYC: 3,402 episodes and 64 updates computed in 148 s.
+MICRO_SECONDS = 0.05
+MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of this policy and domain is in {results}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is asked to do. episodes: training episodes per step of a run; tasks: of the reference ruler."""
+
+    runs: tuple[Run, ...]
+    steps: int
+    validate_every: int
+    episodes: int
+    tasks: int
+    policy: str
+    domain: str
+    reuse: bool
+    results: Path
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        return tuple(dict.fromkeys(run.arm for run in self.runs))
+
+    @property
+    def validations(self) -> int:
+        """Step 0, every so many steps, and the last one."""
+        return 1 + -(-self.steps // self.validate_every)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Steps asked for, and those among them that have to be computed."""
+
+    updates: int
+    distinct_updates: int
+    episodes: int
+    distinct_episodes: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Wall seconds per computed episode, all else included, and where that is known from."""
+
+    seconds: float
+    source: str
+
+
+def work(plan: Plan) -> Work:
+    chains = {_chain(run) for run in plan.runs} - {None}
+    training = plan.steps * plan.episodes
+    asked = len(plan.runs) * (training + 2 * plan.validations * plan.tasks)
+    updates = plan.steps * sum(_chain(run) is not None for run in plan.runs)
+    if not plan.reuse:
+        return Work(updates, updates, asked, asked)
+    sampled = {(run.seed, _asked(run), run.arm.level("exploration")) for run in plan.runs}
+    # Validation has no seed of its own: one for all runs of the base policy, one per later state of a chain.
+    later = (plan.validations - 1) * plan.tasks
+    reference = plan.tasks + len(chains) * later
+    shown = {_asked(run) for run in plan.runs if run.arm.level("exploration") == "on"}  # greedy ones: as reference
+    reported = bool(shown) * plan.tasks + len(shown - {None}) * later
+    distinct = len(sampled) * training + reference + reported
+    return Work(updates, len(chains) * plan.steps, asked, min(distinct, asked))
+
+
+def _chain(run: Run) -> tuple[object, ...] | None:
+    """What the updates of a run depend on; None where there are none."""
+    return None if is_sealed(run.arm) else (run.seed, *(run.arm.level(f) for f in ("endpoint", "tools", "reward")))
+
+
+def _asked(run: Run) -> tuple[object, ...] | None:
+    """The chain of weights that answers the rollouts of a run; None for the base policy."""
+    return _chain(run) if run.arm.level("endpoint") == "on" else None
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What `plan_only=true` prints."""
+    earlier = earlier_sweep(plan)
+    todo, rate = work(plan), pace(plan, earlier)
+    seeds = len({run.seed for run in plan.runs})
+    name = next((n for n, arms in DESIGNS.items() if set(arms()) == set(plan.arms)), "of its own")
+    lines = [
+        f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
+        f"of {plan.steps} steps, {plan.validations} validations each on {plan.tasks} held-out tasks",
+        *(f"  {run.name}" for run in plan.runs),
+        f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
+        f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
+        _time_line(todo, rate, plan),
+        *power_lines(plan.arms, seeds, plan.tasks, _variance(earlier)),
+    ]
+    if is_orthogonal(plan.arms) and len(plan.arms) < 64:
+        lines += ["aliases: what is estimated as the left is the sum of the left and the right", *_indented(plan.arms)]
+    return lines
+
+
+def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
+    if rate is None:
+        return (
+            f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
+            "(`+ablation=smoke` makes one)"
+        )
+    estimate = duration(todo.distinct_episodes * rate.seconds)
+    return f"time: about {estimate} ({rate.seconds:.3f} s per distinct episode, all included: {rate.source})"
+
+
+def earlier_sweep(plan: Plan) -> SweepRecords | None:
+    """The newest finished sweep of the same policy and domain in the results folder."""
+    found = []
+    for path in plan.results.glob("*/reuse.json"):
+        manifest = read_object(path.parent / "manifest.json")
+        config = manifest.get("config") or {}
+        same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
+        if same == [plan.policy, plan.domain] and _seconds(read_object(path)):
+            found.append((str(manifest.get("created", "")), path.parent))
+    return load_sweep(max(found)[1]) if found else None
+
+
+def pace(plan: Plan, earlier: SweepRecords | None) -> Pace | None:
+    """From an earlier sweep, else the stated constant for the micro policy, else nothing."""
+    if earlier is not None and (seconds := _seconds(earlier.reuse)):
+        return Pace(seconds, f"measured in {earlier.folder}")
+    if (plan.policy, plan.domain) == ("micro", "mock"):
+        return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results))
+    return None
+
+
+def _seconds(reuse: dict[str, object]) -> float | None:
+    """Wall seconds per computed episode of a finished sweep."""
+    seconds, episodes = reuse.get("seconds"), reuse.get("episodes")
+    if not isinstance(seconds, dict) or not isinstance(episodes, dict) or not episodes.get("computed"):
+        return None
+    return float(seconds.get("wall", 0.0)) / float(episodes["computed"]) or None
+
+
+def _variance(earlier: SweepRecords | None) -> Variance | None:
+    if earlier is None:
+        return None
+    outcomes = outcomes_of(earlier)
+    found = variance_of(outcomes) if outcomes.steps else None
+    return replace(found, source=str(earlier.folder)) if found else None
+
+
+def _indented(arms: Sequence[Arm]) -> list[str]:
+    return [f"  {line}" for line in alias_table(arms)]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
