@@ -19,7 +19,7 @@ from harness.analysis.table import print_report
 from harness.config import RunConfig
 from harness.env import Domain, load_domain
 from harness.errors import ConfigError, HarnessError
-from harness.launch.plan import sweep_name, write_plan
+from harness.launch.plan import alone_in, sweep_name, write_plan
 from harness.launch.progress import Progress
 from harness.launch.spent import Spent
 from harness.policy import Policy, load_policy
@@ -56,7 +56,8 @@ def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = Fa
         print("\n".join(plan_lines(_plan(sweep))))
         return 0
     if open_runs:
-        asyncio.run(_run_all(sweep, open_runs))
+        with alone_in(sweep.folder):
+            asyncio.run(_run_all(sweep, open_runs))
     records = load_sweep(sweep.folder)
     write_report(records)
     print_report(records)
@@ -91,22 +92,41 @@ def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
     if len({c.run.name for c in configs}) < len(configs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
     domain = load_domain(first.env.domain, tasks=first.env.tasks, seed=first.env.task_seed)
-    split = first.seams.split.split(domain.task_ids, first.train.train_tasks, first.train.val_tasks)
-    if not split.train:
-        raise ConfigError(f"The training set is empty: domain {domain.name} has {len(domain.task_ids)} tasks.")
     reference = domain.test_ids[: first.validation.max_tasks]
     if not reference:
         raise ConfigError(
             f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
             "the reference validation needs some. Raise env.tasks."
         )
+    train_ids = _training_ids(configs, domain, reference)
     policy = load_policy(first.policy.name)
     _fits(domain, policy, first)
     name = sweep_name(configs, name)
     folder = first.results / name
     content = {"policy": policy.digest, "domain": domain.digest}
-    write_plan(folder, name, configs, split.train, reference, content)
+    write_plan(folder, name, configs, train_ids, reference, content)
     return Sweep(name, folder, tuple(configs), domain, policy, tuple(reference))
+
+
+def _training_ids(configs: Sequence[RunConfig], domain: Domain, reference: Sequence[str]) -> tuple[str, ...]:
+    """The tasks to train on. Raises ConfigError if the ruler would be trained on, or a split switch cannot act."""
+    train = configs[0].train
+    seams = {c.seams.split.level: c.seams.split for c in configs}
+    splits = {
+        level: seam.split(domain.index_order, train.train_tasks, train.val_tasks) for level, seam in seams.items()
+    }
+    for level, split in splits.items():
+        if shared := set(split.train) & set(reference):
+            raise ConfigError(
+                f"train.train_tasks={train.train_tasks} reaches into the held-out tasks of domain {domain.name} "
+                f"({len(shared)} of {len(reference)}); it has {len(domain.train_ids)} training tasks. Lower it."
+            )
+        if level == "off" and None not in split.validation:
+            raise ConfigError(
+                f"fix/split=off would have no effect: {train.train_tasks} + {train.val_tasks} ids fit into the "
+                f"{len(domain.index_order)} tasks of domain {domain.name}. Raise train.val_tasks, or use fix/split=on."
+            )
+    return next(iter(splits.values())).train
 
 
 def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:
@@ -194,12 +214,17 @@ async def _interleave(
             mode=config.tracking.mode,
         )
         views = {"steps": tracker.step, "validation": tracker.validation, "checks": lambda line: tracker.checks([line])}
-        records = RunRecords(sweep.folder / "runs" / run.name, watch=lambda name, line: views[name](line))
+        records = RunRecords(
+            sweep.folder / "runs" / run.name,
+            watch=lambda name, line: views[name](line),
+            anew=not config.reuse.enabled,
+        )
         started = time.perf_counter()
         progress.start_run(run.name)
         records.set_status(run=run.name, state="running")
         try:
             checks = await runner.run(config, records, progress)
+            await server.check_base()  # before the run is called completed: nobody's adapter in the base's answers
         except asyncio.CancelledError:
             tracker.finish("stopped")
             raise
@@ -232,7 +257,6 @@ async def _interleave(
         async with asyncio.TaskGroup() as group:
             for config in configs:
                 group.create_task(one(config))
-        await server.check_base()
     except* HarnessError as errors:
         raise _first(errors) from None
     finally:
@@ -254,5 +278,6 @@ def _refute_unequal_starts(sweep: Sweep) -> None:
         for name, reading in unequal_starts(starts).items():
             records = RunRecords(sweep.folder / "runs" / name)
             status = records.status() or {"run": name}
-            invalid = [*status.get("invalid", []), {"factor": "engine", "reading": reading}]
+            others = [i for i in status.get("invalid", []) if i["factor"] != "engine"]
+            invalid = [*others, {"factor": "engine", "reading": reading}]
             records.set_status(**status | {"validity": "INVALID", "invalid": invalid})
