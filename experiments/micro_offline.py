@@ -129,7 +129,9 @@ def report(model, tokenizer, domain: Domain, samples: int) -> None:
     print(f"{time.time() - began:.0f} s")
 
 
-def reinforce(checkpoint, tokenizer, domain: Domain, steps: int, reward: str, seed: int, rate: float) -> None:
+def reinforce(
+    checkpoint, tokenizer, domain: Domain, steps: int, reward: str, seed: int, rate: float, minibatch: int
+) -> None:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
@@ -158,13 +160,13 @@ def reinforce(checkpoint, tokenizer, domain: Domain, steps: int, reward: str, se
         old = [log_probs(model, p).detach() for p, _ in kept]
         batch = list(zip(kept, old, strict=True))
         luck.shuffle(batch)
-        for start in range(0, len(batch), 12):
+        for start in range(0, len(batch), minibatch):
             optimizer.zero_grad()
             loss = 0.0
-            for (p, advantage), before in batch[start : start + 12]:
+            for (p, advantage), before in batch[start : start + minibatch]:
                 now = log_probs(model, p)
                 ratio = (now.detach() - before).exp().clamp(max=5.0)  # CISPO: a clipped weight, a free gradient
-                loss = loss - (ratio * advantage * now).mean() / 12
+                loss = loss - (ratio * advantage * now).mean() / minibatch
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument("--reward", nargs="+", default=["partial"], choices=["partial", "binary"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--minibatch", type=int, default=12, help="trajectories per gradient step")
     options = parser.parse_args()
     torch.set_num_threads(1)
     domain = load_domain("mock")
@@ -205,7 +208,7 @@ def main() -> None:
         report(model, tokenizer, domain, options.samples)
     for seed in range(options.seeds if options.rl else 0):
         for reward in options.reward:
-            reinforce(options.checkpoint, tokenizer, domain, options.rl, reward, seed, options.rate)
+            reinforce(options.checkpoint, tokenizer, domain, options.rl, reward, seed, options.rate, options.minibatch)
 
 
 if __name__ == "__main__":
