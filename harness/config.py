@@ -47,7 +47,7 @@ class TrainConfig:
     """The RL loop. A step trains on groups_per_step × rollouts_per_group episodes.
 
     train_tasks, val_tasks: the sizes that upstream's split asks for (30 and 85)
-    packed_sequence_length: tokens of a packed row; rows_per_gradient_step: rows of one optimiser step
+    packed_sequence_length: tokens of a packed row; groups_per_gradient_step: groups of one optimiser step
     """
 
     steps: int
@@ -57,7 +57,7 @@ class TrainConfig:
     val_tasks: int
     learning_rate: float
     packed_sequence_length: int
-    rows_per_gradient_step: int
+    groups_per_gradient_step: int
 
     def __post_init__(self) -> None:
         if self.train_tasks == 0:
@@ -71,7 +71,7 @@ class TrainConfig:
             val_tasks=self.val_tasks,
             learning_rate=self.learning_rate,
             packed_sequence_length=self.packed_sequence_length,
-            rows_per_gradient_step=self.rows_per_gradient_step,
+            groups_per_gradient_step=self.groups_per_gradient_step,
         )
         if self.rollouts_per_group < 2:
             raise ConfigError(
@@ -110,7 +110,7 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """kind: shared (one engine for all runs) or art_local (stock ART).
+    """kind: shared (one engine for all runs), so far the only one.
 
     max_loras: adapter slots of the server; in_flight: requests at once; threads: of the trainer
     port: of the server on 127.0.0.1, None for a free one

@@ -15,14 +15,15 @@ from harness.seams import Outcome
 class Turn:
     """One completion.
 
-    prompt_ids, output_ids: token ids as served and as sampled; logprobs: natural log, one per output id
+    prompt_ids, output_ids: token ids as served and as sampled
+    logprobs: natural log, one per output id; None if the deployment dropped them
     tool_calls: all that the server parsed, as {"id", "name", "arguments"} with arguments as JSON text
     answered_by: digest of the weights behind the model name that the server says has answered
     """
 
     prompt_ids: tuple[int, ...]
     output_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    logprobs: tuple[float, ...] | None
     content: str | None
     tool_calls: tuple[dict[str, str], ...]
     finish_reason: str
@@ -54,7 +55,7 @@ class Episode:
             Turn(
                 tuple(t["prompt_ids"]),
                 tuple(t["output_ids"]),
-                tuple(t["logprobs"]),
+                None if t["logprobs"] is None else tuple(t["logprobs"]),
                 t["content"],
                 tuple(t["tool_calls"]),
                 t["finish_reason"],

@@ -3,7 +3,7 @@
 HarnessError
 ├── ConfigError    the input is wrong: change the command or the file it names
 ├── EngineError    the server or the trainer failed: look at the log it names, run the same command again
-├── StoreError     a stored result is unreadable or differs from its recomputation
+├── StoreError     a stored result cannot be read or written, or records differ from a replay
 └── EpisodeError   one episode met an infrastructure failure: it is retried, then counted as missing
 
 Each message says what happened, what was expected, and what to do next.
@@ -23,7 +23,7 @@ class EngineError(HarnessError):
 
 
 class StoreError(HarnessError):
-    """A stored result cannot be read, or an audit found that it differs from its recomputation."""
+    """A stored result cannot be read or written, or a run's records differ from what was computed again."""
 
 
 class EpisodeError(HarnessError):

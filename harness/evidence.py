@@ -36,6 +36,7 @@ def gather_evidence(
     names: Names,
     weights: Callable[[str], str],
     temperature: float,
+    row_length: int,
     split: TaskSplit,
 ) -> tuple[Evidence, dict[str, Any]]:
     """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
@@ -56,6 +57,7 @@ def gather_evidence(
                 rewards[row, number] = trajectory.reward
                 raw[row, number] = asked.episode.outcome.reward
     current = weights(names.current)
+    compared = [contexts.compare(asked, t.tools) for asked, t in present.values()]  # type: ignore[arg-type]
     tokens = int(metrics.get("data/step_trainer_tokens", 0))
     gradient_steps = int(metrics.get("data/step_num_gradient_steps", 0))
     evidence = Evidence(
@@ -67,7 +69,8 @@ def gather_evidence(
         answered_by_current_N=[
             all(turn.answered_by == current for turn in asked.episode.turns) for asked, _ in present.values()
         ],
-        context_equal_N=[contexts.equal(asked, t.tools) for asked, t in present.values()],  # type: ignore[arg-type]
+        opening_equal_N=[c.opening for c in compared],
+        context_equal_N=[c.whole for c in compared],
         distinct_G=[
             len({present[p][0].episode.sampled_ids for p in present if p[0] == task})
             for task in sampled.tasks
@@ -78,7 +81,8 @@ def gather_evidence(
         gradient_steps=gradient_steps,
         split=split,
     )
-    return evidence, _line(sampled, evidence, metrics, trained, len(present))
+    line = _line(sampled, evidence, metrics, trained, len(present))
+    return evidence, line | {"longer_than_row": sum(c.tokens > row_length for c in compared)}
 
 
 def transcript(sampled: Sampled, seams: Seams) -> list[dict[str, Any]]:
@@ -128,8 +132,9 @@ def _line(
         "trainable_tokens": evidence.trainable_tokens,
         "gradient_steps": evidence.gradient_steps,
         "advanced_without_training": evidence.gradient_steps == 0,
-        "probs_corr": metrics.get("loss/probs_corr", math.nan),
-        "logprob_gap": metrics.get("loss/logprob_gap", math.nan),
+        # Of the first gradient step: later ones compare the sampler with a policy that has moved on.
+        "probs_corr": metrics.get("first/probs_corr", math.nan),
+        "logprob_gap": metrics.get("first/logprob_gap", math.nan),
         "loss": metrics.get("loss/train", math.nan),
         "entropy": metrics.get("loss/entropy", math.nan),
         "grad_norm": metrics.get("loss/grad_norm", math.nan),

@@ -5,7 +5,6 @@ train on the groups, validate every N steps. Where a fix acts, the loop asks a s
 knows which level it got.
 """
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,9 @@ from harness.arm import derive_seed
 from harness.backend.context import Contexts
 from harness.backend.shared import SharedBackend
 from harness.config import RunConfig
-from harness.errors import EpisodeError
 from harness.evidence import Sampled, gather_evidence, transcript
 from harness.records import RunRecords
-from harness.rollout import Asked, Rollouts, Sampling, trajectory
+from harness.rollout import Asked, Rollouts, Sampling, gather_groups, trajectory
 from harness.seams import Check, Names
 from harness.validation import Ruler, validate
 
@@ -42,7 +40,7 @@ async def run_loop(
     """
     run, seams, train = config.run, config.seams, config.train
     domain = rollouts.domain
-    split = seams.split.split(domain.task_ids, train.train_tasks, train.val_tasks)
+    split = seams.split.split(domain.index_order, train.train_tasks, train.val_tasks)
     sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []
@@ -53,7 +51,7 @@ async def run_loop(
         names = Names(pinned=model.inference_model_name or "", current=model.get_inference_name())
 
         if step % config.validation.every == 0 or step == train.steps:
-            validation = (await validate(run.name, names, rollouts, ruler, seams, split)).record(step)
+            validation = (await validate(run, names, rollouts, ruler, seams, split)).record(step)
             records.add("validation", validation)
             report(step, validation["reference"]["mean"])  # type: ignore[index]
         else:
@@ -65,30 +63,18 @@ async def run_loop(
         started = time.perf_counter()
         sampled: dict[tuple[str, int], Asked] = {}
 
-        fatal: list[BaseException] = []
-
         async def rollout(
-            task: str, number: int, step: int = step, names: Names = names, sampled: dict = sampled, fatal: list = fatal
+            task: str, number: int, step: int = step, names: Names = names, sampled: dict = sampled
         ) -> art.Trajectory:
+            model_name = seams.endpoint.model_name(names)
             seed = derive_seed(run.seed, "train", step, task, number)
-            try:
-                asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, sampling, seed)
-                made = trajectory(asked, seams, domain.tools)
-            except EpisodeError:
-                raise
-            except BaseException as error:  # ART's gathering would keep it in the group and go on
-                fatal.append(error)
-                raise
+            asked = await rollouts.episode(run.name, model_name, task, sampling, seed, seams.logprobs.required)
+            made = trajectory(asked, number, seams, domain.tools)
             sampled[task, number] = asked
             return made
 
         tasks = next(batches)
-        groups = await art.gather_trajectory_groups(
-            (art.TrajectoryGroup(rollout(t, i) for i in range(train.rollouts_per_group)) for t in tasks),
-            max_exceptions=math.inf,  # an infrastructure failure is missing data, not the end of the run
-        )
-        if fatal:
-            raise fatal[0]
+        groups = await gather_groups(tasks, train.rollouts_per_group, rollout)
         rolled_out = time.perf_counter()
 
         # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.
@@ -113,6 +99,7 @@ async def run_loop(
             names=names,
             weights=rollouts.weights,
             temperature=sampling.temperature,
+            row_length=train.packed_sequence_length,
             split=split,
         )
         records.add("steps", {**line, "seconds": seconds})

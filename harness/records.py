@@ -14,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.errors import StoreError
 from harness.store import write_synced
 
 FILES = ("steps", "validation", "checks")
+# What may differ between a run and its replay: how long it took, and who computed it.
+NOT_RESULTS = ("seconds", "episodes", "update_shared_with")
 
 
 def plain(value: Any) -> Any:
@@ -45,24 +48,34 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def _results(line: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in line.items() if k not in NOT_RESULTS}
+
+
 class RunRecords:
     """Writes one run's records. `add` is idempotent per key, so that a replay does not write twice.
 
     watch: called with (file, line) for every line, also for one that a replay finds there
+    anew: start from empty files (without reuse a run that was stopped is not replayed but computed anew)
     """
 
-    def __init__(self, folder: Path, watch: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, watch: Callable[[str, dict[str, Any]], None] | None = None, anew: bool = False
+    ) -> None:
         self.folder = folder
         self.watch = watch
         folder.mkdir(parents=True, exist_ok=True)
-        self._seen: dict[str, set[str]] = {}
+        self._seen: dict[str, dict[str, dict[str, Any]]] = {}
+        if anew:
+            for name in FILES:
+                (folder / f"{name}.jsonl").unlink(missing_ok=True)
         for name in FILES:
             path = folder / f"{name}.jsonl"
             lines = read_lines(path)
             text = "".join(json.dumps(line) + "\n" for line in lines)
             if path.exists() and path.read_text() != text:  # a torn last line goes
                 write_synced(path, text.encode())
-            self._seen[name] = {self._key(line) for line in lines}
+            self._seen[name] = {self._key(line): line for line in lines}
 
     @staticmethod
     def _key(line: dict[str, Any]) -> str:
@@ -71,15 +84,23 @@ class RunRecords:
     def add(self, name: str, line: dict[str, Any]) -> None:
         """Appends a line to `<name>.jsonl` and syncs it."""
         line = plain(line)
+        known = self._seen[name].get(self._key(line))
+        if known is not None:
+            if _results(known) != _results(line):
+                raise StoreError(
+                    f"{self.folder / name}.jsonl holds another result for {self._key(line)} than was computed now, "
+                    "so its store is not the one that it was made with. Delete the run's folder and start again."
+                )
+            line = known
         if self.watch:
             self.watch(name, line)
-        if self._key(line) in self._seen[name]:
+        if known is not None:
             return
         with open(self.folder / f"{name}.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._seen[name].add(self._key(line))
+        self._seen[name][self._key(line)] = line
 
     def write_trajectories(self, rows: list[dict[str, Any]]) -> None:
         """All training rollouts of the run as one Parquet table; text to read, not needed for any number."""

@@ -7,9 +7,10 @@ fix changes is asked of its seam.
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ from harness.seams import Seams
 from harness.store import Store, digest
 
 PROVIDER = "hosted_vllm/"
+# Part of every key in the store: raise it when a change here or in the environment changes what an episode is.
+RESULTS_VERSION = 1
 # Faults of the connection or the server: the same request may succeed when it is sent again.
 RETRYABLE = (
     litellm.exceptions.APIConnectionError,
@@ -80,12 +83,17 @@ class Rollouts:
     def __post_init__(self) -> None:
         self._requests = asyncio.Semaphore(self.in_flight)
 
-    async def episode(self, run: str, model: str, task_id: str, sampling: Sampling, seed: int) -> Asked:
-        """The episode of `model` (litellm's name) on a task. Raises EpisodeError if infrastructure failed."""
+    async def episode(
+        self, run: str, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
+    ) -> Asked:
+        """The episode of `model` (litellm's name) on a task. Raises EpisodeError if infrastructure failed,
+        which a reply without log-probs is when they are needed."""
         key = digest(
             "episode",
+            RESULTS_VERSION,
             self.weights(model.removeprefix(PROVIDER)),
             self.policy_digest,
+            self.domain.digest,
             self.domain.task_digest(task_id),
             [sampling.temperature, sampling.max_tokens, sampling.max_turns],
             seed,
@@ -93,12 +101,14 @@ class Rollouts:
 
         async def compute() -> bytes:
             async with self.serve(model.removeprefix(PROVIDER)):
-                return (await self._play(model, task_id, sampling, seed)).to_bytes()
+                return (await self._play(model, task_id, sampling, seed, need_logprobs)).to_bytes()
 
         found = await self.store.get("episodes", key, run, compute)
         return Asked(Episode.from_bytes(found.value), key, found.shared_with)
 
-    async def _play(self, model: str, task_id: str, sampling: Sampling, seed: int) -> Episode:
+    async def _play(
+        self, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
+    ) -> Episode:
         started = time.perf_counter()
         env = self.domain.start(task_id)
         messages: list[dict[str, Any]] = [
@@ -110,9 +120,9 @@ class Rollouts:
         end = "turn_limit"
         for number in range(sampling.max_turns):
             try:
-                turn = await self._complete(model, messages, sampling, seed + number)
+                turn = await self._complete(model, messages, sampling, seed + number, need_logprobs)
             except litellm.exceptions.BadRequestError as error:  # ContextWindowExceededError is one
-                if "context" not in str(error).lower():
+                if "context" not in str(error).lower() or not turns:
                     raise EngineError(f"The server refused a request for {model}: {error}") from error
                 end = "length"
                 break
@@ -139,9 +149,11 @@ class Rollouts:
         return Episode(task_id, tuple(kept), tuple(turns), outcome, end, time.perf_counter() - started)
 
     async def _complete(
-        self, model: str, messages: list[dict[str, Any]], sampling: Sampling, seed: int
+        self, model: str, messages: list[dict[str, Any]], sampling: Sampling, seed: int, need_logprobs: bool
     ) -> Turn:
+        failure: Exception | str = ""
         for attempt in range(ATTEMPTS):
+            await asyncio.sleep(0.2 * 2**attempt if attempt else 0)
             try:
                 async with self._requests:
                     response = await litellm.acompletion(
@@ -158,31 +170,29 @@ class Rollouts:
                         num_retries=0,
                         timeout=300,
                     )
-                return self._turn(response, len(messages))
             except RETRYABLE as error:
                 self.alive()
-                if attempt + 1 == ATTEMPTS:
-                    raise EpisodeError(f"{ATTEMPTS} requests for {model} failed, the last with: {error}") from error
-                await asyncio.sleep(0.2 * 2**attempt)
-        raise AssertionError("unreachable")
+                failure = error
+                continue
+            turn = self._turn(response, len(messages))
+            if turn.logprobs is not None or not need_logprobs:
+                return turn
+            failure = "the reply carries no log-probs although they were requested"
+        raise EpisodeError(f"{ATTEMPTS} requests for {model} failed, the last with: {failure}")
 
     def _turn(self, response: Any, position: int) -> Turn:
         choice = convert_litellm_choice_to_openai(response.choices[0])
-        if choice.logprobs is None or not choice.logprobs.content:
-            raise EpisodeError(
-                f"The server's reply as {response.model} carries no log-probs although they were requested."
-            )
         calls = [
             # The server draws random ids; ours depend on the position alone.
             {"id": f"call_{position}_{i}", "name": c.function.name, "arguments": c.function.arguments}
             for i, c in enumerate(choice.message.tool_calls or [])
         ]
-        tokens = choice.logprobs.content
+        tokens = choice.logprobs.content if choice.logprobs else None
         answered = response.model.removeprefix(PROVIDER)
         return Turn(
             tuple(response.prompt_token_ids),
-            tuple(int(t.token.removeprefix("token_id:")) for t in tokens),
-            tuple(t.logprob for t in tokens),
+            tuple(int(t.token.removeprefix("token_id:")) for t in tokens or ()),
+            tuple(t.logprob for t in tokens) if tokens else None,
             choice.message.content,
             tuple(calls),
             choice.finish_reason,
@@ -190,22 +200,54 @@ class Rollouts:
         )
 
 
-def trajectory(asked: Asked, seams: Seams, tools: list[dict[str, Any]]) -> art.Trajectory:
+async def gather_groups(
+    tasks: Sequence[str], rollouts_per_group: int, rollout: Callable[[str, int], Awaitable[art.Trajectory]]
+) -> list[art.TrajectoryGroup]:
+    """ART's gathering of one group per task, in the order of tasks and rollout numbers.
+
+    An EpisodeError leaves its rollout out of the group: missing data. Anything else is raised, which ART's
+    gathering alone would not do. ART collects rollouts as they complete; the order decides how they are packed
+    and so, in the last digits, what is learned, therefore it must not depend on who finished first.
+    """
+    fatal: list[BaseException] = []
+
+    async def guarded(task: str, number: int) -> art.Trajectory:
+        try:
+            return await rollout(task, number)
+        except EpisodeError:
+            raise
+        except BaseException as error:
+            fatal.append(error)
+            raise
+
+    groups = await art.gather_trajectory_groups(
+        (art.TrajectoryGroup(guarded(t, i) for i in range(rollouts_per_group)) for t in tasks),
+        max_exceptions=math.inf,
+    )
+    if fatal:
+        raise fatal[0]
+    for group in groups:
+        group.trajectories.sort(key=lambda t: int(t.metadata["rollout"] or 0))
+    return groups
+
+
+def trajectory(asked: Asked, number: int, seams: Seams, tools: list[dict[str, Any]]) -> art.Trajectory:
     """The trajectory that an arm makes of an episode. Raises EpisodeError if log-probs must be there and are not."""
     episode = asked.episode
     return art.Trajectory(
         messages_and_choices=[
-            seams.logprobs.keep(_choice(episode.turns[m])) if isinstance(m, int) else m
+            seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m
             for m in episode.messages
         ],
         tools=seams.tools.attach(tools),
         reward=seams.reward.training_reward(episode.outcome),
         metrics={"raw_reward": episode.outcome.reward},
-        metadata={"task": episode.task_id, "episode": asked.key},
+        metadata={"task": episode.task_id, "episode": asked.key, "rollout": number},
     )
 
 
-def _choice(turn: Turn) -> Choice:
+def choice_of(turn: Turn) -> Choice:
+    """The turn as ART keeps it; log-probs carry token ids, as vLLM's `return_tokens_as_token_ids` gives them."""
     calls = [
         ChatCompletionMessageToolCall(
             id=c["id"], type="function", function=Function(name=c["name"], arguments=c["arguments"])
@@ -214,13 +256,13 @@ def _choice(turn: Turn) -> Choice:
     ]
     content = [
         ChatCompletionTokenLogprob(token=f"token_id:{i}", logprob=p, top_logprobs=[])
-        for i, p in zip(turn.output_ids, turn.logprobs, strict=True)
+        for i, p in zip(turn.output_ids, turn.logprobs or (), strict=turn.logprobs is not None)
     ]
     return Choice(
         index=0,
         finish_reason=turn.finish_reason,  # type: ignore[arg-type]
         message=ChatCompletionMessage(role="assistant", content=turn.content, tool_calls=calls or None),  # type: ignore[arg-type]
-        logprobs=ChoiceLogprobs(content=content),
+        logprobs=ChoiceLogprobs(content=content) if turn.logprobs is not None else None,
     )
 
 
@@ -241,9 +283,3 @@ def _arguments(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         parsed = None
     return parsed if isinstance(parsed, dict) else {"arguments": text}
-
-
-@asynccontextmanager
-async def always_served(_name: str) -> AsyncIterator[None]:
-    """For a backend whose server holds every adapter by itself."""
-    yield

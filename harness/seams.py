@@ -55,8 +55,9 @@ class Evidence:
     asked_current: the requests carried the name of the current step's adapter
     policy_moved: the current weights differ from those behind the pinned name
     answered_by_current_N: the weights of the current step answered every request of the rollout
-    context_equal_N: the token ids that the trainer sees equal those that were served and sampled;
-        None where the trainer gets nothing of this rollout
+    opening_equal_N: the trainer's token ids begin with the first turn's prompt and output, as served. This
+        depends on the switch alone, while later turns also depend on how the policy spells its calls
+    context_equal_N: the trainer's token ids of the whole rollout equal the served and sampled ones
     distinct_G: distinct rollouts (by sampled token ids) in each group
     logprobs_N: every kept choice carries log-probs
     temperature: of the training rollouts
@@ -68,7 +69,8 @@ class Evidence:
     asked_current: bool
     policy_moved: bool
     answered_by_current_N: Sequence[bool]
-    context_equal_N: Sequence[bool | None]
+    opening_equal_N: Sequence[bool]
+    context_equal_N: Sequence[bool]
     distinct_G: Sequence[int]
     logprobs_N: Sequence[bool]
     temperature: float
@@ -124,6 +126,8 @@ class Reward(Strategy, Protocol):
 
 
 class Logprobs(Strategy, Protocol):
+    required: bool  # whether a reply without log-probs is asked for again
+
     def keep(self, choice: Any) -> Any:
         """The `Choice` that goes into the trajectory. Raises EpisodeError if it must not be used."""
         ...

@@ -87,14 +87,14 @@ class Store:
                     raise
                 continue  # the asker that computed was cancelled: take its place
             self.counts[f"{kind}/shared"] += 1
-            return found
+            return _seen_by(by, found)
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda f: f.cancelled() or f.exception())  # never "never retrieved"
         self._underway[place] = future
         try:
             found = await self._read_or_compute(kind, key, by, compute)
             future.set_result(found)
-            return found
+            return _seen_by(by, found)
         except asyncio.CancelledError:
             future.cancel()
             raise
@@ -115,13 +115,14 @@ class Store:
             value = await compute()
             self.counts[f"{kind}/computed"] += 1
             await loop.run_in_executor(self._disk, _write, self.file(kind, key), by, value)
-            self._remember(kind, key, Found(value, by))
-            return Found(value, None)
+            found = Found(value, by)
+            self._remember(kind, key, found)
+            return found
         self._remember(kind, key, stored)
         self.counts[f"{kind}/shared"] += 1
         if int(key[:8], 16) < self.audit * 2**32:
             await self._audit(kind, key, stored.value, compute)
-        return Found(stored.value, None if stored.shared_with == by else stored.shared_with)
+        return stored
 
     def _remember(self, kind: str, key: str, found: Found) -> None:
         if len(found.value) <= SMALL:
@@ -135,6 +136,11 @@ class Store:
         same = self.same.get(kind, bytes.__eq__)
         if not same(stored, again):
             self.counts[f"{kind}/audit_differs"] += 1
+
+
+def _seen_by(run: str, found: Found) -> Found:
+    """The entry as one asker sees it: what it computed itself is shared with nobody."""
+    return Found(found.value, None) if found.shared_with == run else found
 
 
 def _read(path: Path) -> Found | None:
@@ -169,7 +175,13 @@ def write_synced(path: Path, raw: bytes) -> None:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's files are for their owner alone
         os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, survives a power cut
+        finally:
+            os.close(folder)
     except OSError as error:
         raise StoreError(
             f"Could not write {path}: {error}. Free disk space and run the same command again: "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.arm import derive_seed
+from harness.arm import Run, derive_seed
 from harness.errors import EpisodeError
 from harness.rollout import PROVIDER, Rollouts, Sampling
 from harness.seams import Names, Seams, TaskSplit
@@ -54,17 +54,17 @@ class Ruler:
 
 
 async def validate(
-    run: str, names: Names, rollouts: Rollouts, ruler: Ruler, seams: Seams, split: TaskSplit
+    run: Run, names: Names, rollouts: Rollouts, ruler: Ruler, seams: Seams, split: TaskSplit
 ) -> Validation:
-    """Both measurements of the current policy. The seeds depend on the task alone: each step, each arm and
-    each seed meets the same luck, so an unchanged policy gives an unchanged result."""
+    """Both measurements of the current policy. Sampling seeds do not depend on the step or the arm, so an
+    unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either."""
     started = time.perf_counter()
     own = Sampling(seams.exploration.temperature, ruler.sampling.max_tokens, ruler.sampling.max_turns)
 
     async def reference(task: str) -> float | None:
         seed = derive_seed(0, "validation", task)
         try:
-            asked = await rollouts.episode(run, PROVIDER + names.current, task, ruler.sampling, seed)
+            asked = await rollouts.episode(run.name, PROVIDER + names.current, task, ruler.sampling, seed, False)
         except EpisodeError:
             return None
         return asked.episode.outcome.reward
@@ -72,9 +72,10 @@ async def validate(
     async def reported(task: str | None) -> float:
         if task is None:
             return 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
-        seed = derive_seed(0, "validation", task)
+        # The ruler's decoding means the ruler's luck; any other draws its own, anew for each seed of the run.
+        seed = derive_seed(0, "validation", task) if own == ruler.sampling else derive_seed(run.seed, "reported", task)
         try:
-            asked = await rollouts.episode(run, seams.endpoint.model_name(names), task, own, seed)
+            asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, own, seed, False)
         except EpisodeError:
             return 0.0  # faithful to upstream: a rollout that raises has reward 0.0
         return seams.reward.training_reward(asked.episode.outcome)

@@ -1,7 +1,7 @@
 """From manipulation checks to a verdict on a run: valid, or INVALID with the reading that shows it."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from harness.seams import Check, Seams
 
@@ -41,18 +41,20 @@ def findings(steps: Iterable[Mapping[str, object]]) -> list[str]:
 
 
 def unequal_starts(starts: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:
-    """Runs of one seed whose step-0 reference validation is not that of the first run, with the difference.
+    """Runs of one seed whose step-0 reference validation is not that of most runs, with the difference.
 
     Before the first update every arm is the same policy, so a difference means that the engine answered
     somebody with another adapter. starts: rewards by task, per run; missing episodes are not compared.
     """
+    readings: dict[str, Counter[float]] = defaultdict(Counter)
+    for rewards in starts.values():
+        for task, reward in rewards.items():
+            if reward is not None:
+                readings[task][reward] += 1
+    usual = {task: counts.most_common(1)[0][0] for task, counts in readings.items()}
     out: dict[str, str] = {}
-    first: tuple[str, Mapping[str, Any]] | None = None
     for run, rewards in starts.items():
-        if first is None:
-            first = (run, rewards)
-            continue
-        differ = [t for t, r in rewards.items() if r is not None and first[1].get(t) not in (None, r)]
+        differ = sorted(t for t, r in rewards.items() if r is not None and r != usual[t])
         if differ:
-            out[run] = f"step-0 reference validation differs from {first[0]} on {', '.join(sorted(differ)[:5])}"
+            out[run] = f"step-0 reference validation differs from the other arms on {', '.join(differ[:5])}"
     return out

@@ -138,7 +138,7 @@ def test_another_configuration_is_refused_in_the_same_folder(killed_and_resumed)
     folder, *_ = killed_and_resumed
     done = subprocess.run(command(folder.parent, "train.learning_rate=2e-4"), capture_output=True, text=True)
     assert done.returncode != 0
-    assert "train.learning_rate: 0.001 there, 0.0002 now" in done.stderr
+    assert "train.learning_rate: 0.0015 there, 0.0002 now" in done.stderr
     assert "Traceback" not in done.stderr
 
 

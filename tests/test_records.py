@@ -3,6 +3,9 @@
 import json
 import math
 
+import pytest
+
+from harness.errors import StoreError
 from harness.records import RunRecords, read_lines
 
 
@@ -29,3 +32,16 @@ def test_not_a_number_becomes_null(tmp_path):
     RunRecords(tmp_path).add("steps", {"step": 1, "loss": math.nan, "nested": {"x": [math.inf, 1.0]}})
     line = json.loads((tmp_path / "steps.jsonl").read_text())
     assert line == {"step": 1, "loss": None, "nested": {"x": [None, 1.0]}}
+
+
+def test_a_replay_may_take_another_time_but_not_give_another_result(tmp_path):
+    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5, "seconds": {"train": 1.0}})
+    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5, "seconds": {"train": 2.0}})
+    with pytest.raises(StoreError, match="another result for 1/"):
+        RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.6})
+
+
+def test_without_reuse_a_run_starts_from_empty_files(tmp_path):
+    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5})
+    RunRecords(tmp_path, anew=True).add("steps", {"step": 1, "reward": 0.6})
+    assert [line["reward"] for line in read_lines(tmp_path / "steps.jsonl")] == [0.6]

@@ -35,7 +35,9 @@ def test_concurrent_askers_wait_for_one_computation(tmp_path):
     async def ask():
         return await asyncio.gather(*(store.get("episodes", digest("a"), f"run-{i}", compute) for i in range(5)))
 
-    assert {f.value for f in asyncio.run(ask())} == {b"value"}
+    found = asyncio.run(ask())
+    assert {f.value for f in found} == {b"value"}
+    assert [f.shared_with for f in found] == [None] + ["run-0"] * 4
     assert len(calls) == 1
     assert store.counts == {"episodes/asked": 5, "episodes/computed": 1, "episodes/shared": 4}
 

@@ -39,7 +39,7 @@ def test_arms_of_a_seed_start_from_the_same_policy():
     same = {"a": {"t1": 1.0, "t2": 0.0}, "b": {"t1": 1.0, "t2": 0.0}}
     assert unequal_starts(same) == {}
     foreign = unequal_starts({**same, "c": {"t1": 1.0, "t2": 1.0}})
-    assert foreign == {"c": "step-0 reference validation differs from a on t2"}
+    assert foreign == {"c": "step-0 reference validation differs from the other arms on t2"}
 
 
 def test_a_missing_episode_is_no_difference():

@@ -5,6 +5,7 @@ rendered twice all give tokens that the policy never saw. Token equality is the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from art.preprocessing.tokenize import tokenize_trajectory
@@ -12,30 +13,47 @@ from art.trajectories import History, Trajectory
 from transformers import PreTrainedTokenizerBase
 
 from harness.episode import Episode
-from harness.rollout import Asked, _choice
-from harness.seams import Tools
+from harness.rollout import Asked, choice_of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """opening: the trained ids begin with the first turn as served; whole: they equal the whole rollout as
+    served; tokens: how many the trainer sees."""
+
+    opening: bool
+    whole: bool
+    tokens: int
 
 
 class Contexts:
-    """Compares served and trained tokens of episodes; each (episode, tools) is tokenised once."""
+    """Compares served and trained tokens of episodes; each (episode, tools or none) is tokenised once.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, tools: list[dict[str, Any]]) -> None:
+    tool_schema_format: the key order in which ART renders tools, as the backend has it
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, tool_schema_format: str) -> None:
         self.tokenizer = tokenizer
-        self.tools = tools
-        self._known: dict[tuple[str, bool], bool] = {}
+        self.tool_schema_format = tool_schema_format
+        self._known: dict[tuple[str, bool], Comparison] = {}
 
-    def equal(self, asked: Asked, attached: Sequence[dict[str, Any]] | None) -> bool:
-        """Whether ART's tokens of the episode, given `Trajectory.tools`, are the served and sampled ones."""
+    def compare(self, asked: Asked, attached: Sequence[dict[str, Any]] | None) -> Comparison:
+        """ART's tokens of the episode, given `Trajectory.tools`, against the served and sampled ones."""
         key = (asked.key, attached is not None)
         if key not in self._known:
-            self._known[key] = self.trained_ids(asked.episode, attached) == served_ids(asked.episode)
+            first, last = asked.episode.turns[0], asked.episode.turns[-1]
+            ids = self.trained_ids(asked.episode, attached)
+            opening = [*first.prompt_ids, *first.output_ids]
+            served = [*last.prompt_ids, *last.output_ids]
+            self._known[key] = Comparison(ids[: len(opening)] == opening, ids == served, len(ids))
         return self._known[key]
 
     def trained_ids(self, episode: Episode, attached: Sequence[dict[str, Any]] | None) -> list[int]:
-        """ART's own token ids of the whole episode, up to the last sampled token."""
-        messages = [_choice(episode.turns[m]) if isinstance(m, int) else m for m in episode.messages]
-        tools = list(attached) if attached is not None else None
-        trajectory = Trajectory(messages_and_choices=messages, tools=tools)
+        """ART's own token ids of the whole episode, up to the last sampled token; [] without log-probs."""
+        trajectory = Trajectory(
+            messages_and_choices=[choice_of(episode.turns[m]) if isinstance(m, int) else m for m in episode.messages],
+            tools=list(attached) if attached is not None else None,
+        )
         result = tokenize_trajectory(
             self.tokenizer,
             None,
@@ -43,15 +61,6 @@ class Contexts:
             advantage=1.0,
             allow_training_without_logprobs=False,
             trajectory=trajectory,
-            chat_template_tool_schema_format="vllm_openai",
+            chat_template_tool_schema_format=self.tool_schema_format,  # type: ignore[arg-type]
         )
         return result.token_ids if result else []
-
-
-def served_ids(episode: Episode) -> list[int]:
-    """The last turn's prompt and output: all that the policy saw and said."""
-    last = episode.turns[-1]
-    return [*last.prompt_ids, *last.output_ids]
-
-
-__all__ = ["Contexts", "Tools", "served_ids"]

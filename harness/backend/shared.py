@@ -30,6 +30,8 @@ from harness.errors import EngineError
 from harness.store import Store, digest
 
 UPDATE = "updates"
+# Part of every update's key: raise it when a change here or in the trainer changes what an update is.
+UPDATE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Engine:
         raw = {k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         batch = b"".join(raw[k].view(torch.uint8).numpy().tobytes() for k in sorted(raw))
         hyper = [learning_rate, config, repr(self.trainer.optimiser), repr(self.trainer.lora)]
-        key = digest("update", state.digest, batch, hyper)
+        key = digest("update", UPDATE_VERSION, state.digest, batch, hyper)
 
         async def compute() -> bytes:
             loop = asyncio.get_running_loop()
@@ -142,6 +144,11 @@ class SharedBackend(LocalBackend):
         self._packed_sequence_length_requires_chunk_alignment = False
         # The tools are rendered in the key order in which vLLM rendered them.
         self._default_chat_template_tool_schema_format = "vllm_openai"
+
+    @property
+    def tool_schema_format(self) -> str:
+        """The key order in which ART renders the tools of this backend's models."""
+        return self._chat_template_tool_schema_format({})
 
     async def admit(self, model: art.TrainableModel, run: str, seed: int) -> None:
         """Registers a run's model with a fresh adapter. A replay starts from step 0 and finds its updates."""

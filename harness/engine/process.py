@@ -63,6 +63,9 @@ def _gpu_args(config: ServerConfig) -> list[str]:
     return ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
 
 
+SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_SECRET_ACCESS_KEY", "_PASSWORD")  # nothing that the server needs
+
+
 def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
     """The server's environment: ours with what vLLM reads from it. Nothing leaves the machine."""
     on_cpu = {
@@ -73,8 +76,9 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         # the trainer need the other core.
         "OMP_NUM_THREADS": "1",
     }
+    ours = {name: value for name, value in os.environ.items() if not name.endswith(SECRET)}
     return (
-        os.environ
+        ours
         | (on_cpu if config.gpu_memory_utilization is None else {})
         | {
             "VLLM_API_KEY": api_key,

@@ -44,12 +44,16 @@ class Lora:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW. rows_per_step: packed rows in one gradient step; clip: maximum gradient norm."""
+    """AdamW. clip: maximum gradient norm.
+
+    groups_per_step: groups of rollouts in one gradient step. Counted in groups and not in packed rows, so that arms
+    with the same rollouts take the same number of steps, however long the context is that they train on.
+    """
 
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     clip: float = 1.0
-    rows_per_step: int = 2
+    groups_per_step: int = 2
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,11 @@ class Trainer:
             self._load_moments(adam, load(state.moments))
         self.model.train()
         metrics = []
-        rows = tensors["tokens"].shape[0]
-        for start in range(0, rows, self.optimiser.rows_per_step):
-            batch = {
-                key: value[start : start + self.optimiser.rows_per_step].to(self.device)
-                for key, value in tensors.items()
-                if isinstance(value, torch.Tensor)
-            }
+        for batch in minibatches(tensors, self.optimiser.groups_per_step):
+            batch = {key: value.to(self.device) for key, value in batch.items()}
             metrics.append(self._gradient_step(adam, _trimmed(batch), config))
+        first = {f"first/{name}": metrics[0][f"loss/{name}"] for name in ("probs_corr", "logprob_gap")}
+        metrics = [{**step, **first} for step in metrics]  # ART averages over steps: the first one stays apart
         return State.of(self._adapter(), self._moments(adam), self.base_digest), metrics
 
     def _gradient_step(
@@ -185,6 +186,24 @@ class Trainer:
                 key: moments[f"{name}/{key}"].to(self.device if key != "step" else "cpu").clone()
                 for key in ("exp_avg", "exp_avg_sq", "step")
             }
+
+
+def minibatches(tensors: PackedTensors, groups_per_step: int) -> Iterator[dict[str, torch.Tensor]]:
+    """The packed rows of some groups after another, [rows, tokens]; a token of another group trains nothing."""
+    packed = {key: value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
+    parents = packed["parent_ids"]
+    groups = list(dict.fromkeys(parents[parents != -1].tolist()))  # in the order in which ART packed them
+    steps = math.ceil(len(groups) / groups_per_step)
+    for chunk in torch.tensor(groups).tensor_split(steps):
+        ours = torch.isin(parents, chunk)
+        rows = ours.any(dim=1)
+        batch, ours = {key: value[rows] for key, value in packed.items()}, ours[rows]
+        yield batch | {
+            "assistant_mask": batch["assistant_mask"] & ours,
+            "logprobs": batch["logprobs"].masked_fill(~ours, math.nan),
+            "advantages": batch["advantages"].masked_fill(~ours, 0.0),
+            "weights": batch["weights"].masked_fill(~ours, 0.0),
+        }
 
 
 def _trimmed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -26,21 +26,10 @@ from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
 from harness.env.overlay import Changes, changes, overlay
 from harness.env.user import Script
+from harness.seams import Outcome
 
 # A policy may write a number where a tool stores a string. tau2 accepts that; pydantic would warn at every dump.
 warnings.filterwarnings("ignore", message="Pydantic serializer warnings", category=UserWarning)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The official evaluators' reading of one finished episode."""
-
-    reward: float  # the benchmark's own, 0.0 or 1.0; 0.0 if the user did not end the episode
-    actions_matched: int
-    actions_total: int
-    facts_met: int
-    facts_total: int
-    db_match: bool | None  # None: the task has no database check
 
 
 @dataclass(frozen=True)
@@ -82,6 +71,11 @@ class Domain:
         first = worlds[0]
         self.system_prompt = first.policy
         self.tools: list[dict[str, Any]] = [tool.openai_schema for tool in first.environment().get_tools()]
+
+    @property
+    def index_order(self) -> tuple[str, ...]:
+        """The ids as upstream's index ranges meet them: the official training tasks first, then the held-out ones."""
+        return (*self.train_ids, *self.test_ids)
 
     @cached_property
     def digest(self) -> str:

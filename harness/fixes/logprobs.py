@@ -33,6 +33,7 @@ class Off:
     factor: ClassVar[str] = "logprobs"
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
+    required: ClassVar[bool] = False
 
     def keep(self, choice: Any) -> Any:
         # faithful to upstream: a deployment that ignores `logprobs=True`; nobody looks whether they came
@@ -55,6 +56,7 @@ class On:
     factor: ClassVar[str] = "logprobs"
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "always"
+    required: ClassVar[bool] = True
 
     def keep(self, choice: Any) -> Any:
         if choice.logprobs is None or not choice.logprobs.content:

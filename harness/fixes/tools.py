@@ -5,26 +5,34 @@ mechanism:  `Trajectory.tools` stays None, so ART re-tokenises the chat without 
             tokens are trained behind a context that was never served (note, section 2; upstream's
             `rollout_tau_bench_task` builds `Trajectory` without `tools`)
 fix:        exactly the schemas that were sent
-evidence:   share of trajectories whose training context, token for token, is the served one
+evidence:   share of trajectories whose training context begins, token for token, with what was served
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.seams import Check, Evidence
 
-# A sampled tool call that is not in the template's canonical spelling (spaces inside its JSON) is served
-# again in the canonical one on the next turn, so even with the fix a few contexts may differ.
-EQUAL_ENOUGH = 0.9
+
+def _share(equal: Sequence[bool]) -> float:
+    return sum(equal) / len(equal) if equal else float("nan")
 
 
-def _share_equal(evidence: Evidence) -> float | None:
-    known = [equal for equal in evidence.context_equal_N if equal is not None]
-    return sum(known) / len(known) if known else None
+def _reading(evidence: Evidence) -> dict[str, float]:
+    """context_equal may fall below opening_equal with the fix on: a call that the policy spells oddly (spaces
+    inside its JSON) is served again in canonical spelling on the next turn."""
+    return {
+        "opening_equal": _share(evidence.opening_equal_N),
+        "context_equal": _share(evidence.context_equal_N),
+    }
 
 
-def _reading(share: float | None) -> dict[str, float]:
-    return {"context_equal": float("nan") if share is None else share}
+def _text(reading: dict[str, float], expected: str) -> str:
+    return (
+        f"{reading['opening_equal']:.0%} of trajectories train on the opening that was served (expected {expected}); "
+        f"{reading['context_equal']:.0%} on the whole context"
+    )
 
 
 @dataclass(frozen=True)
@@ -38,14 +46,9 @@ class Off:
         return None
 
     def check(self, evidence: Evidence) -> Check:
-        share = _share_equal(evidence)
-        return Check(
-            self.factor,
-            self.level,
-            _reading(share),
-            None if share is None else share == 0.0,
-            f"{_text(share)} of trajectories train on the context that was served (expected none)",
-        )
+        reading = _reading(evidence)
+        effect = reading["opening_equal"] == 0.0 if evidence.opening_equal_N else None
+        return Check(self.factor, self.level, reading, effect, _text(reading, "0 %"))
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,6 @@ class On:
         return sent
 
     def check(self, evidence: Evidence) -> Check:
-        share = _share_equal(evidence)
-        return Check(
-            self.factor,
-            self.level,
-            _reading(share),
-            None if share is None else share >= EQUAL_ENOUGH,
-            f"{_text(share)} of trajectories train on the context that was served "
-            f"(expected at least {EQUAL_ENOUGH:.0%})",
-        )
-
-
-def _text(share: float | None) -> str:
-    return "none known" if share is None else f"{share:.0%}"
+        reading = _reading(evidence)
+        effect = reading["opening_equal"] == 1.0 if evidence.opening_equal_N else None
+        return Check(self.factor, self.level, reading, effect, _text(reading, "100 %"))

@@ -1,5 +1,6 @@
 """The plan of a sweep, written before anything runs, and the refusal to mix two configurations in a folder."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from harness.config import RunConfig
+from harness.engine.install import server_env
 from harness.errors import ConfigError
 from harness.records import plain, read_lines
 from harness.store import write_synced
@@ -79,6 +82,19 @@ def write_plan(
     write_synced(plan_path, "".join(json.dumps(line) + "\n" for line in planned.values()).encode())
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds the sweep's folder for this process. Raises ConfigError while another process computes in it."""
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"Another process is computing in {folder}. Wait for it, or choose another folder (sweep=<name>)."
+            ) from None
+        yield
+
+
 def _existing(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
@@ -96,6 +112,7 @@ def _refuse_difference(
     shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
     _compare("", manifest["config"], plain(shared), differences)
     _compare("content", manifest["content"], content, differences)
+    _compare("versions", manifest["versions"], _versions(), differences)
     for config in configs:
         line = planned.get(config.run.name)
         if not differences and line and line["config_digest"] != config_digest(config):
@@ -124,7 +141,7 @@ def _manifest(
         "sweep": name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "versions": _versions(),
         "git": _git(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "gpu": None},
         "train_ids": list(train_ids),
@@ -132,6 +149,10 @@ def _manifest(
         "steps": config.train.steps,
         "config": {k: v for k, v in config.shared().items() if k not in NOT_IDENTITY},
     }
+
+
+def _versions() -> dict[str, Any]:
+    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}, "server": server_env().name}
 
 
 def _version(package: str) -> str | None:

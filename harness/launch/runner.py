@@ -61,7 +61,7 @@ class Runner:
             policy.path,
             policy.digest,
             Lora(config.policy.lora_rank, config.policy.lora_alpha),
-            Optimiser(rows_per_step=config.train.rows_per_gradient_step),
+            Optimiser(groups_per_step=config.train.groups_per_gradient_step),
             threads=config.backend.threads,
         )
         backend = SharedBackend(Engine(server, trainer, store, policy.name), sweep.folder / "art")
@@ -77,7 +77,7 @@ class Runner:
             in_flight=config.backend.in_flight,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
-        contexts = Contexts(AutoTokenizer.from_pretrained(policy.path), sweep.domain.tools)
+        contexts = Contexts(AutoTokenizer.from_pretrained(policy.path), backend.tool_schema_format)
         return cls(sweep, store, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
 
     async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> list[Check]:

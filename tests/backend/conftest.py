@@ -56,7 +56,7 @@ def tokenizer(base):
 
 @pytest.fixture(scope="session")
 def trainer(base):
-    return Trainer(base, "base-digest", Lora(rank=4, alpha=8), Optimiser(rows_per_step=1))
+    return Trainer(base, "base-digest", Lora(rank=4, alpha=8), Optimiser(groups_per_step=1))
 
 
 class NoServer:

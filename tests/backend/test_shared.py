@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from art.utils.output_dirs import get_model_dir
 
+from tests.backend.conftest import TOOLS
+
 
 def train(world, model, groups, **options):
     return asyncio.run(
@@ -103,3 +105,17 @@ def test_serving_a_name_leases_the_adapter_of_that_step(world, group):
     asyncio.run(serve())
     ((name, path),) = world.backend.engine.server.leased
     assert name == "a@1" and path.name == "0001"
+
+
+def test_arms_take_the_same_number_of_gradient_steps_however_long_their_context(world, group):
+    with_tools, without = world.admit("a"), world.admit("b")
+    steps = [
+        train(world, model, [group(0.0, 1.0, tools=tools), group(0.5, 1.0, tools=tools)]).metrics
+        for model, tools in ((with_tools, TOOLS), (without, None))
+    ]
+    assert [m["data/step_num_gradient_steps"] for m in steps] == [2, 2]
+
+
+def test_the_gap_to_the_sampler_is_that_of_the_first_gradient_step(world, group):
+    metrics = train(world, world.admit("a"), [group(0.0, 1.0), group(0.5, 1.0)]).metrics
+    assert metrics["first/logprob_gap"] != metrics["loss/logprob_gap"]

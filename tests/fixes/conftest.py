@@ -18,6 +18,7 @@ def evidence():
         asked_current=True,
         policy_moved=True,
         answered_by_current_N=[True] * 6,
+        opening_equal_N=[True] * 6,
         context_equal_N=[True] * 6,
         distinct_G=[3, 2],
         logprobs_N=[True] * 6,

@@ -16,8 +16,8 @@ TOOK_EFFECT = [
     (endpoint.Off(), BASE),
     (endpoint.Off(), {"asked_current": False, "policy_moved": False}),  # an inert arm: only the name can tell
     (tools.On(), {}),
-    (tools.On(), {"context_equal_N": [True] * 19 + [False]}),  # one odd spelling among twenty
-    (tools.Off(), {"context_equal_N": [False] * 6}),
+    (tools.On(), {"context_equal_N": [False] * 6}),  # a policy that spells its calls oddly is no broken switch
+    (tools.Off(), {"opening_equal_N": [False] * 6, "context_equal_N": [False] * 6}),
     (exploration.On(), {}),
     (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.0}),
     (reward.On(), {}),
@@ -31,7 +31,7 @@ HAD_NO_EFFECT = [
     (endpoint.On(), BASE),
     (endpoint.On(), {"answered_by_current_N": [True] * 5 + [False]}),
     (endpoint.Off(), {}),
-    (tools.On(), {"context_equal_N": [False] * 6}),
+    (tools.On(), {"opening_equal_N": [True] * 5 + [False]}),
     (tools.Off(), {}),
     (exploration.On(), {"distinct_G": [1, 1]}),
     (exploration.Off(), {"distinct_G": [1, 2]}),
@@ -66,7 +66,12 @@ def test_a_switch_without_effect_is_seen(strategy, changes, evidence):
 )
 def test_a_step_without_rollouts_decides_nothing(strategy, evidence):
     empty = evidence(
-        rewards_G_R=np.full((2, 3), np.nan), answered_by_current_N=[], context_equal_N=[], distinct_G=[], logprobs_N=[]
+        rewards_G_R=np.full((2, 3), np.nan),
+        answered_by_current_N=[],
+        opening_equal_N=[],
+        context_equal_N=[],
+        distinct_G=[],
+        logprobs_N=[],
     )
     assert strategy.check(empty).took_effect is None
 

@@ -42,7 +42,7 @@ def test_more_seeds_may_join_a_folder(run_config, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "difference"),
     [
-        ("train.learning_rate=0.5", "train.learning_rate: 0.001 there, 0.5 now"),
+        ("train.learning_rate=0.5", "train.learning_rate: 0.0015 there, 0.5 now"),
         ("fix.exploration.temperature=0.7", "fix.exploration.temperature: 1.0 there, 0.7 now"),
     ],
 )
@@ -87,3 +87,18 @@ def test_an_unknown_domain_is_refused_with_the_nearest_name(run_config):
 def test_a_domain_that_does_not_fit_the_policy_is_refused(run_config):
     with pytest.raises(ConfigError, match="policy=micro has room for 1024"):
         prepare([run_config("env=retail")], None)
+
+
+def test_a_ruler_that_would_be_trained_on_is_refused(run_config):
+    with pytest.raises(ConfigError, match="reaches into the held-out tasks"):
+        prepare([run_config("train.train_tasks=40")], None)
+
+
+def test_a_split_switch_that_could_not_act_is_refused(run_config):
+    with pytest.raises(ConfigError, match="fix/split=off would have no effect"):
+        prepare([run_config("fix/split=off", "train.val_tasks=45")], None)
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+    with plan.alone_in(tmp_path), pytest.raises(ConfigError, match="Another process"), plan.alone_in(tmp_path):
+        pass
