@@ -36,6 +36,11 @@ def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
 
 def _what_matters(sweep: SweepRecords, kind: str, found: Sequence[Effect]) -> str:
     raises, lowers = (_largest_first(found, verdict) for verdict in (RAISES, LOWERS))
+    if kind == "added_alone" and all(e.identical for e in found if e.value is not None):
+        return _sentence(
+            f"{_rise(sweep)}no fix alone moves the broken loop, which is so by construction: each of them leaves a "
+            "gate closed, and behind a closed gate nothing visible is learned."
+        )
     if not raises and not lowers:
         return _sentence(f"{_rise(sweep)}no single fix is shown to change the final reference reward.")
     parts = []
@@ -88,12 +93,19 @@ def _over(effects: Effects) -> str:
 
 
 def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
+    if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
+        return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with as many arms."
     parts = []
+    if any(e.note.startswith("mixed with") for e in found):
+        parts.append(
+            "how much of each effect is the fix's own, since this fraction of the factorial mixes it with interactions "
+            "of three fixes, which are large where gates are about"
+        )
     if undecided := [e for e in found if e.verdict == UNDECIDED]:
         parts.append(f"whether {phrases.listed([_with_interval(e) for e in undecided])} matter{_s(undecided)}")
     if absent := [e for e in found if e.verdict == NOT_ANSWERED]:
-        reasons = dict.fromkeys(e.note for e in absent)
-        why = next(iter(reasons)) if len(reasons) == 1 else "the reasons stand under Effects"
+        reasons = dict.fromkeys("its runs are INVALID" if "INVALID" in e.note else e.note for e in absent)
+        why = next(iter(reasons)) if len(reasons) == 1 else "the reasons stand below"
         parts.append(f"what {phrases.listed([e.factors[0] for e in absent])} do{'es' * (len(absent) == 1)} ({why})")
     config = sweep.manifest.get("config") or {}
     policy, domain = (config.get("policy") or {}).get("name"), (config.get("env") or {}).get("domain")

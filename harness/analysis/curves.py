@@ -7,6 +7,8 @@ import numpy as np
 
 from harness.analysis.load import RunRecords, SweepRecords
 from harness.analysis.rows import Point, arm_rows, counted_runs, reference_curve
+from harness.arm import Arm
+from harness.design import is_orthogonal
 
 Read = Callable[[RunRecords], tuple[Point, ...]]
 
@@ -91,16 +93,29 @@ def factor_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
 
 
 def pair_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
-    """`on`: all fixes on; `off`: the same without the factor. Empty where one of them has no valid run."""
+    """The two arms that show what a fix does, by the names of their lines: `all on` and `without` it, else
+    `alone` and `all off`. Empty where an arm of both pairs is absent or has no valid run."""
     levels = {run.arm: run.levels for run in sweep.runs}
-    out = {}
+    found = {}
     for curve in valid_curves(sweep):
-        off = {f for f, level in levels[curve.arms[0]].items() if level == "off"}
-        if off <= {factor}:
-            out["off" if off else "on"] = curve
-    return out if len(out) == 2 else {}
+        on = {f for f, level in levels[curve.arms[0]].items() if level == "on"}
+        off = set(levels[curve.arms[0]]) - on
+        is_one = {"all on": not off, "without": off == {factor}, "alone": on == {factor}, "all off": not on}
+        found |= {name: curve for name, yes in is_one.items() if yes}
+    for pair in (("all on", "without"), ("alone", "all off")):
+        if all(name in found for name in pair):
+            return {name: found[name] for name in pair}
+    return {}
 
 
 def contrasted_factors(sweep: SweepRecords) -> tuple[str, ...]:
-    """The factors that have arms with readings at both levels."""
-    return tuple(factor for factor in sweep.factors if len(factor_curves(sweep, factor)) > 1)
+    """The factors that a panel can show: by a pair of arms, or in a balanced design by the means of its levels.
+
+    Level means of an unbalanced design would compare arms that differ in much else.
+    """
+    balanced = is_orthogonal([Arm.of(levels) for levels in {run.arm: run.levels for run in sweep.runs}.values()])
+    return tuple(
+        factor
+        for factor in sweep.factors
+        if pair_curves(sweep, factor) or (balanced and len(factor_curves(sweep, factor)) > 1)
+    )

@@ -89,7 +89,7 @@ def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
 FIGURES: dict[str, Callable[..., "Figure"]] = {"forest": forest_figure, "shapley": shapley_figure}
 CAPTIONS = {
     "forest": (
-        "Thick: 95 % interval of the effect alone; thin: 95 % for all six together. Filled: decided after Holm's "
+        "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
         "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip. "
         "The scales differ: a mean over the factorial is diluted by closed gates."
     ),

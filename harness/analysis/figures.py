@@ -126,7 +126,7 @@ def arm_colours(sweep: SweepRecords) -> dict[str, str]:
 
 
 def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
-    """All fixes on against all but this one, where the sweep has both; else the means of the two levels."""
+    """The pair of arms that shows what the fix does, where the sweep has one; else the means of the two levels."""
     pair = pair_curves(sweep, factor)
     ends = _draw_pair(axes, pair) if pair else _draw_levels(axes, sweep, factor)
     _frame(axes, sweep, "")
@@ -135,13 +135,14 @@ def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
 
 
 def _draw_pair(axes: "Axes", pair: dict[str, Curve]) -> list[End]:
+    """The first of the two has the fix: black; the other one dashed."""
     ends = []
-    for level, colour, style, name in (("on", BLACK, "-", "all on"), ("off", VERMILLION, DASHED, "without")):
-        curve = pair[level]
+    for (name, curve), (colour, style) in zip(pair.items(), ((BLACK, "-"), (VERMILLION, DASHED)), strict=True):
         axes.plot(curve.steps, curve.mean, color=colour, lw=2.4, ls=style, zorder=3)
         _band(axes, curve, colour)
         ends.append(End(name, curve.steps[-1], curve.mean[-1], colour, True))
-    if pair["on"].steps == pair["off"].steps and pair["on"].mean == pair["off"].mean:
+    one, other = pair.values()
+    if (one.steps, one.mean) == (other.steps, other.mean):
         ends = [End("both", ends[0].step, ends[0].reward, BLACK, True)]
     return ends
 

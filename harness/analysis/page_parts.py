@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAIR_CAPTION = (
-    "Black: all six fixes on. Orange, dashed: the same without this one fix. Bands: range over seeds. "
-    "One line where both coincide at every step."
+    "all on against the same without this one fix (where the sweep lacks these: the fix alone against all off). "
+    "Bands: range over seeds; `both` where the two coincide at every step."
 )
 FACTOR_CAPTION = (
     "Mean over the arms that have the fix (solid) and over those that lack it (dashed), with the number of arms; "
@@ -46,7 +46,7 @@ def curve_figures(sweep: SweepRecords) -> Iterator[str]:
         panels = (_panel(figures.factor_figure(sweep, f), "panel", f"fix-{f}", f"{f} on against off") for f in factors)
         paired = [bool(curves.pair_curves(sweep, f)) for f in factors]
         captions = [c for c, shown in ((PAIR_CAPTION, any(paired)), (FACTOR_CAPTION, not all(paired))) if shown]
-        yield f'<div class="panels">{"".join(panels)}</div><p class="note">{text(" ".join(captions))}</p>'
+        yield f'<div class="panels">{"".join(panels)}</div><p class="note">{code(" ".join(captions))}</p>'
 
 
 def gap_figures(sweep: SweepRecords, effects: Effects) -> Iterator[str]:

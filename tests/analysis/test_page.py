@@ -12,12 +12,14 @@ from harness.analysis.curves import (
     contrasted_factors,
     factor_curves,
     merged,
+    pair_curves,
     valid_curves,
 )
 from harness.analysis.figures import main_figure, spread
 from harness.analysis.load import load_sweep
 from harness.analysis.page import page as page_of
 from harness.analysis.page import write_report
+from harness.design import design
 from tests.analysis.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
 
 VOID = {"meta", "path", "use", "br", "rect", "circle", "image"}
@@ -72,6 +74,22 @@ def test_an_arm_without_a_valid_run_does_not_count_for_its_factor(tmp_path):
 def test_a_factor_with_one_level_has_no_panel(tmp_path):
     arms = [a for a in leave_one_out() if a["split"] == "on"]
     assert "split" not in contrasted_factors(load_sweep(write_sweep(tmp_path / "s", arms=arms)))
+
+
+def test_an_invalid_pair_has_no_panel_rather_than_a_confounded_one(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    make_invalid(folder, "without_split", "split", "…")
+    assert contrasted_factors(load_sweep(folder)) == ("endpoint", "tools", "exploration", "reward", "logprobs")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("leave_one_out", ["all on", "without"]), ("one_at_a_time", ["alone", "all off"]), ("screening", [])],
+)
+def test_a_panel_shows_the_pair_of_arms_that_the_design_holds(name, lines, tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=[arm.as_dict for arm in design(name)]))
+    assert list(pair_curves(sweep, "tools")) == lines
+    assert "tools" in contrasted_factors(sweep)
 
 
 def test_labels_keep_their_order_and_their_distance():

@@ -1,0 +1,74 @@
+"""The verdict: three plain sentences that claim no more than the sweep shows."""
+
+import pytest
+
+from harness.analysis.conclusion import conclusion, mind
+from harness.analysis.effects import analyse
+from harness.analysis.load import load_sweep
+from harness.design import design
+from tests.analysis.synthetic import factorial, leave_one_out, make_invalid, write_sweep
+
+
+def verdict(folder):
+    sweep = load_sweep(folder)
+    effects = analyse(sweep)
+    return conclusion(sweep, effects), mind(sweep, effects)
+
+
+def named(name):
+    return [arm.as_dict for arm in design(name)]
+
+
+@pytest.mark.parametrize("arms", [leave_one_out(), factorial()], ids=["leave_one_out", "factorial"])
+def test_it_says_what_matters_how_sure_and_what_is_not_known(arms, tmp_path):
+    (what, sure, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=arms, seeds=range(5)))
+    assert what.startswith("With all six fixes on the policy goes from 0.167 to 0.527; endpoint (+0.360 [")
+    assert "exploration" in what and "logprobs" in what and "tools" not in what
+    assert "after Holm's correction over 6 fixes, over 30 held-out tasks and 5 seeds" in sure
+    assert "whether tools (" in unknown and "split made no difference (exactly 0)" in unknown
+
+
+def test_one_seed_is_said_to_be_one_seed(tmp_path):
+    (_, sure, _), notes = verdict(write_sweep(tmp_path / "s", seeds=(3,)))
+    assert "seed 3 alone" in sure and "another may differ" in sure
+    assert notes[0].startswith("One seed")
+
+
+def test_one_at_a_time_is_flat_by_construction_and_never_no_effect(tmp_path):
+    (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("one_at_a_time"), seeds=range(3)))
+    assert "by construction" in what
+    assert unknown.startswith("Not known: which of the fixes matter")
+    assert "no difference" not in what + unknown
+
+
+def test_a_fraction_says_that_it_mixes_effects(tmp_path):
+    (_, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("screening"), seeds=range(3)))
+    assert "mixes it with interactions of three fixes" in unknown
+
+
+def test_an_invalid_fix_is_unknown_and_never_no_effect(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    for seed in range(3):
+        make_invalid(folder, "without_split", "split", "…", seed)
+    (_, _, unknown), notes = verdict(folder)
+    assert "what split does (its runs are INVALID)" in unknown
+    assert "no difference" not in unknown
+    assert any("3 INVALID" in note for note in notes)
+
+
+def test_a_sweep_without_pairs_points_to_one_with(tmp_path):
+    (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("smoke")))
+    assert "nothing about single fixes" in what
+    assert "+ablation=leave_one_out" in unknown
+
+
+def test_a_sweep_without_completed_runs_says_nothing(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    for path in folder.glob("runs/*/*/*.json*"):
+        path.unlink()
+    assert verdict(folder)[0] == ("Nothing can be said yet: no run has completed with valid switches.",)
+
+
+def test_the_gates_are_named(tmp_path):
+    _, notes = verdict(write_sweep(tmp_path / "s"))
+    assert any("endpoint, exploration and logprobs are gates" in note and "one_at_a_time" in note for note in notes)
