@@ -45,11 +45,18 @@ def _what_matters(sweep: SweepRecords, kind: str, found: Sequence[Effect]) -> st
         return _sentence(f"{_rise(sweep)}no single fix is shown to change the final reference reward.")
     parts = []
     if raises:
-        parts.append(f"{phrases.listed([_with_interval(e) for e in raises])} matter{'s' * (len(raises) == 1)}")
+        does = "stand out" if _is_mixed(found) else "matters" if len(raises) == 1 else "matter"
+        parts.append(f"{phrases.listed([_with_interval(e) for e in raises])} {does}")
     if lowers:
         parts.append(f"{phrases.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
     text = "; ".join(parts)
-    return _sentence(f"{_rise(sweep)}{text}: {SO_MUCH[kind]} (95 % interval).")
+    so_much = "each together with the interactions that it is mixed with" if _is_mixed(found) else SO_MUCH[kind]
+    return _sentence(f"{_rise(sweep)}{text}: {so_much} (95 % interval).")
+
+
+def _is_mixed(found: Sequence[Effect]) -> bool:
+    """Whether the design is a fraction, whose main effects are aliased with interactions."""
+    return any(e.note.startswith("mixed with") for e in found)
 
 
 def _sentence(text: str) -> str:
@@ -96,7 +103,7 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
         return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with as many arms."
     parts = []
-    if any(e.note.startswith("mixed with") for e in found):
+    if _is_mixed(found):
         parts.append(
             "how much of each effect is the fix's own, since this fraction of the factorial mixes it with interactions "
             "of three fixes, which are large where gates are about"
@@ -152,7 +159,8 @@ def _gate_line(holds: Sequence[bool | None]) -> str:
             "would rest on it are not answered."
         )
     unclear = f", {holds.count(None)} cannot tell" if None in holds else ""
-    return f"That closed gates are sealed: {holds.count(True)} of {len(holds)} controls confirm it{unclear}, none refutes it."
+    confirmed = f"{holds.count(True)} of {len(holds)} controls confirm it"
+    return f"That closed gates are sealed: {confirmed}{unclear}, none refutes it."
 
 
 def _with_interval(effect: Effect) -> str:

@@ -40,7 +40,8 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
     axes.axvline(0, color=BLACK, lw=0.8, zorder=1)
     for y, effect in enumerate(found):
         if effect.value is None:
-            axes.annotate("not answered", (0, y), (4, 0), textcoords="offset points", va="center", fontsize=8, color=GREY)
+            style = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": GREY}
+            axes.annotate("not answered", (0, y), (4, 0), **style)
             continue
         colour = {RAISES: BLUE, LOWERS: VERMILLION}.get(effect.verdict, "#444444")
         axes.plot([effect.low_all, effect.high_all], [y, y], color=colour, lw=1.1, zorder=2)

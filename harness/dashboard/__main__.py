@@ -71,7 +71,8 @@ def _uploaded(api: Any, spec: Dashboard) -> bool:
 
 
 def _library() -> tuple[Any, Any]:
-    return importlib.import_module("wandb_workspaces.workspaces"), importlib.import_module("wandb_workspaces.reports.v2")
+    find = importlib.import_module
+    return find("wandb_workspaces.workspaces"), find("wandb_workspaces.reports.v2")
 
 
 def _missing_package() -> list[str]:

@@ -42,7 +42,8 @@ def test_one_at_a_time_is_flat_by_construction_and_never_no_effect(tmp_path):
 
 
 def test_a_fraction_says_that_it_mixes_effects(tmp_path):
-    (_, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("screening"), seeds=range(3)))
+    (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("screening"), seeds=range(3)))
+    assert "stand out" in what and "matter" not in what  # split is planted as nothing, and stands out
     assert "mixes it with interactions of three fixes" in unknown
 
 
