@@ -2,7 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from harness.arm import Arm
 from harness.seams import Check, Seams
 
 
@@ -25,16 +27,25 @@ def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str
     return out
 
 
-def findings(steps: Iterable[Mapping[str, object]]) -> list[str]:
+# Mean |log-prob of trainer - of sampler| at the first gradient step, in nats. The same policy on the same context
+# differs by rounding (1e-6 in float32); a wrong adapter or a context that was not served by hundredths and more.
+SAME_POLICY = 0.01
+
+
+def findings(steps: Iterable[Mapping[str, Any]], arm: Arm) -> list[str]:
     """What a reader must know of a run that is no fault of the run: an inert arm is a finding."""
     steps = list(steps)
     out = []
+    if arm.level("endpoint") == arm.level("tools") == "on":
+        apart = [s["step"] for s in steps if (s["logprob_gap"] or 0.0) > SAME_POLICY]
+        if apart:
+            out.append(f"trainer and sampler disagree on the policy at steps {', '.join(map(str, apart))}")
     inert = [s["step"] for s in steps if s["advanced_without_training"]]
     if inert and len(inert) == len(steps):
         out.append("inert: every step advanced without training")
     elif inert:
         out.append(f"steps {', '.join(map(str, inert))} advanced without training")
-    missing = sum(int(s["missing"]) for s in steps)  # type: ignore[call-overload]
+    missing = sum(s["missing"] for s in steps)
     if missing:
         out.append(f"{missing} rollouts are missing after retries")
     return out

@@ -1,5 +1,6 @@
 """From checks to a verdict: INVALID names the factor and quotes the reading."""
 
+from harness.arm import Arm
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.seams import Check, Seams
 from harness.validity import findings, invalid_factors, unequal_starts
@@ -25,14 +26,28 @@ def test_a_check_that_cannot_tell_decides_nothing():
     assert invalid_factors([check("endpoint", None)], SEAMS) == []
 
 
+def step(number, **changes):
+    healthy = {"step": number, "advanced_without_training": False, "missing": 0, "logprob_gap": 1e-7}
+    return healthy | changes
+
+
+def test_a_healthy_run_has_no_findings():
+    assert findings([step(1), step(2)], Arm.with_off()) == []
+
+
 def test_an_inert_arm_is_a_finding():
-    steps = [{"step": n, "advanced_without_training": True, "missing": 0} for n in (1, 2)]
-    assert findings(steps) == ["inert: every step advanced without training"]
+    steps = [step(n, advanced_without_training=True, logprob_gap=None) for n in (1, 2)]
+    assert findings(steps, Arm.with_on()) == ["inert: every step advanced without training"]
 
 
 def test_missing_rollouts_are_a_finding():
-    steps = [{"step": 1, "advanced_without_training": False, "missing": 2}]
-    assert findings(steps) == ["2 rollouts are missing after retries"]
+    assert findings([step(1, missing=2)], Arm.with_off()) == ["2 rollouts are missing after retries"]
+
+
+def test_a_trainer_that_sees_another_policy_than_was_served_is_a_finding_where_it_must_not():
+    steps = [step(1), step(2, logprob_gap=0.3)]
+    assert findings(steps, Arm.with_off()) == ["trainer and sampler disagree on the policy at steps 2"]
+    assert findings(steps, Arm.with_off("tools")) == []
 
 
 def test_arms_of_a_seed_start_from_the_same_policy():

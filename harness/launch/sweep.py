@@ -247,7 +247,7 @@ async def _interleave(
             state="completed",
             validity=validity,
             invalid=invalid,
-            findings=findings(records.lines("steps")),
+            findings=findings(records.lines("steps"), run.arm),
             seconds=time.perf_counter() - started,
         )
         tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
