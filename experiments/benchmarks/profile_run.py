@@ -22,6 +22,7 @@ ROOMS = (  # the first that matches a file of the stack, from the innermost fram
     ("W&B client", ("/wandb/", "/sentry_sdk/")),
     ("display", ("/rich/", "/matplotlib/", "launch/progress.py")),
     ("server start-up", ("engine/process.py", "engine/guard.py", "engine/install.py")),
+    ("event loop", ("/asyncio/", "/concurrent/")),
     ("harness", ("/harness/",)),
 )
 IDLE = ("select", "wait", "_recv", "epoll", "acquire", "_worker", "poll", "get", "sleep", "join", "run_forever")
