@@ -5,7 +5,7 @@ log-probs) is applied when the trajectory is built, never to the episode.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from harness.seams import Outcome
@@ -46,7 +46,9 @@ class Episode:
     seconds: float
 
     def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        # vars, not asdict: nothing here is changed later, and asdict copies every list of token ids
+        plain = vars(self) | {"turns": [vars(turn) for turn in self.turns], "outcome": vars(self.outcome)}
+        return json.dumps(plain, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Episode":
