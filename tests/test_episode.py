@@ -5,7 +5,8 @@ from harness.seams import Outcome
 
 CALL = {"id": "call_2_0", "name": "close", "arguments": "{}"}
 TURN = Turn((1, 2), (3, 4), (-0.1, -0.2), None, (CALL,), "stop", "base")
-EPISODE = Episode("t", ({"role": "user", "content": "hi"}, 0), (TURN,), Outcome(1.0, 1, 1, 0, 0, None), "user_stop", 0.5)
+GOOD = Outcome(1.0, 1, 1, 0, 0, None)
+EPISODE = Episode("t", ({"role": "user", "content": "hi"}, 0), (TURN,), GOOD, "user_stop", 0.5)
 
 
 def test_bytes_hold_all_of_it():
