@@ -4,13 +4,9 @@ import asyncio
 import json
 import logging
 import sys
-import time
-import traceback
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.analysis.forecast import Plan, plan_lines
 from harness.analysis.load import load_sweep
@@ -18,16 +14,14 @@ from harness.analysis.page import write_report
 from harness.analysis.table import print_report
 from harness.config import RunConfig
 from harness.env import Domain, load_domain
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError
 from harness.launch.plan import alone_in, sweep_name, write_plan
 from harness.launch.progress import Progress
 from harness.launch.spent import Spent
+from harness.launch.worker import work
 from harness.policy import Policy, load_policy
 from harness.records import RunRecords, read_lines
-from harness.validity import findings, invalid_factors, unequal_starts
-
-if TYPE_CHECKING:
-    from harness.engine.server import Server
+from harness.validity import unequal_starts
 
 
 @dataclass(frozen=True)
@@ -148,125 +142,24 @@ def _completed(folder: Path, config: RunConfig) -> bool:
 
 
 async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
-    """Starts the engine and trains the runs, interleaved. Writes reuse.json when it ends, however it ends."""
-    # torch, art, litellm and wandb load here, so that planning, help and errors stay quick.
-    from harness.engine.server import Server, ServerConfig
-
+    """One engine trains the runs. Writes reuse.json when it ends, however it ends."""
     logs = sweep.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    first, policy = configs[0], sweep.policy
     spent = Spent()
-    server = Server(
-        ServerConfig(
-            path=policy.path,
-            name=policy.name,
-            tool_parser=policy.tool_parser,
-            max_model_len=policy.max_model_len,
-            dtype=policy.dtype,
-            lora_rank=first.policy.lora_rank,
-            max_loras=first.backend.max_loras,
-            max_num_seqs=first.backend.in_flight,
-            port=first.backend.port,
-            log=logs / "vllm.log",
-        )
-    )
     terminal = sys.stdout
     with (
         open(logs / "harness.log", "a", buffering=1) as log,
-        Progress(total_runs=len(configs), total_steps=len(configs) * first.train.steps) as progress,
+        Progress(total_runs=len(configs), total_steps=len(configs) * configs[0].train.steps) as progress,
     ):
         sys.stdout = log  # ART prints; the display belongs to us
         logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)
         logging.captureWarnings(True)
         try:
-            progress.note("starting the vLLM server")
-            loading = asyncio.create_task(asyncio.to_thread(_import_parts))
-            async with server:
-                await loading
-                await _interleave(sweep, configs, server, progress, spent.counts)
+            await work(sweep, configs, progress, spent.counts)
         finally:
             sys.stdout = terminal
             spent.add_to(sweep.folder / "reuse.json")
-
-
-def _import_parts() -> None:
-    import harness.launch.runner  # noqa: F401 - imported while the server starts
-
-
-async def _interleave(
-    sweep: Sweep, configs: list[RunConfig], server: "Server", progress: Progress, counts: Counter[str]
-) -> None:
-    from harness.launch.runner import Runner
-    from harness.tracking import Tracker, drain
-
-    runner = Runner.build(sweep, configs[0], server, counts)
-
-    async def one(config: RunConfig) -> None:
-        run = config.run
-        tracker = Tracker.start(
-            run_name=run.name,
-            arm=run.arm.name,
-            seed=run.seed,
-            sweep=sweep.name,
-            config=config.resolved,
-            levels=run.arm.as_dict,
-            dir=sweep.folder,
-            mode=config.tracking.mode,
-        )
-        views = {"steps": tracker.step, "validation": tracker.validation, "checks": lambda line: tracker.checks([line])}
-        records = RunRecords(
-            sweep.folder / "runs" / run.name,
-            watch=lambda name, line: views[name](line),
-            anew=not config.reuse.enabled,
-        )
-        started = time.perf_counter()
-        progress.start_run(run.name)
-        records.set_status(run=run.name, state="running")
-        try:
-            checks = await runner.run(config, records, progress)
-            await server.check_base()  # before the run is called completed: nobody's adapter in the base's answers
-        except asyncio.CancelledError:
-            tracker.finish("stopped")
-            raise
-        except Exception as error:  # the run boundary: one failing run never stops the others
-            print(traceback.format_exc())
-            records.set_status(
-                run=run.name,
-                state="failed",
-                error=str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}",
-                seconds=time.perf_counter() - started,
-            )
-            tracker.finish("failed")
-            progress.finish_run(run.name, "failed", None)
-            server.assert_alive()  # without a server no other run can go on
-            return
-        invalid = invalid_factors(checks, config.seams)
-        validity = "INVALID" if invalid else "valid"
-        records.set_status(
-            run=run.name,
-            state="completed",
-            validity=validity,
-            invalid=invalid,
-            findings=findings(records.lines("steps"), run.arm),
-            seconds=time.perf_counter() - started,
-        )
-        tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
-        progress.finish_run(run.name, "completed", validity)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for config in configs:
-                group.create_task(one(config))
-    except* HarnessError as errors:
-        raise _first(errors) from None
-    finally:
-        _refute_unequal_starts(sweep)
-    await asyncio.to_thread(drain)
-
-
-def _first(errors: BaseExceptionGroup) -> BaseException:
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+            _refute_unequal_starts(sweep)
 
 
 def _refute_unequal_starts(sweep: Sweep) -> None:
