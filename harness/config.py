@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from harness.arm import FACTORS, Arm, Run
+from harness.engine.device import gpus
 from harness.errors import ConfigError, HarnessError
 from harness.seams import Seams
 
@@ -108,26 +109,59 @@ class PolicyConfig:
         _positive("policy", lora_rank=self.lora_rank, lora_alpha=self.lora_alpha)
 
 
+BACKENDS = ("shared", "art_local")
+
+
 @dataclass(frozen=True)
 class BackendConfig:
-    """kind: shared (one engine for all runs), so far the only one.
+    """kind: shared (one engine for all runs) or art_local (stock ART, an engine per run).
 
-    max_loras: adapter slots of the server; in_flight: requests at once; threads: of the trainer
-    port: of the server on 127.0.0.1, None for a free one
+    device: cpu, cuda, or auto: cuda where there is a GPU
+    gpu_split: shares of a GPU's memory for the sampler and the trainer
+    max_loras: adapter slots of the server; in_flight: requests at once; None: 8 and 48 on a CPU, 16 and 256 on a GPU
+    threads: of the trainer on a CPU; engines: at once, None: one per GPU; port: on 127.0.0.1, None for a free one
     """
 
     kind: str
-    max_loras: int
-    in_flight: int
-    threads: int
+    device: str = "auto"
+    gpu_split: tuple[float, float] = (0.5, 0.4)
+    max_loras: int | None = None
+    in_flight: int | None = None
+    threads: int = 1
+    engines: int | None = None
     port: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("shared",):
-            raise ConfigError(f"backend.kind is {self.kind!r}; this version has 'shared'.")
-        if self.max_loras < 2:
+        if self.kind not in BACKENDS:
+            raise ConfigError(f"backend.kind is {self.kind!r}; expected one of {', '.join(BACKENDS)}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"backend.device is {self.device!r}; expected auto, cpu or cuda.")
+        if self.max_loras is not None and self.max_loras < 2:
             raise ConfigError(f"backend.max_loras is {self.max_loras}; expected at least 2 (one slot stays empty).")
-        _positive("backend", in_flight=self.in_flight, threads=self.threads)
+        if len(self.gpu_split) != 2 or min(self.gpu_split) <= 0 or sum(self.gpu_split) > 0.95:
+            raise ConfigError(
+                f"backend.gpu_split is {list(self.gpu_split)}; expected the sampler's and the trainer's share of a "
+                "GPU's memory, together at most 0.95."
+            )
+        counts = {"in_flight": self.in_flight, "engines": self.engines}
+        _positive("backend", threads=self.threads, **{name: n for name, n in counts.items() if n is not None})
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the engine runs on a GPU. Raises ConfigError when one is asked for and none is there."""
+        if self.device == "cuda" and not gpus():
+            raise ConfigError("backend.device is cuda, and no NVIDIA GPU is visible here. Use device=auto or cpu.")
+        return self.device != "cpu" and bool(gpus())
+
+    @property
+    def slots(self) -> int:
+        """Adapters that the server holds at once."""
+        return self.max_loras or (16 if self.on_gpu else 8)
+
+    @property
+    def requests(self) -> int:
+        """Requests that the server gets at once, over all runs."""
+        return self.in_flight or (256 if self.on_gpu else 48)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The vLLM server as an operating-system process: its command line, its environment, its log, its end."""
 
+import json
 import os
 import socket
 import subprocess
@@ -43,6 +44,8 @@ def command(config: ServerConfig, python: Path, port: int) -> list[str]:
         *("--max-num-seqs", str(config.max_num_seqs)),
         *("--enable-lora", "--max-loras", str(config.max_loras), "--max-lora-rank", str(config.lora_rank)),
         *("--enable-auto-tool-choice", "--tool-call-parser", config.tool_parser),
+        # a model's generation_config.json would change how it is decoded without being asked
+        *("--generation-config", "vllm"),
         *("--disable-uvicorn-access-log", "--disable-log-stats"),
     ]
     return args + (_cpu_args(config) if config.gpu_memory_utilization is None else _gpu_args(config))
@@ -59,8 +62,17 @@ def _cpu_args(config: ServerConfig) -> list[str]:
     ]
 
 
+# Captured decoding without torch.compile: ready in half the time, and for small models with adapters as fast or faster.
+GRAPHS = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+
+
 def _gpu_args(config: ServerConfig) -> list[str]:
-    return ["--gpu-memory-utilization", str(config.gpu_memory_utilization)]
+    return [
+        *("--gpu-memory-utilization", str(config.gpu_memory_utilization)),
+        *("--compilation-config", json.dumps(GRAPHS)),
+        *("--max-cpu-loras", str(4 * config.max_loras)),
+        "--enable-prefix-caching",
+    ]
 
 
 SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_SECRET_ACCESS_KEY", "_PASSWORD")  # nothing that the server needs
@@ -77,9 +89,11 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
     }
     ours = {name: value for name, value in os.environ.items() if not name.endswith(SECRET)}
+    # torch is imported once and the engine's process forked from it: 20 s less to wait for
+    on_gpu = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
     return (
         ours
-        | (on_cpu if config.gpu_memory_utilization is None else {})
+        | (on_cpu if config.gpu_memory_utilization is None else on_gpu)
         | {
             "VLLM_API_KEY": api_key,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",

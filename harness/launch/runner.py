@@ -62,6 +62,7 @@ class Runner:
             policy.digest,
             Lora(config.policy.lora_rank, config.policy.lora_alpha),
             Optimiser(groups_per_step=config.train.groups_per_gradient_step),
+            device="cuda" if config.backend.on_gpu else "cpu",
             threads=config.backend.threads,
         )
         backend = SharedBackend(Engine(server, trainer, store, policy.name), sweep.folder / "art")
@@ -74,7 +75,7 @@ class Runner:
             serve=backend.serve,
             weights=backend.weights,
             alive=server.assert_alive,
-            in_flight=config.backend.in_flight,
+            in_flight=config.backend.requests,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
         contexts = Contexts(AutoTokenizer.from_pretrained(policy.path), backend.tool_schema_format)
