@@ -64,6 +64,7 @@ class Asked:
 class Rollouts:
     """Episodes of one sweep's policies, each computed once.
 
+    endpoint: base URL and API key of the server that answers a model name (without provider prefix)
     serve: keeps the adapter behind a model name loaded while the context is open
     weights: digest of the weights behind a model name (without provider prefix)
     alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes
@@ -73,8 +74,7 @@ class Rollouts:
     domain: Domain
     policy_digest: str
     store: Store
-    base_url: str
-    api_key: str
+    endpoint: Callable[[str], tuple[str, str]]
     serve: Callable[[str], AbstractAsyncContextManager[None]]
     weights: Callable[[str], str]
     alive: Callable[[], None] = lambda: None
@@ -152,14 +152,15 @@ class Rollouts:
         self, model: str, messages: list[dict[str, Any]], sampling: Sampling, seed: int, need_logprobs: bool
     ) -> Turn:
         failure: Exception | str = ""
+        base_url, api_key = self.endpoint(model.removeprefix(PROVIDER))
         for attempt in range(ATTEMPTS):
             await asyncio.sleep(0.2 * 2**attempt if attempt else 0)
             try:
                 async with self._requests:
                     response = await litellm.acompletion(
                         model=model,
-                        api_base=self.base_url,
-                        api_key=self.api_key,
+                        api_base=base_url,
+                        api_key=api_key,
                         messages=messages,
                         tools=self.domain.tools,
                         temperature=sampling.temperature,

@@ -190,6 +190,10 @@ class SharedBackend(LocalBackend):
         known = service.names.get(name) if service else None  # type: ignore[attr-defined]
         return known[0] if known else f"unknown:{name}"
 
+    def endpoint(self, name: str) -> tuple[str, str]:
+        """Base URL and API key of the server that answers `name`: one for all."""
+        return self.engine.server.base_url, self.engine.server.api_key
+
     @asynccontextmanager
     async def serve(self, name: str) -> AsyncIterator[None]:
         """Keeps the adapter behind `name` loaded in the server while the context is open."""
