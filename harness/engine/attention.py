@@ -1,0 +1,123 @@
+"""The attention of packed rows: causal, and only to the own rollout or to the prompt that it shares.
+
+ART packs the rollouts of a group behind one copy of their prompt. A token may look back at tokens with its own group
+id and at those whose group id is its parent id: the rule of `calculate_mask` in ART's `art/unsloth/train.py`, which
+cannot be imported without trl. Padding carries -1 in both and looks at padding alone, so that no softmax is empty.
+
+Two kinds compute the same:
+
+    dense  an additive bias [rows, 1, tokens, tokens] for transformers' `sdpa`: every pair of tokens is computed
+    flex   a BlockMask of 128 x 128 blocks for PyTorch's flex_attention: blocks without an allowed pair are skipped
+
+A model is loaded with `attn_implementation=implementation(kind)` and called with
+`attention_mask=packed_attention(group_ids, parent_ids, dtype, kind)`; transformers hands a mask of four dimensions to
+its layers as it is (`masking_utils._preprocess_mask_arguments`, 5.2.0).
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from transformers import AttentionInterface
+
+DENSE = "dense"
+FLEX = "flex"
+KINDS = (DENSE, FLEX)
+_FLEX_NAME = "packed_flex"  # under which transformers finds `_flex_forward`
+
+
+def kind_for(device: torch.device | str) -> str:
+    """flex on CUDA, dense elsewhere: only CUDA has a kernel that trains through flex_attention."""
+    return FLEX if torch.device(device).type == "cuda" else DENSE
+
+
+def implementation(kind: str) -> str:
+    """What a model of this kind is loaded with: transformers' `attn_implementation`."""
+    return {DENSE: "sdpa", FLEX: _FLEX_NAME}[_known(kind)]
+
+
+def packed_attention(
+    group_ids: torch.Tensor, parent_ids: torch.Tensor, dtype: torch.dtype, kind: str | None = None
+) -> torch.Tensor | BlockMask:
+    """What the model takes as `attention_mask`; by default the kind of the tensors' device.
+
+    group_ids, parent_ids: integers [rows, tokens], -1 where padding is
+    dtype: of the model, for the dense bias
+    """
+    kind = _known(kind_for(group_ids.device) if kind is None else kind)
+    if kind == FLEX:
+        return block_mask(group_ids, parent_ids)
+    return dense_bias(group_ids, parent_ids, dtype)
+
+
+def allowed_pairs(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> torch.Tensor:
+    """Whether a query may look at a key, bool [rows, queries, keys]."""
+    tokens = group_ids.shape[1]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=group_ids.device).tril()
+    own = group_ids.unsqueeze(2) == group_ids.unsqueeze(1)
+    prompt = parent_ids.unsqueeze(2) == group_ids.unsqueeze(1)
+    return causal & (own | prompt)
+
+
+def dense_bias(group_ids: torch.Tensor, parent_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask [rows, 1, tokens, tokens]: 0 where a pair is allowed, else the dtype's lowest number."""
+    allowed = allowed_pairs(group_ids, parent_ids)
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=group_ids.device)
+    return bias.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)
+
+
+def block_mask(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> BlockMask:
+    """The same rule in blocks. While it is made it takes about 4 bytes for each pair of tokens on the device."""
+    rows, tokens = group_ids.shape
+    # The kernel reads the ids for every pair of a partial block: small numbers instead of ART's 64-bit draws.
+    _, small = torch.unique(torch.stack([group_ids, parent_ids]), return_inverse=True)
+    own, prompt = small.to(torch.int32)
+
+    def allowed(row: torch.Tensor, _head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        ours = (own[row, query] == own[row, key]) | (prompt[row, query] == own[row, key])
+        return (query >= key) & ours
+
+    return create_block_mask(allowed, B=rows, H=None, Q_LEN=tokens, KV_LEN=tokens, device=group_ids.device)
+
+
+@cache
+def _kernel(device: str) -> Callable[..., Any]:
+    """flex_attention; compiled where that gives a kernel. The second row length met makes it one for all lengths."""
+    return torch.compile(flex_attention) if device == "cuda" else flex_attention
+
+
+def _flex_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: BlockMask,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention interface: query [rows, heads, tokens, width] to [rows, tokens, heads, width]."""
+    if not isinstance(attention_mask, BlockMask):
+        raise TypeError("packed flex attention needs the BlockMask of `packed_attention` as attention_mask.")
+    if dropout:
+        raise ValueError("packed flex attention has no dropout; set the model's attention_dropout to 0.")
+    shared_by = query.shape[1] // key.shape[1]
+    if shared_by > 1:  # grouped heads: also where their number is no power of two
+        key, value = (t.repeat_interleave(shared_by, dim=1) for t in (key, value))
+    natural = query.shape[-1] ** -0.5  # what the kernel scales with; an argument would be a symbol to the compiler
+    if scaling is not None and not math.isclose(scaling, natural):
+        query = query * (scaling / natural)
+    out = _kernel(query.device.type)(query, key, value, block_mask=attention_mask)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"Packed attention of kind {kind!r} is unknown; expected one of {', '.join(KINDS)}.")
+    return kind
+
+
+AttentionInterface.register(_FLEX_NAME, _flex_forward)
