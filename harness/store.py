@@ -1,21 +1,25 @@
 """Content-addressed results of pure steps: computed once, found again.
 
 An entry is named by the digest of everything that its computation depends on. It is written to a
-temporary file, synced and renamed, so that a reader never sees half an entry and a killed sweep loses
-only what was being computed. Concurrent askers of one digest wait for one computation.
+temporary file, synced and given its name, so that a reader never sees half an entry and a killed sweep loses
+only what was being computed. Concurrent askers of one digest wait for one computation, in this process and in
+every other one that works on the same folder.
 
     episode = f(policy weights, task, user, prompt and template, sampling parameters, its own seed)
     update  = f(trainer state, training batch, hyper-parameters)
 """
 
 import asyncio
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,10 @@ from typing import Any
 from harness.errors import StoreError
 
 SMALL = 1 << 16  # bytes; larger entries stay on the disk
+# Seconds between looks at what another process computes: at first, doubled each time, and at most.
+LOOK, LOOK_AT_MOST = 0.02, 1.0
+TAKEN = (errno.EACCES, errno.EAGAIN)
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def digest(*parts: Any) -> str:
@@ -43,9 +51,39 @@ class Found:
     shared_with: str | None
 
 
+class Claims:
+    """What is being computed, over all processes that share a folder: one locked byte of one file per digest.
+
+    The kernel drops the locks of a process that ends, however it ends, so a claim never outlives its process; on NFS
+    the server does so when a machine is gone. Where a file system has no locks everything may be claimed: then a
+    result is computed twice at worst, and the first one stays.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Never closed before the process ends: closing any descriptor of the file drops all its locks.
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def take(self, key: str) -> bool:
+        """False while another process holds it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(key))
+        except OSError as error:
+            return error.errno not in TAKEN
+        return True
+
+    def drop(self, key: str) -> None:
+        with suppress(OSError):  # no locks there, so nothing was held
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _byte(key))
+
+
+def _byte(key: str) -> int:
+    """Where a digest's lock lies; the file itself stays empty. Two digests with one byte would only wait."""
+    return int(key[:15], 16)
+
+
 @dataclass
 class Store:
-    """Bytes by (kind, digest) under a folder.
+    """Bytes by (kind, digest) under a folder. One instance per folder and process: claims belong to the process.
 
     reuse: False computes everything anew; nothing is read or written
     audit: share of hits, in [0, 1], that are computed again and compared; chosen by digest
@@ -64,6 +102,7 @@ class Store:
         # Small entries (episodes) that this process has seen are found without the disk.
         self._recent: dict[tuple[str, str], Found] = {}
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="store")
+        self._claims = Claims(self.path / "claims")
 
     def file(self, kind: str, key: str) -> Path:
         return self.path / kind / key[:2] / key
@@ -107,15 +146,9 @@ class Store:
     async def _read_or_compute(
         self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]
     ) -> Found:
-        loop = asyncio.get_running_loop()
-        stored = self._recent.get((kind, key))
+        stored = self._recent.get((kind, key)) or await self._read_or_claim(kind, key)
         if stored is None:
-            stored = await loop.run_in_executor(self._disk, _read, self.file(kind, key))
-        if stored is None:
-            value = await compute()
-            self.counts[f"{kind}/computed"] += 1
-            await loop.run_in_executor(self._disk, _write, self.file(kind, key), by, value)
-            found = Found(value, by)
+            found = await self._compute(kind, key, by, compute)
             self._remember(kind, key, found)
             return found
         self._remember(kind, key, stored)
@@ -123,6 +156,40 @@ class Store:
         if int(key[:8], 16) < self.audit * 2**32:
             await self._audit(kind, key, stored.value, compute)
         return stored
+
+    async def _read_or_claim(self, kind: str, key: str) -> Found | None:
+        """The stored value; None once it is ours to compute. Waits while another process computes it."""
+        loop, pause = asyncio.get_running_loop(), LOOK
+        while True:
+            # In one go on the disk's thread: the usual case costs one hop.
+            stored, ours = await loop.run_in_executor(self._disk, self._look, kind, key)
+            if stored is not None or ours:
+                return stored
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_AT_MOST)
+
+    def _look(self, kind: str, key: str) -> tuple[Found | None, bool]:
+        path = self.file(kind, key)
+        stored = _read(path)
+        if stored is not None or not self._claims.take(key):
+            return stored, False
+        if not os.path.exists(path):
+            return None, True
+        self._claims.drop(key)  # another process finished it before our claim
+        return _read(path), False
+
+    async def _compute(self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]) -> Found:
+        """Computes what is claimed, stores it and drops the claim."""
+        try:
+            value = await compute()
+            self.counts[f"{kind}/computed"] += 1
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._disk, _write, self.file(kind, key), by, value)
+        finally:
+            self._claims.drop(key)
+        if found.value is not value:
+            self.counts[f"{kind}/doubled"] += 1
+        return found
 
     def _remember(self, kind: str, key: str, found: Found) -> None:
         if len(found.value) <= SMALL:
@@ -161,32 +228,61 @@ def _read(path: Path) -> Found | None:
     return Found(value, header["by"])
 
 
-def _write(path: Path, by: str, value: bytes) -> None:
+def _write(path: Path, by: str, value: bytes) -> Found:
+    """Stores a value unless there is one by now: then that one counts, for it may stand in records already."""
     head = json.dumps({"by": by, "sha256": hashlib.sha256(value).hexdigest()}).encode()
-    write_synced(path, head + b"\n" + value)
+    try:
+        with _new_file(path, head + b"\n" + value) as temporary:
+            _link(temporary, path)
+    except FileExistsError:
+        return _read(path) or Found(value, by)
+    return Found(value, by)
+
+
+def _link(temporary: str, path: Path) -> None:
+    """Raises FileExistsError when the name is taken, where the file system has hard links."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        os.replace(temporary, path)
 
 
 def write_synced(path: Path, raw: bytes) -> None:
     """Writes a file so that it is there whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's files are for their owner alone
+    with _new_file(path, raw) as temporary:
         os.replace(temporary, path)
+
+
+@contextmanager
+def _new_file(path: Path, raw: bytes) -> Iterator[str]:
+    """A synced temporary file beside `path`, to be given that name inside the `with`; the name is synced after it."""
+    try:
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o644)  # mkstemp's files are for their owner alone
+            yield temporary
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the new name, too, survives a power cut
         finally:
             os.close(folder)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise StoreError(
             f"Could not write {path}: {error}. Free disk space and run the same command again: "
             "what was computed before is kept."
         ) from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

@@ -1,11 +1,14 @@
 """The store computes a thing once, finds it again, and never hands out half an entry."""
 
 import asyncio
+import errno
+import subprocess
+import sys
 
 import pytest
 
 from harness.errors import StoreError
-from harness.store import Store, digest
+from harness.store import Found, Store, digest
 
 
 def counting(value: bytes = b"value"):
@@ -124,3 +127,95 @@ def test_digests_see_order_type_and_boundaries():
     assert digest("ab", "c") != digest("a", "bc")
     assert digest(1) != digest("1")
     assert digest({"x": 1, "y": 2}) == digest({"y": 2, "x": 1})
+
+
+# Another process that works on the same store: computes "a" while `held` exists, and says so on its output.
+OTHER = """
+import asyncio, sys
+from pathlib import Path
+from harness.store import Store, digest
+
+async def compute():
+    print("computing", flush=True)
+    while Path(sys.argv[2]).exists():
+        await asyncio.sleep(0.01)
+    return b"of the other process"
+
+asyncio.run(Store(Path(sys.argv[1])).get("episodes", digest("a"), "run-other", compute))
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A process in the middle of a computation, and the file whose removal lets it finish."""
+    held = tmp_path / "held"
+    held.touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(tmp_path / "store"), str(held)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "computing\n"
+    yield process, held
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+async def ask_while(store: Store, compute, meanwhile) -> Found:
+    """What is found for "a" when `meanwhile` happens a little after the question."""
+    asking = asyncio.create_task(store.get("episodes", digest("a"), "run", compute))
+    await asyncio.sleep(0.1)
+    assert not asking.done()
+    meanwhile()
+    return await asyncio.wait_for(asking, 5)
+
+
+def test_what_another_process_computes_is_waited_for(tmp_path, other):
+    _, held = other
+    compute, calls = counting()
+    found = asyncio.run(ask_while(Store(tmp_path / "store"), compute, held.unlink))
+    assert (found.value, found.shared_with) == (b"of the other process", "run-other")
+    assert not calls
+
+
+def test_the_claim_of_a_killed_process_lapses(tmp_path, other):
+    process, _ = other
+    compute, calls = counting()
+    found = asyncio.run(ask_while(Store(tmp_path / "store"), compute, process.kill))
+    assert (found.value, found.shared_with) == (b"value", None)
+    assert len(calls) == 1
+
+
+def test_other_entries_are_computed_while_another_process_holds_one(tmp_path, other):
+    compute, calls = counting()
+    asyncio.run(asyncio.wait_for(Store(tmp_path / "store").get("episodes", digest("b"), "run", compute), 5))
+    assert len(calls) == 1
+
+
+def test_where_nothing_can_be_claimed_the_first_result_stays(tmp_path, monkeypatch, other):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("harness.store.fcntl.lockf", unsupported)
+    process, held = other
+    store = Store(tmp_path / "store")
+
+    async def slow() -> bytes:
+        held.unlink()
+        while process.poll() is None:
+            await asyncio.sleep(0.01)
+        return b"computed a second time"
+
+    found = asyncio.run(store.get("episodes", digest("a"), "run", slow))
+    assert (found.value, found.shared_with) == (b"of the other process", "run-other")
+    assert store.counts["episodes/doubled"] == 1
+
+
+def test_a_file_system_without_hard_links_is_good_enough(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("harness.store.os.link", unsupported)
+    compute, _ = counting()
+    asyncio.run(Store(tmp_path).get("episodes", digest("a"), "run", compute))
+    assert asyncio.run(Store(tmp_path).get("episodes", digest("a"), "run-b", compute)).value == b"value"
+    assert not list(tmp_path.rglob(".new-*"))
