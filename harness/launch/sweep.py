@@ -18,7 +18,7 @@ from harness.errors import ConfigError
 from harness.launch.plan import alone_in, sweep_name, write_plan
 from harness.launch.progress import Progress
 from harness.launch.spent import Spent
-from harness.launch.worker import work
+from harness.launch.worker import only, work
 from harness.policy import Policy, load_policy
 from harness.records import RunRecords, read_lines
 from harness.validity import unequal_starts
@@ -155,7 +155,7 @@ async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
         logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)
         logging.captureWarnings(True)
         try:
-            await work(sweep, configs, progress, spent.counts)
+            await work(sweep, only(configs), progress, spent.counts, logs)
         finally:
             sys.stdout = terminal
             spent.add_to(sweep.folder / "reuse.json")

@@ -4,7 +4,8 @@ import asyncio
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.config import RunConfig
@@ -19,16 +20,25 @@ if TYPE_CHECKING:
     from harness.launch.sweep import Sweep
 
 
-async def work(sweep: "Sweep", configs: Sequence[RunConfig], progress: Progress, counts: Counter[str]) -> None:
+Batches = AsyncIterable[Sequence[RunConfig]]
+
+
+async def only(configs: Sequence[RunConfig]) -> AsyncIterator[Sequence[RunConfig]]:
+    """One batch."""
+    yield configs
+
+
+async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Counter[str], logs: Path) -> None:
     """Trains the runs on one engine. A run that fails is recorded as failed and stops no other.
 
-    counts: where the store counts what was asked, computed and shared
+    batches: asked for the first one when the engine is ready, for the next one when every run of the last has ended
+    counts: where the store counts what was asked, computed and shared; logs: this engine's folder
     Raises EngineError when the engine cannot start or is gone: no other run can go on without it.
     """
     # torch, art, litellm and wandb load here, so that planning, help and errors stay quick.
     from harness.engine.server import Server, ServerConfig
 
-    first, policy = configs[0], sweep.policy
+    first, policy = sweep.configs[0], sweep.policy
     server = Server(
         ServerConfig(
             path=policy.path,
@@ -41,14 +51,14 @@ async def work(sweep: "Sweep", configs: Sequence[RunConfig], progress: Progress,
             max_num_seqs=first.backend.requests,
             gpu_memory_utilization=first.backend.gpu_split[0] if first.backend.on_gpu else None,
             port=first.backend.port,
-            log=sweep.folder / "logs" / "vllm.log",
+            log=logs / "vllm.log",
         )
     )
     progress.note("starting the vLLM server")
     loading = asyncio.create_task(asyncio.to_thread(_import_parts))
     async with server:
         await loading
-        await _interleave(sweep, configs, server, progress, counts)
+        await _interleave(sweep, batches, server, progress, counts)
 
 
 def _import_parts() -> None:
@@ -56,18 +66,19 @@ def _import_parts() -> None:
 
 
 async def _interleave(
-    sweep: "Sweep", configs: Sequence[RunConfig], server: "Server", progress: Progress, counts: Counter[str]
+    sweep: "Sweep", batches: Batches, server: "Server", progress: Progress, counts: Counter[str]
 ) -> None:
     from harness.launch.runner import Runner
     from harness.tracking import drain
 
-    runner = Runner.build(sweep, configs[0], server, counts)
-    try:
-        async with asyncio.TaskGroup() as group:
-            for config in configs:
-                group.create_task(_run(sweep, config, runner, server, progress))
-    except* HarnessError as errors:
-        raise _first(errors) from None
+    runner = Runner.build(sweep, sweep.configs[0], server, counts)
+    async for configs in batches:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for config in configs:
+                    group.create_task(_run(sweep, config, runner, server, progress))
+        except* HarnessError as errors:
+            raise _first(errors) from None
     await asyncio.to_thread(drain)
 
 
