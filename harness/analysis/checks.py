@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 
-from harness.analysis.load import Check, RunRecords
+from harness.analysis.load import RecordedCheck, RecordedRun
 
 
-def last_checks(run: RunRecords) -> tuple[Check, ...]:
+def last_checks(run: RecordedRun) -> tuple[RecordedCheck, ...]:
     """Per factor the last reading that judged something, or the last one where none did."""
-    last: dict[str, Check] = {}
+    last: dict[str, RecordedCheck] = {}
     for check in run.checks:
         if check.took_effect is not None or last.get(check.factor, check).took_effect is None:
             last[check.factor] = check
     return tuple(last.values())
 
 
-def mark(checks: Iterable[Check]) -> str:
+def mark(checks: Iterable[RecordedCheck]) -> str:
     """✗ if any of them shows a switch without effect, ✓ if any shows one with, – otherwise."""
     verdicts = {check.took_effect for check in checks}
     return "✗" if False in verdicts else "✓" if True in verdicts else "–"

@@ -21,7 +21,7 @@ import yaml
 
 from harness.analysis.crossed import crossed
 from harness.analysis.effects import ranking_draws
-from harness.analysis.load import RunRecords, SweepRecords
+from harness.analysis.load import RecordedRun, SweepRecords
 from harness.analysis.outcomes import Outcomes, outcomes_of
 from harness.analysis.ranking import kendall, spearman
 from harness.analysis.symptoms import MEASURES, RATIOS, READINGS
@@ -117,7 +117,7 @@ def _finding(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     return _every(sweep, part) if part.every else _interval(sweep, outcomes, part)
 
 
-def _runs(sweep: SweepRecords, arm: str) -> list[RunRecords]:
+def _runs(sweep: SweepRecords, arm: str) -> list[RecordedRun]:
     return [r for r in sweep.runs_of(arm) if r.valid and r.state == "completed"]
 
 

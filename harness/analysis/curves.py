@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.load import RunRecords, SweepRecords
+from harness.analysis.load import RecordedRun, SweepRecords
 from harness.analysis.rows import Point, arm_rows, counted_runs, reference_curve
 from harness.arm import Arm
 from harness.design import is_orthogonal
 
-Read = Callable[[RunRecords], tuple[Point, ...]]
+Read = Callable[[RecordedRun], tuple[Point, ...]]
 
 
 @dataclass(frozen=True)

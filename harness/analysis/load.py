@@ -18,8 +18,8 @@ STATES = ("completed", "running", "failed", "missing")
 
 
 @dataclass(frozen=True)
-class Validation:
-    """One validation of one run. Rewards are means in 0..1, None where there is no reading."""
+class RecordedValidation:
+    """One validation of one run, as read back. Rewards are means in 0..1, None where there is no reading."""
 
     step: int
     reference: float | None
@@ -31,8 +31,8 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One reading of one manipulation check. `took_effect` None: nothing to judge at that step."""
+class RecordedCheck:
+    """One reading of one manipulation check, as read back. `took_effect` None: nothing to judge at that step."""
 
     step: int
     factor: str
@@ -43,7 +43,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class RunRecords:
+class RecordedRun:
     """All that is known about one run (arm x seed). `state` is one of STATES."""
 
     name: str
@@ -58,8 +58,8 @@ class RunRecords:
     error: str | None
     seconds: float | None
     steps: tuple[Record, ...]  # as written to steps.jsonl, by step
-    validations: tuple[Validation, ...]  # by step
-    checks: tuple[Check, ...]  # by step
+    validations: tuple[RecordedValidation, ...]  # by step
+    checks: tuple[RecordedCheck, ...]  # by step
     unreadable_lines: int
 
 
@@ -71,7 +71,7 @@ class SweepRecords:
     folder: Path
     manifest: Record
     factors: tuple[str, ...]
-    runs: tuple[RunRecords, ...]
+    runs: tuple[RecordedRun, ...]
     reuse: Record
 
     @property
@@ -79,7 +79,7 @@ class SweepRecords:
         """Arm names in plan order."""
         return tuple(dict.fromkeys(run.arm for run in self.runs))
 
-    def runs_of(self, arm: str) -> tuple[RunRecords, ...]:
+    def runs_of(self, arm: str) -> tuple[RecordedRun, ...]:
         return tuple(run for run in self.runs if run.arm == arm)
 
     @property
@@ -112,7 +112,7 @@ def load_sweep(folder: Path | str) -> SweepRecords:
     )
 
 
-def load_run(sweep: Path, plan: Record) -> RunRecords:
+def load_run(sweep: Path, plan: Record) -> RecordedRun:
     """Read the folder of one planned run; a run that never started has the state `missing`."""
     folder = sweep / "runs" / str(plan["arm"]) / f"seed={plan['seed']}"
     status = read_object(folder / "status.json")
@@ -121,7 +121,7 @@ def load_run(sweep: Path, plan: Record) -> RunRecords:
     checks, torn_checks = read_lines(folder / "checks.jsonl")
     started = bool(status or steps or validations)
     state = status.get("state", "running" if started else "missing")
-    return RunRecords(
+    return RecordedRun(
         name=str(plan.get("run", f"{plan['arm']}/seed={plan['seed']}")),
         arm=str(plan["arm"]),
         seed=int(plan["seed"]),
@@ -170,9 +170,9 @@ def read_object(path: Path) -> Record:
     return value if isinstance(value, dict) else {}
 
 
-def _validation(record: Record) -> Validation:
+def _validation(record: Record) -> RecordedValidation:
     reference, reported = record.get("reference") or {}, record.get("reported") or {}
-    return Validation(
+    return RecordedValidation(
         step=int(record["step"]),
         reference=reference.get("mean"),
         by_task=dict(reference.get("by_task") or {}),
@@ -183,8 +183,8 @@ def _validation(record: Record) -> Validation:
     )
 
 
-def _check(record: Record) -> Check:
-    return Check(
+def _check(record: Record) -> RecordedCheck:
+    return RecordedCheck(
         step=int(record["step"]),
         factor=str(record.get("factor", "?")),
         level=str(record.get("level", "?")),

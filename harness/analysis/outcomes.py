@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.load import RunRecords, SweepRecords
+from harness.analysis.load import RecordedRun, SweepRecords
 from harness.arm import Arm
 
 OUTCOMES = ("final", "area", "slope")
@@ -99,7 +99,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
     return Outcomes(arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out)
 
 
-def _reason(run: RunRecords) -> tuple[str, str] | None:
+def _reason(run: RecordedRun) -> tuple[str, str] | None:
     """(why, reading) for a run that does not count. INVALID comes first: it is what a reader must not miss."""
     if not run.valid:
         return "INVALID", "; ".join(f"{factor}: {text}" for factor, text in run.invalid)
@@ -110,7 +110,7 @@ def _reason(run: RunRecords) -> tuple[str, str] | None:
     return None
 
 
-def _tasks(sweep: SweepRecords, runs: Sequence[RunRecords]) -> tuple[str, ...]:
+def _tasks(sweep: SweepRecords, runs: Sequence[RecordedRun]) -> tuple[str, ...]:
     seen = {task for run in runs for v in run.validations for task in v.by_task}
     planned = [str(t) for t in sweep.manifest.get("reference_ids") or () if str(t) in seen]
     return tuple(planned + sorted(seen - set(planned)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.load import RunRecords, SweepRecords
+from harness.analysis.load import RecordedRun, SweepRecords
 
 Point = tuple[int, float]
 
@@ -56,17 +56,17 @@ def is_all(levels: dict[str, str], level: str) -> bool:
     return bool(levels) and all(value == level for value in levels.values())
 
 
-def counted_runs(runs: Sequence[RunRecords]) -> tuple[RunRecords, ...]:
+def counted_runs(runs: Sequence[RecordedRun]) -> tuple[RecordedRun, ...]:
     """The runs that stand for their arm: the valid ones, or all of them where none is valid."""
     valid = tuple(run for run in runs if run.valid)
     return valid or tuple(runs)
 
 
-def reference_curve(run: RunRecords) -> tuple[Point, ...]:
+def reference_curve(run: RecordedRun) -> tuple[Point, ...]:
     return tuple((v.step, v.reference) for v in run.validations if v.reference is not None)
 
 
-def reported_curve(run: RunRecords) -> tuple[Point, ...]:
+def reported_curve(run: RecordedRun) -> tuple[Point, ...]:
     return tuple((v.step, v.reported) for v in run.validations if v.reported is not None)
 
 
@@ -112,7 +112,7 @@ def _total(counts: Iterable[dict[str, int]], key: str) -> int:
     return sum(int(count.get(key) or 0) for count in counts)
 
 
-def _arm_row(arm: str, runs: Sequence[RunRecords]) -> ArmRow:
+def _arm_row(arm: str, runs: Sequence[RecordedRun]) -> ArmRow:
     counted = counted_runs(runs)
     curves = [curve for run in counted if (curve := reference_curve(run))]
     ends = [run.validations[-1] for run in counted if run.validations]

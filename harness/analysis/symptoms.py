@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from harness.analysis.load import RunRecords
+from harness.analysis.load import RecordedRun
 from harness.analysis.outcomes import step_weights
 
 Array = np.ndarray
@@ -17,32 +17,32 @@ AFTER_FIRST = 2
 EARLY = 1  # the first update: both arms of a pair still have the same policy, so the same rollouts
 
 
-def _of_steps(key: str) -> Callable[[RunRecords], list[float]]:
+def _of_steps(key: str) -> Callable[[RecordedRun], list[float]]:
     return lambda run: [float(s[key]) for s in run.steps if s.get(key) is not None]
 
 
-def _of_checks(factor: str, key: str, first: int = 0) -> Callable[[RunRecords], list[float]]:
-    def read(run: RunRecords) -> list[float]:
+def _of_checks(factor: str, key: str, first: int = 0) -> Callable[[RecordedRun], list[float]]:
+    def read(run: RecordedRun) -> list[float]:
         found = [c.reading.get(key) for c in run.checks if c.factor == factor and c.step >= first]
         return [float(value) for value in found if value is not None]
 
     return read
 
 
-def _reported_change(run: RunRecords) -> list[float]:
+def _reported_change(run: RecordedRun) -> list[float]:
     curve = [v.reported for v in run.validations if v.reported is not None]
     return [value - curve[0] for value in curve[1:]]
 
 
-def _nonexistent_share(run: RunRecords) -> list[float]:
+def _nonexistent_share(run: RecordedRun) -> list[float]:
     return [v.nonexistent / v.reported_n for v in run.validations if v.reported_n]
 
 
-def _no_error(run: RunRecords) -> list[float]:
+def _no_error(run: RecordedRun) -> list[float]:
     return [float(run.state == "completed" and not run.error)]
 
 
-READINGS: dict[str, Callable[[RunRecords], list[float]]] = {
+READINGS: dict[str, Callable[[RecordedRun], list[float]]] = {
     "reported_change": _reported_change,  # reported reward minus that of the first validation
     "asked_current_adapter": _of_checks("endpoint", "asked_current_adapter", first=AFTER_FIRST),
     "distinct_per_group": _of_checks("exploration", "distinct_per_group"),
@@ -55,10 +55,10 @@ READINGS: dict[str, Callable[[RunRecords], list[float]]] = {
 }
 
 
-def _early(key: str, scale: str | None = None) -> Callable[[RunRecords, Sequence[str]], Array | None]:
+def _early(key: str, scale: str | None = None) -> Callable[[RecordedRun, Sequence[str]], Array | None]:
     """A number of the first update; divided by `scale` of the same step, or its logarithm for `log`."""
 
-    def measure(run: RunRecords, tasks: Sequence[str]) -> Array | None:
+    def measure(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
         step = next((s for s in run.steps if s["step"] == EARLY), {})
         value = step.get(key)
         if value is None:
@@ -70,20 +70,20 @@ def _early(key: str, scale: str | None = None) -> Callable[[RunRecords, Sequence
     return measure
 
 
-def _typical_log(key: str) -> Callable[[RunRecords, Sequence[str]], Array | None]:
+def _typical_log(key: str) -> Callable[[RecordedRun, Sequence[str]], Array | None]:
     """Mean logarithm over the steps of a run that trained."""
 
-    def measure(run: RunRecords, tasks: Sequence[str]) -> Array | None:
+    def measure(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
         values = [float(s[key]) for s in run.steps if s.get(key)]
         return np.array([np.mean(np.log(values))]) if values else None
 
     return measure
 
 
-def _reference(outcome: str) -> Callable[[RunRecords, Sequence[str]], Array | None]:
+def _reference(outcome: str) -> Callable[[RecordedRun, Sequence[str]], Array | None]:
     """Of each held-out task: final, area, `rise` (last minus first), or `trend` (slope × steps)."""
 
-    def measure(run: RunRecords, tasks: Sequence[str]) -> Array | None:
+    def measure(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
         steps = [v.step for v in run.validations if v.by_task]
         if len(steps) < 2 or not tasks:
             return None
@@ -98,7 +98,7 @@ def _reference(outcome: str) -> Callable[[RunRecords, Sequence[str]], Array | No
     return measure
 
 
-def _reported_bias(run: RunRecords, tasks: Sequence[str]) -> Array | None:
+def _reported_bias(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
     """Reported mean minus the mean over the ids that exist, at the last validation."""
     last = next((v for v in reversed(run.validations) if v.reported is not None and v.reported_n), None)
     if last is None or last.nonexistent >= last.reported_n:
@@ -106,7 +106,7 @@ def _reported_bias(run: RunRecords, tasks: Sequence[str]) -> Array | None:
     return np.array([last.reported - last.reported * last.reported_n / (last.reported_n - last.nonexistent)])
 
 
-MEASURES: dict[str, Callable[[RunRecords, Sequence[str]], Array | None]] = {
+MEASURES: dict[str, Callable[[RecordedRun, Sequence[str]], Array | None]] = {
     "reference_final": _reference("final"),
     "reference_area": _reference("area"),
     "reference_rise": _reference("rise"),

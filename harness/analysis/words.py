@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.analysis.load import RunRecords, SweepRecords
+from harness.analysis.load import RecordedRun, SweepRecords
 from harness.analysis.rows import ArmRow, Reuse
 
 ON, OFF, NONE = "●", "○", "–"
@@ -151,7 +151,7 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _why(run: RunRecords) -> str:
+def _why(run: RecordedRun) -> str:
     return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or ("status.json names no reading")
 
 

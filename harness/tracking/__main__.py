@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from harness.analysis.load import RunRecords, SweepRecords, load_sweep, read_lines
+from harness.analysis.load import RecordedRun, SweepRecords, load_sweep, read_lines
 from harness.errors import HarnessError
 from harness.tracking.background import drain
 from harness.tracking.tracker import Tracker, resolve_mode
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def write_run(run: RunRecords, sweep: SweepRecords, mode: str) -> None:
+def write_run(run: RecordedRun, sweep: SweepRecords, mode: str) -> None:
     """Write one run to W&B from its records alone."""
     tracker = Tracker.start(run.name, run.arm, run.seed, sweep.name, _config(run), run.levels, sweep.folder, mode)
     for name, write in (("steps", tracker.step), ("validation", tracker.validation)):
@@ -45,7 +45,7 @@ def write_run(run: RunRecords, sweep: SweepRecords, mode: str) -> None:
     tracker.finish(run.state, validity, (f"{factor}: {reading}" for factor, reading in run.invalid))
 
 
-def _config(run: RunRecords) -> dict[str, Any]:
+def _config(run: RecordedRun) -> dict[str, Any]:
     import yaml
 
     path = run.folder / "config.yaml"
