@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
-from tau2.data_model.message import AssistantMessage, Message, ToolCall, UserMessage
+from tau2.data_model.message import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from tau2.data_model.tasks import EvaluationCriteria, RewardType, Task
 from tau2.environment.environment import Environment
 from tau2.environment.toolkit import ToolKitBase
@@ -90,7 +91,9 @@ class Domain:
     def task_digest(self, task_id: str) -> str:
         """Of all that an episode of this task depends on, policy text and tools aside."""
         world = self.world(task_id)
-        return _digest(world.task.model_dump_json(), world.script.opening, *world.script.replies)
+        script = world.script
+        stops = ["confirms"] if script.confirms else []
+        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops)
 
     def start(self, task_id: str) -> Episode:
         """A new episode. Raises KeyError for an id that does not exist."""
@@ -103,7 +106,7 @@ class Episode:
     def __init__(self, world: World) -> None:
         self._world = world
         self._environment = world.environment()
-        self._replies = iter(world.script.replies)
+        self._replies = deque(world.script.replies)
         self.opening = world.script.opening
         self.messages: list[Message] = [UserMessage(role="user", content=self.opening)]
 
@@ -117,10 +120,16 @@ class Episode:
         self.messages += [AssistantMessage(role="assistant", tool_calls=[call]), answer]
         return answer.content or ""
 
+    @property
+    def closing(self) -> bool:
+        """Whether the user stops after the assistant's next text."""
+        return not self._replies
+
     def reply(self, text: str) -> str | None:
         """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+        satisfied = self._world.script.satisfied(text, after_tool=isinstance(self.messages[-1], ToolMessage))
         self.messages.append(AssistantMessage(role="assistant", content=text))
-        answer = next(self._replies, None)
+        answer = None if satisfied else next(self._replies, None)
         if answer is not None:
             self.messages.append(UserMessage(role="user", content=answer))
         return answer

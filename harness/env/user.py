@@ -1,6 +1,8 @@
 """Scripted users: deterministic, without an LLM.
 
 A script is an opening and what the user says after each of the assistant's texts; when it is used up, the user stops.
+A user who confirms has said everything at the start: questions are answered with yes, and a text that follows a tool
+call and asks nothing is the last word, as is an offer of further help.
 """
 
 from __future__ import annotations
@@ -11,13 +13,21 @@ from dataclasses import dataclass
 from tau2.data_model.tasks import StructuredUserInstructions, Task
 
 CONFIRMATION = "Yes, please go ahead."
-CONFIRMATIONS = 4  # turns after which the user stops; tau2's scenarios need one or two confirmations
+CONFIRMATIONS = 4  # turns after which the user stops in any case; tau2's scenarios need one or two confirmations
+_OFFER = re.compile(r"\b(anything|something) else\b|\b(further|other) (help|assistance|questions)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Script:
     opening: str
     replies: tuple[str, ...] = ()
+    confirms: bool = False  # whether the user may stop before the replies are used up
+
+    def satisfied(self, text: str, after_tool: bool) -> bool:
+        """Whether the user stops at this text. after_tool: whether the assistant used a tool right before it."""
+        if not self.confirms or not after_tool:
+            return False
+        return "?" not in text or _OFFER.search(text) is not None
 
 
 def by_lines(task: Task) -> Script:
@@ -27,14 +37,14 @@ def by_lines(task: Task) -> Script:
 
 
 def confirming(task: Task) -> Script:
-    """Everything that the scenario says, at once and in the first person; then a fixed confirmation."""
+    """Everything that the scenario says, at once and in the first person; then yes to what is asked."""
     told = task.user_scenario.instructions
     if isinstance(told, StructuredUserInstructions):
         parts = [told.reason_for_call, told.known_info, told.task_instructions]
     else:
         parts = [told]
     opening = "\n".join(first_person(part.strip()) for part in parts if part and part.strip())
-    return Script(opening, (CONFIRMATION,) * CONFIRMATIONS)
+    return Script(opening, (CONFIRMATION,) * CONFIRMATIONS, confirms=True)
 
 
 _PERSONS = (

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.env import load_domain
-from harness.env.user import CONFIRMATION, CONFIRMATIONS, first_person
+from harness.env.user import CONFIRMATION, CONFIRMATIONS, Script, first_person
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,27 @@ def test_a_benchmark_user_confirms_a_bounded_number_of_times():
     assert "I am" in episode.opening and "\n" in episode.opening
     answers = [episode.reply("Shall I?") for _ in range(CONFIRMATIONS + 1)]
     assert answers == [CONFIRMATION] * CONFIRMATIONS + [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "after_tool", "satisfied"),
+    [
+        ("All done.", True, True),
+        ("Your order is cancelled. Is there anything else I can do?", True, True),
+        ("I found the order. Shall I cancel it?", True, False),
+        ("Let me look that up.", False, False),
+        ("All done.", False, False),
+    ],
+)
+def test_a_user_who_confirms_stops_at_a_text_that_reports_and_asks_nothing(text, after_tool, satisfied):
+    assert Script("Cancel my order.", (CONFIRMATION,), confirms=True).satisfied(text, after_tool) is satisfied
+    assert not Script("Close task_1.", ("And task_2.",)).satisfied(text, after_tool), "a script is followed to its end"
+
+
+def test_a_benchmark_episode_ends_with_the_report_of_what_was_done():
+    domain = load_domain("retail")
+    episode = domain.start("17")
+    episode.call_tool("c", "get_order_details", {"order_id": "#W8665881"})
+    assert episode.reply("Shall I change the address?") == CONFIRMATION
+    episode.call_tool("c", "get_order_details", {"order_id": "#W8665881"})
+    assert episode.reply("All done.") is None
