@@ -122,16 +122,21 @@ class Episode:
 
     @property
     def closing(self) -> bool:
-        """Whether the user stops after the assistant's next text."""
-        return not self._replies
+        """Whether the user may stop after the assistant's next text."""
+        return not self._replies or (self._world.script.confirms and self._after_tool)
+
+    @property
+    def _after_tool(self) -> bool:
+        return isinstance(self.messages[-1], ToolMessage)
 
     def reply(self, text: str) -> str | None:
         """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
-        satisfied = self._world.script.satisfied(text, after_tool=isinstance(self.messages[-1], ToolMessage))
+        satisfied = self._world.script.satisfied(text, self._after_tool)
         self.messages.append(AssistantMessage(role="assistant", content=text))
-        answer = None if satisfied else next(self._replies, None)
-        if answer is not None:
-            self.messages.append(UserMessage(role="user", content=answer))
+        if satisfied or not self._replies:
+            return None
+        answer = self._replies.popleft()
+        self.messages.append(UserMessage(role="user", content=answer))
         return answer
 
     def outcome(self, stopped: bool) -> Outcome:
