@@ -9,8 +9,8 @@ from typing import Any
 import art
 import numpy as np
 
+from harness.backend import Trained
 from harness.backend.context import Contexts
-from harness.backend.shared import Trained
 from harness.rollout import PROVIDER, Asked
 from harness.seams import Evidence, Names, Seams, TaskSplit
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 import art
 
 from harness.arm import derive_seed
+from harness.backend import Backend
 from harness.backend.context import Contexts
-from harness.backend.shared import SharedBackend
 from harness.config import RunConfig
 from harness.evidence import Sampled, gather_evidence, transcript
 from harness.records import RunRecords
@@ -27,7 +27,7 @@ Report = Callable[[int, float | None], None]
 async def run_loop(
     config: RunConfig,
     model: art.TrainableModel,
-    backend: SharedBackend,
+    backend: Backend,
     rollouts: Rollouts,
     contexts: Contexts,
     ruler: Ruler,

@@ -1,0 +1,153 @@
+"""Where a run's policy is served and trained: what the loop and the rollouts need of it, and two that do it.
+
+    shared.py     one sampler and one trainer for all runs, behind ART's own `Backend` interface
+    art_local.py  stock ART: an unmodified `art.local.LocalBackend` for each run, one run after another
+    stock.py      what stock ART is given: its model config, its environment, its GPUs
+    context.py    served against trained token ids
+
+This file stays light: torch, art and vllm load when `build` is entered.
+"""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import art
+
+    from harness.config import RunConfig
+    from harness.policy import Policy
+    from harness.store import Store
+
+__all__ = ["SKIPPED", "Backend", "Trained", "build"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the last training call of a run was: a name of the update (None: skipped) and whose it is."""
+
+    update: str | None
+    shared_with: str | None
+
+
+SKIPPED = Trained(None, None)
+
+
+class Backend(Protocol):
+    """A started backend. Names are served model names, without litellm's provider prefix.
+
+    runs_at_once: runs that may be admitted at the same time; None: any number
+    replays: a run that starts again finds its own updates in the store; else it is computed anew from step 0
+    tool_schema_format: the key order in which ART renders `Trajectory.tools`
+    """
+
+    runs_at_once: int | None
+    replays: bool
+
+    @property
+    def tool_schema_format(self) -> str: ...
+
+    async def admit(self, model: "art.TrainableModel", run: str, seed: int) -> None:
+        """Registers a run's model at step 0, with a fresh adapter under the seed, ready to be asked."""
+        ...
+
+    async def release(self, model: "art.TrainableModel") -> None:
+        """Gives back what the run alone used. Idempotent; raises nothing."""
+        ...
+
+    async def train(
+        self,
+        model: "art.TrainableModel",
+        trajectory_groups: "Iterable[art.TrajectoryGroup]",
+        *,
+        learning_rate: float,
+        packed_sequence_length: int,
+    ) -> "art.LocalTrainResult":
+        """ART's step: trained or skipped, the step and the inference name advance by one."""
+        ...
+
+    def trained(self, model: "art.TrainableModel") -> Trained:
+        """What the last `train` of this model did."""
+        ...
+
+    def weights(self, name: str) -> str:
+        """Digest of the weights behind a name; that of the base for a zero adapter; `unknown:<name>` for no name."""
+        ...
+
+    def endpoint(self, name: str) -> tuple[str, str]:
+        """Base URL and API key of the server that answers a name."""
+        ...
+
+    def serve(self, name: str) -> AbstractAsyncContextManager[None]:
+        """The adapter behind a name answers while the context is open."""
+        ...
+
+    async def check_base(self) -> None:
+        """Raises EngineError if the untrained policy no longer answers as it did at the start."""
+        ...
+
+    def assert_alive(self) -> None:
+        """Raises EngineError, naming a log, once a server that is in use is gone."""
+        ...
+
+
+@asynccontextmanager
+async def build(
+    config: "RunConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+) -> AsyncIterator[Backend]:
+    """The backend that `backend.kind` names, started; it stops when the context ends.
+
+    folder: the sweep's, which gets ART's checkpoints; logs: this engine's
+    Raises ConfigError if this machine cannot run it, EngineError if it does not start.
+    """
+    opened = _art_local if config.backend.kind == "art_local" else _shared
+    async with opened(config, policy, folder, store, logs) as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def _shared(
+    config: "RunConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+) -> AsyncIterator[Backend]:
+    from harness.engine.server import Server, ServerConfig
+
+    server = Server(
+        ServerConfig(
+            path=policy.path,
+            name=policy.name,
+            tool_parser=policy.tool_parser,
+            max_model_len=policy.max_model_len,
+            dtype=policy.dtype,
+            lora_rank=config.policy.lora_rank,
+            max_loras=config.backend.slots,
+            max_num_seqs=config.backend.requests,
+            gpu_memory_utilization=config.backend.gpu_split[0] if config.backend.on_gpu else None,
+            port=config.backend.port,
+            log=logs / "vllm.log",
+        )
+    )
+    # torch, art and litellm load while the server starts
+    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "harness.backend.shared"))
+    async with server:
+        shared = await loading
+        yield shared.backend_on(server, config, policy, folder / "art", store)
+
+
+@asynccontextmanager
+async def _art_local(
+    config: "RunConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+) -> AsyncIterator[Backend]:
+    from harness.backend import stock
+
+    stock.check_machine(config.backend)
+    stock.prepare_process(folder)
+    art_local = await asyncio.to_thread(importlib.import_module, "harness.backend.art_local")
+    backend = art_local.ArtLocalBackend(stock.Settings.of(config, policy), folder / "art")
+    try:
+        yield backend
+    finally:
+        await backend.stop()

@@ -23,23 +23,19 @@ from art.local.backend import LocalBackend
 from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tensors_from_dir
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 
+import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
 from harness.arm import derive_seed
+from harness.backend import SKIPPED, Trained
+from harness.config import RunConfig
 from harness.engine.server import Server
-from harness.engine.trainer import State, Trainer, seeded
+from harness.engine.trainer import Lora, Optimiser, State, Trainer, seeded
 from harness.errors import EngineError
+from harness.policy import Policy
 from harness.store import Store, digest
 
 UPDATE = "updates"
 # Part of every update's key: raise it when a change here or in the trainer changes what an update is.
 UPDATE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the last training call of a run was: the update's digest (None: skipped) and whose it is."""
-
-    update: str | None
-    shared_with: str | None
 
 
 @dataclass
@@ -53,7 +49,7 @@ class SharedService:
     state: State
     step: int = 0
     names: dict[str, tuple[str, Path]] = field(default_factory=dict)
-    last: Trained = Trained(None, None)
+    last: Trained = SKIPPED
 
     def write_checkpoint(self, step: int, state: State) -> None:
         folder = Path(get_step_checkpoint_dir(str(self.output_dir), step))
@@ -75,7 +71,7 @@ class SharedService:
 
     async def register_lora_for_step(self, step: int, checkpoint_dir: str) -> None:
         """ART calls this after a skipped update: the checkpoint was copied, the policy is the same."""
-        self.last = Trained(None, None)
+        self.last = SKIPPED
         self._serve(step, Path(checkpoint_dir), self.state)
 
     async def train(
@@ -135,6 +131,9 @@ class Engine:
 class SharedBackend(LocalBackend):
     """ART's local backend on the shared engine. One instance serves every run of a sweep."""
 
+    runs_at_once = None
+    replays = True
+
     def __init__(self, engine: Engine, path: Path) -> None:
         super().__init__(in_process=True, path=str(path))
         self.engine = engine
@@ -155,6 +154,9 @@ class SharedBackend(LocalBackend):
         shutil.rmtree(get_model_dir(model=model, art_path=self._path), ignore_errors=True)
         self._runs[model.name] = (run, seed)
         await model.register(self, _openai_client_config={"server_args": {"api_key": self.engine.server.api_key}})
+
+    async def release(self, model: art.TrainableModel) -> None:
+        """Nothing: the engine is everybody's, and an idle adapter makes room when its slot is needed."""
 
     async def _get_service(self, model: art.TrainableModel) -> SharedService:  # type: ignore[override]
         if model.name not in self._services:
@@ -194,6 +196,12 @@ class SharedBackend(LocalBackend):
         """Base URL and API key of the server that answers `name`: one for all."""
         return self.engine.server.base_url, self.engine.server.api_key
 
+    async def check_base(self) -> None:
+        await self.engine.server.check_base()
+
+    def assert_alive(self) -> None:
+        self.engine.server.assert_alive()
+
     @asynccontextmanager
     async def serve(self, name: str) -> AsyncIterator[None]:
         """Keeps the adapter behind `name` loaded in the server while the context is open."""
@@ -204,6 +212,19 @@ class SharedBackend(LocalBackend):
         _, folder = service.names[name]  # type: ignore[attr-defined]
         async with self.engine.server.lease(name, folder):
             yield
+
+
+def backend_on(server: Server, config: RunConfig, policy: Policy, path: Path, store: Store) -> SharedBackend:
+    """The shared backend on a server that is ready; takes some seconds (the base model loads)."""
+    trainer = Trainer(
+        policy.path,
+        policy.digest,
+        Lora(config.policy.lora_rank, config.policy.lora_alpha),
+        Optimiser(groups_per_step=config.train.groups_per_gradient_step),
+        device="cuda" if config.backend.on_gpu else "cpu",
+        threads=config.backend.threads,
+    )
+    return SharedBackend(Engine(server, trainer, store, policy.name), path)
 
 
 def _pack(state: State, metrics: list[dict[str, float]]) -> bytes:

@@ -1,6 +1,5 @@
-"""One run on the shared engine: its ART model and its loop."""
+"""One run on a backend: its ART model and its loop."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,12 +7,9 @@ import art
 import litellm
 from transformers import AutoTokenizer
 
+from harness.backend import Backend
 from harness.backend.context import Contexts
-from harness.backend.shared import Engine, SharedBackend
 from harness.config import RunConfig
-from harness.engine.server import Server
-from harness.engine.trainer import Lora, Optimiser, Trainer
-from harness.episode import same_rollout
 from harness.launch.progress import Progress
 from harness.loop import run_loop
 from harness.records import RunRecords
@@ -36,36 +32,16 @@ class Model(art.TrainableModel):
 @dataclass
 class Runner:
     sweep: "Sweep"
-    store: Store
-    backend: SharedBackend
+    backend: Backend
     rollouts: Rollouts
     contexts: Contexts
     ruler: Ruler
 
     @classmethod
-    def build(cls, sweep: "Sweep", config: RunConfig, server: Server, counts: Counter[str]) -> "Runner":
-        """The engine's parts in this process; takes some seconds (the base model loads).
-
-        counts: where the store counts what was asked, computed and shared
-        """
+    def build(cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store) -> "Runner":
+        """What all runs on a backend share in this process."""
         litellm.suppress_debug_info = True
         policy = sweep.policy
-        store = Store(
-            sweep.folder / "store",
-            config.reuse.enabled,
-            config.reuse.audit,
-            same={"episodes": same_rollout},
-            counts=counts,
-        )
-        trainer = Trainer(
-            policy.path,
-            policy.digest,
-            Lora(config.policy.lora_rank, config.policy.lora_alpha),
-            Optimiser(groups_per_step=config.train.groups_per_gradient_step),
-            device="cuda" if config.backend.on_gpu else "cpu",
-            threads=config.backend.threads,
-        )
-        backend = SharedBackend(Engine(server, trainer, store, policy.name), sweep.folder / "art")
         rollouts = Rollouts(
             sweep.domain,
             policy.digest,
@@ -73,12 +49,12 @@ class Runner:
             endpoint=backend.endpoint,
             serve=backend.serve,
             weights=backend.weights,
-            alive=server.assert_alive,
+            alive=backend.assert_alive,
             in_flight=config.backend.requests,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
         contexts = Contexts(AutoTokenizer.from_pretrained(policy.path), backend.tool_schema_format)
-        return cls(sweep, store, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
+        return cls(sweep, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
 
     async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> list[Check]:
         """Trains one run. Raises what its loop raises; the records keep what was done."""
@@ -89,14 +65,20 @@ class Runner:
             base_model=str(self.sweep.policy.path),
             report_metrics=[],
         )
-        await self.backend.admit(model, run.name, run.seed)
-        return await run_loop(
-            config,
-            model,
-            self.backend,
-            self.rollouts,
-            self.contexts,
-            self.ruler,
-            records,
-            lambda step, reward: progress.step(run.name, step, reward),
-        )
+        try:
+            await self.backend.admit(model, run.name, run.seed)
+            checks = await run_loop(
+                config,
+                model,
+                self.backend,
+                self.rollouts,
+                self.contexts,
+                self.ruler,
+                records,
+                lambda step, reward: progress.step(run.name, step, reward),
+            )
+            # before the run is called completed: nobody's adapter in the base's answers
+            await self.backend.check_base()
+            return checks
+        finally:
+            await self.backend.release(model)

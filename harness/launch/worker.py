@@ -8,19 +8,26 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.backend import Backend, build
 from harness.config import RunConfig
+from harness.episode import same_rollout
 from harness.errors import HarnessError
 from harness.launch.progress import Progress
 from harness.records import RunRecords
+from harness.store import Store
 from harness.validity import findings, invalid_factors
 
 if TYPE_CHECKING:
-    from harness.engine.server import Server
     from harness.launch.runner import Runner
     from harness.launch.sweep import Sweep
 
 
 Batches = AsyncIterable[Sequence[RunConfig]]
+
+STARTING = {
+    "shared": "starting the vLLM server",
+    "art_local": "stock ART: each run starts a vLLM server and a trainer of its own, one run after another",
+}
 
 
 async def only(configs: Sequence[RunConfig]) -> AsyncIterator[Sequence[RunConfig]]:
@@ -35,54 +42,42 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     counts: where the store counts what was asked, computed and shared; logs: this engine's folder
     Raises EngineError when the engine cannot start or is gone: no other run can go on without it.
     """
-    # torch, art, litellm and wandb load here, so that planning, help and errors stay quick.
-    from harness.engine.server import Server, ServerConfig
-
-    first, policy = sweep.configs[0], sweep.policy
-    server = Server(
-        ServerConfig(
-            path=policy.path,
-            name=policy.name,
-            tool_parser=policy.tool_parser,
-            max_model_len=policy.max_model_len,
-            dtype=policy.dtype,
-            lora_rank=first.policy.lora_rank,
-            max_loras=first.backend.slots,
-            max_num_seqs=first.backend.requests,
-            gpu_memory_utilization=first.backend.gpu_split[0] if first.backend.on_gpu else None,
-            port=first.backend.port,
-            log=logs / "vllm.log",
-        )
+    first = sweep.configs[0]
+    store = Store(
+        sweep.folder / "store", first.reuse.enabled, first.reuse.audit, same={"episodes": same_rollout}, counts=counts
     )
-    progress.note("starting the vLLM server")
-    loading = asyncio.create_task(asyncio.to_thread(_import_parts))
-    async with server:
-        await loading
-        await _interleave(sweep, batches, server, progress, counts)
-
-
-def _import_parts() -> None:
-    import harness.launch.runner  # noqa: F401 - imported while the server starts
+    progress.note(STARTING[first.backend.kind])
+    # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
+    async with build(first, sweep.policy, sweep.folder, store, logs) as backend:
+        await _interleave(sweep, batches, backend, store, progress)
 
 
 async def _interleave(
-    sweep: "Sweep", batches: Batches, server: "Server", progress: Progress, counts: Counter[str]
+    sweep: "Sweep", batches: Batches, backend: Backend, store: Store, progress: Progress
 ) -> None:
     from harness.launch.runner import Runner
     from harness.tracking import drain
 
-    runner = Runner.build(sweep, sweep.configs[0], server, counts)
+    runner = Runner.build(sweep, sweep.configs[0], backend, store)
+    places = asyncio.Semaphore(backend.runs_at_once or len(sweep.configs))
     async for configs in batches:
         try:
             async with asyncio.TaskGroup() as group:
                 for config in configs:
-                    group.create_task(_run(sweep, config, runner, server, progress))
+                    group.create_task(_placed(places, sweep, config, runner, progress))
         except* HarnessError as errors:
             raise _first(errors) from None
     await asyncio.to_thread(drain)
 
 
-async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", server: "Server", progress: Progress) -> None:
+async def _placed(
+    places: asyncio.Semaphore, sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress
+) -> None:
+    async with places:
+        await _run(sweep, config, runner, progress)
+
+
+async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress) -> None:
     """One run with its records and its W&B view."""
     from harness.tracking import Tracker
 
@@ -101,14 +96,13 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", server: "Ser
     records = RunRecords(
         sweep.folder / "runs" / run.name,
         watch=lambda name, line: views[name](line),
-        anew=not config.reuse.enabled,
+        anew=not (config.reuse.enabled and runner.backend.replays),
     )
     started = time.perf_counter()
     progress.start_run(run.name)
     records.set_status(run=run.name, state="running")
     try:
         checks = await runner.run(config, records, progress)
-        await server.check_base()  # before the run is called completed: nobody's adapter in the base's answers
     except asyncio.CancelledError:
         tracker.finish("stopped")
         raise
@@ -122,7 +116,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", server: "Ser
         )
         tracker.finish("failed")
         progress.finish_run(run.name, "failed", None)
-        server.assert_alive()  # without a server no other run can go on
+        runner.backend.assert_alive()  # without the server that all runs share no other run can go on
         return
     invalid = invalid_factors(checks, config.seams)
     validity = "INVALID" if invalid else "valid"
