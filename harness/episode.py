@@ -15,13 +15,14 @@ from harness.seams import Outcome
 class Turn:
     """One completion.
 
-    prompt_ids, output_ids: token ids as served and as sampled
+    prompt_ids: token ids as served; None on a turn that is neither the first nor the last of its episode
+    output_ids: token ids as sampled
     logprobs: natural log, one per output id; None if the deployment dropped them
     tool_calls: all that the server parsed, as {"id", "name", "arguments"} with arguments as JSON text
     answered_by: digest of the weights behind the model name that the server says has answered
     """
 
-    prompt_ids: tuple[int, ...]
+    prompt_ids: tuple[int, ...] | None
     output_ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None
     content: str | None
@@ -55,7 +56,7 @@ class Episode:
         data = json.loads(raw)
         turns = tuple(
             Turn(
-                tuple(t["prompt_ids"]),
+                None if t["prompt_ids"] is None else tuple(t["prompt_ids"]),
                 tuple(t["output_ids"]),
                 None if t["logprobs"] is None else tuple(t["logprobs"]),
                 t["content"],

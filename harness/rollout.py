@@ -1,22 +1,16 @@
-"""One episode: the policy behind litellm, the environment behind tau2 -> `art.Trajectory`.
+"""Episodes, each computed once -> `art.Trajectory`. How one is played: `player.py`.
 
-Follows upstream's `rollout_tau_bench_task` (OpenPipe/ART, dev/tau-bench): litellm's `acompletion`, the
-first tool call of a reply is executed, every choice is kept and converted by ART's own converter. What a
-fix changes is asked of its seam.
+Every choice is kept, as in upstream's `rollout_tau_bench_task` (OpenPipe/ART, dev/tau-bench). What a fix changes is
+asked of its seam.
 """
 
-import asyncio
-import json
 import math
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import art
-import litellm
-from art.utils.litellm import convert_litellm_choice_to_openai
 from openai.types.chat.chat_completion import Choice, ChoiceLogprobs
 from openai.types.chat.chat_completion_message import ChatCompletionMessage
 from openai.types.chat.chat_completion_message_tool_call import ChatCompletionMessageToolCall, Function
@@ -24,31 +18,16 @@ from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenL
 
 from harness.env import Domain
 from harness.episode import Episode, Turn
-from harness.errors import EngineError, EpisodeError
+from harness.errors import EpisodeError
+from harness.player import PROVIDER, Job, Player, Plays, Sampling
 from harness.seams import Seams
 from harness.store import Store, digest
 
-PROVIDER = "hosted_vllm/"
-# Part of every key in the store: raise it when a change here or in the environment changes what an episode is.
-RESULTS_VERSION = 1
-# Faults of the connection or the server: the same request may succeed when it is sent again.
-RETRYABLE = (
-    litellm.exceptions.APIConnectionError,
-    litellm.exceptions.InternalServerError,
-    litellm.exceptions.RateLimitError,
-    litellm.exceptions.ServiceUnavailableError,
-    litellm.exceptions.Timeout,
-)
-ATTEMPTS = 3
+__all__ = ["PROVIDER", "Asked", "Rollouts", "Sampling", "choice_of", "gather_groups", "trajectory"]
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a policy is decoded. temperature 0 is greedy; max_tokens per reply; max_turns replies at most."""
-
-    temperature: float
-    max_tokens: int
-    max_turns: int
+# Part of every key in the store: raise it when a change here, in the player or in the environment changes what an
+# episode is. 2: the prompt's ids on the first turn and the last one only.
+RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +48,7 @@ class Rollouts:
     weights: digest of the weights behind a model name (without provider prefix)
     alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes
     in_flight: requests to the server at once, over all runs
+    player: plays the episodes; None: a `Player` in this process
     """
 
     domain: Domain
@@ -79,19 +59,21 @@ class Rollouts:
     weights: Callable[[str], str]
     alive: Callable[[], None] = lambda: None
     in_flight: int = 48
+    player: Plays | None = None
 
     def __post_init__(self) -> None:
-        self._requests = asyncio.Semaphore(self.in_flight)
+        self._player = self.player or Player(self.domain, self.in_flight)
 
     async def episode(
         self, run: str, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
     ) -> Asked:
         """The episode of `model` (litellm's name) on a task. Raises EpisodeError if infrastructure failed,
         which a reply without log-probs is when they are needed."""
+        name = model.removeprefix(PROVIDER)
         key = digest(
             "episode",
             RESULTS_VERSION,
-            self.weights(model.removeprefix(PROVIDER)),
+            self.weights(name),
             self.policy_digest,
             self.domain.digest,
             self.domain.task_digest(task_id),
@@ -100,105 +82,22 @@ class Rollouts:
         )
 
         async def compute() -> bytes:
-            async with self.serve(model.removeprefix(PROVIDER)):
-                return (await self._play(model, task_id, sampling, seed, need_logprobs)).to_bytes()
+            async with self.serve(name):
+                job = Job(*self.endpoint(name), model, task_id, sampling, seed, need_logprobs)
+                return (await self._play(job)).to_bytes()
 
         found = await self.store.get("episodes", key, run, compute)
         return Asked(Episode.from_bytes(found.value), key, found.shared_with)
 
-    async def _play(
-        self, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
-    ) -> Episode:
-        started = time.perf_counter()
-        env = self.domain.start(task_id)
-        messages: list[dict[str, Any]] = [
-            {"role": "system", "content": self.domain.system_prompt},
-            {"role": "user", "content": env.opening},
-        ]
-        kept: list[dict[str, Any] | int] = list(messages)
-        turns: list[Turn] = []
-        end = "turn_limit"
-        for number in range(sampling.max_turns):
-            try:
-                turn = await self._complete(model, messages, sampling, seed + number, need_logprobs)
-            except litellm.exceptions.BadRequestError as error:  # ContextWindowExceededError is one
-                if "context" not in str(error).lower() or not turns:
-                    raise EngineError(f"The server refused a request for {model}: {error}") from error
-                end = "length"
-                break
-            kept.append(len(turns))
-            turns.append(turn)
-            if turn.finish_reason == "length":
-                end = "length"
-                break
-            if turn.tool_calls:
-                call = turn.tool_calls[0]  # faithful to upstream: the others are dropped
-                messages.append(_assistant(turn.content, [call]))
-                result = env.call_tool(call["id"], call["name"], _arguments(call["arguments"]))
-                answer = {"role": "tool", "tool_call_id": call["id"], "content": result}
-            else:
-                messages.append(_assistant(turn.content, []))
-                said = env.reply(turn.content or "")
-                if said is None:
-                    end = "user_stop"
-                    break
-                answer = {"role": "user", "content": said}
-            messages.append(answer)
-            kept.append(answer)
-        outcome = env.outcome(stopped=end == "user_stop")
-        return Episode(task_id, tuple(kept), tuple(turns), outcome, end, time.perf_counter() - started)
-
-    async def _complete(
-        self, model: str, messages: list[dict[str, Any]], sampling: Sampling, seed: int, need_logprobs: bool
-    ) -> Turn:
-        failure: Exception | str = ""
-        base_url, api_key = self.endpoint(model.removeprefix(PROVIDER))
-        for attempt in range(ATTEMPTS):
-            await asyncio.sleep(0.2 * 2**attempt if attempt else 0)
-            try:
-                async with self._requests:
-                    response = await litellm.acompletion(
-                        model=model,
-                        api_base=base_url,
-                        api_key=api_key,
-                        messages=messages,
-                        tools=self.domain.tools,
-                        temperature=sampling.temperature,
-                        max_completion_tokens=sampling.max_tokens,
-                        seed=seed % 2**31,
-                        logprobs=True,
-                        extra_body={"return_tokens_as_token_ids": True, "return_token_ids": True},
-                        num_retries=0,
-                        timeout=300,
-                    )
-            except RETRYABLE as error:
-                self.alive()
-                failure = error
-                continue
-            turn = self._turn(response, len(messages))
-            if turn.logprobs is not None or not need_logprobs:
-                return turn
-            failure = "the reply carries no log-probs although they were requested"
-        raise EpisodeError(f"{ATTEMPTS} requests for {model} failed, the last with: {failure}")
-
-    def _turn(self, response: Any, position: int) -> Turn:
-        choice = convert_litellm_choice_to_openai(response.choices[0])
-        calls = [
-            # The server draws random ids; ours depend on the position alone.
-            {"id": f"call_{position}_{i}", "name": c.function.name, "arguments": c.function.arguments}
-            for i, c in enumerate(choice.message.tool_calls or [])
-        ]
-        tokens = choice.logprobs.content if choice.logprobs else None
-        answered = response.model.removeprefix(PROVIDER)
-        return Turn(
-            tuple(response.prompt_token_ids),
-            tuple(int(t.token.removeprefix("token_id:")) for t in tokens or ()),
-            tuple(t.logprob for t in tokens) if tokens else None,
-            choice.message.content,
-            tuple(calls),
-            choice.finish_reason,
-            self.weights(answered),
-        )
+    async def _play(self, job: Job) -> Episode:
+        try:
+            episode = await self._player.play(job)
+        except EpisodeError:
+            self.alive()
+            raise
+        # A player knows names; what they stand for is known here.
+        turns = (replace(turn, answered_by=self.weights(turn.answered_by)) for turn in episode.turns)
+        return replace(episode, turns=tuple(turns))
 
 
 async def gather_groups(
@@ -265,22 +164,3 @@ def choice_of(turn: Turn) -> Choice:
         message=ChatCompletionMessage(role="assistant", content=turn.content, tool_calls=calls or None),  # type: ignore[arg-type]
         logprobs=ChoiceLogprobs(content=content) if turn.logprobs is not None else None,
     )
-
-
-def _assistant(content: str | None, calls: list[dict[str, str]]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": content or ""}
-    if calls:
-        message["tool_calls"] = [
-            {"id": c["id"], "type": "function", "function": {"name": c["name"], "arguments": c["arguments"]}}
-            for c in calls
-        ]
-    return message
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    """A call's arguments; text that is no JSON object goes to the tool as it is and is refused there."""
-    try:
-        parsed = json.loads(text)
-    except json.JSONDecodeError:
-        parsed = None
-    return parsed if isinstance(parsed, dict) else {"arguments": text}

@@ -43,8 +43,8 @@ class Contexts:
         if key not in self._known:
             first, last = asked.episode.turns[0], asked.episode.turns[-1]
             ids = self.trained_ids(asked.episode, attached)
-            opening = [*first.prompt_ids, *first.output_ids]
-            served = [*last.prompt_ids, *last.output_ids]
+            opening = [*(first.prompt_ids or ()), *first.output_ids]
+            served = [*(last.prompt_ids or ()), *last.output_ids]
             self._known[key] = Comparison(ids[: len(opening)] == opening, ids == served, len(ids))
         return self._known[key]
 
