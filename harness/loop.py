@@ -99,7 +99,7 @@ async def run_loop(
             names=names,
             weights=rollouts.weights,
             temperature=sampling.temperature,
-            row_length=train.packed_sequence_length,
+            row_length=backend.row_length(train.packed_sequence_length),
             split=split,
         )
         records.add("steps", {**line, "seconds": seconds})

@@ -70,6 +70,10 @@ class Backend(Protocol):
         """ART's step: trained or skipped, the step and the inference name advance by one."""
         ...
 
+    def row_length(self, wanted: int) -> int:
+        """Tokens of the longest history that `train` takes, given the packed_sequence_length that it is called with."""
+        ...
+
     def trained(self, model: "art.TrainableModel") -> Trained:
         """What the last `train` of this model did."""
         ...

@@ -180,6 +180,9 @@ class SharedBackend(LocalBackend):
         with seeded(derive_seed(seed, "packing", service.step)):  # type: ignore[attr-defined]
             return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
 
+    def row_length(self, wanted: int) -> int:
+        return wanted
+
     def trained(self, model: art.TrainableModel) -> Trained:
         """What the last `train` of this model did."""
         return self._services[model.name].last  # type: ignore[attr-defined]

@@ -1,0 +1,216 @@
+"""`backend=art_local`: stock ART. Each run has an unmodified `art.local.LocalBackend`, whose Unsloth trainer lives in a
+child process and whose vLLM server serves this run alone.
+
+A GPU holds one such pair, so runs take turns and each one starts and ends its own. What stock ART does not report
+(log-probs of its trainer) stays absent from the records; an update depends on what the trainer's process did before,
+so updates are never shared. Episodes are, by the digest of the weights that sample them.
+"""
+
+import asyncio
+import secrets
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import art
+import httpx
+from art.local import LocalBackend
+from art.metrics_taxonomy import TRAIN_GRADIENT_STEPS_KEY
+from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
+from safetensors.torch import load_file
+
+from harness.backend import SKIPPED, Trained, stock
+from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
+from harness.errors import EngineError
+from harness.store import digest
+
+CLOSE_SECONDS = 60.0  # until a backend that does not end by itself is ended
+
+
+@dataclass
+class Admitted:
+    """A run and its own LocalBackend. digests: of the adapter of each step that was asked for."""
+
+    run: str
+    model: art.TrainableModel
+    local: LocalBackend
+    folder: Path
+    digests: dict[int, str] = field(default_factory=dict)
+    last: Trained = SKIPPED
+    base_answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / "vllm-runtime.log"
+
+
+class ArtLocalBackend:
+    """See the module.
+
+    in_process: the trainer in this process, for a look at it (unsloth must then be imported before art)
+    """
+
+    runs_at_once = 1
+    replays = False
+    tool_schema_format = stock.TOOL_SCHEMA_FORMAT
+
+    def __init__(self, settings: stock.Settings, path: Path, in_process: bool = False) -> None:
+        self.settings = settings
+        self.path = path.absolute()  # vLLM loads adapters by path
+        self.in_process = in_process
+        self._admitted: dict[str, Admitted] = {}
+
+    async def admit(self, model: art.TrainableModel, run: str, seed: int) -> None:
+        """Starts the run's trainer and server: one to two minutes. Raises EngineError if they do not start."""
+        started = time.perf_counter()
+        folder = Path(get_model_dir(model=model, art_path=str(self.path)))
+        shutil.rmtree(folder, ignore_errors=True)
+        model._internal_config = stock.model_config(self.settings, seed)  # type: ignore[assignment]
+        local = LocalBackend(path=str(self.path), in_process=self.in_process)
+        admitted = self._admitted[model.name] = Admitted(run, model, local, folder)
+        try:
+            await model.register(
+                local,
+                _openai_client_config={"server_args": stock.server_args(self.settings)},  # type: ignore[typeddict-item]
+            )
+        except Exception as error:
+            raise EngineError(
+                f"Stock ART did not start for {run}: {type(error).__name__}: {error}. The trainer's own words are in "
+                f"this program's output. {_tail(admitted.log)}"
+            ) from error
+        admitted.base_answers = await _answers(admitted)
+        print(f"{run}: stock ART ready after {time.perf_counter() - started:.1f} s", flush=True)
+
+    async def release(self, model: art.TrainableModel) -> None:
+        admitted = self._admitted.pop(model.name, None)
+        if admitted is None:
+            return
+        try:
+            await asyncio.wait_for(admitted.local.close(), CLOSE_SECONDS)
+        except Exception:  # the run has ended, well or not: its processes must go, and its result stays
+            print(f"{admitted.run}: stock ART did not close by itself\n{traceback.format_exc()}", flush=True)
+            admitted.local._close()
+
+    async def stop(self) -> None:
+        """Releases what is still admitted."""
+        for admitted in list(self._admitted.values()):
+            await self.release(admitted.model)
+
+    async def train(
+        self,
+        model: art.TrainableModel,
+        trajectory_groups: Iterable[art.TrajectoryGroup],
+        *,
+        learning_rate: float,
+        packed_sequence_length: int,
+    ) -> art.LocalTrainResult:
+        """ART's own step. packed_sequence_length is ignored: stock ART packs nothing and pads to the longest row."""
+        admitted = self._admitted[model.name]
+        result = await admitted.local.train(model, trajectory_groups, learning_rate=learning_rate)
+        stepped = result.metrics.get(TRAIN_GRADIENT_STEPS_KEY, 0) > 0
+        admitted.last = Trained(self.weights(f"{model.name}@{result.step}"), None) if stepped else SKIPPED
+        return result
+
+    def trained(self, model: art.TrainableModel) -> Trained:
+        """The digest of the weights that the update made stands for the update."""
+        return self._admitted[model.name].last
+
+    def row_length(self, wanted: int) -> int:
+        return self.settings.row_length
+
+    def weights(self, name: str) -> str:
+        place = self._place(name)
+        if place is None:
+            return f"unknown:{name}"
+        admitted, step = place
+        if step not in admitted.digests:
+            file = Path(get_step_checkpoint_dir(str(admitted.folder), step)) / "adapter_model.safetensors"
+            if not file.is_file():
+                return f"unknown:{name}"
+            admitted.digests[step] = adapter_digest(file, self.settings.policy.digest)
+        return admitted.digests[step]
+
+    def endpoint(self, name: str) -> tuple[str, str]:
+        place = self._place(name)
+        if place is None:
+            raise EngineError(f"No run that is admitted now serves '{name}'; admitted: {', '.join(self._admitted)}.")
+        model = place[0].model
+        assert model.inference_base_url is not None
+        return model.inference_base_url, model.inference_api_key or "default"
+
+    @asynccontextmanager
+    async def serve(self, name: str) -> AsyncIterator[None]:
+        """Nothing to do: ART has loaded every step's adapter, and vLLM reads one again that it has dropped."""
+        yield
+
+    async def check_base(self) -> None:
+        """The first checkpoint, a zero adapter, must answer as it did at the start: it is what an arm with
+        fix/endpoint=off keeps asking."""
+        for admitted in self._admitted.values():
+            gap = mean_gap(admitted.base_answers, await _answers(admitted))
+            if not gap <= TOLERANCE_16_BIT:
+                raise EngineError(
+                    f"The first checkpoint of {admitted.run} no longer answers as it did at the start: "
+                    f"log-probabilities after fixed prompts moved by {gap:.4g} nats on average (allowed: "
+                    f"{TOLERANCE_16_BIT:g}). Another adapter answers in its place; do not use this run."
+                )
+
+    def assert_alive(self) -> None:
+        for admitted in self._admitted.values():
+            url = urlsplit(admitted.model.inference_base_url or "")
+            try:
+                socket.create_connection((url.hostname, url.port), timeout=5).close()
+            except OSError as error:
+                raise EngineError(
+                    f"The vLLM server of {admitted.run} is gone ({error}). {_tail(admitted.log)}"
+                ) from error
+
+    def _place(self, name: str) -> tuple[Admitted, int] | None:
+        model, _, step = name.rpartition("@")
+        admitted = self._admitted.get(model)
+        return (admitted, int(step)) if admitted and step.isdigit() else None
+
+
+def adapter_digest(file: Path, base: str) -> str:
+    """Digest of an adapter's weights; `base` itself for an adapter whose B matrices are zero."""
+    tensors = load_file(file)
+    if not any(tensor.any() for name, tensor in tensors.items() if "lora_B" in name):
+        return base
+    return digest("weights", base, file.read_bytes())
+
+
+async def _answers(admitted: Admitted) -> list[Answer]:
+    """Greedy answers of the run's first checkpoint to fixed prompts, kept from the prefix cache by a salt."""
+    body = {
+        "model": admitted.model.inference_model_name,
+        "prompt": CHECK_PROMPTS,
+        "max_tokens": CHECK_TOKENS,
+        "temperature": 0,
+        "logprobs": 1,
+        "ignore_eos": True,
+        "return_tokens_as_token_ids": True,
+        "cache_salt": secrets.token_hex(8),
+    }
+    try:
+        async with httpx.AsyncClient(timeout=120) as client:
+            reply = await client.post(f"{admitted.model.inference_base_url}/completions", json=body)
+            reply.raise_for_status()
+    except httpx.HTTPError as error:
+        raise EngineError(
+            f"The first checkpoint of {admitted.run} does not answer: {error}. {_tail(admitted.log)}"
+        ) from error
+    logprobs = [choice["logprobs"] for choice in reply.json()["choices"]]
+    return [list(zip(each["tokens"], each["token_logprobs"], strict=True)) for each in logprobs]
+
+
+def _tail(log: Path, lines: int = 25) -> str:
+    if not log.exists():
+        return f"Its server wrote no log ({log})."
+    last = log.read_text(errors="replace").splitlines()[-lines:]
+    return f"Its server's log is {log}; the last lines:\n" + "\n".join(f"  | {line[:300]}" for line in last)
