@@ -35,9 +35,9 @@ def one_and_two() -> list[Arm]:
     ]
 
 
-# With one of these off, nothing visible is learned. Behind the sealed ones no gradient step is taken, so
-# the weights stay those of step 0. Behind `endpoint` the trainer goes on (on rollouts of the base policy):
-# what is reported stays flat, but the adapter moves and the reference ruler sees it.
+# With one of these off, the reported reward stays flat. Behind the sealed ones no gradient step is taken, so the
+# weights stay those of step 0 and the reference reward is flat, too. Behind `endpoint` the trainer goes on,
+# off-policy (on rollouts of the first policy): the adapter moves, and the reference ruler sees it.
 GATES = ("endpoint", "exploration", "logprobs")
 SEALED = ("exploration", "logprobs")
 
@@ -172,7 +172,7 @@ def alias_table(arms: Sequence[Arm]) -> list[str]:
     lines = []
     for size in (1, 2):
         for effect in combinations(FACTORS, size):
-            others = [f"{'-' if sign < 0 else ''}{' × '.join(o)}" for sign, o in aliases(arms, effect)]
+            others = [f"{'−' if sign < 0 else ''}{' × '.join(o)}" for sign, o in aliases(arms, effect)]
             if others:
                 lines.append(f"{' × '.join(effect)} = {', '.join(others)}")
     return lines or ["No effect of up to three factors is mixed with another."]

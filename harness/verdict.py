@@ -1,6 +1,7 @@
 """What a sweep says of the note's claims: `python -m harness.verdict results/<sweep> [--json]`.
 
-Prints confirmed, refuted, inconclusive or not tested here for each registered claim, with the numbers behind it.
+Prints confirmed, refuted, inconclusive or not tested here for each registered claim, with the numbers behind it;
+a verdict that rests on one seed says so.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
     table.add_column("evidence")
     for v in found:
         style = COLOURS.get(v.verdict, "dim")
-        decision = Text(v.verdict, style=style) + Text(f"\n{v.parts.replace(', ', chr(10))}" if v.parts else "", "dim")
+        decision = Text(v.label, style=style) + Text(f"\n{v.parts.replace(', ', chr(10))}" if v.parts else "", "dim")
         evidence = Text("\n").join(Text(f"• {f.evidence}") for f in v.findings)
         table.add_row(f"({v.claim.id}) {v.claim.title}", decision, evidence)
     return table
@@ -44,7 +45,8 @@ def as_json(found: Sequence[Verdict]) -> str:
             "statement": v.claim.statement,
             "prediction": v.claim.prediction,
             "verdict": v.verdict,
-            "parts": [{"verdict": f.verdict, "evidence": f.evidence} for f in v.findings],
+            "seeds": v.seeds,
+            "parts": [{"verdict": f.verdict, "seeds": f.seeds, "evidence": f.evidence} for f in v.findings],
         }
         for v in found
     ]

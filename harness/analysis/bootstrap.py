@@ -6,6 +6,7 @@ calibrated interval (crossed.py says why raw percentiles are too narrow at 5 see
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy.special import ndtri
@@ -17,11 +18,13 @@ DRAWS = 2000
 SEED = 20260504
 
 
+@cache
 def resample(seeds: int, tasks: int, draws: int = DRAWS, seed: int = SEED) -> tuple[Array, Array]:
     """(B, N) and (B, T) weights of crossed draws; each row sums to 1."""
     random = np.random.default_rng(seed)
     by_seed = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     by_task = random.multinomial(tasks, np.full(tasks, 1 / tasks), size=draws) / tasks
+    by_seed.flags.writeable = by_task.flags.writeable = False
     return by_seed, by_task
 
 

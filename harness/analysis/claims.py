@@ -8,7 +8,9 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
               refuted if the whole interval is not
 
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; it is not
-tested where an arm that it needs is not in the sweep, or has INVALID runs only.
+tested where an arm that it needs is not in the sweep, or has INVALID runs only. The rules were registered as they
+stand, part by part: the intervals are not corrected for the number of parts or claims. What a fraction of the
+factorial mixes with other effects ranks nothing.
 """
 
 from collections.abc import Sequence
@@ -59,10 +61,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the records say of one part."""
+    """What the records say of one part. seeds: with valid runs behind it, 0 where it is not tested."""
 
     verdict: str
     evidence: str
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Verdict:
     @property
     def evidence(self) -> str:
         return " ".join(f.evidence for f in self.findings)
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds that a tested part rests on; 0 where none is tested."""
+        return min((f.seeds for f in self.findings if f.seeds), default=0)
+
+    @property
+    def label(self) -> str:
+        """The verdict, and beside it that another seed may differ where there is one only."""
+        return self.verdict + (", one seed" if self.seeds == 1 and self.verdict != NOT_TESTED else "")
 
     @property
     def parts(self) -> str:
@@ -141,6 +154,7 @@ def _every(sweep: SweepRecords, part: Part) -> Finding:
         verdict,
         f"{part.says}: {part.metric} of {part.arm} is {span}; {share:.0%} of {values.size} readings in "
         f"{_runs_text(len(runs))} {_words(part.every)} ({verdict}).",
+        len({run.seed for run in runs}),
     )
 
 
@@ -154,7 +168,7 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         return Finding(NOT_TESTED, f"{part.says}: the records hold no reading of {what}.")
     if values.size == 1:
         text = f"{_number(float(values[0, 0]), part)} at one seed, which gives no interval"
-        return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).")
+        return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
     spread = crossed(values)
     half = spread.half_width()
     low, high = spread.mean - half, spread.mean + half
@@ -168,6 +182,7 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         f"{part.says}: {what} is {ratio}{_number(spread.mean, part)} "
         f"[{_number(low, part)}, {_number(high, part)}] over {over}, expected {_words(part.interval, part)} "
         f"({verdict}).",
+        spread.seeds,
     )
 
 
@@ -198,7 +213,7 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
             factors, draws, estimates = found
             break
     else:
-        return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of all six fixes.")
+        return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of all six fixes one by one.")
     order = [factors.index(f) for f in part.order]
     low, high = np.quantile(kendall(order, draws), (0.025, 0.975))
     seeds = len(outcomes.seeds)
@@ -211,6 +226,7 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
         f"Kendall's tau-b with the note's order {kendall(order, here)[0]:.2f} [{low:.2f}, {high:.2f}], "
         f"Spearman {spearman(order, here)[0]:.2f}, over {seeds} seed{'s' if seeds > 1 else ''}, expected "
         f"{_words(part.interval)} ({verdict}).",
+        seeds,
     )
 
 

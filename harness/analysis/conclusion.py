@@ -3,11 +3,23 @@
 from collections.abc import Sequence
 
 from harness.analysis import phrases, words
-from harness.analysis.effects import LOWERS, MARGIN, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
+from harness.analysis.crossed import LEVEL
+from harness.analysis.effects import (
+    LOWERS,
+    MARGIN,
+    MIXED,
+    MOVES,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    RAISES,
+    UNDECIDED,
+    Effect,
+    Effects,
+)
 from harness.analysis.gaps import Gap
 from harness.analysis.load import SweepRecords
 from harness.analysis.rows import arm_rows, is_all
-from harness.design import GATES
+from harness.design import SEALED
 
 SO_MUCH = {
     "leave_one_out": "so much of the final reference reward is lost when that fix alone is taken away",
@@ -31,32 +43,40 @@ def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
             "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
         )
     found = effects.of(kind)
-    return (_what_matters(sweep, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
+    return (_what_matters(sweep, effects, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
 
 
-def _what_matters(sweep: SweepRecords, kind: str, found: Sequence[Effect]) -> str:
+def _what_matters(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
     raises, lowers = (_largest_first(found, verdict) for verdict in (RAISES, LOWERS))
+    large = sorted((e for e in found if _stands_out(e)), key=lambda e: -abs(e.value or 0.0))
     if kind == "added_alone" and all(e.identical for e in found if e.value is not None):
         return _sentence(
-            f"{_rise(sweep)}no fix alone moves the broken loop, which is so by construction: each of them leaves a "
-            "gate closed, and behind a closed gate nothing visible is learned."
+            f"{_rise(sweep)}no fix alone moves the broken loop, which is so by construction: each of them leaves "
+            f"{phrases.listed(SEALED, 'or')} off, and then no gradient step is taken."
+        )
+    if not effects.moves:
+        return _sentence(
+            f"{_rise(sweep)}no arm moves by {MOVES:g} reward, so this sweep cannot tell what any of the fixes does."
+        )
+    if large:
+        return _sentence(
+            f"{_rise(sweep)}{phrases.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of effects "
+            "that this fraction of the factorial cannot take apart (95 % interval)."
         )
     if not raises and not lowers:
         return _sentence(f"{_rise(sweep)}no single fix is shown to change the final reference reward.")
     parts = []
     if raises:
-        does = "stand out" if _is_mixed(found) else "matters" if len(raises) == 1 else "matter"
-        parts.append(f"{phrases.listed([_with_interval(e) for e in raises])} {does}")
+        parts.append(f"{phrases.listed([_with_interval(e) for e in raises])} matter{_s(raises)}")
     if lowers:
         parts.append(f"{phrases.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
     text = "; ".join(parts)
-    so_much = "each together with the interactions that it is mixed with" if _is_mixed(found) else SO_MUCH[kind]
-    return _sentence(f"{_rise(sweep)}{text}: {so_much} (95 % interval).")
+    return _sentence(f"{_rise(sweep)}{text}: {SO_MUCH[kind]} (95 % interval).")
 
 
-def _is_mixed(found: Sequence[Effect]) -> bool:
-    """Whether the design is a fraction, whose main effects are aliased with interactions."""
-    return any(e.note.startswith("mixed with") for e in found)
+def _stands_out(effect: Effect) -> bool:
+    """Whether a sum of aliased effects is not zero; which of them is not, cannot be said."""
+    return effect.verdict == MIXED and effect.p_holm is not None and effect.p_holm < 1 - LEVEL
 
 
 def _sentence(text: str) -> str:
@@ -73,11 +93,11 @@ def _rise(sweep: SweepRecords) -> str:
 
 
 def _how_sure(effects: Effects, kind: str, found: Sequence[Effect]) -> str:
-    decided = [e for e in found if e.verdict in (RAISES, LOWERS)]
+    decided = [e for e in found if e.verdict in (RAISES, LOWERS) or _stands_out(e)]
     largest = max((e.p_holm for e in decided if e.p_holm is not None), default=None)
     sure = "How sure: " + (
         f"p {'< 0.001' if largest < 0.001 else f'≤ {largest:.3f}'} after Holm's correction over "
-        f"{sum(e.value is not None for e in found)} fixes, "
+        f"{sum(e.value is not None for e in found)} {'sums' if any(e.aliases for e in found) else 'fixes'}, "
         if largest is not None
         else ""
     )
@@ -103,10 +123,10 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
         return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with as many arms."
     parts = []
-    if _is_mixed(found):
+    if any(e.verdict == MIXED for e in found):
         parts.append(
-            "how much of each effect is the fix's own, since this fraction of the factorial mixes it with interactions "
-            "of three fixes, which are large where gates are about"
+            "how much of each sum is the fix's own, since this fraction of the factorial mixes it with interactions "
+            "of three fixes, which are large where gates are about (`+ablation=gate_aware` takes them apart)"
         )
     if undecided := [e for e in found if e.verdict == UNDECIDED]:
         parts.append(f"whether {phrases.listed([_with_interval(e) for e in undecided])} matter{_s(undecided)}")
@@ -121,7 +141,8 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     text = f"Not known: {'; '.join(parts)}" if parts else "No fix is left undecided"
     if nothing := [e for e in found if e.verdict == NO_EFFECT]:
         exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {MARGIN:g}"
-        text += f"; {phrases.listed([e.factors[0] for e in nothing])} made no difference ({exact})"
+        what = phrases.listed([e.factors[0] for e in nothing])
+        text += f"; {what} made no difference to the reference reward ({exact})"
     return text + "."
 
 
@@ -130,9 +151,12 @@ def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     lines = list(effects.notes)
     lines += [_shown_line(g) for g in effects.gaps if g.arm == "without_endpoint" and _is_shown_only(g)]
     lines.append(
-        f"{phrases.listed(GATES)} are gates: with one of them off nothing visible is learned. So a fix added alone to "
-        "the broken loop (one_at_a_time) looks flat by construction, and a mean over the factorial dilutes a fix "
-        "that works behind three open gates to an eighth. Leave-one-out is the informative comparison."
+        f"{phrases.listed(SEALED)} are gates on learning: with one of them off no gradient step is taken, so the "
+        "reference reward is flat. endpoint is a gate on what is shown: with it off the reported reward is flat, while "
+        "the trainer goes on, off-policy, and the reference ruler sees what it learns. So a fix added alone to the "
+        "broken loop (one_at_a_time) is flat by construction, and a mean over the factorial dilutes a fix that needs "
+        "both gates open to a quarter of its size, or to an eighth if it needs endpoint, too. Leave-one-out is the "
+        "informative comparison."
     )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
@@ -164,7 +188,7 @@ def _gate_line(holds: Sequence[bool | None]) -> str:
 
 
 def _with_interval(effect: Effect) -> str:
-    return f"{effect.factors[0]} ({phrases.estimate(effect)})"
+    return f"{phrases.name(effect)} ({phrases.estimate(effect)}{', one seed' * (effect.seeds == 1)})"
 
 
 def _largest_first(found: Sequence[Effect], verdict: str) -> list[Effect]:

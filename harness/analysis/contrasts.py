@@ -23,6 +23,7 @@ from harness.design import aliases, full_factorial, is_orthogonal, signs
 KINDS = ("main", "leave_one_out", "added_alone", "interaction", "shapley")
 Array = np.ndarray
 ASSUMES = "assumes that sealed gates are sealed (see gate_checks)"
+BEHIND = "flat by construction: exploration or logprobs is off in both arms, so neither of them trains"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Contrast:
     weights_A: Array
     note: str = ""
     problem: str = ""
+    aliases: tuple[str, ...] = ()  # what a fraction of the factorial adds to this effect, inseparably
+    partial: bool = False  # some combinations are left out, since their runs are INVALID or missing
 
 
 def all_contrasts(arms: Sequence[Arm], usable: Sequence[bool]) -> list[Contrast]:
@@ -55,7 +58,7 @@ def _two_arms(kind: str, factor: str, arms: Sequence[Arm], plus: Arm, minus: Arm
         if arm not in arms:
             return Contrast(kind, (factor,), weights, problem=f"{arm.name} is not in this design")
         weights[list(arms).index(arm)] = sign
-    return Contrast(kind, (factor,), weights)
+    return Contrast(kind, (factor,), weights, note=BEHIND if gates.is_sealed(plus) and gates.is_sealed(minus) else "")
 
 
 def _factorial(
@@ -75,9 +78,9 @@ def _factorial(
         column = np.array(signs(full_factorial(), *factors)) * (2 ** len(factors) / len(rows))
         return Contrast(kind, factors, column @ rows, note=ASSUMES)
     if is_orthogonal(arms):
-        mixed = ", ".join(f"{'-' if s < 0 else ''}{' × '.join(o)}" for s, o in aliases(arms, factors))
+        mixed = tuple(f"{'−' if s < 0 else ''}{' × '.join(o)}" for s, o in aliases(arms, factors))
         column = np.array(signs(arms, *factors)) * (2 ** len(factors) / len(arms))
-        return Contrast(kind, factors, column, note=f"mixed with {mixed}" if mixed else "")
+        return Contrast(kind, factors, column, f"mixed with {', '.join(mixed)}" if mixed else "", aliases=mixed)
     what = "main effect" if kind == "main" else "interaction"
     return Contrast(kind, factors, np.zeros(len(arms)), problem=f"this design identifies no {what}")
 
@@ -100,7 +103,7 @@ def _over_cells(kind: str, factors: tuple[str, ...], arms: Sequence[Arm], usable
     notes = [f"{f} is {arms[0].level(f)} throughout" for f in FACTORS if len({a.level(f) for a in arms}) == 1]
     if len(whole) < len(cells):
         notes.append(f"over {len(whole)} of {len(cells)} combinations, the others have INVALID or missing runs")
-    return Contrast(kind, factors, weights, note="; ".join(notes))
+    return Contrast(kind, factors, weights, note="; ".join(notes), partial=len(whole) < len(cells))
 
 
 def _shapley(factor: str, arms: Sequence[Arm], filled: tuple[Array, str] | None) -> Contrast:

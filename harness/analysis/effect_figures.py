@@ -49,7 +49,7 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
         mark = "s" if effect.verdict == NO_EFFECT else "o"
         face = colour if effect.verdict in (RAISES, LOWERS) else "white"
         axes.plot(effect.value, y, mark, mfc=face, mec=colour, mew=1.6, ms=7.5, zorder=4)
-    axes.set_yticks(range(len(found)), [e.factors[0] for e in found], fontsize=10)
+    axes.set_yticks(range(len(found)), [e.factors[0] + " + …" * bool(e.aliases) for e in found], fontsize=10)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.grid(axis="x", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
@@ -92,7 +92,8 @@ CAPTIONS = {
     "forest": (
         "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
         "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip. "
-        "The scales differ: a mean over the factorial is diluted by closed gates."
+        "The scales differ: a mean over the factorial is diluted by closed gates. A fix with “+ …” is a sum of effects "
+        "that a fraction of the factorial cannot take apart (the table names them)."
     ),
     "shapley": "Lines: 95 % intervals.",
 }

@@ -45,7 +45,7 @@ def _effects_grid(effects: Effects, kind: str) -> Grid:
     outcomes = [o for o in OUTCOMES if effects.of(kind, o)]
     rows = []
     for place, effect in enumerate(effects.of(kind)):
-        cells = [effect.factors[0], phrases.VERDICTS[effect.verdict]]
+        cells = [phrases.name(effect), phrases.verdict(effect)]
         for outcome in outcomes:
             same = effects.of(kind, outcome)[place]
             cells += [phrases.estimate(same), phrases.p_value(same.p_holm)]
@@ -101,8 +101,10 @@ def interactions_section(effects: Effects) -> Section | None:
         rows.append(tuple(cells))
         shades.append(tuple(colours))
     heads = ("", *FACTORS[:-1])
+    sums = "Each cell is a sum of interactions that this fraction cannot take apart; the table of all pairs names them."
+    mixed = (sums,) if any(e.aliases for e in found.values()) else ()
     table = [
-        (" × ".join(e.factors), phrases.VERDICTS[e.verdict], phrases.estimate(e), phrases.p_value(e.p_holm), e.note)
+        (phrases.name(e), phrases.verdict(e), phrases.estimate(e), phrases.p_value(e.p_holm), e.note)
         for e in sorted(found.values(), key=lambda e: -abs(e.value or 0.0))
     ]
     return Section(
@@ -110,7 +112,7 @@ def interactions_section(effects: Effects) -> Section | None:
         ("How much more reward a fix adds where another one is on: above zero they need each other, below zero they do "
          "each other's work.",),
         grids=(("Two-way interactions on the final reward", Grid(heads, tuple(rows), "heat", tuple(shades))),),
-        notes=("* p < 0.05 after Holm's correction over the pairs. Blue raises, orange lowers.",),
+        notes=("* p < 0.05 after Holm's correction over the pairs. Blue raises, orange lowers.", *mixed),
         folded=(("All pairs with their intervals", Grid(("pair", "verdict", "final", "p", "note"), tuple(table))),),
     )  # fmt: skip
 
@@ -144,10 +146,11 @@ def ranking_section(effects: Effects) -> Section | None:
     if not kinds:
         return None
     first, *others = kinds
+    one_seed = " One seed: over tasks alone, another seed may rank them otherwise." if len(effects.seeds) == 1 else ""
     return Section(
         "Ranking",
         (f"Probability in % that a fix has each rank, by {phrases.KIND_BY[first]} on the final reward; "
-         "fixes with the same effect share their ranks.",),
+         f"fixes with the same effect share their ranks.{one_seed}",),
         grids=(("", _ranks_grid(effects.ranking(first))),),
         folded=tuple((f"By {phrases.KIND_BY[k]}", _ranks_grid(effects.ranking(k))) for k in others),
     )  # fmt: skip
@@ -184,6 +187,8 @@ def left_out_lines(effects: Effects) -> tuple[str, ...]:
             continue
         for why, who in reasons.items():
             lines.append(f"{title}{'' if whole and len(reasons) == 1 else f' of {phrases.listed(who)}'}: {why}.")
+    if any(e.aliases for e in effects.of("main")):
+        lines.append("Ranking: this fraction of the factorial estimates sums of effects, not those of single fixes.")
     if not effects.sigmoids and len(effects.steps) < 5:
         lines.append(f"Sigmoid fits of the curves: {len(effects.steps)} validations a run; a fit needs 5.")
     return tuple(lines)
@@ -208,9 +213,13 @@ MARKS = {CONFIRMED: "✓", REFUTED: "✗", INCONCLUSIVE: "?", NOT_TESTED: "–"}
 
 
 def claims_line(answer: Answer) -> str:
-    """`3 confirmed, 2 refuted, …` of the registered claims."""
+    """`3 confirmed, 2 refuted, …` of the registered claims, and what the intervals behind it are."""
     counts = [(v, sum(x.verdict == v for x in answer.verdicts)) for v in MARKS]
-    return ", ".join(f"{n} {v}" for v, n in counts if n)
+    one_seed = ", all at one seed" if any(x.seeds == 1 for x in answer.verdicts) else ""
+    return (
+        ", ".join(f"{n} {v}" for v, n in counts if n)
+        + f"{one_seed}. Each part has a 95 % interval of its own, not corrected for the number of parts and claims"
+    )
 
 
 def pairing_section(effects: Effects) -> Section | None:
@@ -224,8 +233,9 @@ def pairing_section(effects: Effects) -> Section | None:
         middle = float(np.median(ratios))
         sentences.append(
             f"All arms met the same tasks, the same order and the same sampling seeds. That made the leave-one-out "
-            f"differences {middle:.1f} times less variable (median over {len(ratios)} fixes): without it the same "
-            f"precision would have taken about {middle:.1f} times as many runs."
+            f"differences {middle:.1f} times less variable (median of the variances over {len(ratios)} fixes) than if "
+            f"each arm had met seeds and tasks of its own: the same precision would have taken {middle:.1f} times as many "
+            "of both."
         )
     if same:
         sentences.append(f"For {phrases.listed(same)} the pair came out the same in every episode: nothing varies.")

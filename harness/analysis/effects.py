@@ -1,8 +1,12 @@
 """The answer of a sweep: every effect with its interval, from records to one deterministic JSON.
 
 Per kind and outcome the effects are a family: p-values are Holm-corrected within it, and the simultaneous
-intervals hold together (Bonferroni). Intervals: crossed.py. An effect whose runs are INVALID or absent is
-"not answered", with the reading; it is never "no effect".
+intervals hold together (Bonferroni). Intervals: crossed.py.
+
+What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reading); one
+from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, where a
+difference could not have shown. An effect of a fraction of the factorial is "mixed": it stands for its aliases as
+much as for its factor, and it is not ranked.
 """
 
 import json
@@ -29,9 +33,12 @@ Array = np.ndarray
 MARGIN = 0.05  # reward; an effect whose simultaneous interval lies within ± this is called "no effect"
 # A fix that works behind three open gates only counts an eighth in a mean over the factorial.
 OVER_FACTORIAL = 1 / 8
-RAISES, LOWERS, NO_EFFECT, UNDECIDED, NOT_ANSWERED = (
-    "raises", "lowers", "no effect", "undecided", "not answered",
+MOVES = 2 * MARGIN  # a sweep none of whose arms moves by this much cannot show what makes no difference
+RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_ANSWERED = (
+    "raises", "lowers", "no effect", "undecided", "mixed", "not answered",
 )  # fmt: skip
+STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
+LEFT_OUT = "with combinations left out it cannot be called no effect"
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,9 @@ class Effect:
     error: float | None = None  # standard error
     seeds: int = 0
     tasks: int = 0
-    identical: bool = False  # every episode at every validation came out the same
+    identical: bool = False  # exactly zero: the same weights and the same episodes at every validation
     note: str = ""
+    aliases: tuple[str, ...] = ()  # what is mixed with it: the value is the sum of the effect and these
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Ranking:
     factors: tuple[str, ...]  # by expected rank, best first; factors without an answer are absent
     probability: tuple[tuple[float, ...], ...]
     expected: tuple[float, ...]
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,7 @@ class Effects:
     steps: tuple[int, ...]
     runs: int
     counted: int
+    moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
     left_out: tuple[LeftOut, ...]
     effects: tuple[Effect, ...]
     rankings: tuple[Ranking, ...]
@@ -136,7 +146,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         for kind in dict.fromkeys(c.kind for c in contrasts):
             family = [c for c in contrasts if c.kind == kind]
             effects += estimate_family(outcomes, outcome, family, measured)
-            ranked = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
+            ranked = [m for c in family if isinstance(m := measured.get(id(c)), Measured) and not c.aliases]
             if kind != "interaction" and len(ranked) > 1 and (ranking := _ranking(kind, outcome, ranked)):
                 rankings.append(ranking)
     counted = int(outcomes.counted_A_N.sum())
@@ -149,6 +159,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         steps=outcomes.steps,
         runs=counted + len(outcomes.left_out),
         counted=counted,
+        moves=moves(outcomes),
         left_out=outcomes.left_out,
         effects=tuple(effects),
         rankings=tuple(rankings),
@@ -185,9 +196,38 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     by_step = step_weights(outcome, outcomes.steps)
     values = np.einsum("nst,s->nt", curves, by_step)
     values[np.abs(values) < 1e-12] = 0.0  # what cancels, cancels exactly
-    identical = bool((np.abs(curves) < 1e-9).all())
+    identical = bool((np.abs(curves) < 1e-9).all()) and _same_weights(outcomes, contrast, seeds)
     jump = 0.0 if identical else float(np.abs(contrast.weights_A).max() * np.abs(by_step).max())
     return Measured(contrast, values, tuple(int(s) for s in seeds), crossed(values, jump), identical)
+
+
+def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
+    """Whether the arms that a contrast sets against each other had the same weights at every validation. Equal
+    episodes alone may be luck, where tasks are few."""
+    if outcomes.weights_A_N_S is None:
+        return True
+    for names_A in outcomes.weights_A_N_S[:, seeds].transpose(1, 2, 0).reshape(-1, len(outcomes.arms)):
+        sums: dict[str, float] = {}
+        for name, weight in zip(names_A, contrast.weights_A, strict=True):
+            sums[name] = sums.get(name, 0.0) + weight
+        if any(abs(total) > 1e-9 for total in sums.values()):
+            return False
+    return True
+
+
+def moves(outcomes: Outcomes) -> bool:
+    """Whether there is anything to tell arms apart by: see MOVES."""
+    seen = [curve for curve in map(_mean_curve, outcomes.rewards_A_N_S_T) if curve.size]
+    if not seen:
+        return False
+    ends = [curve[-1] for curve in seen]
+    return bool(max(ends) - min(ends) >= MOVES or max(abs(curve[-1] - curve[0]) for curve in seen) >= MOVES)
+
+
+def _mean_curve(rewards_N_S_T: Array) -> Array:
+    """(S,) mean reward over the counted runs of an arm; empty where there is none."""
+    counted = rewards_N_S_T[~np.isnan(rewards_N_S_T).all(axis=(1, 2))]
+    return np.nanmean(counted, axis=(0, 2)) if counted.size else np.array([])
 
 
 def estimate_family(
@@ -198,20 +238,28 @@ def estimate_family(
     adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
     together = 1 - (1 - LEVEL) / max(len(known), 1)
     margin = margin_of(family[0].kind, outcome, outcomes.steps)
+    still = not moves(outcomes)
     out = []
     for contrast in family:
         found = measured.get(id(contrast), "the controls behind closed gates refute what this rests on")
         if isinstance(found, str):
-            out.append(Effect(contrast.kind, outcome, contrast.factors, NOT_ANSWERED, note=found))
+            what = (contrast.kind, outcome, contrast.factors, NOT_ANSWERED)
+            out.append(Effect(*what, note=found, aliases=contrast.aliases))
             continue
         s, p_holm = found.spread, float(next(adjusted))
         half, half_all = s.half_width(), s.half_width(together)
+        decided = verdict(s.mean, half_all, p_holm, margin)
+        doubt = STILL if still else LEFT_OUT if contrast.partial else ""
+        if decided == NO_EFFECT and doubt:
+            decided = UNDECIDED
+        else:
+            doubt = ""
         out.append(
             Effect(
                 kind=contrast.kind,
                 outcome=outcome,
                 factors=contrast.factors,
-                verdict=verdict(s.mean, half_all, p_holm, margin),
+                verdict=MIXED if contrast.aliases else decided,
                 value=s.mean,
                 low=s.mean - half,
                 high=s.mean + half,
@@ -223,7 +271,8 @@ def estimate_family(
                 seeds=s.seeds,
                 tasks=s.tasks,
                 identical=found.identical,
-                note=_note(outcomes, found),
+                note="; ".join(filter(None, (_note(outcomes, found), doubt))),
+                aliases=contrast.aliases,
             )
         )
     return out
@@ -245,6 +294,11 @@ def _note(outcomes: Outcomes, found: Measured) -> str:
     notes = [found.contrast.note] if found.contrast.note else []
     if found.identical:
         notes.append("every episode at every validation came out the same")
+    elif not found.values_N_T.any():
+        notes.append("the episodes came out the same although the weights differ")
+    if found.spread.seeds == 1:
+        seed = outcomes.seeds[found.seeds[0]]
+        notes.append(f"seed {seed} alone: the interval is over tasks, another seed may differ")
     if found.spread.seeds < len(outcomes.seeds):
         notes.append(f"{found.spread.seeds} of {len(outcomes.seeds)} seeds: the others have INVALID or missing runs")
     if found.spread.tasks < len(outcomes.tasks):
@@ -266,6 +320,7 @@ def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking |
         tuple(measured[i].contrast.factors[0] for i in order),
         tuple(tuple(float(p) for p in probability[i]) for i in order),
         tuple(float(expected[i]) for i in order),
+        len(set.intersection(*(set(m.seeds) for m in measured))),
     )
 
 
@@ -281,13 +336,13 @@ def joint_draws(measured: Sequence[Measured]) -> Array | None:
 def ranking_draws(
     outcomes: Outcomes, kind: str, outcome: str
 ) -> tuple[tuple[str, ...], Array, tuple[float, ...]] | None:
-    """(factors, (F, B) draws, estimates) of a kind of effect; None where no effect of that kind is answered, or
-    where the controls refute what it rests on."""
+    """(factors, (F, B) draws, estimates) of a kind of effect; None where no effect of that kind is answered without
+    aliases, or where the controls refute what it rests on."""
     usable = usable_arms(outcomes)
     if len(outcomes.steps) < 2:
         return None
     refuted = any(c.holds is False for c in gate_checks(outcomes, usable) if c.outcome == outcome)
-    wanted = [c for c in all_contrasts(outcomes.arms, usable) if c.kind == kind]
+    wanted = [c for c in all_contrasts(outcomes.arms, usable) if c.kind == kind and not c.aliases]
     found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
     known = [m for m in found if isinstance(m, Measured)]
     draws = joint_draws(known) if known else None

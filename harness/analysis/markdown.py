@@ -76,7 +76,7 @@ def _claims(found: Answer) -> Iterator[str]:
     if not found.verdicts:
         return
     yield f"\n## Claims of the note\n\nRegistered before the run: {claims_line(found)}.\n"
-    rows = ((f"({v.claim.id}) {v.claim.title}", f"{MARKS[v.verdict]} {v.verdict}", v.evidence) for v in found.verdicts)
+    rows = ((f"({v.claim.id}) {v.claim.title}", f"{MARKS[v.verdict]} {v.label}", v.evidence) for v in found.verdicts)
     yield from _table(["claim", "verdict", "evidence"], rows)
 
 

@@ -8,6 +8,7 @@ Shape suffixes: A arms, N seeds, S validations, T tasks. NaN is a missing episod
 is absent in `counted_A_N`, and its numbers are NaN.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,9 @@ class Outcomes:
     rewards_A_N_S_T: Array
     counted_A_N: Array
     left_out: tuple[LeftOut, ...]
+    # (A, N, S) names of the weights that were validated; arms of one seed with the same name had the same
+    # weights. None: not recorded, so equal episodes are taken for equal weights.
+    weights_A_N_S: Array | None = None
 
     def of(self, outcome: str) -> Array:
         """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""
@@ -76,17 +80,16 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
     """The completed, valid runs of a sweep on the validation steps that all of them have."""
     why = {run.name: reason for run in sweep.runs if (reason := _reason(run))}
     counted = [run for run in sweep.runs if run.name not in why]
-    steps = sorted(set.intersection(*({v.step for v in run.validations} for run in counted))) if counted else []
+    steps = _steps(counted)
     tasks = _tasks(sweep, counted)
     for run in counted:
-        present = [r for v in run.validations if v.step in steps for r in v.by_task.values() if r is not None]
-        if len(present) < ENOUGH * len(steps) * len(tasks) or not present:
-            asked = len(steps) * len(tasks)
-            why[run.name] = ("incomplete", f"{len(present)} of {asked} validation episodes are there")
+        if reason := _incomplete(run, steps, len(tasks)):
+            why[run.name] = ("incomplete", reason)
     arms = tuple(Arm.of(levels) for levels in {run.arm: run.levels for run in sweep.runs}.values())
     seeds = tuple(sorted({run.seed for run in sweep.runs}))
     rewards = np.full((len(arms), len(seeds), len(steps), len(tasks)), np.nan)
     is_counted = np.zeros((len(arms), len(seeds)), dtype=bool)
+    weights = np.full(rewards.shape[:3], "", dtype=object)
     place = {arm: number for number, arm in enumerate(sweep.arms)}
     for run in sweep.runs:
         if run.name in why:
@@ -95,8 +98,9 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         is_counted[a, n] = True
         by_step = {v.step: v.by_task for v in run.validations}
         rewards[a, n] = [[_number(by_step[s].get(t)) for t in tasks] for s in steps]
+        weights[a, n] = [_weights(run, s) for s in steps]
     left_out = tuple(LeftOut(r.name, r.arm, r.seed, *why[r.name]) for r in sweep.runs if r.name in why)
-    return Outcomes(arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out)
+    return Outcomes(arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out, weights)
 
 
 def _reason(run: RecordedRun) -> tuple[str, str] | None:
@@ -108,6 +112,37 @@ def _reason(run: RecordedRun) -> tuple[str, str] | None:
     if not any(v.by_task for v in run.validations):
         return "incomplete", "no validation with rewards by task"
     return None
+
+
+def _steps(runs: Sequence[RecordedRun]) -> list[int]:
+    """The steps at which at least half of the runs were validated; a run that lacks one of them is incomplete.
+
+    Not those that all runs have: one torn line would move "final" to an earlier step for every arm.
+    """
+    count = Counter(v.step for run in runs for v in run.validations if v.by_task)
+    return sorted(step for step, runs_there in count.items() if 2 * runs_there >= len(runs))
+
+
+def _incomplete(run: RecordedRun, steps: Sequence[int], tasks: int) -> str:
+    """What a run lacks, or nothing."""
+    absent = sorted(set(steps) - {v.step for v in run.validations if v.by_task})
+    if absent:
+        return f"the validation at step {', '.join(map(str, absent))} is not there"
+    present = sum(r is not None for v in run.validations if v.step in steps for r in v.by_task.values())
+    asked = len(steps) * tasks
+    return "" if present >= ENOUGH * asked and present else f"{present} of {asked} validation episodes are there"
+
+
+def _weights(run: RecordedRun, step: int) -> str:
+    """A name for the weights after this step: the digest of the last update that took a gradient step.
+
+    Digests are of all that an update depends on, its starting weights too. An update without a digest (another
+    backend) gets a name of the run's own.
+    """
+    taken = [s for s in run.steps if s["step"] <= step and s.get("gradient_steps")]
+    if not taken:
+        return "untrained"
+    return str(taken[-1].get("update") or f"{run.name} after step {taken[-1]['step']}")
 
 
 def _tasks(sweep: SweepRecords, runs: Sequence[RecordedRun]) -> tuple[str, ...]:

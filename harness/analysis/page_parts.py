@@ -23,8 +23,8 @@ PAIR_CAPTION = (
 )
 FACTOR_CAPTION = (
     "Mean over the arms that have the fix (solid) and over those that lack it (dashed), with the number of arms; "
-    "thin lines are single arms, grey where arms of both levels coincide. While a gate (endpoint, exploration, "
-    "logprobs) is closed nothing is learned, so the means lie close together by construction."
+    "thin lines are single arms, grey where arms of both levels coincide. With exploration or logprobs off no gradient "
+    "step is taken, so most arms are flat and the means lie close together by construction."
 )
 
 
@@ -81,7 +81,7 @@ def claims(found: Answer) -> Iterator[str]:
         items = "".join(f"<li>{text(f.evidence)}</li>" for f in v.findings)
         yield (
             f'<div class="claim"><p><b>({text(v.claim.id)}) {text(v.claim.title)}</b> '
-            f'<span class="mark {kind}">{MARKS[v.verdict]} {text(v.verdict)}</span></p>'
+            f'<span class="mark {kind}">{MARKS[v.verdict]} {text(v.label)}</span></p>'
             f'<p>{code(v.claim.statement)}</p><ul class="note">{items}</ul>'
             f"<details><summary>What was predicted, and where the claim stands</summary>"
             f"<p>{code(v.claim.prediction)}</p><p>{text(v.claim.source)}.</p></details></div>"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.analysis import words
-from harness.analysis.effects import LOWERS, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
+from harness.analysis.effects import LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
 
 KIND_TITLES = {
     "leave_one_out": "Leave-one-out",
@@ -28,6 +28,7 @@ VERDICTS = {
     LOWERS: "lowers reward",
     NO_EFFECT: "no effect",
     UNDECIDED: "undecided",
+    MIXED: "mixed with its aliases",
     NOT_ANSWERED: "not answered",
 }
 # In the order in which a reader should believe them where gates are about.
@@ -44,7 +45,19 @@ def answered_kinds(effects: Effects) -> tuple[str, ...]:
 
 
 def leading_kind(effects: Effects) -> str | None:
-    return next(iter(answered_kinds(effects)), None)
+    """The kind of which the sweep answers most, the more believable one where it answers as many."""
+    return max(answered_kinds(effects), key=lambda kind: len(answered(effects, kind)), default=None)
+
+
+def name(effect: Effect) -> str:
+    """The factor, or the sum that a fraction of the factorial estimates: `split + tools × reward × logprobs`."""
+    signed = (f"− {a[1:]}" if a.startswith("−") else f"+ {a}" for a in effect.aliases)
+    return " ".join((" × ".join(effect.factors), *signed))
+
+
+def verdict(effect: Effect) -> str:
+    """The verdict in words; one seed is said beside it, since the interval knows of no other."""
+    return VERDICTS[effect.verdict] + (", one seed" if effect.seeds == 1 else "")
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -55,7 +68,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def estimate(effect: Effect) -> str:
-    """`+0.022 [−0.045, 0.089]`, or a dash where it is not answered."""
+    """`+0.022 [−0.045, 0.089]`; `0.000` alone where it is exactly that; a dash where it is not answered."""
     if effect.value is None:
         return words.NONE
     return words.signed(effect.value) if effect.identical else _estimate(effect)
@@ -67,9 +80,9 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str], last: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 def percent(share: float) -> str:

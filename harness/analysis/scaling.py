@@ -39,15 +39,18 @@ def sigmoids(outcomes: Outcomes) -> tuple[Sigmoid, ...]:
 def fit(arm: str, steps: np.ndarray, rewards: np.ndarray) -> Sigmoid:
     """Least squares: low and span in closed form on a grid of middles and widths, so always the same answer."""
     length = steps[-1] - steps[0]
-    best: Sigmoid | None = None
-    for middle in np.linspace(steps[0], steps[-1], 61):
-        for width in np.geomspace(length / 60, length / 2, 25):
-            shape = 1 / (1 + np.exp(-np.clip((steps - middle) / width, -50, 50)))
-            columns = np.stack([np.ones_like(shape), shape], axis=1)
-            (low, span), *_ = np.linalg.lstsq(columns, rewards, rcond=None)
-            residual = float(np.sqrt(np.mean((columns @ (low, span) - rewards) ** 2)))
-            inside = -0.05 <= low <= 1.05 and -0.05 <= low + span <= 1.05
-            if inside and (best is None or residual < best.residual - 1e-9):
-                best = Sigmoid(arm, float(low), float(span), float(middle), float(width), residual)
-    assert best is not None, "a flat fit (span 0) is always inside"
-    return best
+    middles, widths = np.linspace(steps[0], steps[-1], 61), np.geomspace(length / 60, length / 2, 25)
+    middle_G, width_G = (grid.ravel() for grid in np.meshgrid(middles, widths, indexing="ij"))
+    shape_G_S = 1 / (1 + np.exp(-np.clip((steps - middle_G[:, None]) / width_G[:, None], -50, 50)))
+    centred = shape_G_S - shape_G_S.mean(axis=1, keepdims=True)
+    size = (centred**2).sum(axis=1)
+    span_G = np.divide(centred @ rewards, size, out=np.zeros_like(size), where=size > 1e-12)
+    low_G = rewards.mean() - span_G * shape_G_S.mean(axis=1)
+    misses = low_G[:, None] + span_G[:, None] * shape_G_S - rewards
+    residual_G = np.sqrt((misses**2).mean(axis=1))
+    ends = np.stack([low_G, low_G + span_G])
+    inside = ((ends >= -0.05) & (ends <= 1.05)).all(axis=0)
+    # Rounded, so that the first of several equally good fits is taken on every machine.
+    best = int(np.argmin(np.where(inside, residual_G.round(9), np.inf)))
+    found = (low_G, span_G, middle_G, width_G, residual_G)
+    return Sigmoid(arm, *(float(values[best]) for values in found))

@@ -1,4 +1,4 @@
-"""The end-of-sweep report for a terminal: one row per arm, then what needs attention."""
+"""The end-of-sweep report for a terminal: one row per arm, what needs attention, and the verdict."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis import words
+from harness.analysis.conclusion import conclusion
+from harness.analysis.effects import analyse
 from harness.analysis.load import SweepRecords
 from harness.analysis.rows import ArmRow, arm_rows, is_all, reuse_rows
 
@@ -15,7 +17,7 @@ LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
 
 
 def print_report(sweep: SweepRecords, console: Console | None = None) -> None:
-    """Print the table, INVALID and failed runs, and what was reused."""
+    """Print the table, INVALID and failed runs, what was reused, and the verdict in three sentences."""
     console = console or _console()
     for part in report(sweep):
         console.print(part)
@@ -39,6 +41,9 @@ def report(sweep: SweepRecords) -> Iterator[RenderableType]:
     for note in words.notes(sweep):
         yield Text(f"Note: {note}", style="dim")
     yield reuse_table(sweep)
+    yield Text("\nVerdict", style="bold")
+    for sentence in conclusion(sweep, analyse(sweep)):
+        yield Text(sentence)
 
 
 def arm_table(sweep: SweepRecords) -> Table:

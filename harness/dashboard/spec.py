@@ -57,7 +57,7 @@ def dashboard(sweep: SweepRecords, answer: Answer, entity: str, project: str) ->
         group=sweep.name,
         title=f"Ablation: {sweep.name}",
         text=(headline(sweep), *conclusion(sweep, answer.effects), *mind(sweep, answer.effects), _origin(sweep)),
-        claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.verdict}" for v in answer.verdicts),
+        claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.label}" for v in answer.verdicts),
         sections=tuple(_sections(sweep)),
     )
 

@@ -106,7 +106,7 @@ def write_run(sweep, arm, levels, seed, steps):
                 "grad_norm": 0.3 if trains else None,
                 "seconds": {"rollout": 11.0, "train": 4.0},
                 "episodes": {"asked": 36, "computed": 36 if open_ else 6, "shared": 0 if open_ else 30},
-                "update": f"{arm}-{step}",
+                "update": f"{rate:.4f}-{seed}-{step}" if trains else None,  # names the weights, as a digest does
                 "update_shared_with": None if open_ else "all_off/seed=0",
             }
         )

@@ -120,6 +120,20 @@ def test_one_seed_cannot_decide_what_has_one_number_per_run(tmp_path, sweep):
     assert "one seed, which gives no interval" in verdict.evidence
 
 
+def test_a_verdict_of_one_seed_says_so_beside_it(sweep):
+    assert {v.label for v in found(sweep).values() if v.verdict == REFUTED} == {REFUTED}
+    plan = [line for line in (sweep / "plan.jsonl").read_text().splitlines() if json.loads(line)["seed"] == 0]
+    (sweep / "plan.jsonl").write_text("\n".join(plan) + "\n")
+    assert {v.label for v in found(sweep).values() if v.verdict == CONFIRMED} == {f"{CONFIRMED}, one seed"}
+    assert found(sweep)["g"].seeds == 1
+
+
+def test_a_fraction_of_the_factorial_does_not_test_the_ranking(tmp_path):
+    arms = [a.as_dict for a in design("screening")]
+    verdict = found(write_sweep(tmp_path / "screening", arms=arms, seeds=SEEDS))["g"]
+    assert verdict.verdict == NOT_TESTED and "one by one" in verdict.evidence
+
+
 def test_the_issue_asks_for_eight_claims_with_prediction_and_decision_rule():
     claims = load_claims(REGISTERED)
     assert [c.id for c in claims] == list("abcdefgh")

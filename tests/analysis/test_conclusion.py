@@ -1,5 +1,7 @@
 """The verdict: three plain sentences that claim no more than the sweep shows."""
 
+import re
+
 import pytest
 
 from harness.analysis.conclusion import conclusion, mind
@@ -25,7 +27,7 @@ def test_it_says_what_matters_how_sure_and_what_is_not_known(arms, tmp_path):
     assert what.startswith("With all six fixes on the policy goes from 0.167 to 0.527; endpoint (+0.360 [")
     assert "exploration" in what and "logprobs" in what and "tools" not in what
     assert "after Holm's correction over 6 fixes, over 30 held-out tasks and 5 seeds" in sure
-    assert "whether tools (" in unknown and "split made no difference (exactly 0)" in unknown
+    assert "whether tools (" in unknown and "split made no difference to the reference reward (exactly 0)" in unknown
 
 
 def test_one_seed_is_said_to_be_one_seed(tmp_path):
@@ -43,8 +45,9 @@ def test_one_at_a_time_is_flat_by_construction_and_never_no_effect(tmp_path):
 
 def test_a_fraction_says_that_it_mixes_effects(tmp_path):
     (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("screening"), seeds=range(3)))
-    assert "stand out" in what and "matter" not in what  # split is planted as nothing, and stands out
-    assert "mixes it with interactions of three fixes" in unknown
+    assert "stand out" in what and "matter" not in what  # split is planted as nothing, and its sum stands out
+    assert "split + endpoint × reward × logprobs + tools × exploration × logprobs (+" in what
+    assert "mixes it with interactions of three fixes" in unknown and "+ablation=gate_aware" in unknown
 
 
 def test_an_invalid_fix_is_unknown_and_never_no_effect(tmp_path):
@@ -70,6 +73,27 @@ def test_a_sweep_without_completed_runs_says_nothing(tmp_path):
     assert verdict(folder)[0] == ("Nothing can be said yet: no run has completed with valid switches.",)
 
 
-def test_the_gates_are_named(tmp_path):
+def test_gates_on_learning_are_told_from_the_gate_on_what_is_shown(tmp_path):
     _, notes = verdict(write_sweep(tmp_path / "s"))
-    assert any("endpoint, exploration and logprobs are gates" in note and "one_at_a_time" in note for note in notes)
+    (note,) = [note for note in notes if "one_at_a_time" in note]
+    assert note.startswith("exploration and logprobs are gates on learning")
+    assert "endpoint is a gate on what is shown" in note and "the reference ruler sees what it learns" in note
+
+
+def test_where_nothing_moves_nothing_is_called_no_difference(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    for path in folder.glob("runs/*/*/validation.jsonl"):
+        path.write_text(re.sub(r'("task-\d\d"): [01]\.0', r"\1: 0.0", path.read_text()))
+    (what, _, unknown), _ = verdict(folder)
+    assert "no arm moves by 0.1 reward, so this sweep cannot tell what any of the fixes does" in what
+    assert "made no difference" not in unknown
+
+
+def test_one_seed_stands_beside_every_number(tmp_path):
+    (what, _, _), _ = verdict(write_sweep(tmp_path / "s"))
+    assert what.count("], one seed)") == 3
+
+
+def test_the_verdict_follows_the_kind_of_effect_that_the_sweep_answers_most_of(tmp_path):
+    (what, _, _), _ = verdict(write_sweep(tmp_path / "s", arms=named("short_term"), seeds=range(3)))
+    assert "no fix alone moves the broken loop, which is so by construction" in what

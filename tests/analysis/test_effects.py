@@ -2,11 +2,21 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from harness.analysis.effects import NO_EFFECT, NOT_ANSWERED, RAISES, analyse, analyse_outcomes, to_json
+from harness.analysis.effects import (
+    MIXED,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    RAISES,
+    UNDECIDED,
+    analyse,
+    analyse_outcomes,
+    to_json,
+)
 from harness.analysis.gates import is_sealed
 from harness.analysis.load import load_sweep
 from harness.analysis.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
@@ -63,6 +73,64 @@ def test_an_invalid_arm_is_not_answered_with_its_reading_and_never_no_effect():
     assert "the switch did nothing" in effect.note
 
 
+def test_a_mean_that_lacks_invalid_combinations_is_never_no_effect():
+    # All that tools could show happens inside the open gates; with these arms INVALID the rest is flat.
+    arms = design("full_factorial")
+    gates = ("endpoint", "exploration", "logprobs")
+    inside = [a.name for a in arms if all(a.level(g) == "on" for g in gates) and a.level("tools") == "off"]
+    invalid = [(name, n) for name in inside for n in range(5)]
+    tools = by_factor(analyse_outcomes(planted(arms, invalid=invalid)), "main")["tools"]
+    assert tools.value == 0 and tools.verdict == UNDECIDED
+    assert "28 of 32 combinations" in tools.note and "cannot be called no effect" in tools.note
+
+
+def test_a_fraction_of_the_factorial_decides_nothing_about_a_single_fix():
+    # split does nothing, but its column is also that of an interaction of the gates
+    effects = analyse_outcomes(planted(design("screening")))
+    split = by_factor(effects, "main")["split"]
+    assert split.p_holm < 0.05 and split.verdict == MIXED
+    assert split.aliases == ("endpoint × reward × logprobs", "tools × exploration × logprobs")
+    assert effects.ranking("main") is None
+    assert {e.verdict for e in effects.of("interaction")} == {MIXED}
+    assert {tuple(e["aliases"]) for e in json.loads(to_json(effects))["effects"] if e["verdict"] == MIXED}
+
+
+def test_where_nothing_moves_a_difference_could_not_have_shown():
+    sweep = planted(design("leave_one_out"))
+    sweep.rewards_A_N_S_T[:] = 0.0
+    effects = analyse_outcomes(sweep)
+    assert not effects.moves
+    assert {e.verdict for e in effects.of("leave_one_out")} == {UNDECIDED}
+    assert "no arm of this sweep moves" in effects.of("leave_one_out")[0].note
+
+
+def test_equal_episodes_of_different_weights_are_not_exactly_zero():
+    arms = design("leave_one_out")
+    sweep = planted(arms, seeds=1, tasks=20)
+    without_split = list(arms).index(Arm.with_off("split"))
+    names = np.full(sweep.rewards_A_N_S_T.shape[:3], "all alike", dtype=object)
+    same = by_factor(analyse_outcomes(replace(sweep, weights_A_N_S=names)), "leave_one_out")["split"]
+    assert same.identical and (same.low, same.high) == (0.0, 0.0) and same.verdict == NO_EFFECT
+    names[without_split] = "its own"
+    luck = by_factor(analyse_outcomes(replace(sweep, weights_A_N_S=names)), "leave_one_out")["split"]
+    assert not luck.identical and luck.verdict == UNDECIDED
+    assert luck.high == pytest.approx(3 / 20, rel=0.05)  # the rule of three
+    assert "although the weights differ" in luck.note
+
+
+def test_the_records_name_the_weights_of_each_validation(tmp_path):
+    sweep = outcomes_of(load_sweep(write_sweep(tmp_path / "s", seeds=(0, 1))))
+    names = dict(zip((a.name for a in sweep.arms), sweep.weights_A_N_S[:, 0, -1], strict=True))
+    assert names["all_on"] == names["without_split"] != names["without_reward"]
+    assert names["all_off"] == names["without_logprobs"] == names["without_exploration"] == "untrained"
+    assert set(sweep.weights_A_N_S[:, :, 0].ravel()) == {"untrained"}
+
+
+def test_an_effect_added_behind_a_closed_gate_says_that_it_is_flat_by_construction():
+    found = by_factor(analyse_outcomes(planted(design("one_at_a_time"))), "added_alone")
+    assert all("flat by construction" in e.note for e in found.values())
+
+
 def test_an_invalid_run_takes_its_seed_out_of_the_effects_that_need_it_only():
     effects = analyse_outcomes(planted(design("leave_one_out"), invalid=[("without_reward", 2)]))
     found = by_factor(effects, "leave_one_out")
@@ -87,7 +155,9 @@ def test_sealed_controls_hold_and_are_reported():
 
 
 def test_one_seed_says_that_its_intervals_hold_for_that_seed():
-    assert any("One seed" in n for n in analyse_outcomes(planted(design("leave_one_out"), seeds=1)).notes)
+    effects = analyse_outcomes(planted(design("leave_one_out"), seeds=1))
+    assert any("One seed" in n for n in effects.notes)
+    assert all("seed 0 alone" in e.note for e in effects.of("leave_one_out"))
 
 
 def test_pairing_lowers_the_variance_of_a_difference_between_arms_that_share_their_luck():
@@ -133,6 +203,16 @@ def test_invalid_failed_and_unstarted_runs_are_left_out_and_counted(tmp_path):
     (run_folder(folder, "all_off", 0) / "status.json").unlink()
     left_out = {x.run: x.why for x in outcomes_of(load_sweep(folder)).left_out}
     assert left_out == {"without_tools/seed=1": "INVALID", "all_on/seed=2": "failed", "all_off/seed=0": "running"}
+
+
+def test_a_run_that_lacks_a_validation_is_left_out_and_the_others_keep_their_last_step(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    path = run_folder(folder, "without_tools", 1) / "validation.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))  # its last line was torn
+    sweep = outcomes_of(load_sweep(folder))
+    assert sweep.steps[-1] == 6
+    assert [(x.run, x.why) for x in sweep.left_out] == [("without_tools/seed=1", "incomplete")]
+    assert "step 6 is not there" in sweep.left_out[0].reading
 
 
 def test_a_missing_episode_is_no_zero(tmp_path):

@@ -6,8 +6,10 @@ import time
 import pytest
 
 from harness.analysis.answer import answer
+from harness.analysis.claims import CONFIRMED, REFUTED
 from harness.analysis.effect_sections import effect_sections, pairing_section
 from harness.analysis.load import load_sweep
+from harness.analysis.markdown import markdown
 from harness.analysis.page import page, write_report
 from harness.design import design
 from tests.analysis.synthetic import factorial, leave_one_out, make_invalid, write_sweep
@@ -15,7 +17,7 @@ from tests.analysis.synthetic import factorial, leave_one_out, make_invalid, wri
 SECTIONS = {
     "full_factorial": ["Effects of the fixes", "Interactions", "Shapley attribution", "Ranking"],
     "leave_one_out": ["Effects of the fixes", "Ranking", "What this sweep cannot answer"],
-    "screening": ["Effects of the fixes", "Interactions", "Ranking", "What this sweep cannot answer"],
+    "screening": ["Effects of the fixes", "Interactions", "What this sweep cannot answer"],
     "one_at_a_time": ["Effects of the fixes", "What this sweep cannot answer"],
     "smoke": ["What this sweep cannot answer"],
 }
@@ -41,6 +43,26 @@ def test_the_heat_map_is_a_triangle_that_says_its_colours_in_numbers(tmp_path):
     for row, shades in zip(grid.rows, grid.shades, strict=True):
         for cell, shade in zip(row, shades, strict=True):
             assert shade is None or (shade > 0) == cell.startswith("+")
+
+
+def test_a_fraction_names_the_sum_that_it_estimates_wherever_it_shows_a_number(tmp_path):
+    arms = [arm.as_dict for arm in design("screening")]
+    found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
+    (_, grid), *_ = found["Effects of the fixes"].grids
+    assert {row[1] for row in grid.rows} == {"mixed with its aliases"}
+    assert all(row[0].count(" × ") == 4 for row in grid.rows)  # two aliases of three fixes each
+    assert any("cannot take apart" in note for note in found["Interactions"].notes)
+    assert any("sums of effects" in note for note in found["What this sweep cannot answer"].notes)
+
+
+def test_one_seed_stands_beside_every_verdict_and_claim(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s"))
+    found = answer(sweep)
+    (_, grid), *_ = sections(sweep.folder)["Effects of the fixes"].grids
+    assert all(row[1].endswith(", one seed") for row in grid.rows)
+    text = page(sweep, found)
+    for claim in (v for v in found.verdicts if v.verdict in (CONFIRMED, REFUTED)):
+        assert f"{claim.verdict}, one seed" in text and f"{claim.verdict}, one seed" in markdown(sweep, found)
 
 
 def test_rank_probabilities_of_a_fix_add_up(tmp_path):
