@@ -33,6 +33,8 @@ UNREAD = (  # paths inside packages that no run reads
     "tau2/data/tau2/domains/telecom/*",  # 29 MB; the harness has no telecom environment
     "tau2/scripts/*",
     "tau2/gym/*",
+    "litellm/proxy/_experimental/out/*",  # the proxy's web pages
+    "litellm/proxy/swagger/*",
 )
 # looked for elsewhere: vllm in the server's environment; the other one by `python -m harness.dashboard` alone
 NOT_OURS = ("harness", "tests", "vllm", "wandb_workspaces", "harness_vllm")

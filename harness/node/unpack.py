@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 ENV = """# source this before `python3 -m harness`; made by unpack.py
 {source}
 export HARNESS_HOME={prefix}/source
-export PYTHONPATH="${{TRAINER_PATH:+$TRAINER_PATH:}}{prefix}/site:$HARNESS_HOME"
+export PYTHONPATH={prefix}/site:"${{TRAINER_PATH:+$TRAINER_PATH:}}$HARNESS_HOME"
 # the Python that starts vLLM; the harness adds its plugin to PYTHONPATH, which this program keeps
 export HARNESS_VLLM_PYTHON="${{HARNESS_VLLM_PYTHON:-{prefix}/vllm-python}}"
 export PATH={folder}:"$PATH"
@@ -46,7 +46,10 @@ import importlib.util, sys
 missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
 sys.exit("missing: " + ", ".join(missing) if missing else 0)
 """
-STARTS = "import harness.launch.sweep, harness.rollout, harness.validation, harness.backend.shared"
+STARTS = (
+    "import harness.launch.sweep, harness.rollout, harness.validation, harness.backend.shared\n"
+    "import litellm.responses.mcp.chat_completions_handler  # litellm's own import at the first request with tools"
+)
 SERVER = "import importlib.metadata as m; print('vllm', m.version('vllm'), 'transformers', m.version('transformers'))"
 
 
