@@ -3,19 +3,14 @@
 import os
 import sys
 
-# Before any import of litellm, tqdm or transformers: no look-ups in the network, no bars of their own.
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-os.environ.setdefault("TQDM_DISABLE", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if "WANDB_API_KEY" not in os.environ:
-    os.environ.setdefault("WANDB_SILENT", "true")  # offline there is no address to print
-
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from harness.errors import HarnessError
+from harness.launch.environment import quiet
 from harness.launch.hints import hint
 from harness.launch.paths import CONF
 from harness.launch.plugins import register
@@ -23,16 +18,18 @@ from harness.launch.plugins import register
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
-    """One run, as a sweep of one."""
+    """One run, as a sweep of one, where the launcher would train a sweep."""
     from harness.config import typed
     from harness.launch.sweep import execute
 
-    code = execute([typed(cfg)], name=cfg.sweep, plan_only=cfg.plan_only)
+    launcher = instantiate(HydraConfig.get().launcher)
+    code = execute([typed(cfg)], cfg.sweep, launcher.train, cfg.plan_only)
     if code:
         sys.exit(code)
 
 
 def door() -> None:
+    quiet()
     register()
     # Hydra wraps what goes wrong; our own errors are complete sentences and need no traceback.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")

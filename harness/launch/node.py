@@ -1,37 +1,85 @@
-"""A Hydra launcher that runs all jobs of a sweep on this node, interleaved on one engine."""
+"""hydra/launcher=node: this machine. One engine in this process, or one process per engine, each with its GPUs."""
 
-import sys
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from harness.config import BackendConfig, RunConfig
+from harness.engine.device import gpus
+from harness.errors import ConfigError
+from harness.launch.crew import Names
+from harness.launch.engine import EngineProcess
+from harness.launch.here import train_here
+from harness.launch.launcher import SweepLauncher
+from harness.launch.many import train_on
+from harness.launch.order import Order
+from harness.launch.spent import Spending
+from harness.launch.sweep import Sweep
+from harness.launch.units import units
 
-from harness.config import typed
+T = TypeVar("T")
 
 
-class NodeLauncher(Launcher):
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context = hydra_context
-        self.config = config
+class NodeLauncher(SweepLauncher):
+    def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
+        shares = gpu_shares(runs[0].backend, len(runs))
+        if len(shares) == 1:
+            train_here(sweep, runs)
+        else:
+            asyncio.run(_train(sweep, runs, shares))
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Composes and validates every job before the first one starts. Exits with 1 if a run failed."""
-        from harness.launch.sweep import execute
 
-        configs = [self._compose(overrides) for overrides in job_overrides]
-        code = execute([typed(cfg) for cfg in configs], name=configs[0].sweep, plan_only=configs[0].plan_only)
-        if code:
-            sys.exit(code)
-        return [
-            JobReturn(overrides=overrides, cfg=cfg, _return_value=None, status=JobStatus.COMPLETED)
-            for overrides, cfg in zip(job_overrides, configs, strict=True)
-        ]
+def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
+    """The GPUs of each engine of this node, [] for one on the CPU: as many engines as asked, never more than runs.
 
-    def _compose(self, overrides: Sequence[str]) -> Any:
-        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return cfg
+    Unless asked otherwise: one engine per GPU; one in all on a CPU and with stock ART, which divides several GPUs
+    between training and inference itself. Raises ConfigError for more engines than GPUs.
+    """
+    there = [gpu.index for gpu in gpus()] if backend.on_gpu else []
+    count = min(backend.engines or (len(there) if backend.kind == "shared" else 1) or 1, runs)
+    if count > 1 and backend.port is not None:
+        raise ConfigError(f"backend.port is given for {count} engines, and each needs its own. Leave it out.")
+    if not there:
+        return [[] for _ in range(count)]
+    if count > len(there):
+        raise ConfigError(
+            f"backend.engines is {count}, and {len(there)} GPU{'s are' * (len(there) > 1) or ' is'} visible: an engine "
+            f"needs one of its own. Give backend.engines={len(there)}, or none: then there is one per GPU."
+        )
+    each = len(there) // count
+    return [there[number * each : (number + 1) * each] for number in range(count)]
+
+
+async def _train(sweep: Sweep, runs: Sequence[RunConfig], shares: Sequence[Sequence[int]]) -> None:
+    order = Order.of(sweep, runs)
+    parts = units([config.run for config in runs], len(shares))
+    names = [tuple(run.name for run in part) for part in parts]
+    # A thread per engine, that waits for it, and one to stop it meanwhile.
+    with ThreadPoolExecutor(2 * len(shares), thread_name_prefix="engine") as threads:
+        make = [partial(_ProcessEngine, order, number, share, threads) for number, share in enumerate(shares)]
+        await train_on(sweep, runs, names, make)
+
+
+class _ProcessEngine:
+    """A process of this machine as the crew sees it."""
+
+    def __init__(self, order: Order, number: int, share: Sequence[int], threads: ThreadPoolExecutor) -> None:
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, share))} if share else {}
+        self.order, self.threads = order, threads
+        self.process = EngineProcess(number, visible)
+        self.place = f"GPU {', '.join(map(str, share))}" if share else "the CPU"
+
+    async def start(self) -> str:
+        await self._call(self.process.start, self.order)
+        return f"ready on {self.place}"
+
+    async def train(self, names: Names) -> None:
+        await self._call(self.process.train, names)
+
+    async def stop(self) -> Spending | None:
+        return await self._call(self.process.stop)
+
+    async def _call(self, method: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, method, *arguments)

@@ -64,7 +64,13 @@ def write_plan(
     manifest_path, plan_path = folder / "manifest.json", folder / "plan.jsonl"
     planned = {line["run"]: line for line in read_lines(plan_path)}
     if manifest_path.exists():
-        _refuse_difference(folder, json.loads(manifest_path.read_text()), planned, configs, content)
+        manifest = json.loads(manifest_path.read_text())
+        if differences := _differences(folder, manifest, planned, configs, content):
+            raise ConfigError(
+                f"{folder} holds results of another configuration:\n  "
+                + "\n  ".join(differences[:12])
+                + f"\nChoose another folder (sweep=<name>), or delete {folder} to start over."
+            )
     else:
         manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"content": content}
         write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
@@ -80,6 +86,18 @@ def write_plan(
         if not path.exists():
             write_synced(path, OmegaConf.to_yaml(OmegaConf.create(config.resolved)).encode())
     write_synced(plan_path, "".join(json.dumps(line) + "\n" for line in planned.values()).encode())
+
+
+def check_plan(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+    """Raises ConfigError where this machine's versions, policy or tasks are not those of the plan in the folder."""
+    planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if differences := _differences(folder, manifest, planned, configs, content):
+        raise ConfigError(
+            f"{platform.node()} cannot take part in {folder}:\n  "
+            + "\n  ".join(differences[:12])
+            + "\nInstall the same versions there; `python -m harness.doctor` shows them."
+        )
 
 
 @contextmanager
@@ -101,13 +119,14 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _refuse_difference(
+def _differences(
     folder: Path,
     manifest: dict[str, Any],
     planned: dict[str, Any],
     configs: Sequence[RunConfig],
     content: dict[str, str],
-) -> None:
+) -> list[str]:
+    """What is not as the folder's plan has it; a line each."""
     differences: list[str] = []
     shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
     _compare("", manifest["config"], plain(shared), differences)
@@ -118,12 +137,7 @@ def _refuse_difference(
         if not differences and line and line["config_digest"] != config_digest(config):
             stored = OmegaConf.to_container(OmegaConf.load(folder / "runs" / config.run.name / "config.yaml"))
             _compare("", {"fix": stored["fix"]}, {"fix": config.resolved["fix"]}, differences)  # type: ignore[index,call-overload]
-    if differences:
-        raise ConfigError(
-            f"{folder} holds results of another configuration:\n  "
-            + "\n  ".join(differences[:12])
-            + f"\nChoose another folder (sweep=<name>), or delete {folder} to start over."
-        )
+    return differences
 
 
 def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Shows our sweeper and launcher to Hydra, which takes plugins from a package named `hydra_plugins` only.
 
 `Plugins.register` alone is not enough: Hydra 1.3.8 refuses any `_target_` outside that package, and imports the
-target by its name. So the two classes are offered under `hydra_plugins.harness`, without a folder of that name.
+target by its name. So the classes are offered under `hydra_plugins.harness`, without a folder of that name.
 """
 
 import sys
@@ -13,8 +13,10 @@ PACKAGE = "hydra_plugins"
 
 
 def register() -> None:
-    """Makes `hydra/sweeper=design` and `hydra/launcher=node` known. Idempotent."""
+    """Makes `hydra/sweeper=design` and `hydra/launcher=node|ray|slurm` known. Idempotent."""
     from harness.launch.node import NodeLauncher
+    from harness.launch.on_ray import RayLauncher
+    from harness.launch.on_slurm import SlurmLauncher
     from harness.launch.sweeper import DesignSweeper
 
     plugins = Plugins.instance()  # scans installed plugins first, so that theirs stay importable
@@ -24,7 +26,7 @@ def register() -> None:
         package = sys.modules[PACKAGE] = types.ModuleType(PACKAGE)
         package.__path__ = []  # type: ignore[attr-defined]
     ours = types.ModuleType(f"{PACKAGE}.harness")
-    for plugin in (DesignSweeper, NodeLauncher):
+    for plugin in (DesignSweeper, NodeLauncher, RayLauncher, SlurmLauncher):
         plugin.__module__ = ours.__name__
         setattr(ours, plugin.__name__, plugin)
         plugins.register(plugin)

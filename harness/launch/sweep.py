@@ -1,10 +1,7 @@
-"""A sweep on this node: plan, one engine, all runs interleaved on it, records, summary."""
+"""A sweep: plan, runs (trained where a launcher says), records, summary."""
 
-import asyncio
 import json
-import logging
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +12,7 @@ from harness.analysis.table import print_report
 from harness.config import RunConfig
 from harness.env import Domain, load_domain
 from harness.errors import ConfigError
-from harness.launch.plan import alone_in, sweep_name, write_plan
-from harness.launch.progress import Progress
-from harness.launch.spent import Spent
-from harness.launch.worker import only, work
+from harness.launch.plan import alone_in, check_plan, sweep_name, write_plan
 from harness.policy import Policy, load_policy
 from harness.records import RunRecords, read_lines
 from harness.validity import unequal_starts
@@ -36,11 +30,17 @@ class Sweep:
     reference_ids: tuple[str, ...]
 
 
-def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = False) -> int:
+Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
+
+
+def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_only: bool = False) -> int:
     """Runs a sweep, or what is left of it; 0, or 1 if a run failed. Everything wrong with the input is
-    raised as ConfigError before the engine starts."""
+    raised as ConfigError before an engine starts.
+
+    train: where the engines are: `launch.node`, `launch.on_ray`, `launch.on_slurm`
+    """
     sweep = prepare(configs, name)
-    open_runs = [c for c in sweep.configs if not _completed(sweep.folder, c)]
+    open_runs = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
     print(
         f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
         f"({sweep.configs[0].train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
@@ -51,12 +51,15 @@ def execute(configs: Sequence[RunConfig], name: str | None, plan_only: bool = Fa
         return 0
     if open_runs:
         with alone_in(sweep.folder):
-            asyncio.run(_run_all(sweep, open_runs))
+            try:
+                train(sweep, open_runs)
+            finally:
+                _refute_unequal_starts(sweep)
     records = load_sweep(sweep.folder)
     write_report(records)
     print_report(records)
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
-    failed = [c for c in sweep.configs if not _completed(sweep.folder, c)]
+    failed = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
     return 1 if failed else 0
 
 
@@ -77,6 +80,20 @@ def _plan(sweep: Sweep) -> Plan:
 
 def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
+    sweep, train_ids = _load(configs, sweep_name(configs, name))
+    write_plan(sweep.folder, sweep.name, sweep.configs, train_ids, sweep.reference_ids, _content(sweep))
+    return sweep
+
+
+def join(configs: Sequence[RunConfig], name: str) -> Sweep:
+    """A sweep that another process has planned. Raises ConfigError where this machine has other code or content."""
+    sweep, _ = _load(configs, name)
+    check_plan(sweep.folder, sweep.configs, _content(sweep))
+    return sweep
+
+
+def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ...]]:
+    """The sweep, and the tasks that it trains on."""
     first = configs[0]
     if any(c.shared() != first.shared() for c in configs):
         raise ConfigError(
@@ -95,11 +112,11 @@ def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
     train_ids = _training_ids(configs, domain, reference)
     policy = load_policy(first.policy.name)
     _fits(domain, policy, first)
-    name = sweep_name(configs, name)
-    folder = first.results / name
-    content = {"policy": policy.digest, "domain": domain.digest}
-    write_plan(folder, name, configs, train_ids, reference, content)
-    return Sweep(name, folder, tuple(configs), domain, policy, tuple(reference))
+    return Sweep(name, first.results / name, tuple(configs), domain, policy, tuple(reference)), train_ids
+
+
+def _content(sweep: Sweep) -> dict[str, str]:
+    return {"policy": sweep.policy.digest, "domain": sweep.domain.digest}
 
 
 def _training_ids(configs: Sequence[RunConfig], domain: Domain, reference: Sequence[str]) -> tuple[str, ...]:
@@ -136,30 +153,9 @@ def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:
         )
 
 
-def _completed(folder: Path, config: RunConfig) -> bool:
-    path = folder / "runs" / config.run.name / "status.json"
+def is_completed(folder: Path, run: str) -> bool:
+    path = folder / "runs" / run / "status.json"
     return path.exists() and json.loads(path.read_text())["state"] == "completed"
-
-
-async def _run_all(sweep: Sweep, configs: list[RunConfig]) -> None:
-    """One engine trains the runs. Writes reuse.json when it ends, however it ends."""
-    logs = sweep.folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    spent = Spent()
-    terminal = sys.stdout
-    with (
-        open(logs / "harness.log", "a", buffering=1) as log,
-        Progress(total_runs=len(configs), total_steps=len(configs) * configs[0].train.steps) as progress,
-    ):
-        sys.stdout = log  # ART prints; the display belongs to us
-        logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)
-        logging.captureWarnings(True)
-        try:
-            await work(sweep, only(configs), progress, spent.counts, logs)
-        finally:
-            sys.stdout = terminal
-            spent.add_to(sweep.folder / "reuse.json")
-            _refute_unequal_starts(sweep)
 
 
 def _refute_unequal_starts(sweep: Sweep) -> None:

@@ -1,0 +1,44 @@
+"""What our Hydra launchers have in common: all jobs of a sweep are composed, then trained as one sweep."""
+
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from harness.config import RunConfig, typed
+from harness.launch.sweep import Sweep, execute
+
+
+class SweepLauncher(Launcher):
+    """A launcher's options are the arguments of its constructor and the keys of conf/hydra/launcher/<name>.yaml."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    @abstractmethod
+    def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
+        """Returns when every run has ended. Raises ConfigError for a place that cannot be, before anything starts."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Composes and validates every job before the first one starts. Exits with 1 if a run failed."""
+        configs = [self._compose(overrides) for overrides in job_overrides]
+        first = configs[0]
+        code = execute([typed(cfg) for cfg in configs], first.sweep, self.train, first.plan_only)
+        if code:
+            sys.exit(code)
+        return [
+            JobReturn(overrides=overrides, cfg=cfg, _return_value=None, status=JobStatus.COMPLETED)
+            for overrides, cfg in zip(job_overrides, configs, strict=True)
+        ]
+
+    def _compose(self, overrides: Sequence[str]) -> Any:
+        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
