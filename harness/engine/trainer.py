@@ -1,229 +1,282 @@
 """The trainer behind `backend=shared`: base weights once, an adapter and optimiser state per update.
 
-An update is a pure function: (trainer state, packed tensors, hyper-parameters) -> (new state, metrics).
-Nothing is kept in the trainer between updates, so the runs of a sweep can take turns on it.
+An update is a pure function: (trainer state, packed tensors, hyper-parameters) -> (new state, metrics), so the runs of
+a sweep can take turns on the trainer. What it keeps between updates are copies of states that it would else have to
+bring to the device again; they change no result.
 
-Loss, masks and advantages are ART's: `art.loss.loss_fn` over tensors packed by ART, with the attention
-rule of `art.unsloth.train.calculate_mask` (causal, and within the own rollout or its shared prompt).
+Loss, masks and advantages are ART's: `art.loss.loss_fn` over tensors packed by ART, with the attention rule of
+`harness.engine.attention`. A gradient step may be computed row by row: its loss is the sum over all rows divided by
+the number of trained tokens of all rows, as ART's mean over the whole batch is.
+
+On a GPU the base weights and the adapter that computes are bfloat16, as in the sampler; the adapter that is trained,
+its gradients and Adam's moments are float32. Log-probs are computed in float32 from logits as the sampler has them,
+only at trained positions and some of these at a time.
 """
 
+import logging
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from art.loss import loss_fn, shift_tensor
 from art.preprocessing.pack import PackedTensors
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load, save
+from peft import get_peft_model
+from torch.nn.attention.flex_attention import BlockMask
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from harness.store import digest
+from harness.engine.adapter import Adapter
+from harness.engine.attention import implementation, packed_attention
+from harness.engine.execution import Execution, Size, Spent
+from harness.engine.fused import fuse
+from harness.engine.probe import prepare
+from harness.engine.rows import Amount, Rows, amount, minibatches, single_rows, trained, trimmed
+from harness.engine.state import Lora, Optimiser, State
+from harness.errors import EngineError
 
+__all__ = ["Execution", "Lora", "Optimiser", "Spent", "State", "Trainer", "seeded"]
 
-@dataclass(frozen=True)
-class Lora:
-    """rank r, scaling alpha / r; modules that get an adapter."""
-
-    rank: int = 8
-    alpha: int = 16
-    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-    def peft_config(self, base: str) -> LoraConfig:
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            target_modules=list(self.modules),
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=base,
-        )
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """AdamW. clip: maximum gradient norm.
+class _Pass:
+    """One forward and backward pass: rows on the device, their attention, indices into the flattened rows."""
 
-    groups_per_step: groups of rollouts in one gradient step. Counted in groups and not in packed rows, so that arms
-    with the same rollouts take the same number of steps, however long the context is that they train on.
-    """
-
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    groups_per_step: int = 2
-
-
-@dataclass(frozen=True)
-class State:
-    """What an update starts from: adapter weights and Adam's moments, as safetensors bytes.
-
-    moments is empty before the first update. digest names the whole state, weights the adapter alone.
-    """
-
-    adapter: bytes
-    moments: bytes
-    digest: str
-    weights: str
-
-    @classmethod
-    def of(cls, adapter: dict[str, torch.Tensor], moments: dict[str, torch.Tensor], base: str) -> "State":
-        """base: digest of the base weights. An adapter whose B matrices are zero *is* the base policy."""
-        adapter_raw = save(adapter)
-        moments_raw = save(moments) if moments else b""
-        is_base = not any(t.any() for name, t in adapter.items() if "lora_B" in name)
-        weights = base if is_base else digest("weights", base, adapter_raw)
-        return cls(adapter_raw, moments_raw, digest("state", base, adapter_raw, moments_raw), weights)
+    rows: Rows
+    attention: torch.Tensor | BlockMask
+    trained: torch.Tensor
+    known: torch.Tensor
+    amount: Amount
 
 
 class Trainer:
-    """Holds the base model with one LoRA slot; see the module's docstring."""
+    """Holds the base model with one LoRA slot; see the module's docstring.
+
+    device: cpu or cuda; threads: of PyTorch on a CPU
+    execution: None: `Execution.on(device)`; what is used is in `execution`
+    memory_share: of the GPU's memory, in (0, 1], what the trainer may take; None: what is free
+    last, total: what the last update and all updates took
+    notes: what was found before the first update: the attention that is used and why, what a row takes
+    """
 
     def __init__(
-        self, base: Path, base_digest: str, lora: Lora, optimiser: Optimiser, device: str = "cpu", threads: int = 1
+        self,
+        base: Path,
+        base_digest: str,
+        lora: Lora,
+        optimiser: Optimiser,
+        device: str = "cpu",
+        threads: int = 1,
+        execution: Execution | None = None,
+        memory_share: float | None = None,
     ) -> None:
         self.base_digest = base_digest
         self.lora = lora
         self.optimiser = optimiser
         self.device = torch.device(device)
-        self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.execution = execution or Execution.on(device)
+        self.notes: list[str] = []
+        self.last, self.total = Spent(), Spent()
+        self.activation_bytes = 0.0  # per token of a row; measured by `prepare`
+        self._memory_share = memory_share
+        self._prepared = False
         if self.device.type == "cpu":
             torch.set_num_threads(threads)
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype, attn_implementation="sdpa")
+        elif self.device.index is None:
+            self.device = torch.device("cuda", torch.cuda.current_device())
+        if self.device.type == "cuda" and memory_share is not None:
+            torch.cuda.set_per_process_memory_fraction(memory_share, self.device)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=self.execution.dtype, attn_implementation=implementation(self.execution.attention)
+        )
         with torch.random.fork_rng():
             self.model = get_peft_model(model, lora.peft_config(str(base))).to(self.device)
-        self._parameters = {
-            name: p for name, p in self.model.named_parameters() if p.requires_grad
-        }
+        if self.execution.fused:
+            fuse(self.model)
+        self._layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        for layer in self._layers:
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        self.size = Size.of(self.model)
+        self._adapter = Adapter(self.model, base_digest, self.execution.dtype, self.execution.states)
+
+    def prepare(self) -> None:
+        """Once, before the first update, in the thread that updates: compiles, checks, measures; see `probe`."""
+        if not self._prepared:
+            self.model.train()
+            prepare(self)
+            self._prepared = True
 
     def initial_state(self, seed: int) -> State:
-        """A fresh adapter: A from PEFT's initialisation under `seed`, B zero."""
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for module in self.model.modules():
-                if hasattr(module, "reset_lora_parameters"):
-                    module.reset_lora_parameters("default", init_lora_weights=True)
-        return State.of(self._adapter(), {}, self.base_digest)
-
-    def _adapter(self) -> dict[str, torch.Tensor]:
-        return {
-            name: t.detach().to("cpu", copy=True).contiguous()
-            for name, t in get_peft_model_state_dict(self.model).items()
-        }
+        """A fresh adapter; see `Adapter.initial`."""
+        return self._adapter.initial(seed)
 
     def update(
         self, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
     ) -> tuple[State, list[dict[str, float]]]:
-        """Trains on packed tensors [rows, tokens] from `state`; metrics, one dict per gradient step."""
-        set_peft_model_state_dict(self.model, load(state.adapter))
-        adam = torch.optim.AdamW(
-            self._parameters.values(),
-            lr=learning_rate,
-            betas=self.optimiser.betas,
-            weight_decay=self.optimiser.weight_decay,
-            fused=False,
-        )
-        if state.moments:
-            self._load_moments(adam, load(state.moments))
+        """Trains on packed tensors [rows, tokens] from `state`; metrics, one dict per gradient step.
+
+        config: ART's options of the loss
+        Raises EngineError when a gradient is not finite: nothing that follows from it would be a result.
+        """
+        self.prepare()
+        started = time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        adam = self._adapter.resume(state, self.optimiser, learning_rate)
         self.model.train()
-        metrics = []
+        spent, metrics = Spent(), []
         for batch in minibatches(tensors, self.optimiser.groups_per_step):
-            batch = {key: value.to(self.device) for key, value in batch.items()}
-            metrics.append(self._gradient_step(adam, _trimmed(batch), config))
+            begun = time.perf_counter()
+            step, done = self._gradient_step(adam, batch, config)
+            seconds = time.perf_counter() - begun  # reading the metrics has waited for the device
+            spent += Spent(step_seconds=seconds, amount=done, tflop=self.size.tflop(done))
+            metrics.append(step)
         first = {f"first/{name}": metrics[0][f"loss/{name}"] for name in ("probs_corr", "logprob_gap")}
         metrics = [{**step, **first} for step in metrics]  # ART averages over steps: the first one stays apart
-        return State.of(self._adapter(), self._moments(adam), self.base_digest), metrics
+        new = self._adapter.leave(adam)
+        peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
+        self.last = replace(spent, updates=1, seconds=time.perf_counter() - started, peak_gib=peak)
+        self.total += self.last
+        return new, metrics
 
     def _gradient_step(
-        self, adam: torch.optim.AdamW, batch: dict[str, torch.Tensor], config: dict[str, Any]
-    ) -> dict[str, float]:
-        logprobs, entropy = self.logprobs(batch)
-        loss = loss_fn(batch, logprobs, None, None, config)  # type: ignore[arg-type]
-        loss.policy_loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.optimiser.clip)
+        self, adam: torch.optim.AdamW, batch: Rows, config: dict[str, Any]
+    ) -> tuple[dict[str, float], Amount]:
+        passes = list(self._passes(batch))  # all of them before the first: making an attention waits for the device
+        done = sum((each.amount for each in passes), Amount())
+        denominator = torch.tensor(done.trained + 1e-6, device=self.device)  # as in ART's mean
+        losses, entropies, served, found = [], [], [], []
+        for each in passes:
+            logprobs, entropy = self._logprobs(each)
+            loss = loss_fn(each.rows, logprobs, None, None, config, reduction="sum")  # type: ignore[arg-type]
+            part = loss.policy_loss_sum / denominator
+            part.backward()
+            self._adapter.collect()
+            losses.append(part.detach())
+            entropies.append(entropy)
+            served.append(shift_tensor(each.rows["logprobs"], math.nan).flatten()[each.known])
+            found.append(logprobs.detach().flatten()[each.known])
+        norm = torch.nn.utils.clip_grad_norm_(self._adapter.parameters.values(), self.optimiser.clip)
         adam.step()
         adam.zero_grad(set_to_none=True)
-        served = shift_tensor(batch["logprobs"], math.nan)
-        known = ~torch.isnan(served)
-        gap = (served - logprobs.detach())[known].abs().mean()
-        return {
-            "loss/train": loss.policy_loss.item(),
-            "loss/grad_norm": norm.item(),
-            "loss/entropy": entropy.item(),
-            "loss/probs_corr": loss.probs_corr.item(),
-            "loss/logprob_gap": gap.item(),
+        self._adapter.hand_over()
+        old, new = torch.cat(served), torch.cat(found)
+        readings = {
+            "loss/train": torch.stack(losses).sum(),
+            "loss/grad_norm": norm,
+            "loss/entropy": torch.cat(entropies).mean(),
+            "loss/probs_corr": torch.corrcoef(torch.stack([old.exp(), new.exp()]))[0, 1],
+            "loss/logprob_gap": (old - new).abs().mean(),
         }
+        step = dict(zip(readings, torch.stack(list(readings.values())).tolist(), strict=True))
+        if not math.isfinite(step["loss/grad_norm"]):
+            raise EngineError(
+                f"The gradient of a training step is {step['loss/grad_norm']} (loss {step['loss/train']}). Lower "
+                "train.learning_rate; if this is a first step, the log-probs or rewards of its rollouts are not finite."
+            )
+        return step, done
 
-    def logprobs(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probs of each next token, [rows, tokens], zero where nothing is trained; mean entropy there."""
-        hidden = self.model.get_base_model().model(
-            input_ids=batch["tokens"].clamp(min=0),
-            position_ids=batch["input_pos"],
-            attention_mask=attention_bias(batch["group_ids"], batch["parent_ids"], self.dtype),
+    def _passes(self, batch: Rows) -> Iterator[_Pass]:
+        if self.execution.row_by_row:
+            parts: Iterator[Rows] = single_rows(batch, self.execution.row_multiple)
+        else:
+            parts = iter([trimmed(batch)])
+        for rows in parts:
+            known = ~torch.isnan(shift_tensor(rows["logprobs"], math.nan))
+            where = [mask.flatten().nonzero().squeeze(1).to(self.device) for mask in (trained(rows), known)]
+            here = {key: value.to(self.device) for key, value in rows.items()}
+            attention = packed_attention(
+                here["group_ids"], here["parent_ids"], self.execution.dtype, self.execution.attention
+            )
+            yield _Pass(here, attention, where[0], where[1], amount(rows))
+
+    def _logprobs(self, each: _Pass) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probs of each next token, [rows, tokens], zero where nothing is trained; entropies where it is, [n]."""
+        hidden = self._hidden(each).flatten(0, 1)[each.trained]
+        targets = shift_tensor(each.rows["tokens"], 0).flatten()[each.trained]
+        size = self.execution.logits_chunk
+        if size is None:
+            picked, entropy = self._pick(hidden, targets)
+        else:  # computed again in the backward pass: logits are the largest tensors of a small model
+            parts = [
+                checkpoint(self._pick, h, t, use_reentrant=False, preserve_rng_state=False)
+                for h, t in zip(hidden.split(size), targets.split(size), strict=True)
+            ]
+            picked, entropy = (torch.cat(column) for column in zip(*parts, strict=True))
+        shape = each.rows["tokens"].shape
+        out = torch.zeros(shape.numel(), dtype=picked.dtype, device=self.device)
+        return out.index_put((each.trained,), picked).view(shape), entropy
+
+    def _hidden(self, each: _Pass) -> torch.Tensor:
+        """The last layer's output, [rows, tokens, width]."""
+        twice = self.execution.checkpoint
+        if twice is None:
+            twice = each.amount.computed * self.activation_bytes > self.room()
+        for layer in self._layers:
+            layer.gradient_checkpointing = twice
+        return self.model.get_base_model().model(
+            input_ids=each.rows["tokens"].clamp(min=0),
+            position_ids=each.rows["input_pos"],
+            attention_mask=each.attention,
             use_cache=False,
         ).last_hidden_state
-        trained = shift_tensor(batch["assistant_mask"], False)
-        logits = self.model.get_output_embeddings()(hidden[trained]).float()
-        distribution = torch.log_softmax(logits, dim=-1)
-        targets = shift_tensor(batch["tokens"], 0)[trained]
+
+    def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probs of the targets and entropies, both [n], from hidden states [n, width]."""
+        distribution = torch.log_softmax(self.model.get_output_embeddings()(hidden).float(), dim=-1)
         picked = distribution.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        entropy = -(distribution.detach().exp() * distribution.detach()).sum(-1).mean()
-        out = torch.zeros(trained.shape, dtype=picked.dtype, device=self.device)
-        return out.masked_scatter(trained, picked), entropy
+        entropy = -(distribution.detach().exp() * distribution.detach()).sum(-1)
+        return picked, entropy
 
-    def _moments(self, adam: torch.optim.AdamW) -> dict[str, torch.Tensor]:
-        out = {}
-        for name, parameter in self._parameters.items():
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                out[f"{name}/{key}"] = adam.state[parameter][key].detach().cpu().clone()
-        return out
+    def room(self) -> float:
+        """Bytes that the activations of a row may take; infinite on a CPU."""
+        if self.device.type != "cuda":
+            return math.inf
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        if self._memory_share is not None:
+            free = total * self._memory_share - torch.cuda.memory_allocated(self.device)
+        else:
+            cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            free = torch.cuda.mem_get_info(self.device)[0] + cached
+        logits = 6 * 4 * (self.execution.logits_chunk or 0) * self.size.vocabulary  # float32, some of them at once
+        return 0.8 * (free - logits)
 
-    def _load_moments(self, adam: torch.optim.AdamW, moments: dict[str, torch.Tensor]) -> None:
-        for name, parameter in self._parameters.items():
-            adam.state[parameter] = {
-                key: moments[f"{name}/{key}"].to(self.device if key != "step" else "cpu").clone()
-                for key in ("exp_avg", "exp_avg_sq", "step")
-            }
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        LOG.info("trainer: %s", text)
 
+    def use_attention(self, kind: str) -> None:
+        """From here on `dense` or `flex`."""
+        self.execution = replace(self.execution, attention=kind)
+        self.model.get_base_model().set_attn_implementation(implementation(kind))
 
-def minibatches(tensors: PackedTensors, groups_per_step: int) -> Iterator[dict[str, torch.Tensor]]:
-    """The packed rows of some groups after another, [rows, tokens]; a token of another group trains nothing."""
-    packed = {key: value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
-    parents = packed["parent_ids"]
-    groups = list(dict.fromkeys(parents[parents != -1].tolist()))  # in the order in which ART packed them
-    steps = math.ceil(len(groups) / groups_per_step)
-    for chunk in torch.tensor(groups).tensor_split(steps):
-        ours = torch.isin(parents, chunk)
-        rows = ours.any(dim=1)
-        batch, ours = {key: value[rows] for key, value in packed.items()}, ours[rows]
-        yield batch | {
-            "assistant_mask": batch["assistant_mask"] & ours,
-            "logprobs": batch["logprobs"].masked_fill(~ours, math.nan),
-            "advantages": batch["advantages"].masked_fill(~ours, 0.0),
-            "weights": batch["weights"].masked_fill(~ours, 0.0),
-        }
+    def trial(self, row: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probs at trained positions and their sum's gradient, both flat, of one row; nothing is trained."""
+        (each,) = self._passes(row)
+        logprobs, _ = self._logprobs(each)
+        logprobs.sum().backward()
+        return logprobs.detach().flatten()[each.trained], self._adapter.gradient()
 
-
-def _trimmed(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the columns that are padding in every row (ART pads with group id -1)."""
-    used = int((batch["group_ids"] != -1).any(dim=0).nonzero().max()) + 1
-    return {key: value[:, :used] for key, value in batch.items()}
-
-
-def attention_bias(group_ids: torch.Tensor, parent_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask [rows, 1, tokens, tokens] of ART's packing: causal, own rollout or its shared prompt.
-
-    The same rule as `calculate_mask` in ART's `art/unsloth/train.py`, which cannot be imported without trl.
-    """
-    tokens = group_ids.shape[1]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=group_ids.device).tril()
-    own = group_ids.unsqueeze(2) == group_ids.unsqueeze(1)
-    prompt = parent_ids.unsqueeze(2) == group_ids.unsqueeze(1)
-    allowed = causal & (own | prompt)
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=group_ids.device)
-    return bias.masked_fill_(~allowed, torch.finfo(dtype).min).unsqueeze(1)
+    def kept_bytes(self, row: Rows) -> int:
+        """Bytes on the GPU that a forward pass over one row keeps when nothing is computed twice."""
+        (each,) = self._passes(row)
+        asked, self.execution = self.execution, replace(self.execution, checkpoint=False)
+        try:
+            before = torch.cuda.memory_allocated(self.device)
+            hidden = self._hidden(each)
+            kept = torch.cuda.memory_allocated(self.device) - before
+            del hidden
+        finally:
+            self.execution = asked
+        return kept
 
 
 @contextmanager
