@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.analysis.planted import World, planted_sweep, truth
 from harness.design import design
 
 PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "calibration.py"
@@ -24,25 +25,43 @@ def setting(name):
 @pytest.mark.parametrize("name", ["leave_one_out, 5 seeds", "leave_one_out, 5 seeds, 15 % of runs collapse"])
 def test_the_truth_is_the_mean_of_many_planted_sweeps(name):
     chosen, arms, random = setting(name), design("leave_one_out"), np.random.default_rng(0)
-    sweeps = [calibration.sweep(arms, chosen, random) for _ in range(300)]
+    sweeps = [planted_sweep(arms, chosen.world, chosen.seeds, random) for _ in range(300)]
     mean = np.mean([made.rewards_A_N_S_T.mean(axis=(1, 3)) for made, _ in sweeps], axis=0)
     assert mean == pytest.approx(sweeps[0][1], abs=0.025)
 
 
 def test_planted_sweeps_start_where_the_micro_policy_starts_and_end_where_it_ends():
-    truth = calibration.truth(design("smoke"), calibration.World(), None)
-    assert truth[:, 0] == pytest.approx([0.17, 0.17], abs=0.02)
-    on, off = truth
+    planted = truth(design("smoke"), World(), None)
+    assert planted[:, 0] == pytest.approx([0.17, 0.17], abs=0.02)
+    on, off = planted
     assert on[-1] > 0.8 and off[-1] == off[0]
 
 
 def test_a_short_calibration_keeps_its_promises():
-    counts = calibration.run(setting("leave_one_out, 5 seeds"), 60)
+    counts = calibration.run(setting("leave_one_out, 5 seeds"), 60, seed=1)
     for count in counts.values():
         assert count.covered / count.intervals > 0.90
         assert count.false_alarms <= 6
 
 
 def test_an_invalid_arm_is_never_called_no_effect():
-    counts = calibration.run(setting("INVALID runs, leave_one_out, 5 seeds"), 40)
+    counts = calibration.run(setting("INVALID runs, leave_one_out, 5 seeds"), 40, seed=1)
     assert all(c.invalid == 40 and c.invalid_as_none == 0 for c in counts.values())
+
+
+def test_a_main_effect_that_lacks_an_invalid_arm_is_never_called_no_effect():
+    counts = calibration.run(setting("INVALID runs, full factorial, 3 seeds"), 5, seed=1)
+    assert {kind for kind, _ in counts} == {"main", "leave_one_out"}
+    assert all(c.invalid == 5 and c.invalid_as_none == 0 for c in counts.values())
+
+
+def test_with_one_seed_and_runs_alike_every_planted_effect_is_exactly_zero():
+    counts = calibration.run(setting("null effects, leave_one_out, 1 seed, runs alike"), 5, seed=1)
+    assert all(c.null_sweeps == 5 for c in counts.values())
+
+
+@pytest.mark.parametrize("rows", [row for _, _, row in calibration.TABLES], ids=lambda rows: rows.__name__)
+def test_every_smaller_table_has_cells_for_its_heads(rows):
+    (head,) = [head for _, head, make in calibration.TABLES if make is rows]
+    made = list(rows(2, seed=1))
+    assert made and all(len(cells) == len(head) for cells in made)

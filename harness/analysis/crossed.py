@@ -18,7 +18,8 @@ JASA 101, 254-269):
 
 and the two-sided p-value of a mean m is the expectation of 2 Φ(−|m| / √V*) over both χ². Where the seeds are all
 there is, this is Student's t with N − 1 degrees of freedom; where the tasks are, with T − 1. The interval holds
-the means that this test does not reject.
+the means that this test does not reject. Where seeds add nothing to the variance it is too wide, 98 to 99 % for
+95 % at 3 to 5 seeds: a small A is not believed (V* is no smaller than its second term), a large one has to be.
 
 Why no plain bootstrap: no resampling scheme is right for crossed effects (McCullagh 2000, Bernoulli 6, 285-301).
 Resampling seeds and tasks ("pigeonhole", Owen 2007, Ann. Appl. Stat. 1, 386-411) counts the rest three times, its

@@ -234,8 +234,8 @@ def pairing_section(effects: Effects) -> Section | None:
         sentences.append(
             f"All arms met the same tasks, the same order and the same sampling seeds. That made the leave-one-out "
             f"differences {middle:.1f} times less variable (median of the variances over {len(ratios)} fixes) than if "
-            f"each arm had met seeds and tasks of its own: the same precision would have taken {middle:.1f} times as many "
-            "of both."
+            "each arm had met seeds and tasks of its own: the same precision would have taken "
+            f"{middle:.1f} times as many of both."
         )
     if same:
         sentences.append(f"For {phrases.listed(same)} the pair came out the same in every episode: nothing varies.")
