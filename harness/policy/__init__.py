@@ -2,6 +2,7 @@
 
     micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
     smollm2.py  SmolLM2-135M-Instruct, fetched by `python -m harness.policy.smollm2` and read through gguf.py
+    hub.py      Qwen's instruction models, fetched by `python -m harness.policy.hub NAME`, with a template of ours
 
 `load_policy(name)` gives a folder that transformers and vLLM read.
 """
@@ -17,7 +18,9 @@ from harness.errors import ConfigError
 
 __all__ = ["POLICIES", "Policy", "load_policy"]
 
-POLICIES = ("micro", "smollm2_135m")
+# named here and not taken from hub.HUB, because `python -m` runs that module after this one
+HUB_NAMES = ("qwen2_5_7b", "qwen2_5_14b", "qwen3_4b")
+POLICIES = ("micro", "smollm2_135m", *HUB_NAMES)
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
 
 
@@ -39,6 +42,8 @@ def load_policy(name: str) -> Policy:
         return Policy(name, MICRO, "hermes", 1024, "float32", digest_files(MICRO))
     if name == "smollm2_135m":
         return _smollm2(name)
+    if name in HUB_NAMES:
+        return _from_hub(name)
     near = difflib.get_close_matches(name, POLICIES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"No policy is called {name!r}.{hint} Valid: {', '.join(POLICIES)}.")
@@ -51,6 +56,13 @@ def _smollm2(name: str) -> Policy:
     if not path.is_dir():
         raise ConfigError(f"policy={name} is not on this machine; expected it in {path}. Fetch it: {smollm2.COMMAND}")
     return Policy(name, path, "hermes", 8192, "bfloat16", digest_files(path))
+
+
+def _from_hub(name: str) -> Policy:
+    from harness.policy import hub
+
+    model, path = hub.HUB[name], hub.find(name)
+    return Policy(name, path, model.tool_parser, model.max_model_len, model.dtype, hub.digest(path))
 
 
 def digest_files(folder: Path) -> str:
