@@ -1,6 +1,10 @@
-"""The shared backend on the real trainer and ART, without a server: a tiny model, hand-made trajectories."""
+"""Both backends without a server: a tiny model, hand-made trajectories.
+
+The shared one has the real trainer and ART, the stock one the real LocalBackend around fakes (stock_fakes.py).
+"""
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -10,10 +14,13 @@ import torch
 from openai.types.chat.chat_completion import Choice
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from harness.backend import stock
+from harness.backend.art_local import ArtLocalBackend
 from harness.backend.shared import Engine, SharedBackend
 from harness.engine.trainer import Lora, Optimiser, Trainer
-from harness.policy import load_policy
+from harness.policy import Policy, load_policy
 from harness.store import Store
+from tests.backend import stock_fakes
 
 TOOLS = [
     {
@@ -86,6 +93,29 @@ def world(base, trainer, tmp_path):
         return model
 
     return SimpleNamespace(backend=backend, store=store, admit=admit, path=tmp_path)
+
+
+class Model(art.TrainableModel):
+    def _get_wandb_run(self):
+        return None
+
+
+@pytest.fixture
+def stock_world(base, tmp_path, monkeypatch):
+    """As `world`, for stock ART with fakes for Unsloth and vLLM; also the services that ART has made."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    stock.prepare_process(tmp_path, {})
+    services = stock_fakes.install(monkeypatch)
+    policy = Policy("base", base, "hermes", 1024, "float32", "base-digest")
+    backend = ArtLocalBackend(stock.Settings(policy, 8, 16, 0.5, 64, 4, None, {}), tmp_path / "stock")
+
+    def admit(run: str = "a", seed: int = 0) -> art.TrainableModel:
+        model = Model(name=run, project="test", base_model=str(base), report_metrics=[])
+        asyncio.run(backend.admit(model, run, seed))
+        return model
+
+    yield SimpleNamespace(backend=backend, services=services, admit=admit)
+    asyncio.run(backend.stop())
 
 
 @pytest.fixture

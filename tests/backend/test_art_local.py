@@ -2,40 +2,18 @@
 
 import asyncio
 import socket
-import sys
 from types import SimpleNamespace
 
-import art
 import pytest
 
 from harness.backend import SKIPPED, stock
-from harness.backend.art_local import ArtLocalBackend
 from harness.errors import EngineError
-from harness.policy import Policy
 from tests.backend import stock_fakes
 
 
-class Model(art.TrainableModel):
-    def _get_wandb_run(self):
-        return None
-
-
 @pytest.fixture
-def world(base, tmp_path, monkeypatch):
-    """The backend, the services that ART makes, and `admit(run, seed)` -> a registered model."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    stock.prepare_process(tmp_path, {})
-    services = stock_fakes.install(monkeypatch)
-    policy = Policy("base", base, "hermes", 1024, "float32", "base-digest")
-    backend = ArtLocalBackend(stock.Settings(policy, 8, 16, 0.5, 64, 4, None, {}), tmp_path / "art")
-
-    def admit(run="a", seed=0):
-        model = Model(name=run, project="test", base_model=str(base), report_metrics=[])
-        asyncio.run(backend.admit(model, run, seed))
-        return model
-
-    yield SimpleNamespace(backend=backend, services=services, admit=admit)
-    asyncio.run(backend.stop())
+def world(stock_world):
+    return stock_world
 
 
 def train(world, model, *groups):
@@ -131,7 +109,7 @@ def test_a_backend_that_does_not_close_is_ended(world, monkeypatch):
     world.services[0].close()
 
 
-def test_the_port_that_is_asked_for_is_the_servers(world, base, tmp_path):
+def test_the_port_that_is_asked_for_is_the_servers(world):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
