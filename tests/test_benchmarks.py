@@ -1,0 +1,34 @@
+"""The benchmarks run, and what they print is what was measured."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(program: str, *arguments: str, out: Path) -> dict:
+    argv = [sys.executable, str(ROOT / "experiments" / "benchmarks" / f"{program}.py"), *arguments, "--out", str(out)]
+    done = subprocess.run(argv, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (out / f"{program}.md").read_text().splitlines()[-1] in done.stdout
+    return json.loads((out / f"{program}.json").read_text())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_the_environments_rate_is_held_against_tau2s_own_way(tmp_path):
+    (mock,) = run("env_speed", "--domains", "mock", "--processes", "1", "--seconds", "0.1", out=tmp_path)["domains"]
+    assert mock["episodes_per_second"] > mock["naive_episodes_per_second"] > 0
+    assert mock["episodes_per_second_processes"] > 0
+
+
+def test_the_clients_ceiling_is_read_without_a_model(tmp_path):
+    found = run("rollout_speed", "--answers", "--concurrent", "4", "--seconds", "1", out=tmp_path)
+    (level,) = found["levels"]
+    assert level["calls"] > level["episodes"] > 0
+    assert level["failed"] == 0 and level["generated_tokens"] == level["tokens_per_call"] * level["calls"]
