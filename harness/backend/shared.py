@@ -226,6 +226,7 @@ def backend_on(server: Server, config: RunConfig, policy: Policy, path: Path, st
         Optimiser(groups_per_step=config.train.groups_per_gradient_step),
         device="cuda" if config.backend.on_gpu else "cpu",
         threads=config.backend.threads,
+        memory_share=config.backend.gpu_split[1] if config.backend.on_gpu else None,
     )
     return SharedBackend(Engine(server, trainer, store, policy.name), path)
 
