@@ -38,6 +38,7 @@ from typing import Any
 HALVES = ("art_local", "shared")
 TASKS, ROLLOUTS = 6, 4
 REWARDS = (0.0, 1.0, 0.25, 0.5)  # by rollout number: every group has spread, whatever the policy does
+LONGEST = 16384  # tokens; no rollout of the contract is longer
 TINY = 1e-9  # a learning rate that changes nothing
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.08}  # mean |difference| of log-probs, nats
 
@@ -323,7 +324,7 @@ async def unsloth_gap(backend: Any, model: Any, groups: list[Any]) -> float:
 
     local = backend._admitted[model.name].local
     service = local._services[model.name]
-    packed = local._get_packed_tensors(model, groups, 0.0, False, True, False, None, 1024)
+    packed = packed_by(local, model, groups, None)
     config, dev_config = build_rl_train_configs(learning_rate=0.0)
     await service._sleep_runtime()
     service._state.reload_to_gpu()
@@ -375,8 +376,18 @@ async def shared_half(world: World) -> None:
         await report.measured(names[2], lambda: cross_sampler_gap(backend, model, adapter, groups), world.tolerance)
 
 
-def packed_by(backend: Any, model: Any, groups: list[Any], length: int) -> Any:
-    return backend._get_packed_tensors(model, groups, 0.0, False, True, False, length, 1024)
+def packed_by(local: Any, model: Any, groups: list[Any], length: int | None) -> Any:
+    """ART's packed tensors with its defaults; length None: rows as stock ART has them."""
+    return local._get_packed_tensors(
+        model,
+        groups,
+        advantage_balance=0.0,
+        allow_training_without_logprobs=False,
+        scale_rewards=True,
+        plot_tensors=False,
+        packed_sequence_length=length,
+        logprob_calculation_chunk_size=1024,
+    )
 
 
 async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: list[Any]) -> float:
@@ -388,7 +399,8 @@ async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: lis
 
     trainer = backend.engine.trainer
     tensors = {name: tensor.float() for name, tensor in load_file(adapter / "adapter_model.safetensors").items()}
-    length = max(2048, max(len(h.ids) for h in histories(packed_by(backend, model, groups, 16384))))
+    longest = max(len(history.ids) for history in histories(packed_by(backend, model, groups, LONGEST)))
+    length = math.ceil(longest / 512) * 512
     _, dev_config = build_rl_train_configs(learning_rate=TINY)
     state = State.of(tensors, {}, trainer.base_digest)
     _, metrics = trainer.update(state, packed_by(backend, model, groups, length), TINY, dict(dev_config))
@@ -399,7 +411,7 @@ async def cross_sampler_gap(backend: Any, model: Any, adapter: Path, groups: lis
     """Our server, holding stock ART's adapter, scores the tokens that stock ART's server sampled with it."""
     import httpx
 
-    found = histories(packed_by(backend, model, groups, 16384))
+    found = histories(packed_by(backend, model, groups, LONGEST))
     url, key = backend.endpoint("contract-stock@2")
     gaps: list[float] = []
     async with (

@@ -1,0 +1,228 @@
+"""Stock ART against the shared engine: the same arm, seed and settings on one GPU.
+
+    python experiments/benchmarks/stock_vs_shared.py --out DIR                          # all parts, then the table
+    python experiments/benchmarks/stock_vs_shared.py --out DIR --only stock --steps 2   # one part, in minutes
+    python experiments/benchmarks/stock_vs_shared.py --out DIR --merge A/stock.json B/sweep_reuse.json …
+
+Parts, each a `python -m harness` of its own whose records are read:
+
+    stock         one run on backend=art_local
+    shared        the same run on backend=shared, reuse=off
+    sweep         the runs of --ablation on backend=shared, interleaved, reuse=off
+    sweep_reuse   the same with reuse=on
+
+Writes <part>.json for each part, and stock_vs_shared.json and .md from all that are there. Seconds to start are what is
+left of a program's wall-clock after its steps and validations: imports, engine, report, end. A part that is cut by
+--limit keeps the steps that it has made. Other arguments are Hydra's and go to every part; --stock-option goes to the
+stock part alone (stock ART takes an optimiser step for each trajectory, so it may want another learning rate).
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from harness.engine.device import gpus
+from harness.records import read_lines
+
+PARTS = ("stock", "shared", "sweep", "sweep_reuse")
+SINGLE = ("stock", "shared")
+END_SECONDS = 90.0  # for a program that was asked to stop
+
+
+def command(part: str, out: Path, steps: int, ablation: str, overrides: Sequence[str]) -> list[str]:
+    """The program of a part. Its results are in out/results/<part>."""
+    kind = "art_local" if part == "stock" else "shared"
+    reuse = "on" if part == "sweep_reuse" else "off"
+    asked = [f"+ablation={ablation}"] if part not in SINGLE else []
+    options = [f"backend={kind}", f"reuse={reuse}", f"train.steps={steps}", "tracking=off"]
+    where = [f"results={out / 'results'}", f"sweep={part}"]
+    return [sys.executable, "-m", "harness", *asked, *options, *overrides, *where]
+
+
+def run_part(part: str, argv: list[str], out: Path, limit: float | None) -> dict[str, Any]:
+    """Runs a part and reads its records. limit: seconds after which it is stopped."""
+    print(f"{part}: {' '.join(argv[1:])}", flush=True)
+    begun = time.perf_counter()
+    process = subprocess.Popen(argv)
+    cut = False
+    try:
+        process.wait(timeout=limit)
+    except subprocess.TimeoutExpired:
+        cut = True
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    seconds = time.perf_counter() - begun
+    content = {
+        "part": part,
+        "command": argv[1:],
+        "machine": {"gpus": [gpu.name for gpu in gpus()], "cores": os.cpu_count()},
+        "seconds": seconds,
+        "exit_code": process.returncode,
+        "cut": cut,
+        "runs": read_runs(out / "results" / part),
+    }
+    (out / f"{part}.json").write_text(json.dumps(content, indent=1) + "\n")
+    print(f"{part}: {seconds:.0f} s, exit code {process.returncode}{', cut' if cut else ''}", flush=True)
+    return content
+
+
+def read_runs(folder: Path) -> list[dict[str, Any]]:
+    """The records of a sweep's runs, as far as they are needed here."""
+    out = []
+    for file in sorted(folder.glob("runs/*/*/status.json")):
+        status = json.loads(file.read_text())
+        steps, validations = (read_lines(file.with_name(f"{name}.jsonl")) for name in ("steps", "validation"))
+        kept = ("step", "seconds", "reward", "raw_reward", "gradient_steps", "trainable_tokens", "missing")
+        out.append(
+            {
+                "name": status["run"],
+                "state": status["state"],
+                "error": status.get("error"),
+                "seconds": status.get("seconds"),
+                "steps": [{name: line[name] for name in kept} for line in steps],
+                "validations": [
+                    {"step": line["step"], "seconds": line["seconds"], "reference": line["reference"]["mean"]}
+                    for line in validations
+                ],
+            }
+        )
+    return out
+
+
+def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
+    """The numbers of a part. project: steps of the experiment that a single run's numbers are projected to."""
+    runs, gpu_count = part["runs"], max(len(part["machine"]["gpus"]), 1)
+    completed = [run for run in runs if run["state"] == "completed"]
+    out: dict[str, Any] = {
+        "part": part["part"],
+        "runs": len(runs),
+        "completed": len(completed),
+        "steps": max((len(run["steps"]) for run in runs), default=0),
+        "seconds": part["seconds"],
+        "cut": part["cut"],
+        "per_gpu_hour": 3600 * len(completed) / part["seconds"] / gpu_count if completed else None,
+    }
+    if part["part"] not in SINGLE or not runs or not runs[0]["steps"]:
+        return out
+    (run,) = runs
+    steps = [line["seconds"] for line in run["steps"]]
+    each = [step["rollout"] + step["train"] for step in steps]
+    validations = [line["seconds"] for line in run["validations"]]
+    later = steps[1:]
+    start = part["seconds"] - sum(each) - sum(validations)
+    out |= {
+        # of a part that was cut, the step that it was in counts as start: an upper bound
+        "start": start,
+        "first_step": each[0],
+        "later_step": mean(each[1:]) if later else None,
+        "later_rollout": mean(step["rollout"] for step in later) if later else None,
+        "later_train": mean(step["train"] for step in later) if later else None,
+        "validation": mean(validations) if validations else None,
+        "gradient_steps": mean(line["gradient_steps"] for line in run["steps"]),
+        "reward": [line["reward"] for line in run["steps"]],
+        "reference": [[line["step"], line["reference"]] for line in run["validations"]],
+    }
+    if later and not part["cut"]:
+        whole = start + each[0] + (project - 1) * out["later_step"] + sum(validations)
+        out |= {"projected_steps": project, "projected_seconds": whole}
+        out["projected_per_gpu_hour"] = 3600 / whole / gpu_count
+    return out
+
+
+def table(summaries: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a column for each part."""
+    rows = [
+        ("runs completed", lambda s: f"{s['completed']} of {s['runs']}{' (cut)' if s['cut'] else ''}"),
+        ("steps a run", lambda s: str(s["steps"])),
+        ("wall-clock, s", _number("seconds")),
+        ("to start and end, s", _number("start")),
+        ("first step, s", _number("first_step")),
+        ("a later step, s", _number("later_step")),
+        ("  of it rollouts, s", _number("later_rollout")),
+        ("  of it training, s", _number("later_train")),
+        ("a validation, s", _number("validation")),
+        ("gradient steps in a step", _number("gradient_steps")),
+        ("experiments per GPU-hour, measured", _number("per_gpu_hour")),
+        ("experiments per GPU-hour, projected", _projected),
+        ("training reward by step", lambda s: _curve(s.get("reward"))),
+        ("reference validation", lambda s: _curve([value for _, value in s.get("reference", [])])),
+    ]
+    head = "| | " + " | ".join(s["part"] for s in summaries) + " |"
+    lines = [head, "|" + " --- |" * (len(summaries) + 1)]
+    for name, cell in rows:
+        lines.append(f"| {name} | " + " | ".join(cell(s) for s in summaries) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(name: str) -> Any:
+    return lambda s: "–" if s.get(name) is None else f"{s[name]:.1f}"
+
+
+def _projected(s: dict[str, Any]) -> str:
+    if "projected_per_gpu_hour" not in s:
+        return "–"
+    return f"{s['projected_per_gpu_hour']:.1f} ({s['projected_steps']} steps)"
+
+
+def _curve(values: Sequence[float | None] | None) -> str:
+    return " ".join("–" if v is None else f"{v:.2f}" for v in values or []) or "–"
+
+
+def merge(files: Sequence[Path], out: Path, project: int) -> str:
+    """Writes stock_vs_shared.json and .md from the parts' files; the Markdown."""
+    parts = sorted((json.loads(file.read_text()) for file in files), key=lambda part: PARTS.index(part["part"]))
+    summaries = [summary(part, project) for part in parts]
+    machines = {json.dumps(part["machine"]) for part in parts}
+    found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
+    same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
+    commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
+    text = (
+        f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "
+        f"first. Projected: start, first step and validations as measured, later steps as their mean.\n\n"
+        f"{table(summaries)}\n{commands}\n"
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "stock_vs_shared.json").write_text(json.dumps({"summaries": summaries, "parts": parts}, indent=1) + "\n")
+    (out / "stock_vs_shared.md").write_text(text)
+    return text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=PARTS, action="append", help="may be given more than once")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--ablation", default="leave_one_out", help="the runs of both sweeps")
+    parser.add_argument("--project", type=int, default=8, help="steps of an experiment")
+    parser.add_argument("--limit", type=float, help="seconds for each part")
+    parser.add_argument("--stock-option", action="append", default=[])
+    parser.add_argument("--merge", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args()
+    out = options.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    code = 0
+    if not options.merge:
+        for part in options.only or PARTS:
+            overrides = [*options.overrides, *(options.stock_option if part == "stock" else [])]
+            argv = command(part, out, options.steps, options.ablation, overrides)
+            code |= run_part(part, argv, out, options.limit)["exit_code"] != 0
+    files = options.merge or [out / f"{part}.json" for part in PARTS if (out / f"{part}.json").exists()]
+    print(merge(files, out, options.project))
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
