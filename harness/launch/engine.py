@@ -17,6 +17,7 @@ import logging
 import os
 import platform
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -121,8 +122,9 @@ class EngineProcess:
 
     def _listen(self) -> None:
         assert self._process and self._process.stdout
-        for line in self._process.stdout:
-            self._answers.put(line)
+        with self._process.stdout as answers:
+            for line in answers:
+                self._answers.put(line)
 
     def _environment(self, order: Order) -> dict[str, str]:
         here = {"HARNESS_VLLM_PYTHON": order.server_python} if order.server_python else {}
@@ -226,6 +228,9 @@ class Served:
 def main() -> None:
     """The child's side. Exits with 1 after an error, which the starter has been told."""
     quiet()
+    # A batch system warns every process of a job; what follows is the starter's to decide. vLLM inherits this.
+    for warning in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(warning, signal.SIG_IGN)
     logs = Path(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log

@@ -65,6 +65,8 @@ class SlurmLauncher(SweepLauncher):
     def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         jobs = Jobs(sweep.folder / "logs" / "slurm", self.cluster, self.parameters(sweep.name, runs[0].backend))
         live = jobs.live([config.run.name for config in runs])
+        if live:
+            print(f"{len(live)} jobs of an earlier start go on; they are watched again", flush=True)
         held = {name for names in live for name in names}
         rest = [config.run for config in runs if config.run.name not in held]
         engines = runs[0].backend.engines
@@ -143,12 +145,14 @@ def _is_live(state: str, age: float) -> bool:
 class UnitJob:
     """What runs in a job; submitit pickles it, and again when the job is preempted or out of time."""
 
-    def __init__(self, order: str, number: int, names: Names) -> None:
-        self.order, self.number, self.names = order, number, names
+    def __init__(
+        self, order: str, number: int, names: Names, engine: Callable[[int], EngineProcess] = EngineProcess
+    ) -> None:
+        self.order, self.number, self.names, self.engine = order, number, names, engine
 
     def __call__(self) -> Spending | HarnessError | None:
         """What it spent; an error of the harness is returned, since submitit keeps only the text of a raised one."""
-        engine = EngineProcess(self.number)
+        engine = self.engine(self.number)
         try:
             engine.start(Order.from_json(self.order))
             engine.train(self.names)

@@ -1,0 +1,92 @@
+"""An engine in a process of its own: what it is told, and how it ends. No server is started."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from harness.errors import ConfigError, EngineError
+from harness.launch.engine import EngineProcess
+from harness.launch.order import Order
+from harness.launch.sweep import prepare
+
+
+@pytest.fixture
+def order(run_config):
+    return Order.of(sweep := prepare([run_config("fix/tools=off"), run_config()], "s"), sweep.configs)
+
+
+def test_an_order_gives_the_same_runs_on_the_other_side(order, run_config):
+    sweep = Order.from_json(order.to_json()).load()
+    assert [config.run.name for config in sweep.configs] == ["without_tools/seed=0", "all_on/seed=0"]
+    assert sweep.configs[1].resolved == run_config().resolved
+    assert str(sweep.folder) == order.folder
+
+
+def test_a_folder_that_is_not_shared_is_named_and_nothing_is_made_there(order, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.launch.order.PATIENCE", 0.3)
+    elsewhere = tmp_path / "another-disk"
+    with pytest.raises(ConfigError, match="Results must lie on a path that all machines share"):
+        EngineProcess(0).start(replace(order, folder=str(elsewhere)))
+    assert not elsewhere.exists()
+
+
+def test_a_folder_of_another_sweep_is_not_taken_for_the_shared_one(order, monkeypatch):
+    monkeypatch.setattr("harness.launch.order.PATIENCE", 0.3)
+    with pytest.raises(ConfigError, match="is missing or another one"):
+        replace(order, manifest="0" * 64).check_shared()
+
+
+def test_a_machine_with_other_versions_is_refused_with_the_difference(order, tmp_path):
+    path = tmp_path / "s" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(manifest))
+    engine = EngineProcess(0)
+    try:
+        with pytest.raises(ConfigError, match="cannot take part") as error:
+            engine.start(replace(order, manifest=hashlib.sha256(path.read_bytes()).hexdigest()))
+    finally:
+        spent = engine.stop()
+    assert "versions.torch: 1.0 there" in str(error.value)
+    assert spent is not None and spent.counts == {}
+
+
+def test_a_killed_engine_is_lost_and_its_log_is_named(order):
+    engine = EngineProcess(3)
+
+    def kill():
+        while engine._process is None:
+            time.sleep(0.01)
+        engine._process.kill()
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(EngineError, match=r"engine 3 on .* ended.*engine-3/harness.log"):
+        engine.start(order)
+    assert engine.stop() is None
+
+
+def test_an_engine_ends_when_its_starter_is_gone(order):
+    starter = (
+        "import sys\n"
+        "from harness.launch.engine import EngineProcess\n"
+        "from harness.launch.order import Order\n"
+        "EngineProcess(0).start(Order.from_json(sys.stdin.read()))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", starter], stdin=subprocess.PIPE, text=True)
+    process.stdin.write(order.to_json())
+    process.stdin.close()
+    deadline = time.monotonic() + 60
+    while not (below := psutil.Process(process.pid).children(recursive=True)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert below
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert not alive
