@@ -2,6 +2,7 @@
 
     micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
     smollm2.py  SmolLM2-135M-Instruct, fetched by `python -m harness.policy.smollm2` and read through gguf.py
+    retail/     its warm start on demonstrations of retail tasks: `python -m harness.policy.retail`, on a GPU
     hub.py      Qwen's instruction models, fetched by `python -m harness.policy.hub NAME`, with a template of ours
 
 `load_policy(name)` gives a folder that transformers and vLLM read.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ __all__ = ["POLICIES", "Policy", "load_policy"]
 
 # named here and not taken from hub.HUB, because `python -m` runs that module after this one
 HUB_NAMES = ("qwen2_5_7b", "qwen2_5_14b", "qwen3_4b")
-POLICIES = ("micro", "smollm2_135m", *HUB_NAMES)
+POLICIES = ("micro", "smollm2_135m", "smollm2_135m_raw", *HUB_NAMES)
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
 
 
@@ -41,7 +43,9 @@ def load_policy(name: str) -> Policy:
     if name == "micro":
         return Policy(name, MICRO, "hermes", 1024, "float32", digest_files(MICRO))
     if name == "smollm2_135m":
-        return _smollm2(name)
+        return _smollm2_warm(name)
+    if name == "smollm2_135m_raw":
+        return _smollm2_raw(name)
     if name in HUB_NAMES:
         return _from_hub(name)
     near = difflib.get_close_matches(name, POLICIES, n=1)
@@ -49,8 +53,23 @@ def load_policy(name: str) -> Policy:
     raise ConfigError(f"No policy is called {name!r}.{hint} Valid: {', '.join(POLICIES)}.")
 
 
-def _smollm2(name: str) -> Policy:
+def _smollm2_warm(name: str) -> Policy:
     from harness.policy import smollm2  # here, because `python -m` runs that module after this one
+
+    path = smollm2.warm_checkpoint()
+    if not path.is_dir():
+        raise ConfigError(
+            f"policy={name} is not on this machine; expected it in {path}. Make it of the base ({smollm2.COMMAND}):\n"
+            "  python -m harness.policy.retail --out FOLDER     trains it on a GPU, in about 5 minutes\n"
+            "  python -m harness.policy.retail --apply FOLDER   takes what was trained elsewhere\n"
+            f"policy={name}_raw is the base alone; it seldom calls a tool."
+        )
+    context = json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    return Policy(name, path, "hermes", context, "bfloat16", digest_files(path))
+
+
+def _smollm2_raw(name: str) -> Policy:
+    from harness.policy import smollm2
 
     path = smollm2.checkpoint()
     if not path.is_dir():

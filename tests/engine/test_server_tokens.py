@@ -20,7 +20,7 @@ def load():
 
 
 tokens = load()
-POLICIES = ["micro", *(["smollm2_135m"] if smollm2.checkpoint().is_dir() else [])]
+POLICIES = ["micro", *(["smollm2_135m_raw"] if smollm2.checkpoint().is_dir() else [])]
 ODD = (
     "",
     " ",

