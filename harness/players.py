@@ -16,12 +16,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.env import Domain
 from harness.episode import Episode
 from harness.errors import EngineError, HarnessError
-from harness.player import Job, Player
+
+if TYPE_CHECKING:  # litellm and ART load in the processes; here they would delay what starts beside them
+    from harness.player import Job
 
 LENGTH = struct.Struct(">Q")
 STOP_AFTER = 10.0  # seconds that an idle process may take to end before it is killed
@@ -58,7 +60,7 @@ class Players:
             self._starting = asyncio.create_task(self._start())
         await asyncio.shield(self._starting)
 
-    async def play(self, job: Job) -> Episode:
+    async def play(self, job: "Job") -> Episode:
         """See `harness.player.Plays`. Raises EngineError, too, when the process has ended."""
         await self.start()
         chosen = min(self._processes, key=lambda p: len(p.open))
@@ -163,6 +165,8 @@ async def _receive(reader: Any) -> Any:
 
 async def _serve() -> None:
     """A player process: greets with its domain's digest, then plays what it reads until its input ends."""
+    from harness.player import Player
+
     loop = asyncio.get_running_loop()
     output = sys.stdout.buffer
     sys.stdout = sys.stderr  # libraries print
@@ -176,7 +180,7 @@ async def _serve() -> None:
     player = Player(domain, in_flight)
     await _send(writer, domain.digest)
 
-    async def play(number: int, job: Job) -> None:
+    async def play(number: int, job: "Job") -> None:
         try:
             result: Episode | Exception = await player.play(job)
         except HarnessError as error:
