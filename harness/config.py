@@ -1,5 +1,6 @@
 """Typed configuration. Composed by Hydra, validated here, at the door; behind it nobody sees a DictConfig."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,25 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """max_tokens per reply; max_turns: policy replies per episode."""
+    """max_tokens per reply; max_turns: policy replies per episode.
+
+    players: processes that play episodes beside the trainer's; None: by the device (see `processes`)
+    """
 
     max_tokens: int
     max_turns: int
+    players: int | None = None
 
     def __post_init__(self) -> None:
         _positive("rollout", max_tokens=self.max_tokens, max_turns=self.max_turns)
+        if self.players is not None and self.players < 0:
+            raise ConfigError(f"rollout.players is {self.players}; expected 0 (in the trainer's process) or more.")
+
+    def processes(self, on_gpu: bool) -> int:
+        """Player processes: on a CPU none, the sampler is slower than one; on a GPU half the cores, at most 8."""
+        if self.players is not None:
+            return self.players
+        return min(8, (os.cpu_count() or 2) // 2) if on_gpu else 0
 
 
 @dataclass(frozen=True)

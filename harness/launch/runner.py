@@ -12,6 +12,7 @@ from harness.backend.context import Contexts
 from harness.config import RunConfig
 from harness.launch.progress import Progress
 from harness.loop import run_loop
+from harness.player import Plays
 from harness.records import RunRecords
 from harness.rollout import Rollouts, Sampling
 from harness.seams import Check
@@ -38,8 +39,10 @@ class Runner:
     ruler: Ruler
 
     @classmethod
-    def build(cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store) -> "Runner":
-        """What all runs on a backend share in this process."""
+    def build(
+        cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store, player: Plays | None
+    ) -> "Runner":
+        """What all runs on a backend share in this process. player: plays the episodes, None: this process does."""
         litellm.suppress_debug_info = True
         policy = sweep.policy
         rollouts = Rollouts(
@@ -51,6 +54,7 @@ class Runner:
             weights=backend.weights,
             alive=backend.assert_alive,
             in_flight=config.backend.requests,
+            player=player,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
         contexts = Contexts(AutoTokenizer.from_pretrained(policy.path), backend.tool_schema_format)

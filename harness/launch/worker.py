@@ -5,11 +5,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.backend import Backend, build
 from harness.config import RunConfig
+from harness.env import load_domain
 from harness.episode import same_rollout
 from harness.errors import HarnessError
 from harness.launch.progress import Progress
@@ -20,6 +23,7 @@ from harness.validity import findings, invalid_factors
 if TYPE_CHECKING:
     from harness.launch.runner import Runner
     from harness.launch.sweep import Sweep
+    from harness.players import Players
 
 
 Batches = AsyncIterable[Sequence[RunConfig]]
@@ -48,17 +52,42 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     )
     progress.note(STARTING[first.backend.kind])
     # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
-    async with build(first, sweep.policy, sweep.folder, store, logs) as backend:
-        await _interleave(sweep, batches, backend, store, progress)
+    async with _players(sweep, logs) as players, build(first, sweep.policy, sweep.folder, store, logs) as backend:
+        await _interleave(sweep, batches, backend, store, players, progress)
+
+
+@asynccontextmanager
+async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["Players | None"]:
+    """The processes that play the episodes, on their way up; None where this process does."""
+    first = sweep.configs[0]
+    count = first.rollout.processes(first.backend.on_gpu)
+    if not count:
+        yield None
+        return
+    from harness.players import Players
+
+    load = partial(load_domain, first.env.domain, tasks=first.env.tasks, seed=first.env.task_seed)
+    players = Players(count, load, sweep.domain.digest, first.backend.requests, logs / "players.log")
+    starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
+    try:
+        yield players
+    finally:
+        await asyncio.gather(starting, return_exceptions=True)
+        await players.close()
 
 
 async def _interleave(
-    sweep: "Sweep", batches: Batches, backend: Backend, store: Store, progress: Progress
+    sweep: "Sweep",
+    batches: Batches,
+    backend: Backend,
+    store: Store,
+    players: "Players | None",
+    progress: Progress,
 ) -> None:
     from harness.launch.runner import Runner
     from harness.tracking import drain
 
-    runner = Runner.build(sweep, sweep.configs[0], backend, store)
+    runner = Runner.build(sweep, sweep.configs[0], backend, store, players)
     places = asyncio.Semaphore(backend.runs_at_once or len(sweep.configs))
     async for configs in batches:
         try:
