@@ -16,8 +16,10 @@ from harness.engine.rows import Rows
 if TYPE_CHECKING:
     from harness.engine.trainer import Trainer
 
-LOGPROB_TOLERANCE = 0.1  # mean absolute difference
-GRADIENT_TOLERANCE = 0.25  # of the gradient's norm
+# Mean absolute difference of log-probs; difference of gradients as a share of their norm. On SmolLM2-135M in bfloat16
+# two right attentions differ by .06 and .03; one in which the rollouts see each other is off by .39 and .29.
+LOGPROB_TOLERANCE = 0.2
+GRADIENT_TOLERANCE = 0.12
 
 
 def prepare(trainer: "Trainer") -> None:
