@@ -60,8 +60,8 @@ def _what_matters(sweep: SweepRecords, effects: Effects, kind: str, found: Seque
         )
     if large:
         return _sentence(
-            f"{_rise(sweep)}{phrases.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of effects "
-            "that this fraction of the factorial cannot take apart (95 % interval)."
+            f"{_rise(sweep)}{phrases.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of the fix "
+            "and interactions of three, named below, which this fraction cannot take apart (95 % interval)."
         )
     if not raises and not lowers:
         return _sentence(f"{_rise(sweep)}no single fix is shown to change the final reference reward.")
@@ -188,7 +188,7 @@ def _gate_line(holds: Sequence[bool | None]) -> str:
 
 
 def _with_interval(effect: Effect) -> str:
-    return f"{phrases.name(effect)} ({phrases.estimate(effect)}{', one seed' * (effect.seeds == 1)})"
+    return f"{phrases.short(effect)} ({phrases.estimate(effect)}{', one seed' * (effect.seeds == 1)})"
 
 
 def _largest_first(found: Sequence[Effect], verdict: str) -> list[Effect]:

@@ -1,12 +1,15 @@
-"""Forest plot and Shapley bars: from effects to matplotlib figures, each also in a narrow form for phones."""
+"""Forest plot, Shapley bars, performance profiles: from effects to figures, each also in a narrow form for phones."""
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from harness.analysis import phrases
+from harness.analysis.curves import Curve, merged
 from harness.analysis.effects import LOWERS, NO_EFFECT, RAISES, Effect, Effects, margin_of
-from harness.analysis.figures import BLACK, BLUE, GREY, VERMILLION, _axes, _figure
+from harness.analysis.figures import ARM_COLOURS, BLACK, BLUE, DASHED, GREY, NAMED, VERMILLION, _axes, _figure
+from harness.analysis.profiles import THRESHOLDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +52,7 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
         mark = "s" if effect.verdict == NO_EFFECT else "o"
         face = colour if effect.verdict in (RAISES, LOWERS) else "white"
         axes.plot(effect.value, y, mark, mfc=face, mec=colour, mew=1.6, ms=7.5, zorder=4)
-    axes.set_yticks(range(len(found)), [e.factors[0] + " + …" * bool(e.aliases) for e in found], fontsize=10)
+    axes.set_yticks(range(len(found)), [phrases.short(e) for e in found], fontsize=10)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.grid(axis="x", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
@@ -87,17 +90,51 @@ def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
     return figure
 
 
-FIGURES: dict[str, Callable[..., "Figure"]] = {"forest": forest_figure, "shapley": shapley_figure}
+def profiles_figure(effects: Effects, width: float = WIDE) -> "Figure":
+    """Share of an arm's scores that reach a height; arms with the same profile are one line."""
+    profiles = [Curve((s.arm,), THRESHOLDS, *zip(*s.profile, strict=True)) for s in effects.summaries if s.profile]
+    lines = merged(profiles)
+    wide = width > 6
+    figure = _figure(width, 3.6 if wide else 2.9 + 0.19 * min(len(lines), NAMED))
+    axes, palette = _axes(figure), cycle((c, s) for s in ("-", DASHED) for c in ARM_COLOURS)
+    named = []
+    for place, line in enumerate(lines):
+        best = "all_on" in line.arms
+        colour, style = (BLACK, "-") if best else next(palette) if place < NAMED else (GREY, "-")
+        thick = 2.8 if best else 0.6 if colour == GREY else 1.4
+        (drawn,) = axes.plot(line.steps, line.mean, color=colour, lw=thick, ls=style, label=line.label(36))
+        drawn.set_zorder(2 + best)
+        if colour != GREY:
+            axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.08, lw=0)
+            named.append((-sum(line.mean), place, drawn))
+    # A legend, highest profile first, since the lines end in one place.
+    handles = [drawn for *_, drawn in sorted(named, key=lambda n: n[:2])]
+    figure.legend(handles=handles, loc=f"outside {'right upper' if wide else 'lower left'}", frameon=False, fontsize=9)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.grid(axis="y", color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("time-averaged reward τ of a seed and task", fontsize=9)
+    axes.set_ylabel("share of scores ≥ τ", fontsize=9)
+    return figure
+
+
+FIGURES: dict[str, Callable[..., "Figure"]] = {
+    "forest": forest_figure,
+    "shapley": shapley_figure,
+    "profiles": profiles_figure,
+}
 CAPTIONS = {
     "forest": (
         "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
         "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip. "
-        "The scales differ: a mean over the factorial is diluted by closed gates. A fix with “+ …” is a sum of effects "
-        "that a fraction of the factorial cannot take apart (the table names them)."
+        "The scales differ: a mean over the factorial is diluted by closed gates."
     ),
     "shapley": "Lines: 95 % intervals.",
+    "profiles": "Bands: 95 % intervals over seeds and tasks. Arms with the same profile are one line.",
 }
 ALTS = {
     "forest": "Effect of each fix on the final reference reward with 95 % intervals",
     "shapley": "Shapley share of each fix with 95 % intervals",
+    "profiles": "Share of scores of at least each height, one line per arm",
 }

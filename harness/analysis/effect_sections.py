@@ -20,8 +20,8 @@ OUTCOME_MEANS = (
 
 
 def effect_sections(effects: Effects) -> Iterator[Section]:
-    """Effects, interactions, Shapley shares and ranking, as far as the sweep answers them."""
-    for make in (effects_section, interactions_section, shapley_section, ranking_section):
+    """Effects, interactions, Shapley shares, ranking and profiles, as far as the sweep answers them."""
+    for make in (effects_section, interactions_section, shapley_section, ranking_section, profiles_section):
         if section := make(effects):
             yield section
     if left_out := left_out_lines(effects):
@@ -37,7 +37,6 @@ def effects_section(effects: Effects) -> Section | None:
         figure="forest",
         grids=tuple((f"{phrases.KIND_TITLES[k]}: {phrases.KIND_MEANS[k]}", _effects_grid(effects, k)) for k in kinds),
         notes=(OUTCOME_MEANS, *(note for k in kinds for note in _effect_notes(effects, k))),
-        folded=_arm_grids(effects),
     )
 
 
@@ -62,8 +61,20 @@ def _effect_notes(effects: Effects, kind: str) -> tuple[str, ...]:
     return tuple(f"{phrases.KIND_TITLES[kind]}, {phrases.listed(fixes)}: {note}." for note, fixes in who.items())
 
 
+def profiles_section(effects: Effects) -> Section | None:
+    """Every arm for itself: its profile, means and interquartile mean, sigmoid fits where curves are long enough."""
+    if len(effects.steps) < 2 or not any(s.profile for s in effects.summaries):
+        return None
+    return Section(
+        "Performance profiles",
+        ("How an arm's rewards are spread: which share of its seeds and tasks reached a time-averaged reward of at "
+         "least τ. A line above another one is better at every height.",),
+        figure="profiles",
+        folded=_arm_grids(effects),
+    )  # fmt: skip
+
+
 def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
-    """Per arm: means with intervals and the interquartile mean; sigmoid fits where curves are long enough."""
     out = []
     shown = [s for s in effects.summaries if s.iqm]
     if shown:

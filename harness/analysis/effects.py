@@ -295,7 +295,7 @@ def _note(outcomes: Outcomes, found: Measured) -> str:
     if found.identical:
         notes.append("every episode at every validation came out the same")
     elif not found.values_N_T.any():
-        notes.append("the episodes came out the same although the weights differ")
+        notes.append("it came out the same for every seed and task although the weights differ")
     if found.spread.seeds == 1:
         seed = outcomes.seeds[found.seeds[0]]
         notes.append(f"seed {seed} alone: the interval is over tasks, another seed may differ")

@@ -24,7 +24,8 @@ PAIR_CAPTION = (
 FACTOR_CAPTION = (
     "Mean over the arms that have the fix (solid) and over those that lack it (dashed), with the number of arms; "
     "thin lines are single arms, grey where arms of both levels coincide. With exploration or logprobs off no gradient "
-    "step is taken, so most arms are flat and the means lie close together by construction."
+    "step is taken, so most arms are flat and the means lie close together by construction. In a fraction of the "
+    "factorial they also differ by what is mixed with the fix."
 )
 
 

@@ -55,6 +55,11 @@ def name(effect: Effect) -> str:
     return " ".join((" × ".join(effect.factors), *signed))
 
 
+def short(effect: Effect) -> str:
+    """The name where there is no room for the whole sum: `split + …`."""
+    return " × ".join(effect.factors) + " + …" * bool(effect.aliases)
+
+
 def verdict(effect: Effect) -> str:
     """The verdict in words; one seed is said beside it, since the interval knows of no other."""
     return VERDICTS[effect.verdict] + (", one seed" if effect.seeds == 1 else "")

@@ -21,7 +21,8 @@ nav a { color: #00507d; margin-right: .6rem; white-space: nowrap }
 .mark.refuted { color: #a23f00 }
 .heat td:not(:first-child), .heat th:not(:first-child) { text-align: center }
 .heat td { border: 1px solid #fff }
-.effects td:nth-child(2), .effects th:nth-child(2), .effects td:last-child { text-align: left }
+.effects td:nth-child(2), .effects th:nth-child(2) { text-align: left }
+.effects td:first-child { white-space: normal }
 .note { color: #555; font-size: .875rem; max-width: 46rem }
 .bad { border-left: 4px solid #b3261e; background: #fdf3f2; padding: .1rem 1rem; margin: 1rem 0 }
 .bad h2 { margin: .6rem 0 0; color: #b3261e }

@@ -46,7 +46,7 @@ def test_one_at_a_time_is_flat_by_construction_and_never_no_effect(tmp_path):
 def test_a_fraction_says_that_it_mixes_effects(tmp_path):
     (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("screening"), seeds=range(3)))
     assert "stand out" in what and "matter" not in what  # split is planted as nothing, and its sum stands out
-    assert "split + endpoint × reward × logprobs + tools × exploration × logprobs (+" in what
+    assert "split + … (+" in what and "cannot take apart" in what
     assert "mixes it with interactions of three fixes" in unknown and "+ablation=gate_aware" in unknown
 
 

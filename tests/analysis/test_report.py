@@ -14,12 +14,13 @@ from harness.analysis.page import page, write_report
 from harness.design import design
 from tests.analysis.synthetic import factorial, leave_one_out, make_invalid, write_sweep
 
+EFFECTS, PROFILES, ABSENT = "Effects of the fixes", "Performance profiles", "What this sweep cannot answer"
 SECTIONS = {
-    "full_factorial": ["Effects of the fixes", "Interactions", "Shapley attribution", "Ranking"],
-    "leave_one_out": ["Effects of the fixes", "Ranking", "What this sweep cannot answer"],
-    "screening": ["Effects of the fixes", "Interactions", "What this sweep cannot answer"],
-    "one_at_a_time": ["Effects of the fixes", "What this sweep cannot answer"],
-    "smoke": ["What this sweep cannot answer"],
+    "full_factorial": [EFFECTS, "Interactions", "Shapley attribution", "Ranking", PROFILES],
+    "leave_one_out": [EFFECTS, "Ranking", PROFILES, ABSENT],
+    "screening": [EFFECTS, "Interactions", PROFILES, ABSENT],
+    "one_at_a_time": [EFFECTS, PROFILES, ABSENT],
+    "smoke": [PROFILES, ABSENT],
 }
 
 
@@ -33,7 +34,7 @@ def test_what_a_design_cannot_fill_is_left_out_with_the_reason(name, tmp_path):
     found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
     assert list(found) == SECTIONS[name]
     if name == "leave_one_out":
-        lines = found["What this sweep cannot answer"].notes
+        lines = found[ABSENT].notes
         assert "Interaction: this design identifies no interaction." in lines
 
 
@@ -48,17 +49,17 @@ def test_the_heat_map_is_a_triangle_that_says_its_colours_in_numbers(tmp_path):
 def test_a_fraction_names_the_sum_that_it_estimates_wherever_it_shows_a_number(tmp_path):
     arms = [arm.as_dict for arm in design("screening")]
     found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
-    (_, grid), *_ = found["Effects of the fixes"].grids
+    (_, grid), *_ = found[EFFECTS].grids
     assert {row[1] for row in grid.rows} == {"mixed with its aliases"}
     assert all(row[0].count(" × ") == 4 for row in grid.rows)  # two aliases of three fixes each
     assert any("cannot take apart" in note for note in found["Interactions"].notes)
-    assert any("sums of effects" in note for note in found["What this sweep cannot answer"].notes)
+    assert any("sums of effects" in note for note in found[ABSENT].notes)
 
 
 def test_one_seed_stands_beside_every_verdict_and_claim(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s"))
     found = answer(sweep)
-    (_, grid), *_ = sections(sweep.folder)["Effects of the fixes"].grids
+    (_, grid), *_ = sections(sweep.folder)[EFFECTS].grids
     assert all(row[1].endswith(", one seed") for row in grid.rows)
     text = page(sweep, found)
     for claim in (v for v in found.verdicts if v.verdict in (CONFIRMED, REFUTED)):
@@ -75,9 +76,9 @@ def test_an_invalid_fix_is_not_answered_with_its_reading(tmp_path):
     folder = write_sweep(tmp_path / "s")
     make_invalid(folder, "without_tools", "tools", "equal contexts 1.0")
     found = sections(folder)
-    (_, grid), *_ = found["Effects of the fixes"].grids
+    (_, grid), *_ = found[EFFECTS].grids
     assert next(row for row in grid.rows if row[0] == "tools")[1:3] == ("not answered", "–")
-    assert any("equal contexts 1.0" in line for line in found["What this sweep cannot answer"].notes)
+    assert any("equal contexts 1.0" in line for line in found[ABSENT].notes)
 
 
 def test_what_pairing_bought_is_a_factor_in_runs(tmp_path):
