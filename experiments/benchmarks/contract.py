@@ -81,17 +81,23 @@ def histories(tensors: dict[str, Any]) -> list[History]:
 
 def different(a: Iterable[History], b: Iterable[History]) -> tuple[int, float]:
     """Histories that are in one of both only, and the largest difference of advantages in the others."""
-    ours, theirs = {h.key: h for h in a}, {h.key: h for h in b}
-    common = ours.keys() & theirs.keys()
-    gap = max(
-        (
-            abs(x - y)
-            for key in common
-            for x, y in zip(ours[key].advantages, theirs[key].advantages, strict=True)
-        ),
-        default=0.0,
-    )
-    return len(ours.keys() ^ theirs.keys()), gap
+    ours, theirs = _by_key(a), _by_key(b)
+    odd = sum(abs(len(ours.get(key, ())) - len(theirs.get(key, ()))) for key in ours.keys() | theirs.keys())
+    gaps = [
+        abs(x - y)
+        for key in ours.keys() & theirs.keys()
+        for one, other in zip(ours[key], theirs[key], strict=False)
+        for x, y in zip(one, other, strict=True)
+    ]
+    return odd, max(gaps, default=0.0)
+
+
+def _by_key(found: Iterable[History]) -> dict[str, list[tuple[float, ...]]]:
+    """Sorted advantages of each history: the same tokens may be sampled twice and be rewarded differently."""
+    out: dict[str, list[tuple[float, ...]]] = {}
+    for history in found:
+        out.setdefault(history.key, []).append(history.advantages)
+    return {key: sorted(advantages) for key, advantages in out.items()}
 
 
 @dataclass

@@ -197,8 +197,9 @@ async def _answers(admitted: Admitted) -> list[Answer]:
         "return_tokens_as_token_ids": True,
         "cache_salt": secrets.token_hex(8),
     }
+    headers = {"Authorization": f"Bearer {admitted.model.inference_api_key}"}
     try:
-        async with httpx.AsyncClient(timeout=120) as client:
+        async with httpx.AsyncClient(timeout=120, headers=headers) as client:
             reply = await client.post(f"{admitted.model.inference_base_url}/completions", json=body)
             reply.raise_for_status()
     except httpx.HTTPError as error:

@@ -59,6 +59,13 @@ def test_the_same_trajectories_give_the_same_ids_and_advantages(world, stock_wor
     assert contract.different(ours, packed(world, [group(0.0, 1.0)]))[0] > 0  # the comparison can fail
 
 
+def test_rollouts_that_sampled_the_same_are_compared_by_their_advantages():
+    same = [contract.History((1, 2), (None, -0.5), (advantage,)) for advantage in (1.0, -1.0)]
+    assert contract.different(same, same[::-1]) == (0, 0.0)
+    assert contract.different(same, same[:1])[0] == 1
+    assert contract.different(same, [same[0], contract.History((1, 2), (None, -0.5), (0.0,))]) == (0, 1.0)
+
+
 def test_a_model_starts_at_step_0_as_the_base_policy(either):
     model = either.admit("a")
     assert model.inference_model_name == model.get_inference_name() == "a@0"
