@@ -114,18 +114,24 @@ class Engine:
         raw = {k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         batch = b"".join(raw[k].view(torch.uint8).numpy().tobytes() for k in sorted(raw))
         hyper = [learning_rate, config, repr(self.trainer.optimiser), repr(self.trainer.lora)]
+        dtype = self.trainer.execution.dtype
+        if dtype != torch.float32:  # what a GPU computes is not what a CPU computes
+            hyper.append(str(dtype))
         key = digest("update", UPDATE_VERSION, state.digest, batch, hyper)
 
-        async def compute() -> bytes:
-            loop = asyncio.get_running_loop()
-            new, metrics = await loop.run_in_executor(
-                self.threads, self.trainer.update, state, tensors, learning_rate, config
-            )
+        spent: dict[str, float] = {}  # beside the stored result: a time is no part of a pure function
+
+        def train() -> bytes:
+            new, metrics = self.trainer.update(state, tensors, learning_rate, config)
+            spent.update(self.trainer.last.metrics())
             return _pack(new, metrics)
+
+        async def compute() -> bytes:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, train)
 
         found = await self.store.get(UPDATE, key, run, compute)
         new, metrics = _unpack(found.value)
-        return key, new, metrics, found.shared_with
+        return key, new, [{**step, **spent} for step in metrics], found.shared_with
 
 
 class SharedBackend(LocalBackend):
@@ -228,7 +234,9 @@ def backend_on(server: Server, config: RunConfig, policy: Policy, path: Path, st
         threads=config.backend.threads,
         memory_share=config.backend.gpu_split[1] if config.backend.on_gpu else None,
     )
-    return SharedBackend(Engine(server, trainer, store, policy.name), path)
+    engine = Engine(server, trainer, store, policy.name)
+    engine.threads.submit(trainer.prepare)  # while the first rollouts run; should it fail, the first update says so
+    return SharedBackend(engine, path)
 
 
 def _pack(state: State, metrics: list[dict[str, float]]) -> bytes:

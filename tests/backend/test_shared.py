@@ -119,3 +119,9 @@ def test_arms_take_the_same_number_of_gradient_steps_however_long_their_context(
 def test_the_gap_to_the_sampler_is_that_of_the_first_gradient_step(world, group):
     metrics = train(world, world.admit("a"), [group(0.0, 1.0), group(0.5, 1.0)]).metrics
     assert metrics["first/logprob_gap"] != metrics["loss/logprob_gap"]
+
+
+def test_a_computed_update_says_what_it_took_and_a_shared_one_does_not(world, group):
+    first, second = (train(world, world.admit(run), [group(0.0, 1.0)]).metrics for run in "ab")
+    assert first["train/tokens"] > first["train/trained_tokens"] > 0 and first["train/seconds"] > 0
+    assert not any(name.startswith("train/") for name in second)
