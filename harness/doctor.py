@@ -82,11 +82,11 @@ def _trainer(report: Report, found: list[Card]) -> None:
 
 
 def _server(report: Report, found: list[Card]) -> None:
-    python = machine.server_python()
+    python = machine.server_python(bool(found))
     if python is None:
-        report.say("server: its environment is not made yet; the first run makes it (1-2 minutes, needs the network)")
+        report.say("server: its environment is not made yet; the first run makes it and needs the network")
         if found:
-            report.todo("it would be for CPUs: run `python3 -m harness.setup --gpu`, or set HARNESS_VLLM_PYTHON")
+            report.todo("make it now: `python3 -m harness.setup --gpu`, or name another Python in HARNESS_VLLM_PYTHON")
         return
     try:
         versions = machine.server_versions(python)

@@ -21,16 +21,19 @@ TORCH = "torch==2.13.0+cpu"
 # where the +cpu builds live unless an index at hand has them
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 SERVER_LOCK = Path(__file__).with_name("server-requirements.lock")
+GPU_SERVER_LOCK = Path(__file__).with_name("server-gpu-requirements.lock")
+GPU_PYTHON = (3, 12)  # what the locks for a GPU were resolved for
 NEEDED_GIB = 3  # per environment, with room for the downloads
+GPU_NEEDED_GIB = 20
 MARKER = ".made-by-harness"  # holds the digest of what was installed; empty until all of it is
 
 Say = Callable[[str], None]
 
 
-def ensure_server_env(say: Say | None = None) -> Path:
-    """The python of the server's environment; makes the environment the first time (a minute or two).
+def ensure_server_env(say: Say | None = None, gpu: bool = False) -> Path:
+    """The python of the server's environment; makes the environment the first time (a minute or two; more for a GPU).
 
-    HARNESS_VLLM_PYTHON names an interpreter that has vLLM already, as on a node with a GPU, and is used as it is.
+    HARNESS_VLLM_PYTHON names an interpreter that has vLLM already and is used as it is.
     Raises ConfigError when the interpreter does not exist or the installation fails.
     """
     given = os.environ.get("HARNESS_VLLM_PYTHON")
@@ -38,15 +41,15 @@ def ensure_server_env(say: Say | None = None) -> Path:
         if not os.access(given, os.X_OK):
             raise ConfigError(f"HARNESS_VLLM_PYTHON is {given}, which is no program. Correct it or unset it.")
         return Path(given)
-    home = server_env()
-    make_env(home, SERVER_LOCK, say or progress("server"))
+    home = server_env(gpu)
+    make_env(home, GPU_SERVER_LOCK if gpu else SERVER_LOCK, say or progress("server"))
     return home / "bin" / "python"
 
 
-def server_env() -> Path:
+def server_env(gpu: bool = False) -> Path:
     """Where the server's environment lives; other pins or another Python mean another folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "ablation-harness" / f"server-{_digest(SERVER_LOCK)[:12]}"
+    return cache / "ablation-harness" / f"server-{_digest(GPU_SERVER_LOCK if gpu else SERVER_LOCK)[:12]}"
 
 
 def progress(what: str) -> Say:
@@ -58,22 +61,30 @@ def progress(what: str) -> Say:
 def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> None:
     """A virtual environment with torch and everything in `lock`; returns at once when it is there and complete.
 
-    `editable` is a source folder that is installed in place. Raises ConfigError naming pip's log.
+    A lock that names a torch of its own is one for a GPU. `editable` is a source folder that is installed in place.
+    Raises ConfigError naming pip's log.
     """
     marker = home / MARKER
+    gpu = any(pin.startswith("torch==") for pin in _pins(lock))
+    if gpu and sys.version_info[:2] != GPU_PYTHON:
+        raise ConfigError(
+            f"{lock.name} is for Python {GPU_PYTHON[0]}.{GPU_PYTHON[1]}; this is {sys.version.split()[0]}. "
+            "Run the command with that one."
+        )
     wanted = _digest(lock)
     if _is_complete(marker, wanted):
         return
     with _only_one(home, say):
         if _is_complete(marker, wanted):  # another process made it meanwhile
             return
-        check_disk(home)
+        check_disk(home, GPU_NEEDED_GIB if gpu else NEEDED_GIB)
         say(f"making {home} ({len(_pins(lock))} packages, once)")
         _clear(home, marker)
         _venv(home)
         python, log = home / "bin" / "python", home / "install.log"
-        say(f"installing {TORCH}")
-        _install_torch(python, log)
+        if not gpu:
+            say(f"installing {TORCH}")
+            _install_torch(python, log)
         say(f"installing {lock.name}")
         _pip(python, log, "--no-deps", "-r", str(lock))
         if editable is not None:

@@ -52,7 +52,7 @@ class Server:
     async def __aenter__(self) -> "Server":
         from harness.engine.install import ensure_server_env
 
-        python = await asyncio.to_thread(ensure_server_env)
+        python = await asyncio.to_thread(ensure_server_env, gpu=self.config.gpu_memory_utilization is not None)
         begun = time.monotonic()
         self._http = httpx.AsyncClient(
             base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=120

@@ -68,10 +68,13 @@ class Shape:
         return BF16 * (6 * self.hidden + 3 * query + 3 * key + 4 * self.intermediate)
 
 
+SMOLLM2 = Shape(30, 576, 1536, 9, 3, 64, 49160, tied=True)
+
 # From the config.json of each repository.
 SHAPES = {
     "micro": Shape(3, 128, 256, 4, 4, 32, 960, tied=True),
-    "smollm2_135m": Shape(30, 576, 1536, 9, 3, 64, 49160, tied=True),
+    "smollm2_135m": SMOLLM2,
+    "smollm2_135m_raw": SMOLLM2,
     "qwen3_4b": Shape(36, 2560, 9728, 32, 8, 128, 151936, tied=True, qk_norm=True),
     "qwen2_5_7b": Shape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, qkv_bias=True),
     "qwen2_5_14b": Shape(48, 5120, 13824, 40, 8, 128, 152064, tied=False, qkv_bias=True),

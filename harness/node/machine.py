@@ -100,10 +100,10 @@ def torch_cuda() -> str | None:
     return match[1] if match else None
 
 
-def server_python() -> Path | None:
-    """The Python that starts vLLM; None where none is set and the harness has made none yet."""
+def server_python(gpu: bool) -> Path | None:
+    """The Python that starts vLLM; None where none is set and the harness has made none for it yet."""
     given = os.environ.get("HARNESS_VLLM_PYTHON")
-    made = server_env() / "bin" / "python"
+    made = server_env(gpu) / "bin" / "python"
     return Path(given) if given else made if made.exists() else None
 
 

@@ -25,7 +25,16 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = Path(__file__).with_name("extras.lock")
 UNPACK = Path(__file__).with_name("unpack.py")
 PYTHON = "3.12"
-SOURCES = ("harness", "conf", "experiments", "tests", "README.md", "pyproject.toml", "requirements.lock")
+SOURCES = (
+    "harness",
+    "conf",
+    "experiments",
+    "tests",
+    "README.md",
+    "pyproject.toml",
+    "requirements.lock",
+    "requirements-gpu.lock",
+)
 LEFT_OUT = ("*.pyc", "*/__pycache__/*", "*/.*")
 # fetched as source, since the index has no wheel of it; pure Python
 SOURCE_ONLY = ("antlr4-python3-runtime",)

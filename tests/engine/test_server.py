@@ -21,7 +21,7 @@ FAKE = Path(__file__).with_name("fake_vllm.py")
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """make(mode) -> a Server whose process is the stand-in."""
-    monkeypatch.setattr(install, "ensure_server_env", lambda: Path(sys.executable))
+    monkeypatch.setattr(install, "ensure_server_env", lambda gpu: Path(sys.executable))
 
     def made(mode: str = "ok", **changes) -> Server:
         monkeypatch.setattr(process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode])
