@@ -12,17 +12,37 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from harness.engine.attention import DENSE, FLEX, implementation
 from harness.env import load_domain
 from harness.errors import ConfigError
 from harness.policy import MICRO, smollm2
 from harness.policy.retail import agent, checkpoint, goals, low_rank, tasks
+from harness.policy.retail import warm_start as training
 from harness.policy.retail.demonstrations import Source, demonstrate
 from harness.policy.retail.rows import PADDING, Renderer, Rows, Tokens, pack
-from harness.policy.retail.warm_start import Settings, predictions, prepare, rate, trained, warm_start
+from harness.policy.retail.warm_start import (
+    Settings,
+    attention_of,
+    predictions,
+    prepare,
+    rate,
+    settle_attention,
+    trained,
+    warm_start,
+)
 from harness.policy.retail.worlds import Population, Relabelling
 
 DOMAIN = load_domain("retail")
 SETTINGS = Settings(steps=6, minutes=5.0, row_tokens=1280, rank=8, learning_rate=1e-2, workers=0, brief=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """So small a model is slower on several threads where other programs want the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @cache
@@ -187,6 +207,26 @@ def test_packed_conversations_get_the_logits_that_each_gets_alone():
     # a conversation's first token follows the prompt when alone, another conversation when packed: never trained on
     torch.testing.assert_close(packed[:20], alone[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(packed[21:], alone[1][1:], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("broken", [False, True])
+def test_flex_attention_is_used_where_it_agrees_with_dense_masks_and_else_replaced(monkeypatch, broken):
+    model, _ = prepare(MICRO, SETTINGS, "cpu")
+    model.set_attn_implementation(implementation(FLEX))
+
+    def answered(model, row):  # micro has no such words, and a CPU no backward pass for flex
+        if broken and attention_of(model) == FLEX:
+            raise RuntimeError("no kernel")
+        shorter = pack([1, 2, 3], iter([Tokens(list(range(5, 45)), [True] * 40)]), 128)
+        with torch.no_grad():
+            return predictions(model, shorter)[0].log_softmax(-1)
+
+    monkeypatch.setattr(training, "trial", answered)
+    said: list[str] = []
+    settle_attention(model, 2176, said.append)
+    assert attention_of(model) == (DENSE if broken else FLEX)
+    assert ("no kernel" in said[0]) is broken
 
 
 def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(tmp_path):

@@ -83,7 +83,7 @@ def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, devi
     with made(rows, settings.steps, settings.workers) as stream:  # before CUDA: its processes are forked
         model, layers = prepare(base, settings, device)
         say(f"{sum(p.numel() for p in trained(layers)) / 1e6:.1f} M parameters are trained on {device}")
-        settle_attention(model, say)
+        settle_attention(model, settings.row_tokens, say)
         started = time.monotonic()
         steps, loss = train(model, layers, stream, settings, say)
         seconds = time.monotonic() - started
@@ -213,26 +213,34 @@ def attention_of(model: Any) -> str:
     return next(kind for kind in KINDS if implementation(kind) == model.config._attn_implementation)
 
 
-def settle_attention(model: Any, say: Say) -> None:
-    """On a GPU: compiles flex attention and compares it with dense masks; where it fails, those are used, and said."""
+def settle_attention(model: Any, row_tokens: int, say: Say) -> None:
+    """On a GPU: compiles flex attention and compares it with dense masks; where it fails, those are used, and said.
+
+    On a row of the length that will be trained on: another length would be compiled for again.
+    """
     if attention_of(model) != FLEX:
         return
     numbers = list(range(1000, 2200))
-    row = pack(numbers[:512], iter([Tokens(numbers[512:900], [True] * 388), Tokens(numbers, [True] * 1200)]), 2176)
+    tried = iter([Tokens(numbers[512:900], [True] * 388), Tokens(numbers, [True] * 1200), Tokens([0] * row_tokens, [])])
+    row = pack(numbers[:512], tried, row_tokens)
     started = time.monotonic()
+    fault = ""
     try:
         flex = trial(model, row)
-        fault = ""
+        seconds = time.monotonic() - started
     except Exception as error:  # whatever the compiler raises: the dense masks need no compiler
         fault = f"{type(error).__name__}: {str(error)[:300]}"
-    model.zero_grad(set_to_none=True)
     model.set_attn_implementation(implementation(DENSE))
     if not fault:
-        gap = (flex - trial(model, row)).abs().mean().item()
-        model.zero_grad(set_to_none=True)
+        try:
+            gap = (flex - trial(model, row)).abs().mean().item()
+        except torch.cuda.OutOfMemoryError:
+            gap = 0.0
+            say("no memory for dense masks of this length: flex attention is taken unchecked")
+        torch.cuda.empty_cache()
         if gap < FLEX_GAP:
             model.set_attn_implementation(implementation(FLEX))
-            say(f"flex attention: {time.monotonic() - started:.0f} s to compile, mean gap of log-probs {gap:.4f}")
+            say(f"flex attention: ready after {seconds:.0f} s, mean gap of log-probs to dense masks {gap:.4f}")
             return
         fault = f"its log-probs are off by {gap:.3f} on average"
     say(f"flex attention is not used ({fault}); dense masks instead, about three times slower")
@@ -243,6 +251,7 @@ def trial(model: Any, row: Row) -> Tensor:
     logits, targets = predictions(model, row)
     losses = functional.cross_entropy(logits.float(), targets, reduction="none")
     losses.mean().backward()  # type: ignore[no-untyped-call]
+    model.zero_grad(set_to_none=True)
     return losses.detach()
 
 
