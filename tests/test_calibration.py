@@ -65,3 +65,11 @@ def test_every_smaller_table_has_cells_for_its_heads(rows):
     (head,) = [head for _, head, make in calibration.TABLES if make is rows]
     made = list(rows(2, seed=1))
     assert made and all(len(cells) == len(head) for cells in made)
+
+
+def test_cells_that_miss_their_target_are_named():
+    good = ("fair", "main", "final", "95.0 %", "90.0 %", "96.0 %", "4.0 %", "0.0 %", "–")
+    wide = ("null", "main", "area", "98.2 %", "90.0 %", "99.0 %", "–", "0.0 %", "–")
+    text = calibration.outside([good, wide], 1000)
+    assert "- coverage: 1 of 2; null, main, area: 98.2 %" in text
+    assert "- family-wise error: 0 of 1\n" in text and "± 1.4 points" in text

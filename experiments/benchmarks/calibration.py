@@ -169,6 +169,29 @@ def rows(settings: Sequence[Setting], sweeps: int) -> Iterator[Row]:
         print(f"{setting.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
+TARGETS: tuple[tuple[str, Callable[[float], bool]], ...] = (
+    ("coverage", lambda x: 93 <= x <= 97),
+    ("all together", lambda x: x >= 95),
+    ("family-wise error", lambda x: x <= 5),
+    ("false \"no effect\"", lambda x: x <= 0),
+)
+
+
+def outside(cells: Sequence[Row], sweeps: int) -> str:
+    """A list of the cells of the large table that miss their target."""
+    lines = [
+        f"Outside the targets (a share near 5 % is known to ± {196 * (0.05 * 0.95 / sweeps) ** 0.5:.1f} points from "
+        f"{sweeps} sweeps):",
+        "",
+    ]
+    for name, is_met in TARGETS:
+        place = HEAD.index(name)
+        known = [row for row in cells if row[place] != "–"]
+        missed = [f"{', '.join(row[:3])}: {row[place]}" for row in known if not is_met(float(row[place].split()[0]))]
+        lines.append(f"- {name}: {len(missed)} of {len(known)}" + "".join(f"; {cell}" for cell in missed))
+    return "\n".join(lines)
+
+
 def iqm_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     """Coverage of the interval of an arm's interquartile mean. The truth is that of a very large sweep."""
     arms = [Arm.with_off(), Arm.with_off("reward")]
@@ -260,7 +283,9 @@ Coverage of the 95 % interval of the interquartile mean of one arm (`all_on`, `w
         """## Controls of the gates
 
 Sweeps of `gate_aware` in which the controls refute that sealed gates are sealed: an error in the first two worlds
-(≤ 5 %), a discovery in the third.""",
+(≤ 5 %; at one seed, where few episodes make a difference and it is far from normal, a little more), a discovery in the
+third. Few seeds see a leak of 30 % rarely: that the controls do not refute is weak evidence there, and the report says
+how many cannot tell.""",
         ("world", "seeds", *OUTCOMES),
         gate_rows,
     ),
@@ -278,9 +303,8 @@ this rank" whose probability lies in the bin: the mean probability, and the shar
 Coverage where everything is normal. Left: the variance of a seed's mean beyond what its episodes explain, relative to
 what they explain. Where seeds add much, the interval is exact. Where they add nothing, they seem to add little half of
 the time and much the other half, by luck: the interval never goes below what tasks and episodes explain, but it must
-believe the large estimate, so it is too wide on average. Without that floor it would cover about 97 %, and far less
-than 95 % of the times in which the seeds happened to agree. A cell above 97 % costs power; it makes nothing look surer
-than it is.""",
+believe the large estimate, so it is too wide on average. Without that floor it would cover 97 %, but 86 % in the fifth
+of the sweeps whose seeds agree best. A cell above 97 % costs power; it makes nothing look surer than it is.""",
         ("ratio", "3 seeds", "5 seeds", "10 seeds"),
         normal_rows,
     ),
@@ -295,18 +319,23 @@ def main() -> None:
     options = parser.parse_args()
     lines: list[str] = []
 
-    def show(head: Row, body: Iterator[Row]) -> None:
-        for cells in (head, ("---",) * len(head)):
-            lines.append("| " + " | ".join(cells) + " |")
-        print("\n".join(lines[-2:]), flush=True)
-        for cells in body:
-            lines.append("| " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
 
-    show(HEAD, rows([s for s in SETTINGS if options.only in s.name], options.sweeps))
+    def show(head: Row, body: Iterator[Row]) -> list[Row]:
+        say("| " + " | ".join(head) + " |")
+        say("| " + " | ".join("---" for _ in head) + " |")
+        shown = []
+        for cells in body:
+            say("| " + " | ".join(cells) + " |")
+            shown.append(cells)
+        return shown
+
+    shown = show(HEAD, rows([s for s in SETTINGS if options.only in s.name], options.sweeps))
+    say("\n" + outside(shown, options.sweeps))
     for text, head, make in () if options.only else TABLES:
-        lines += ["", text, ""]
-        print(f"\n{text}\n", flush=True)
+        say(f"\n{text}\n")
         show(head, make(options.sweeps))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

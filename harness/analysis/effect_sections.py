@@ -249,7 +249,7 @@ def pairing_section(effects: Effects) -> Section | None:
             f"{middle:.1f} times as many of both."
         )
     if same:
-        sentences.append(f"For {phrases.listed(same)} the pair came out the same in every episode: nothing varies.")
+        sentences.append(f"For {phrases.listed(same)} the pair ended the same for every seed and task: nothing varies.")
     area = {p.factor: p for p in effects.pairing if p.outcome == "area"}
     rows = tuple((p.factor, *_ratios(p), _ratios(area[p.factor])[2] if p.factor in area else words.NONE) for p in found)
     heads = ("fix", "error, paired", "error, unpaired", "variance ratio, final", "variance ratio, area")
@@ -257,7 +257,7 @@ def pairing_section(effects: Effects) -> Section | None:
 
 
 def _ratios(pairing: Pairing) -> tuple[str, str, str]:
-    ratio = "same in every episode" if pairing.ratio is None else f"{pairing.ratio:.1f}"
+    ratio = "no difference" if pairing.ratio is None else f"{pairing.ratio:.1f}"
     return f"{pairing.paired ** 0.5:.3f}", f"{pairing.unpaired ** 0.5:.3f}", ratio
 
 
