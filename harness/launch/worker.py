@@ -154,7 +154,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         state="completed",
         validity=validity,
         invalid=invalid,
-        findings=findings(records.lines("steps"), run.arm),
+        findings=findings(records.lines("steps"), run.arm, sweep.policy.dtype),
         seconds=time.perf_counter() - started,
     )
     tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
