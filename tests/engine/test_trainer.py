@@ -145,6 +145,13 @@ def test_states_kept_on_the_device_give_the_same_as_states_brought_there(states,
     assert chains[kept] == chains[brought]
 
 
+def test_an_update_leaves_the_state_that_it_starts_from_as_it_was(trainer_with, tensors):
+    trainer = trainer_with(replace(ALONE, states=8))  # the state lies on the device, with its moments
+    middle, _ = trainer.update(trainer.initial_state(3), tensors, 1e-3, {})
+    once = trainer.update(middle, tensors, 1e-3, {})
+    assert trainer.update(middle, tensors, 1e-3, {}) == once  # two arms part here
+
+
 def test_where_flex_attention_cannot_train_the_dense_one_takes_its_place_and_notes_say_why(trainer_with, tensors):
     trainer = trainer_with(replace(ALONE, attention=FLEX))  # it has no backward pass on a CPU
     found, _ = gradient_of(trainer, tensors)
