@@ -93,7 +93,7 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
 
 
 def _triple(values: tuple[float, float, float] | None) -> str:
-    return f"{values[0]:.3f} {phrases.interval(*values[1:])}" if values else words.NONE
+    return f"{phrases.plain(values[0])} {phrases.interval(*values[1:])}" if values else words.NONE
 
 
 def interactions_section(effects: Effects) -> Section | None:
@@ -138,7 +138,7 @@ def shapley_section(effects: Effects) -> Section | None:
         return None
     total = sum(e.value or 0.0 for e in found)
     ordered = sorted(found, key=lambda e: -(e.value or 0.0))
-    shares = [f"{100 * (e.value or 0.0) / total:.0f} %" if abs(total) > 1e-9 else words.NONE for e in ordered]
+    shares = [f"{100 * (e.value or 0.0) / total:.0f} %".replace("-", "−") if abs(total) > 1e-9 else words.NONE for e in ordered]
     rows = tuple(
         (e.factors[0], phrases.estimate(e), share, phrases.p_value(e.p_holm))
         for e, share in zip(ordered, shares, strict=True)

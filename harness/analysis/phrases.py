@@ -69,7 +69,7 @@ def interval(low: float | None, high: float | None) -> str:
     """`[−0.045, 0.089]`; an endless one says that it is."""
     if low is None or high is None or abs(low) == float("inf"):
         return "[unbounded]"
-    return f"[{_plain(low)}, {_plain(high)}]"
+    return f"[{plain(low)}, {plain(high)}]"
 
 
 def estimate(effect: Effect) -> str:
@@ -101,6 +101,7 @@ def _estimate(effect: Effect) -> str:
     return f"{words.signed(effect.value)} {interval(effect.low, effect.high)}"
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """With a true minus, and none for what rounds to zero."""
     text = f"{value:.3f}"
     return "0.000" if text == "-0.000" else text.replace("-", "−")
