@@ -201,7 +201,7 @@ class Served:
     async def _idle(self) -> str:
         self.idle = True
         line = await self.told.next()
-        self.idle = False
+        self.idle = not line  # told to end between two units: what is left to write is written
         return line
 
     async def until_told(self) -> None:
