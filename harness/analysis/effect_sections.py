@@ -138,7 +138,9 @@ def shapley_section(effects: Effects) -> Section | None:
         return None
     total = sum(e.value or 0.0 for e in found)
     ordered = sorted(found, key=lambda e: -(e.value or 0.0))
-    shares = [f"{100 * (e.value or 0.0) / total:.0f} %".replace("-", "−") if abs(total) > 1e-9 else words.NONE for e in ordered]
+    known = abs(total) > 1e-9
+    percents = [f"{100 * (e.value or 0.0) / total:.0f} %" if known else words.NONE for e in ordered]
+    shares = [share.replace("-", "−") for share in percents]
     rows = tuple(
         (e.factors[0], phrases.estimate(e), share, phrases.p_value(e.p_holm))
         for e, share in zip(ordered, shares, strict=True)
