@@ -18,7 +18,7 @@ def run(program: str, *arguments: str, out: Path) -> dict:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
 def test_the_environments_rate_is_held_against_tau2s_own_way(tmp_path):

