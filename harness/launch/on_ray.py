@@ -7,6 +7,8 @@ actors that find no place yet wait, and join when the cluster grows. A lost work
 import asyncio
 import contextlib
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -68,13 +70,21 @@ def connect(address: str | None) -> Any:
             "environment, on every machine of the cluster. hydra/launcher=node needs nothing."
         ) from None
     try:
+        _reach(address)
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"No Ray cluster was reached at {address!r}: {error}. Start one with `ray start --head` and `ray start "
             "--address=HOST:6379` on the others, or leave hydra.launcher.address out for one on this machine alone."
         ) from error
     return ray
+
+
+def _reach(address: str | None) -> None:
+    """Raises OSError when nothing listens at HOST:PORT; Ray itself would try for many minutes."""
+    host, separator, port = (address or os.environ.get("RAY_ADDRESS") or "").rpartition(":")
+    if separator and port.isdigit() and "//" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class EngineActor:

@@ -90,6 +90,12 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
         connect(None)
 
 
+def test_a_ray_cluster_that_is_not_there_is_named_at_once():
+    pytest.importorskip("ray", reason="needs the optional package ray")
+    with pytest.raises(ConfigError, match="No Ray cluster was reached at '127.0.0.1:1'"):
+        connect("127.0.0.1:1")
+
+
 def test_without_submitit_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     without(monkeypatch, "submitit")
     with pytest.raises(ConfigError, match="pip install"):
