@@ -38,6 +38,7 @@ def gather_evidence(
     temperature: float,
     row_length: int,
     split: TaskSplit,
+    exact: bool,
 ) -> tuple[Evidence, dict[str, Any]]:
     """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
     trajectories = {
@@ -80,6 +81,7 @@ def gather_evidence(
         trainable_tokens=tokens,
         gradient_steps=gradient_steps,
         split=split,
+        exact=exact,
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
     return evidence, line | {"longer_than_row": sum(c.tokens > row_length for c in compared)}
@@ -143,6 +145,8 @@ def _line(
             "computed": len(sampled.asked) - shared,
             "shared": shared,
         },
+        # How the update was computed; absent where it was found.
+        "trainer": {name.removeprefix("train/"): value for name, value in metrics.items() if name.startswith("train/")},
         "update": trained.update,
         "update_shared_with": trained.shared_with,
     }

@@ -101,6 +101,7 @@ async def run_loop(
             temperature=sampling.temperature,
             row_length=backend.row_length(train.packed_sequence_length),
             split=split,
+            exact=rollouts.exact,
         )
         records.add("steps", {**line, "seconds": seconds})
         for strategy in seams.all():

@@ -18,7 +18,7 @@ from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenL
 
 from harness.env import Domain
 from harness.episode import Episode, Turn
-from harness.errors import EpisodeError
+from harness.errors import EngineError, EpisodeError
 from harness.player import PROVIDER, Job, Player, Plays, Sampling
 from harness.seams import Seams
 from harness.store import Store, digest
@@ -49,6 +49,7 @@ class Rollouts:
     alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes
     in_flight: requests to the server at once, over all runs
     player: plays the episodes; None: a `Player` in this process
+    exact: greedy decoding repeats itself (see `Evidence.exact`)
     """
 
     domain: Domain
@@ -60,6 +61,7 @@ class Rollouts:
     alive: Callable[[], None] = lambda: None
     in_flight: int = 48
     player: Plays | None = None
+    exact: bool = True
 
     def __post_init__(self) -> None:
         self._player = self.player or Player(self.domain, self.in_flight)
@@ -105,16 +107,19 @@ async def gather_groups(
 ) -> list[art.TrajectoryGroup]:
     """ART's gathering of one group per task, in the order of tasks and rollout numbers.
 
-    An EpisodeError leaves its rollout out of the group: missing data. Anything else is raised, which ART's
-    gathering alone would not do. ART collects rollouts as they complete; the order decides how they are packed
-    and so, in the last digits, what is learned, therefore it must not depend on who finished first.
+    An EpisodeError leaves its rollout out of the group: missing data. When no rollout is left, that is no data but a
+    fault: EngineError with the last reason. Anything else is raised, which ART's gathering alone would not do. ART
+    collects rollouts as they complete; the order decides how they are packed and so, in the last digits, what is
+    learned, therefore it must not depend on who finished first.
     """
     fatal: list[BaseException] = []
+    missing: list[EpisodeError] = []
 
     async def guarded(task: str, number: int) -> art.Trajectory:
         try:
             return await rollout(task, number)
-        except EpisodeError:
+        except EpisodeError as error:
+            missing.append(error)
             raise
         except BaseException as error:
             fatal.append(error)
@@ -126,6 +131,8 @@ async def gather_groups(
     )
     if fatal:
         raise fatal[0]
+    if missing and len(missing) == len(tasks) * rollouts_per_group:
+        raise EngineError(f"Not one of {len(missing)} rollouts could be played. {missing[-1]}") from missing[-1]
     for group in groups:
         group.trajectories.sort(key=lambda t: int(t.metadata["rollout"] or 0))
     return groups

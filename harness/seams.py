@@ -61,6 +61,7 @@ class Evidence:
     distinct_G: distinct rollouts (by sampled token ids) in each group
     logprobs_N: every kept choice carries log-probs
     temperature: of the training rollouts
+    exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
     """
 
     step: int
@@ -77,6 +78,7 @@ class Evidence:
     trainable_tokens: int
     gradient_steps: int
     split: TaskSplit
+    exact: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.arm import Run, derive_seed
-from harness.errors import EpisodeError
+from harness.errors import EngineError, EpisodeError
 from harness.rollout import PROVIDER, Rollouts, Sampling
 from harness.seams import Names, Seams, TaskSplit
 
@@ -57,15 +57,20 @@ async def validate(
     run: Run, names: Names, rollouts: Rollouts, ruler: Ruler, seams: Seams, split: TaskSplit
 ) -> Validation:
     """Both measurements of the current policy. Sampling seeds do not depend on the step or the arm, so an
-    unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either."""
+    unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either.
+
+    Raises EngineError when not one reference episode could be played: that is a fault, not missing data."""
     started = time.perf_counter()
     own = Sampling(seams.exploration.temperature, ruler.sampling.max_tokens, ruler.sampling.max_turns)
+
+    missing: list[EpisodeError] = []
 
     async def reference(task: str) -> float | None:
         seed = derive_seed(0, "validation", task)
         try:
             asked = await rollouts.episode(run.name, PROVIDER + names.current, task, ruler.sampling, seed, False)
-        except EpisodeError:
+        except EpisodeError as error:
+            missing.append(error)
             return None
         return asked.episode.outcome.reward
 
@@ -84,6 +89,8 @@ async def validate(
         asyncio.gather(*(reference(t) for t in ruler.task_ids)),
         asyncio.gather(*(reported(t) for t in split.validation)),
     )
+    if missing and len(missing) == len(ruler.task_ids):
+        raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     return Validation(
         dict(zip(ruler.task_ids, references, strict=True)),
         tuple(zip(split.validation, reports, strict=True)),

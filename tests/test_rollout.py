@@ -40,6 +40,14 @@ def test_an_infrastructure_failure_leaves_its_rollout_out():
     assert [[t.reward for t in group] for group in gather(second_fails)] == [[0.0, 2.0]] * 2
 
 
+def test_no_rollout_at_all_is_a_fault_and_says_why():
+    async def all_fail(task, number):
+        raise EpisodeError("the server refuses tools")
+
+    with pytest.raises(EngineError, match="Not one of 6 rollouts could be played. the server refuses tools"):
+        gather(all_fail)
+
+
 @pytest.mark.parametrize("error", [EngineError("server died"), asyncio.CancelledError()])
 def test_anything_else_is_not_taken_for_a_missing_rollout(error):
     async def breaks(task, number):

@@ -41,13 +41,17 @@ class Off:
             )
 
     def check(self, evidence: Evidence) -> Check:
+        """Float32 repeats a greedy rollout exactly; in 16 bits rounding may turn it, so there the request decides."""
         distinct = list(evidence.distinct_G)
+        greedy = evidence.temperature == 0.0
+        repeated = all(n <= 1 for n in distinct) if evidence.exact else True
         return Check(
             self.factor,
             self.level,
             _reading(evidence),
-            all(n <= 1 for n in distinct) if distinct else None,
-            f"{max(distinct, default=0)} distinct rollouts in the most varied group (expected 1)",
+            greedy and repeated if distinct else None,
+            f"temperature {evidence.temperature:g} (expected 0), {max(distinct, default=0)} distinct rollouts in the "
+            f"most varied group (expected {'1' if evidence.exact else 'few: 16 bits round'})",
         )
 
 

@@ -54,6 +54,7 @@ class Runner:
             weights=backend.weights,
             alive=backend.assert_alive,
             in_flight=config.backend.requests,
+            exact=policy.dtype == "float32",
             player=player,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
