@@ -90,6 +90,7 @@ class Players:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
+                    start_new_session=True,  # an interrupt at the terminal is ours to handle
                 )
                 self._processes.append(_Process(process))
         try:

@@ -18,8 +18,8 @@ from harness.errors import StoreError
 from harness.store import write_synced
 
 FILES = ("steps", "validation", "checks")
-# What may differ between a run and its replay: how long it took, and who computed it.
-NOT_RESULTS = ("seconds", "episodes", "update_shared_with")
+# What may differ between a run and its replay: how long it took, how it was computed, and by whom.
+NOT_RESULTS = ("seconds", "trainer", "episodes", "update_shared_with")
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Players in processes play as a player in this process does, and their end is noticed."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_p
             played = await asyncio.gather(*(there.play(job) for job in jobs(url, 10)))
             expected = await asyncio.gather(*(here.play(job) for job in jobs(url, 10)))
             pids = [each.process.pid for each in there._processes]
+            # an interrupt at the terminal reaches its whole session: players must not be in ours
+            assert os.getsid(0) not in {os.getsid(pid) for pid in pids}
         finally:
             await there.close()
         return played, expected, pids

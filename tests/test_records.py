@@ -35,8 +35,10 @@ def test_not_a_number_becomes_null(tmp_path):
 
 
 def test_a_replay_may_take_another_time_but_not_give_another_result(tmp_path):
-    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5, "seconds": {"train": 1.0}})
-    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5, "seconds": {"train": 2.0}})
+    computed = {"seconds": {"train": 1.0}, "trainer": {"tokens_per_s": 9000.0}}
+    found = {"seconds": {"train": 0.1}, "trainer": {}}
+    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5, **computed})
+    RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.5, **found})
     with pytest.raises(StoreError, match="another result for 1/"):
         RunRecords(tmp_path).add("steps", {"step": 1, "reward": 0.6})
 
