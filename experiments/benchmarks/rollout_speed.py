@@ -323,6 +323,7 @@ async def measure_all(options: argparse.Namespace, folder: Path) -> list[Level]:
                     begun = time.perf_counter()
                     level = await measure(player, endpoint, domain, options, concurrent, players)
                     levels.append(level)
+                    save(options, levels)  # after every level: one that is cut short loses no other
                     print(f"{row(level)}   ({time.perf_counter() - begun:.0f} s)", flush=True)
     return levels
 
@@ -345,6 +346,21 @@ def row(level: Level) -> str:
     )
 
 
+def table(levels: list[Level]) -> str:
+    return "\n".join([HEAD, *(row(level) for level in levels)])
+
+
+def save(options: argparse.Namespace, levels: list[Level]) -> None:
+    """Writes what is known so far to --out."""
+    if options.out is None:
+        return
+    asked = {name: value for name, value in vars(options).items() if name != "out"}
+    device = [asdict(gpu) for gpu in gpus()] or f"{os.cpu_count()} CPU cores"
+    content = {"options": asked, "device": device, "levels": [asdict(level) for level in levels]}
+    (options.out / "rollout_speed.json").write_text(json.dumps(content, indent=1) + "\n")
+    (options.out / "rollout_speed.md").write_text(f"{json.dumps(asked)}\n\n{table(levels)}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", default="micro")
@@ -363,14 +379,7 @@ def main() -> None:
         folder = options.out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         levels = asyncio.run(measure_all(options, folder))
-    text = "\n".join([HEAD, *(row(level) for level in levels)])
-    print(text)
-    if options.out:
-        asked = {name: value for name, value in vars(options).items() if name != "out"}
-        device = [asdict(gpu) for gpu in gpus()] or f"{os.cpu_count()} CPU cores"
-        content = {"options": asked, "device": device, "levels": [asdict(level) for level in levels]}
-        (options.out / "rollout_speed.json").write_text(json.dumps(content, indent=1) + "\n")
-        (options.out / "rollout_speed.md").write_text(f"{json.dumps(asked)}\n\n{text}\n")
+    print(table(levels))
 
 
 if __name__ == "__main__":

@@ -84,13 +84,13 @@ def main() -> None:
             logging.exception("%s failed", part.__name__)
             rows.append({"part": part.__name__, "what": f"failed: {type(error).__name__}: {error}"[:200]})
         logging.info("%s: %.1f s", part.__name__, time.perf_counter() - begun)
-    for row in rows:
-        if peak and "tflop_per_s" in row:
-            row["share_of_peak"] = row["tflop_per_s"] / peak
-    report |= {"peak_tflop_per_s": peak, "rows": rows, "seconds": time.perf_counter() - started}
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "train_speed.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.out / "train_speed.md").write_text(markdown(report))
+        for row in rows:
+            if peak and "tflop_per_s" in row:
+                row["share_of_peak"] = row["tflop_per_s"] / peak
+        report |= {"peak_tflop_per_s": peak, "rows": rows, "seconds": time.perf_counter() - started}
+        options.out.mkdir(parents=True, exist_ok=True)  # after every part: one that is cut short loses no other
+        (options.out / "train_speed.json").write_text(json.dumps(report, indent=1) + "\n")
+        (options.out / "train_speed.md").write_text(markdown(report))
     print(markdown(report))
 
 
