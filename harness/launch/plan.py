@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from harness.config import RunConfig
+from harness.engine.device import gpus
 from harness.engine.install import server_env
 from harness.errors import ConfigError
 from harness.records import plain, read_lines
@@ -157,7 +158,12 @@ def _manifest(
         "command": shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
         "versions": _versions(),
         "git": _git(),
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gib": _memory_gib(), "gpu": None},
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "memory_gib": _memory_gib(),
+            "gpus": [gpu.name for gpu in gpus()],
+        },
         "train_ids": list(train_ids),
         "reference_ids": list(reference_ids),
         "steps": config.train.steps,
@@ -166,7 +172,9 @@ def _manifest(
 
 
 def _versions() -> dict[str, Any]:
-    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}, "server": server_env().name}
+    given = os.environ.get("HARNESS_VLLM_PYTHON")
+    server = "given by HARNESS_VLLM_PYTHON" if given else server_env(gpu=bool(gpus())).name
+    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}, "server": server}
 
 
 def _version(package: str) -> str | None:

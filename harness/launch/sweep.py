@@ -10,6 +10,7 @@ from harness.analysis.load import load_sweep
 from harness.analysis.page import write_report
 from harness.analysis.table import print_report
 from harness.config import RunConfig
+from harness.engine.device import gpus
 from harness.env import Domain, load_domain
 from harness.errors import ConfigError
 from harness.launch.plan import alone_in, check_plan, sweep_name, write_plan
@@ -47,7 +48,7 @@ def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_o
         flush=True,
     )
     if plan_only:
-        print("\n".join(plan_lines(_plan(sweep))))
+        print("\n".join([*plan_lines(_plan(sweep)), *_fit_lines(sweep)]))
         return 0
     if open_runs:
         with alone_in(sweep.folder):
@@ -76,6 +77,30 @@ def _plan(sweep: Sweep) -> Plan:
         reuse=first.reuse.enabled,
         results=first.results,
     )
+
+
+def _fit_lines(sweep: Sweep) -> list[str]:
+    """What the policy takes on this machine's GPU; nothing on a CPU, where the small policy always fits."""
+    from harness.node import fit
+
+    first = sweep.configs[0]
+    if not first.backend.on_gpu or sweep.policy.name not in fit.SHAPES:
+        return []
+    card, train = gpus()[0], first.train
+    lines = fit.estimate_lines(
+        sweep.policy.name,
+        card.name,
+        card.memory,
+        domain=sweep.domain.name,
+        rank=first.policy.lora_rank,
+        row=train.packed_sequence_length,
+        groups=train.groups_per_step,
+        rollouts=train.rollouts_per_group,
+        slots=first.backend.slots,
+        in_flight=first.backend.requests,
+        split=tuple(first.backend.gpu_split),
+    )
+    return [f"on one {card.name} ({card.memory:.0f} GiB):", *(f"  {line}" for line in lines)]
 
 
 def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:

@@ -1,7 +1,7 @@
 """What a policy needs on one GPU: memory of the sampler and the trainer, and roughly the time of a step.
 
-Estimates, to choose a policy and a machine by: memory is meant to be right to 20 %, time to a factor of two. Sizes in
-bytes unless a name says GiB. Pure functions; no torch.
+Estimates, to choose a policy and a machine by: memory is meant to be right to 20 %, time is what the card allows at
+best. Sizes in bytes unless a name says GiB. Pure functions; no torch.
 """
 
 import json
@@ -256,8 +256,8 @@ def estimate_lines(
     trained = train_seconds(shape, load, episodes, groups, card, twice)
     return [
         *lines,
-        f"time: a step of {groups} x {rollouts} episodes about {played:.0f} s of decoding and {trained:.1f} s of "
-        "training, to a factor of two",
+        f"time: a step of {groups} x {rollouts} episodes at best {played:.0f} s of decoding and {trained:.1f} s of "
+        "training, at the card's own rates; small models wait for the processor and take several times as long",
     ]
 
 
