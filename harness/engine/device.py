@@ -8,11 +8,12 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Gpu:
-    """index: as CUDA_VISIBLE_DEVICES counts; memory in GiB."""
+    """index and uuid (GPU-…): as CUDA_VISIBLE_DEVICES names it; memory in GiB."""
 
     index: int
     name: str
     memory: float
+    uuid: str = ""
 
 
 @cache
@@ -22,8 +23,13 @@ def gpus() -> tuple[Gpu, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return found
-    wanted = [part.strip() for part in visible.split(",")]
-    return tuple(gpu for gpu in found if str(gpu.index) in wanted)
+    wanted = [part.strip() for part in visible.split(",") if part.strip()]
+    return tuple(gpu for gpu in found if any(_names(part, gpu) for part in wanted))
+
+
+def _names(part: str, gpu: Gpu) -> bool:
+    """CUDA takes an index, or as much of a UUID as is unique."""
+    return part == str(gpu.index) or (part.startswith("GPU-") and gpu.uuid.startswith(part))
 
 
 def _installed() -> tuple[Gpu, ...]:
@@ -47,8 +53,10 @@ class _Memory(ctypes.Structure):
 
 
 def _describe(nvml: ctypes.CDLL, index: int) -> Gpu:
-    handle, name, memory = ctypes.c_void_p(), ctypes.create_string_buffer(96), _Memory()
+    handle, memory = ctypes.c_void_p(), _Memory()
+    name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
     nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
     nvml.nvmlDeviceGetName(handle, name, len(name))
+    nvml.nvmlDeviceGetUUID(handle, uuid, len(uuid))
     nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
-    return Gpu(index, name.value.decode(), memory.total / 2**30)
+    return Gpu(index, name.value.decode(), memory.total / 2**30, uuid.value.decode())

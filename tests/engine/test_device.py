@@ -40,6 +40,12 @@ def test_an_engine_sees_the_gpu_that_it_was_given(machine, monkeypatch):
     assert [gpu.name for gpu in device.gpus()] == ["NVIDIA H200"]
 
 
+def test_a_gpu_may_be_named_by_its_uuid(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-55d6")
+    machine(device.Gpu(0, "NVIDIA H200", 140.4, "GPU-d998-81d3"), device.Gpu(1, "NVIDIA H200", 140.4, "GPU-55d6-c49b"))
+    assert [gpu.index for gpu in device.gpus()] == [1]
+
+
 def test_asking_for_a_gpu_that_is_not_there_is_a_config_error(machine):
     machine()
     with pytest.raises(ConfigError, match="no NVIDIA GPU is visible"):
