@@ -121,7 +121,7 @@ def _over(effects: Effects) -> str:
 
 def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
-        return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with as many arms."
+        return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms."
     parts = []
     if any(e.verdict == MIXED for e in found):
         parts.append(

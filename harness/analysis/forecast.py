@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.analysis.cost import duration
 from harness.analysis.gates import is_sealed
-from harness.analysis.load import SweepRecords, load_sweep, read_object
+from harness.analysis.load import load_sweep, read_object
 from harness.analysis.outcomes import outcomes_of
 from harness.analysis.power import Variance, power_lines, variance_of
 from harness.arm import Arm, Run
@@ -94,7 +94,7 @@ def _asked(run: Run) -> tuple[object, ...] | None:
 
 def plan_lines(plan: Plan) -> list[str]:
     """What `plan_only=true` prints."""
-    earlier = earlier_sweep(plan)
+    earlier = earlier_sweeps(plan)
     todo, rate = work(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
     name = next((n for n, arms in DESIGNS.items() if set(arms()) == set(plan.arms)), "of its own")
@@ -107,9 +107,15 @@ def plan_lines(plan: Plan) -> list[str]:
         _time_line(todo, rate, plan),
         *power_lines(plan.arms, seeds, plan.tasks, _variance(earlier)),
     ]
-    if is_orthogonal(plan.arms) and len(plan.arms) < 64:
-        lines += ["aliases: what is estimated as the left is the sum of the left and the right", *_indented(plan.arms)]
-    return lines
+    return [*lines, *alias_lines(plan.arms)]
+
+
+def alias_lines(arms: Sequence[Arm]) -> list[str]:
+    """What a fraction of the factorial mixes with what; nothing for other designs."""
+    if not is_orthogonal(arms) or len(arms) == 64:
+        return []
+    table = [f"  {line}" for line in alias_table(arms)]
+    return ["aliases: what is estimated as the left is the sum of the left and the right", *table]
 
 
 def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
@@ -122,8 +128,8 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
     return f"time: about {estimate} ({rate.seconds:.3f} s per distinct episode, all included: {rate.source})"
 
 
-def earlier_sweep(plan: Plan) -> SweepRecords | None:
-    """The newest finished sweep of the same policy and domain in the results folder."""
+def earlier_sweeps(plan: Plan) -> list[Path]:
+    """Folders of finished sweeps of the same policy and domain among the results, newest first."""
     found = []
     for path in plan.results.glob("*/reuse.json"):
         manifest = read_object(path.parent / "manifest.json")
@@ -131,13 +137,16 @@ def earlier_sweep(plan: Plan) -> SweepRecords | None:
         same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
         if same == [plan.policy, plan.domain] and _seconds(read_object(path)):
             found.append((str(manifest.get("created", "")), path.parent))
-    return load_sweep(max(found)[1]) if found else None
+    return [folder for _, folder in sorted(found, reverse=True)]
 
 
-def pace(plan: Plan, earlier: SweepRecords | None) -> Pace | None:
-    """From an earlier sweep, else the stated constant for the micro policy, else nothing."""
-    if earlier is not None and (seconds := _seconds(earlier.reuse)):
-        return Pace(seconds, f"measured in {earlier.folder}")
+def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
+    """From the largest earlier sweep, where the start weighs least; else the stated constant for the micro policy, else
+    nothing."""
+    if earlier:
+        computed, folder = max((_computed(read_object(e / "reuse.json")), e) for e in earlier)
+        if computed and (seconds := _seconds(read_object(folder / "reuse.json"))):
+            return Pace(seconds, f"measured in {folder}")
     if (plan.policy, plan.domain) == ("micro", "mock"):
         return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results))
     return None
@@ -151,16 +160,23 @@ def _seconds(reuse: dict[str, object]) -> float | None:
     return float(seconds.get("wall", 0.0)) / float(episodes["computed"]) or None
 
 
-def _variance(earlier: SweepRecords | None) -> Variance | None:
-    if earlier is None:
-        return None
-    outcomes = outcomes_of(earlier)
-    found = variance_of(outcomes) if outcomes.steps else None
-    return replace(found, source=str(earlier.folder)) if found else None
+def _computed(reuse: dict[str, object]) -> float:
+    episodes = reuse.get("episodes")
+    return float(episodes.get("computed", 0)) if isinstance(episodes, dict) else 0.0
 
 
-def _indented(arms: Sequence[Arm]) -> list[str]:
-    return [f"  {line}" for line in alias_table(arms)]
+def _variance(earlier: Sequence[Path]) -> Variance | None:
+    """Of the earlier sweep with the most seeds that has arms to compare."""
+
+    def seeds(folder: Path) -> int:
+        return len({path.name for path in folder.glob("runs/*/seed=*")})
+
+    for folder in sorted(earlier, key=seeds, reverse=True):
+        outcomes = outcomes_of(load_sweep(folder))
+        found = variance_of(outcomes) if outcomes.steps else None
+        if found:
+            return replace(found, source=str(folder))
+    return None
 
 
 def _count(number: int, thing: str) -> str:

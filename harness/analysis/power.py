@@ -118,6 +118,8 @@ def power_lines(arms: Sequence[Arm], seeds: int, tasks: int, variance: Variance 
             continue
         if found.paired == 0:
             lines.append(f"  {words[kind]}: every arm that it compares repeats the base policy; flat by construction")
+        elif found.paired > 1:
+            lines.append(f"  {words[kind]}: none, it would have to exceed 1, the reward's whole range; add seeds")
         else:
             lines.append(f"  {words[kind]}: {found.paired:.3f} (without pairing {found.unpaired:.3f})")
     if not lines:

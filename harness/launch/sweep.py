@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.analysis.forecast import Plan, plan_lines
+from harness.analysis.forecast import Plan, alias_lines, plan_lines
 from harness.analysis.load import load_sweep
 from harness.analysis.page import write_report
 from harness.analysis.table import print_report
@@ -40,7 +40,7 @@ def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_o
 
     train: where the engines are: `launch.node`, `launch.on_ray`, `launch.on_slurm`
     """
-    sweep = prepare(configs, name)
+    sweep = _load(configs, sweep_name(configs, name))[0] if plan_only else prepare(configs, name)
     open_runs = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
     print(
         f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
@@ -50,6 +50,8 @@ def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_o
     if plan_only:
         print("\n".join([*plan_lines(_plan(sweep)), *_fit_lines(sweep)]))
         return 0
+    if aliases := alias_lines(_plan(sweep).arms):
+        print("\n".join(aliases), flush=True)
     if open_runs:
         with alone_in(sweep.folder):
             try:

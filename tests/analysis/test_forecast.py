@@ -58,6 +58,19 @@ def test_the_time_follows_from_an_earlier_sweep_of_this_machine(tmp_path):
     assert any("0.200 s per distinct episode" in line and "earlier" in line for line in lines)
 
 
+def test_the_largest_earlier_sweep_gives_the_pace(tmp_path):
+    config = {"policy": {"name": "micro"}, "env": {"domain": "mock"}}
+    for name, computed, wall in (("large", 1000, 30.0), ("smoke", 10, 20.0)):  # a small one is mostly start
+        folder = write_sweep(tmp_path / name, config=config)
+        (folder / "reuse.json").write_text(json.dumps({"episodes": {"computed": computed}, "seconds": {"wall": wall}}))
+    assert any("0.030 s per distinct episode" in line for line in plan_lines(plan([Arm.with_off()], tmp_path)))
+
+
+def test_an_effect_beyond_the_rewards_range_is_not_offered(tmp_path):
+    lines = plan_lines(plan(design("leave_one_out"), tmp_path, seeds=(0, 1)))
+    assert any("leave-one-out effect: none" in line and "add seeds" in line for line in lines)
+
+
 def test_without_one_it_says_where_its_constant_comes_from(tmp_path):
     lines = plan_lines(plan([Arm.with_off()], tmp_path))
     assert any("two cores" in line and "no earlier sweep" in line for line in lines)

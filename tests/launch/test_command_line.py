@@ -24,6 +24,11 @@ def test_help_says_what_the_six_fixes_are_and_lists_the_ablations():
         assert word in text
 
 
+def test_a_plan_writes_nothing(tmp_path):
+    assert harness("+ablation=smoke", "plan_only=true", f"results={tmp_path}").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_cfg_job_prints_the_composed_configuration():
     assert "_target_: harness.fixes.tools.Off" in harness("fix/tools=off", "--cfg", "job").stdout
 
