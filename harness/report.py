@@ -1,5 +1,6 @@
 """`python -m harness.report results/<sweep>`: make the report of a sweep again, from its records."""
 
+import argparse
 import sys
 
 from harness.analysis.load import load_sweep
@@ -9,11 +10,10 @@ from harness.errors import HarnessError
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m harness.report results/<sweep>", file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m harness.report", description="Make a sweep's report again.")
+    parser.add_argument("sweep", metavar="results/<sweep>", help="the sweep's folder")
     try:
-        sweep = load_sweep(arguments[0])
+        sweep = load_sweep(parser.parse_args(arguments).sweep)
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 2

@@ -156,7 +156,8 @@ def test_the_command_makes_page_twin_and_figures(tmp_path, capsys):
 def test_the_command_refuses_what_is_no_sweep(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err
-    assert report.main([]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        report.main([])
 
 
 def test_all_on_is_the_thick_black_line(tmp_path):
