@@ -15,6 +15,10 @@ import numpy as np
 from harness.errors import ConfigError
 from harness.seams import Check, Evidence
 
+# Distinct greedy rollouts per group, on average, that rounding in 16 bits accounts for. Measured on retail with groups
+# of six: 1.0 to 1.33 (results/h200_retail_*); sampling gives nearly as many as there are rollouts.
+ROUNDED = 2.0
+
 
 def _reading(evidence: Evidence) -> dict[str, float]:
     spread = [np.ptp(row[~np.isnan(row)]) > 0 for row in evidence.rewards_G_R if not np.isnan(row).all()]
@@ -41,17 +45,17 @@ class Off:
             )
 
     def check(self, evidence: Evidence) -> Check:
-        """Float32 repeats a greedy rollout exactly; in 16 bits rounding may turn it, so there the request decides."""
+        """Float32 repeats a greedy rollout exactly; in 16 bits rounding turns one now and then."""
         distinct = list(evidence.distinct_G)
         greedy = evidence.temperature == 0.0
-        repeated = all(n <= 1 for n in distinct) if evidence.exact else True
+        repeated = bool(distinct) and (max(distinct) <= 1 if evidence.exact else np.mean(distinct) <= ROUNDED)
         return Check(
             self.factor,
             self.level,
             _reading(evidence),
-            greedy and repeated if distinct else None,
-            f"temperature {evidence.temperature:g} (expected 0), {max(distinct, default=0)} distinct rollouts in the "
-            f"most varied group (expected {'1' if evidence.exact else 'few: 16 bits round'})",
+            bool(greedy and repeated) if distinct else None,
+            f"temperature {evidence.temperature:g} (expected 0), {np.mean(distinct) if distinct else 0:.2f} distinct "
+            f"rollouts per group (expected {'1' if evidence.exact else f'at most {ROUNDED:g}, as 16 bits round'})",
         )
 
 

@@ -37,6 +37,7 @@ HAD_NO_EFFECT = [
     (exploration.On(), {"distinct_G": [1, 1]}),
     (exploration.Off(), {"distinct_G": [1, 2], "temperature": 0.0}),
     (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.7, "exact": False}),
+    (exploration.Off(), {"distinct_G": [3, 2], "temperature": 0.0, "exact": False}),
     (reward.On(), BINARY),
     (reward.Off(), {}),
     (logprobs.On(), SILENT),
