@@ -11,7 +11,7 @@ from harness.analysis.load import load_sweep
 from harness.analysis.markdown import markdown
 
 RESULTS = Path(harness.__file__).parent.parent / "results"
-SWEEPS = sorted(path.parent for path in RESULTS.glob("cpu_*/effects.json"))
+SWEEPS = sorted(path.parent for path in RESULTS.glob("*/effects.json"))
 
 
 def test_the_sweeps_of_the_answer_are_committed():
