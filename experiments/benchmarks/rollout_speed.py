@@ -118,7 +118,7 @@ def zero_adapter(policy: Policy, folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def engine(policy: Policy, most: int, bare: bool, folder: Path) -> AsyncIterator[Endpoint]:
+async def engine(policy: Policy, most: int, bare: bool, graphs: str, folder: Path) -> AsyncIterator[Endpoint]:
     """The harness's server for this policy, on a GPU where there is one."""
     from harness.engine.server import Server, ServerConfig
 
@@ -133,6 +133,7 @@ async def engine(policy: Policy, most: int, bare: bool, folder: Path) -> AsyncIt
             max_loras=4,
             max_num_seqs=most,
             gpu_memory_utilization=0.5 if gpus() else None,
+            graphs=graphs,
             log=folder / "vllm.log",
         )
     )
@@ -308,11 +309,15 @@ async def playing(count: int, name: str, domain: Domain, in_flight: int, folder:
         await players.close()
 
 
+def _engine(options: argparse.Namespace, most: int, folder: Path) -> Any:
+    return engine(load_policy(options.policy), most, options.base, options.graphs, folder)
+
+
 async def measure_all(options: argparse.Namespace, folder: Path) -> list[Level]:
     """Every level at every number of player processes; each is printed when it is known."""
     domain = load_domain(options.env)
     most = max(options.concurrent)
-    serving = answers() if options.answers else engine(load_policy(options.policy), most, options.base, folder)
+    serving = answers() if options.answers else _engine(options, most, folder)
     levels = []
     async with serving as endpoint:
         for players in options.players:
@@ -373,6 +378,7 @@ def main() -> None:
     parser.add_argument("--max-turns", type=int, default=10)
     parser.add_argument("--base", action="store_true", help="ask the bare base, no adapter")
     parser.add_argument("--answers", action="store_true", help="a server without a model: the client's ceiling")
+    parser.add_argument("--graphs", default="FULL", help="vLLM's cudagraph_mode, e.g. FULL_DECODE_ONLY")
     parser.add_argument("--out", type=Path, help="folder for rollout_speed.json and rollout_speed.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -22,10 +22,12 @@ from art import dev, types
 from art.local.backend import LocalBackend
 from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tensors_from_dir
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
+from transformers import AutoTokenizer
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
 from harness.arm import derive_seed
 from harness.backend import SKIPPED, Trained
+from harness.backend.tokenizer import by_pieces
 from harness.config import RunConfig
 from harness.engine.server import Server
 from harness.engine.trainer import Lora, Optimiser, State, Trainer, seeded
@@ -183,6 +185,9 @@ class SharedBackend(LocalBackend):
         # the same trajectories at the same step must get the same tensors.
         service = self._services[model.name]
         _, seed = self._runs[model.name]
+        place = (model.base_model, None)  # where ART looks for the tokenizer, and else loads it
+        if place not in self._tokenizers:
+            self._tokenizers[place] = by_pieces(AutoTokenizer.from_pretrained(model.base_model))
         with seeded(derive_seed(seed, "packing", service.step)):  # type: ignore[attr-defined]
             return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
 
