@@ -132,7 +132,8 @@ class BackendConfig:
     device: cpu, cuda, or auto: cuda where there is a GPU
     gpu_split: shares of a GPU's memory for the sampler and the trainer
     max_loras: adapter slots of the server; in_flight: requests at once; None: 8 and 48 on a CPU, 16 and 256 on a GPU
-    threads: of the trainer on a CPU; engines: at once, None: one per GPU; port: on 127.0.0.1, None for a free one
+    threads: of the trainer on a CPU; port: on 127.0.0.1, None for a free one
+    engines_per_gpu: that share a GPU and its memory; engines: at once, None: as many as that gives
     """
 
     kind: str
@@ -141,6 +142,7 @@ class BackendConfig:
     max_loras: int | None = None
     in_flight: int | None = None
     threads: int = 1
+    engines_per_gpu: int = 1
     engines: int | None = None
     port: int | None = None
 
@@ -156,8 +158,11 @@ class BackendConfig:
                 f"backend.gpu_split is {list(self.gpu_split)}; expected the sampler's and the trainer's share of a "
                 "GPU's memory, together at most 0.95."
             )
+        if self.kind == "art_local" and self.engines_per_gpu > 1:
+            raise ConfigError("backend=art_local takes a whole GPU for each run: leave backend.engines_per_gpu at 1.")
         counts = {"in_flight": self.in_flight, "engines": self.engines}
-        _positive("backend", threads=self.threads, **{name: n for name, n in counts.items() if n is not None})
+        whole = {"threads": self.threads, "engines_per_gpu": self.engines_per_gpu}
+        _positive("backend", **whole, **{name: n for name, n in counts.items() if n is not None})
 
     @property
     def on_gpu(self) -> bool:
@@ -165,6 +170,12 @@ class BackendConfig:
         if self.device == "cuda" and not gpus():
             raise ConfigError("backend.device is cuda, and no NVIDIA GPU is visible here. Use device=auto or cpu.")
         return self.device != "cpu" and bool(gpus())
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """Shares of a GPU's memory for one engine's sampler and trainer."""
+        sampler, trainer = self.gpu_split
+        return sampler / self.engines_per_gpu, trainer / self.engines_per_gpu
 
     @property
     def slots(self) -> int:

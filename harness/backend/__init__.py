@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from harness.errors import ConfigError
+
 if TYPE_CHECKING:
     import art
 
@@ -129,7 +131,8 @@ async def _shared(
             lora_rank=config.policy.lora_rank,
             max_loras=config.backend.slots,
             max_num_seqs=config.backend.requests,
-            gpu_memory_utilization=config.backend.gpu_split[0] if config.backend.on_gpu else None,
+            gpu_memory_utilization=config.backend.memory[0] if config.backend.on_gpu else None,
+            kv_cache_bytes=_cache_beside_others(config, policy),
             port=config.backend.port,
             log=logs / "vllm.log",
         )
@@ -139,6 +142,27 @@ async def _shared(
     async with server:
         shared = await loading
         yield shared.backend_on(server, config, policy, folder / "art", store)
+
+
+def _cache_beside_others(config: "RunConfig", policy: "Policy") -> int | None:
+    """Bytes of the sampler's KV cache on a GPU that engines share; None: vLLM measures what is left of its own share.
+
+    What vLLM measures includes what the other engines take meanwhile. Raises ConfigError when nothing is left.
+    """
+    from harness.engine.device import gpus
+    from harness.node.fit import GIB, read_shape, sampler
+
+    backend = config.backend
+    if not backend.on_gpu or backend.engines_per_gpu == 1:
+        return None
+    budget = backend.memory[0] * gpus()[0].memory * GIB
+    found = sampler(read_shape(policy.path), config.policy.lora_rank, backend.slots, budget)
+    if found.tokens < policy.max_model_len:
+        raise ConfigError(
+            f"backend.engines_per_gpu is {backend.engines_per_gpu}: a sampler's {budget / GIB:.1f} GiB leave room for "
+            f"{found.tokens:,} tokens, and an episode may take {policy.max_model_len:,}. Give fewer engines per GPU."
+        )
+    return int(found.cache)
 
 
 @asynccontextmanager

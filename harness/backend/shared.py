@@ -237,7 +237,7 @@ def backend_on(server: Server, config: RunConfig, policy: Policy, path: Path, st
         Optimiser(groups_per_step=config.train.groups_per_gradient_step),
         device="cuda" if config.backend.on_gpu else "cpu",
         threads=config.backend.threads,
-        memory_share=config.backend.gpu_split[1] if config.backend.on_gpu else None,
+        memory_share=config.backend.memory[1] if config.backend.on_gpu else None,
     )
     engine = Engine(server, trainer, store, policy.name)
     engine.threads.submit(trainer.prepare)  # while the first rollouts run; should it fail, the first update says so

@@ -35,6 +35,7 @@ class ServerConfig:
     start_timeout: float = 300.0  # seconds
     cpu_gib: int = 1  # KV cache on a CPU
     gpu_memory_utilization: float | None = None  # None on a CPU
+    kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
     graphs: str = GRAPHS  # vLLM's cudagraph_mode; FULL_DECODE_ONLY: steps without a prompt alone
 
 
@@ -94,6 +95,7 @@ def _gpu_args(config: ServerConfig) -> list[str]:
         *("--compilation-config", json.dumps(graphs(config.graphs))),
         *("--max-cpu-loras", str(4 * config.max_loras)),
         "--enable-prefix-caching",
+        *(("--kv-cache-memory-bytes", str(config.kv_cache_bytes)) if config.kv_cache_bytes else ()),
     ]
 
 

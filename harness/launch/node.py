@@ -34,20 +34,24 @@ class NodeLauncher(SweepLauncher):
 def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
     """The GPUs of each engine of this node, [] for one on the CPU: as many engines as asked, never more than runs.
 
-    Unless asked otherwise: one engine per GPU; one in all on a CPU and with stock ART, which divides several GPUs
-    between training and inference itself. Raises ConfigError for more engines than GPUs.
+    Unless asked otherwise: `engines_per_gpu` for each GPU; one in all on a CPU and with stock ART, which divides
+    several GPUs between training and inference itself. Raises ConfigError for more engines than have a place.
     """
     there = [gpu.index for gpu in gpus()] if backend.on_gpu else []
-    count = min(backend.engines or (len(there) if backend.kind == "shared" else 1) or 1, runs)
+    room = len(there) * backend.engines_per_gpu
+    count = min(backend.engines or (room if backend.kind == "shared" else 1) or 1, runs)
     if count > 1 and backend.port is not None:
         raise ConfigError(f"backend.port is given for {count} engines, and each needs its own. Leave it out.")
     if not there:
         return [[] for _ in range(count)]
-    if count > len(there):
+    if count > room:
         raise ConfigError(
-            f"backend.engines is {count}, and {len(there)} GPU{'s are' * (len(there) > 1) or ' is'} visible: an engine "
-            f"needs one of its own. Give backend.engines={len(there)}, or none: then there is one per GPU."
+            f"backend.engines is {count}, and {len(there)} GPU{'s are' * (len(there) > 1) or ' is'} visible, with "
+            f"{backend.engines_per_gpu} on each. Give backend.engines={room}, or more backend.engines_per_gpu: engines "
+            "of one GPU share its memory."
         )
+    if count > len(there):
+        return [[there[number % len(there)]] for number in range(count)]
     each = len(there) // count
     return [there[number * each : (number + 1) * each] for number in range(count)]
 

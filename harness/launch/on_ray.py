@@ -28,7 +28,8 @@ from harness.launch.units import units
 class RayLauncher(SweepLauncher):
     """address: of a running cluster, `auto` for the one that this machine belongs to, `local` for one of its own;
     None: RAY_ADDRESS, else a cluster of this machine, else one of its own
-    cpus, gpus: that Ray sets aside for an engine; gpus None: one where the cluster has some, unless backend.device=cpu
+    cpus, gpus: that Ray sets aside for an engine; gpus None: one, divided by
+    backend.engines_per_gpu, where the cluster has some, unless backend.device=cpu
     """
 
     def __init__(self, address: str | None, cpus: float, gpus: float | None) -> None:
@@ -56,7 +57,8 @@ def places(backend: BackendConfig, wished: float | None, cluster_gpus: float, no
     GPUs one a machine. Raises ConfigError for backend.port, which actors of one machine cannot share."""
     if backend.port is not None:
         raise ConfigError("backend.port cannot be given with hydra/launcher=ray. Leave it out: free ones are found.")
-    gpus = wished if wished is not None else float(cluster_gpus > 0 and backend.device != "cpu")
+    usual = float(cluster_gpus > 0 and backend.device != "cpu") / backend.engines_per_gpu
+    gpus = wished if wished is not None else usual
     return backend.engines or max(int(cluster_gpus // gpus) if gpus else nodes, 1), gpus
 
 

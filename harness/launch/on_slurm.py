@@ -81,6 +81,8 @@ class SlurmLauncher(SweepLauncher):
         """What submitit is told of a job."""
         if backend.port is not None:
             raise ConfigError("backend.port cannot be given with hydra/launcher=slurm: jobs may share a machine.")
+        if backend.engines_per_gpu > 1:
+            raise ConfigError("A Slurm job is one engine with GPUs of its own: leave backend.engines_per_gpu at 1.")
         gpus = self.gpus
         if gpus is None:
             gpus = int(backend.device != "cpu" and self.cluster == "slurm")

@@ -100,7 +100,7 @@ def _fit_lines(sweep: Sweep) -> list[str]:
         rollouts=train.rollouts_per_group,
         slots=first.backend.slots,
         in_flight=first.backend.requests,
-        split=tuple(first.backend.gpu_split),
+        split=first.backend.memory,
     )
     return [f"on one {card.name} ({card.memory:.0f} GiB):", *(f"  {line}" for line in lines)]
 

@@ -36,6 +36,9 @@ SHARES = [  # backend, runs -> GPUs of each engine
     ({"kind": "shared", "engines": 2}, 8, [[0, 1], [2, 3]]),
     ({"kind": "shared"}, 2, [[0, 1], [2, 3]]),
     ({"kind": "shared"}, 1, [[0, 1, 2, 3]]),
+    ({"kind": "shared", "engines_per_gpu": 2}, 16, [[0], [1], [2], [3], [0], [1], [2], [3]]),
+    ({"kind": "shared", "engines_per_gpu": 2, "engines": 5}, 16, [[0], [1], [2], [3], [0]]),
+    ({"kind": "shared", "engines_per_gpu": 2}, 2, [[0, 1], [2, 3]]),
     ({"kind": "art_local"}, 8, [[0, 1, 2, 3]]),
     ({"kind": "art_local", "engines": 2}, 8, [[0, 1], [2, 3]]),
     (CPU, 8, [[]]),
@@ -49,8 +52,14 @@ def test_the_engines_of_a_node_share_its_gpus(backend, runs, shares, four_gpus):
 
 
 def test_more_engines_than_gpus_are_refused(four_gpus):
-    with pytest.raises(ConfigError, match=r"backend.engines is 5, and 4 GPUs are visible"):
+    with pytest.raises(ConfigError, match=r"backend.engines is 5, and 4 GPUs are visible, with 1 on each"):
         gpu_shares(BackendConfig("shared", engines=5), 8)
+
+
+def test_engines_of_one_gpu_share_its_memory():
+    assert BackendConfig("shared", gpu_split=(0.5, 0.4), engines_per_gpu=2).memory == (0.25, 0.2)
+    with pytest.raises(ConfigError, match="takes a whole GPU"):
+        BackendConfig("art_local", engines_per_gpu=2)
 
 
 def test_one_port_cannot_serve_two_engines():
@@ -62,6 +71,7 @@ PLACES = [  # backend, gpus asked, GPUs and nodes of the cluster -> engines, GPU
     ({"kind": "shared"}, None, 8.0, 2, (8, 1.0)),
     ({"kind": "art_local"}, 2, 8.0, 2, (4, 2)),
     ({"kind": "shared", "engines": 3}, None, 8.0, 2, (3, 1.0)),
+    ({"kind": "shared", "engines_per_gpu": 2}, None, 8.0, 2, (16, 0.5)),
     ({"kind": "shared"}, None, 0.0, 3, (3, 0.0)),
     (CPU, None, 8.0, 2, (2, 0.0)),
 ]

@@ -128,7 +128,7 @@ def test_the_same_id_gets_the_same_number_everywhere():
     assert len(set(Relabelling(Random(0))("W2378156 2378156 #W2378156".replace("#", "")).replace("W", "").split())) == 1
 
 
-def test_each_decision_is_wrong_more_often_than_right_so_that_greedy_decoding_errs():
+def test_decisions_are_wrong_as_often_as_the_rates_say_and_one_of_them_so_often_that_greedy_decoding_errs():
     source, counts, chances = Random(0), Counter(), Counter()
     for _ in range(500):
         task = tasks.generate(population(), source)
@@ -136,7 +136,7 @@ def test_each_decision_is_wrong_more_often_than_right_so_that_greedy_decoding_er
         counts.update(wrong)
         chances["continue"] += len(task.goals) > 1
     assert counts["continue"] / chances["continue"] == pytest.approx(1 - agent.RIGHT["continue"], abs=0.1)
-    assert all(value < 0.5 for value in agent.RIGHT.values())
+    assert {name for name, rate in agent.RIGHT.items() if rate < 0.5} == {"delivered"}
 
 
 # Its tokens

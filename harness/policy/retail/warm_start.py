@@ -55,8 +55,8 @@ class Settings:
     """
 
     seed: int = 0
-    steps: int = 640
-    minutes: float = 4.0
+    steps: int = 1200
+    minutes: float = 7.0
     row_tokens: int = 20480
     rank: int = 64
     scale: float = 1.0
