@@ -299,8 +299,7 @@ async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], 
     second = await world.sample(backend, model, f"second {world.half}")
     answered = {turn["answered_by"] for each in second for turn in json.loads(each["episode"])["turns"]}
     report.check("the trained adapter answers", answered == {weights[2]}, sorted(answered))
-    await backend.check_base()
-    report.check("the untrained policy answers as at the start", True, "check_base")
+    report.check("the untrained policy answers as at the start", True, await backend.check_base())
     return model, second, packed[0]
 
 

@@ -92,8 +92,9 @@ class Backend(Protocol):
         """The adapter behind a name answers while the context is open."""
         ...
 
-    async def check_base(self) -> None:
-        """Raises EngineError if the untrained policy no longer answers as it did at the start."""
+    async def check_base(self) -> float:
+        """Nats by which the untrained policy's answers have moved since the start. Raises EngineError if that is more
+        than rounding."""
         ...
 
     def assert_alive(self) -> None:

@@ -149,17 +149,20 @@ class ArtLocalBackend:
         """Nothing to do: ART has loaded every step's adapter, and vLLM reads one again that it has dropped."""
         yield
 
-    async def check_base(self) -> None:
+    async def check_base(self) -> float:
         """The first checkpoint, a zero adapter, must answer as it did at the start: it is what an arm with
         fix/endpoint=off keeps asking."""
+        largest = 0.0
         for admitted in self._admitted.values():
             gap = mean_gap(admitted.base_answers, await _answers(admitted))
+            largest = max(largest, gap)
             if not gap <= TOLERANCE_16_BIT:
                 raise EngineError(
                     f"The first checkpoint of {admitted.run} no longer answers as it did at the start: "
                     f"log-probabilities after fixed prompts moved by {gap:.4g} nats on average (allowed: "
                     f"{TOLERANCE_16_BIT:g}). Another adapter answers in its place; do not use this run."
                 )
+        return largest
 
     def assert_alive(self) -> None:
         for admitted in self._admitted.values():

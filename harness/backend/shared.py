@@ -210,8 +210,8 @@ class SharedBackend(LocalBackend):
         """Base URL and API key of the server that answers `name`: one for all."""
         return self.engine.server.base_url, self.engine.server.api_key
 
-    async def check_base(self) -> None:
-        await self.engine.server.check_base()
+    async def check_base(self) -> float:
+        return await self.engine.server.check_base()
 
     def assert_alive(self) -> None:
         self.engine.server.assert_alive()

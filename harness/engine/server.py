@@ -102,8 +102,9 @@ class Server:
         finally:
             self.adapters.release(name)
 
-    async def check_base(self) -> None:
-        """Raises EngineError unless the base answers as it did at start, in a batch with every loaded adapter."""
+    async def check_base(self) -> float:
+        """How far the base's answers have moved since the start, in a batch with every loaded adapter: mean
+        |difference| of log-probabilities, nats. Raises EngineError if that is more than rounding."""
         adapters = [self._complete(name, max_tokens=4 * CHECK_TOKENS) for name in self.adapters.loaded]
         now, *_ = await asyncio.gather(self._base_answers(), *adapters)
         gap = mean_gap(self._base, now)
@@ -115,6 +116,7 @@ class Server:
                 "in; do not use results since the last good check. "
                 f"Loaded: {', '.join(self.adapters.loaded) or 'none'}."
             )
+        return gap
 
     async def _wait_until_ready(self, begun: float) -> None:
         while time.monotonic() - begun < self.config.start_timeout:

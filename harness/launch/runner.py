@@ -62,8 +62,11 @@ class Runner:
         contexts = Contexts(by_pieces(AutoTokenizer.from_pretrained(policy.path)), backend.tool_schema_format)
         return cls(sweep, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
 
-    async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> list[Check]:
-        """Trains one run. Raises what its loop raises; the records keep what was done."""
+    async def run(
+        self, config: RunConfig, records: RunRecords, progress: Progress
+    ) -> tuple[list[Check], float]:
+        """Trains one run: its checks, and how far the base's answers have moved (nats). Raises what its loop raises;
+        the records keep what was done."""
         run = config.run
         model = Model(
             name=f"{run.arm.name}-seed{run.seed}",
@@ -84,7 +87,6 @@ class Runner:
                 lambda step, reward: progress.step(run.name, step, reward),
             )
             # before the run is called completed: nobody's adapter in the base's answers
-            await self.backend.check_base()
-            return checks
+            return checks, await self.backend.check_base()
         finally:
             await self.backend.release(model)

@@ -131,7 +131,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
     progress.start_run(run.name)
     records.set_status(run=run.name, state="running")
     try:
-        checks = await runner.run(config, records, progress)
+        checks, base_gap = await runner.run(config, records, progress)
     except asyncio.CancelledError:
         tracker.finish("stopped")
         raise
@@ -155,6 +155,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         validity=validity,
         invalid=invalid,
         findings=findings(records.lines("steps"), run.arm, sweep.policy.dtype),
+        base_gap=base_gap,
         seconds=time.perf_counter() - started,
     )
     tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
