@@ -35,6 +35,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import psutil
 
 from harness.engine.device import gpus
+from harness.engine.process import INTAKE
 from harness.env import DOMAINS, Domain, load_domain
 from harness.episode import Episode
 from harness.errors import EpisodeError
@@ -118,7 +119,7 @@ def zero_adapter(policy: Policy, folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def engine(policy: Policy, most: int, bare: bool, graphs: str, folder: Path) -> AsyncIterator[Endpoint]:
+async def engine(policy: Policy, most: int, bare: bool, intake: float, folder: Path) -> AsyncIterator[Endpoint]:
     """The harness's server for this policy, on a GPU where there is one."""
     from harness.engine.server import Server, ServerConfig
 
@@ -133,7 +134,7 @@ async def engine(policy: Policy, most: int, bare: bool, graphs: str, folder: Pat
             max_loras=4,
             max_num_seqs=most,
             gpu_memory_utilization=0.5 if gpus() else None,
-            graphs=graphs,
+            intake=intake,
             log=folder / "vllm.log",
         )
     )
@@ -165,7 +166,8 @@ def gpu_samples() -> Iterator[list[tuple[float, float, float]]]:
     """(moment, busy share, memory in GiB) of the first GPU twice a second; nothing where nvidia-smi is not there."""
     samples: list[tuple[float, float, float]] = []
     fields = "--query-gpu=utilization.gpu,memory.used"
-    query = ["nvidia-smi", "-i", "0", fields, "--format=csv,noheader,nounits", "-lms", "500"]
+    card = gpus()[0].uuid if gpus() else "0"
+    query = ["nvidia-smi", "-i", card, fields, "--format=csv,noheader,nounits", "-lms", "500"]
     try:
         process = subprocess.Popen(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
@@ -310,7 +312,7 @@ async def playing(count: int, name: str, domain: Domain, in_flight: int, folder:
 
 
 def _engine(options: argparse.Namespace, most: int, folder: Path) -> Any:
-    return engine(load_policy(options.policy), most, options.base, options.graphs, folder)
+    return engine(load_policy(options.policy), most, options.base, options.intake, folder)
 
 
 async def measure_all(options: argparse.Namespace, folder: Path) -> list[Level]:
@@ -378,7 +380,7 @@ def main() -> None:
     parser.add_argument("--max-turns", type=int, default=10)
     parser.add_argument("--base", action="store_true", help="ask the bare base, no adapter")
     parser.add_argument("--answers", action="store_true", help="a server without a model: the client's ceiling")
-    parser.add_argument("--graphs", default="FULL", help="vLLM's cudagraph_mode, e.g. FULL_DECODE_ONLY")
+    parser.add_argument("--intake", type=float, default=INTAKE, help="0: new requests never wait in the server")
     parser.add_argument("--out", type=Path, help="folder for rollout_speed.json and rollout_speed.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

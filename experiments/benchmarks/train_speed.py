@@ -8,6 +8,7 @@ On made-up groups of the policy's shape (no server, no environment), all in one 
     packing     rollouts behind one copy of their prompt against a row for every rollout, padded as stock ART pads
     kernels     LoRA and norms in few kernels against PEFT's and transformers' own
     interleaved one update of 1, 2, 4 and 8 runs that take turns, their states kept on the device or brought there
+    profile     only when asked for with --parts: where the time of an update goes, by operation
 
 Writes OUT/train_speed.json and OUT/train_speed.md and prints the second. A part that fails is reported as failed and
 stops no other. TFLOP are those of `harness.engine.execution.Spent`; a share of the peak is given for cards in PEAK.
@@ -29,6 +30,7 @@ from typing import Any
 PEAK = {"H100 PCIe": 756.0, "H100": 989.0, "H200": 989.0, "A100": 312.0, "NVIDIA L4": 121.0}
 
 RUNS = (1, 2, 4, 8)
+PARTS = ("attention", "packing", "kernels", "interleaved")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def main() -> None:
     }
     peak = next((value for name, value in PEAK.items() if name in report["device"]), None)
     rows: list[dict[str, Any]] = []
-    for part in (bench.attention, bench.packing, bench.kernels, bench.interleaved):
+    options.out.mkdir(parents=True, exist_ok=True)
+    for part in (getattr(bench, name) for name in options.parts):
         begun = time.perf_counter()
         try:
             rows += part()
@@ -88,7 +91,7 @@ def main() -> None:
             if peak and "tflop_per_s" in row:
                 row["share_of_peak"] = row["tflop_per_s"] / peak
         report |= {"peak_tflop_per_s": peak, "rows": rows, "seconds": time.perf_counter() - started}
-        options.out.mkdir(parents=True, exist_ok=True)  # after every part: one that is cut short loses no other
+        # after every part: one that is cut short loses no other
         (options.out / "train_speed.json").write_text(json.dumps(report, indent=1) + "\n")
         (options.out / "train_speed.md").write_text(markdown(report))
     print(markdown(report))
@@ -190,6 +193,20 @@ class Bench:
                 rows.append(_row("interleaved", f"{runs} runs, states {where}", seconds))
         return _against_the_first(rows)
 
+    def profile(self) -> list[dict[str, Any]]:
+        """PyTorch's profile of one update, written to OUT/train_profile.txt."""
+        from torch.profiler import ProfilerActivity, profile
+
+        on_gpu = self.trainer.device.type == "cuda"
+        row = self._timed("profile", "the update that is profiled", self.trainer, self.packed)
+        state = self.trainer.initial_state(0)
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as seen:
+            self.trainer.update(state, self.packed, 1e-5, {})
+        orders = ("self_cuda_time_total", "self_cpu_time_total") if on_gpu else ("self_cpu_time_total",)
+        tables = (seen.key_averages().table(sort_by=order, row_limit=30) for order in orders)
+        (self.options.out / "train_profile.txt").write_text("\n".join(tables))
+        return _against_the_first([row])
+
     def _timed(self, part: str, what: str, trainer: Any, tensors: Any) -> dict[str, Any]:
         """Median of some updates after one that does not count."""
         state = trainer.initial_state(0)
@@ -262,6 +279,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--groups", type=int, default=6, help="groups in an update (default: 6)")
     parser.add_argument("--repeats", type=int, default=2, help="updates that count (default: 2)")
+    parts = [*PARTS, "profile"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=PARTS, help="default: all but profile")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch on a CPU (default: 1)")
     parser.add_argument("--memory-share", type=float, help="of the GPU's memory, in (0, 1] (default: what is free)")
     return parser.parse_args()
