@@ -26,8 +26,8 @@ from harness.store import Store, digest
 __all__ = ["PROVIDER", "Asked", "Rollouts", "Sampling", "choice_of", "gather_groups", "trajectory"]
 
 # Part of every key in the store: raise it when a change here, in the player or in the environment changes what an
-# episode is. 2: the prompt's ids on the first turn and the last one only.
-RESULTS_VERSION = 2
+# episode is. 2: the prompt's ids on the first turn and the last one only. 3: no check of an unfinished episode is met.
+RESULTS_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class Names:
 class Outcome:
     """The official evaluator's reading of one finished episode.
 
-    reward: the raw benchmark reward, 0.0 or 1.0; 0.0 if the episode did not end in a user stop
+    reward: the raw benchmark reward, 0.0 or 1.0
+    Of an episode that did not end in a user stop nothing counts as met.
     db_match: None where the task has no database check
     """
 

@@ -140,7 +140,8 @@ class Episode:
         return answer
 
     def outcome(self, stopped: bool) -> Outcome:
-        """Score the conversation so far. `stopped`: whether the user ended it."""
+        """Score the conversation so far. stopped: whether the user ended it; else no check counts as met, as tau2
+        judges nothing that ended prematurely (tau2/evaluator/evaluator.py)."""
         criteria = self._world.task.evaluation_criteria or EvaluationCriteria(reward_basis=[])
         basis = criteria.reward_basis
         actions = ActionEvaluator.evaluate_actions(self.messages, criteria.actions or [])
@@ -151,14 +152,14 @@ class Episode:
             RewardType.ACTION: lambda: all(check.action_match for check in actions),
             RewardType.COMMUNICATE: lambda: all(check.met for check in facts),
         }
-        success = stopped and all(checks[kind]() for kind in basis)
+        matched = [check.action_match and self._called(check.action) for check in actions]
         return Outcome(
-            reward=float(success),
-            actions_matched=sum(check.action_match and self._called(check.action) for check in actions),
+            reward=float(stopped and all(checks[kind]() for kind in basis)),
+            actions_matched=stopped * sum(matched),
             actions_total=len(actions),
-            facts_met=sum(check.met for check in facts),
+            facts_met=stopped * sum(check.met for check in facts),
             facts_total=len(facts),
-            db_match=db_match if RewardType.DB in basis else None,
+            db_match=stopped and db_match if RewardType.DB in basis else None,
         )
 
     def _called(self, action: Any) -> bool:

@@ -63,7 +63,9 @@ class On:
     """Partial credit. needs `ever`: once every rollout succeeds there is nothing partial left.
 
     partial: reward of an episode that met every single check and still failed; in (0, 1). The credit of
-    an unsuccessful episode is `partial` × met checks / all checks.
+    an unsuccessful episode is `partial` × met checks / all checks; of one that was cut off, by the context or the
+    turn limit, it is 0. (With credit for these, SmolLM2 on retail learned in one update to look things up until its
+    context was full: results/h200_leave_one_out.md.)
     """
 
     factor: ClassVar[str] = "reward"
