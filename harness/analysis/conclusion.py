@@ -89,7 +89,13 @@ def _rise(sweep: SweepRecords) -> str:
         return ""
     if abs(best.last - best.first) < 0.0005:
         return f"With all six fixes on the policy stays at {words.reward(best.first)}; "
-    return f"With all six fixes on the policy goes from {words.reward(best.first)} to {words.reward(best.last)}; "
+    went = f"With all six fixes on the policy goes from {words.reward(best.first)} to {words.reward(best.last)}"
+    if best.first - best.last >= MOVES - 1e-9:
+        return (
+            f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
+            "shows what breaks sooner or later, not what a fix is good for; "
+        )
+    return f"{went}; "
 
 
 def _how_sure(effects: Effects, kind: str, found: Sequence[Effect]) -> str:

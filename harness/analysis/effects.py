@@ -4,9 +4,9 @@ Per kind and outcome the effects are a family: p-values are Holm-corrected withi
 intervals hold together (Bonferroni). Intervals: crossed.py.
 
 What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reading); one
-from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, where a
-difference could not have shown. An effect of a fraction of the factorial is "mixed": it stands for its aliases as
-much as for its factor, and it is not ranked.
+from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
+the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
+factorial is "mixed": it stands for its aliases as much as for its factor, and it is not ranked.
 """
 
 import json
@@ -38,6 +38,7 @@ RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_ANSWERED = (
     "raises", "lowers", "no effect", "undecided", "mixed", "not answered",
 )  # fmt: skip
 STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
+FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
 LEFT_OUT = "with combinations left out it cannot be called no effect"
 
 
@@ -224,6 +225,16 @@ def moves(outcomes: Outcomes) -> bool:
     return bool(max(ends) - min(ends) >= MOVES or max(abs(curve[-1] - curve[0]) for curve in seen) >= MOVES)
 
 
+def fails(outcomes: Outcomes) -> bool:
+    """Whether the policy ends MOVES below its start although all fixes are on."""
+    curves = [
+        _mean_curve(rewards)
+        for arm, rewards in zip(outcomes.arms, outcomes.rewards_A_N_S_T, strict=True)
+        if set(arm.levels) == {"on"}
+    ]
+    return any(bool(curve.size) and bool(curve[0] - curve[-1] >= MOVES - 1e-9) for curve in curves)
+
+
 def _mean_curve(rewards_N_S_T: Array) -> Array:
     """(S,) mean reward over the counted runs of an arm; empty where there is none."""
     counted = rewards_N_S_T[~np.isnan(rewards_N_S_T).all(axis=(1, 2))]
@@ -238,7 +249,7 @@ def estimate_family(
     adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
     together = 1 - (1 - LEVEL) / max(len(known), 1)
     margin = margin_of(family[0].kind, outcome, outcomes.steps)
-    still = not moves(outcomes)
+    still, failed = not moves(outcomes), fails(outcomes)
     out = []
     for contrast in family:
         found = measured.get(id(contrast), "the controls behind closed gates refute what this rests on")
@@ -250,6 +261,8 @@ def estimate_family(
         half, half_all = s.half_width(), s.half_width(together)
         decided = verdict(s.mean, half_all, p_holm, margin)
         doubt = STILL if still else LEFT_OUT if contrast.partial else ""
+        if failed and not found.identical:
+            doubt = FAILS
         if decided == NO_EFFECT and doubt:
             decided = UNDECIDED
         else:

@@ -89,6 +89,18 @@ def test_where_nothing_moves_nothing_is_called_no_difference(tmp_path):
     assert "made no difference" not in unknown
 
 
+def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_called_no_difference(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    for path in folder.glob("runs/*/*/validation.jsonl"):
+        first, *later = path.read_text().splitlines()
+        fallen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", line) for line in later]
+        path.write_text("\n".join([first, *fallen]) + "\n")
+    (what, _, unknown), _ = verdict(folder)
+    assert "goes from 0.167 to 0.000: training itself failed here" in what
+    assert "split made no difference to the reference reward (exactly 0)" in unknown  # the same weights throughout
+    assert "endpoint and" not in unknown
+
+
 def test_one_seed_stands_beside_every_number(tmp_path):
     (what, _, _), _ = verdict(write_sweep(tmp_path / "s"))
     assert what.count("], one seed)") == 3
