@@ -1,0 +1,88 @@
+"""What ART's tokenisation of a batch costs by pieces (harness.backend.tokenizer) and with the tokenizer itself.
+
+    PYTHONPATH=. .venv/bin/python experiments/benchmarks/packing_speed.py                    # 8 groups of 6 on retail
+
+Rollouts are scripted demonstrations of retail tasks with made-up log-probs; both ways must give the same ids. Needs the
+base of smollm2_135m: python -m harness.policy.smollm2.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import art
+from art.preprocessing.tokenize import tokenize_trajectory_groups
+from openai.types.chat.chat_completion import Choice
+from transformers import AutoTokenizer
+
+from harness.backend.tokenizer import by_pieces
+from harness.env import Domain, load_domain
+from harness.episode import Turn
+from harness.policy import load_policy
+from harness.policy.retail import agent, tasks
+from harness.policy.retail.demonstrations import demonstrate
+from harness.rollout import choice_of
+
+
+def trajectory(domain: Domain, task_id: str, number: int, tokenizer: Any) -> art.Trajectory:
+    """A demonstration as a rollout: each reply's ids with a log-prob each."""
+    system = {"role": "system", "content": domain.system_prompt}
+    shown = demonstrate(tasks.known(domain, task_id), Random(number), agent.RIGHT).messages
+    said = [_choice(m, tokenizer) if m["role"] == "assistant" else m for m in shown]
+    return art.Trajectory(messages_and_choices=[system, *said], tools=domain.tools, reward=number / 8)
+
+
+def _choice(message: dict[str, Any], tokenizer: Any) -> Choice:
+    text = tokenizer.apply_chat_template([message], tokenize=False).removeprefix("<|im_start|>assistant\n")
+    ids = tokenizer(text.rstrip("\n"), add_special_tokens=False)["input_ids"]
+    calls = tuple(
+        {"id": c["id"], "name": c["function"]["name"], "arguments": json.dumps(c["function"]["arguments"])}
+        for c in message.get("tool_calls", ())
+    )
+    return choice_of(Turn(None, tuple(ids), (-0.1,) * len(ids), message["content"], calls, "stop", ""))
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, default=8)
+    parser.add_argument("--rollouts", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    domain, own = load_domain("retail"), AutoTokenizer.from_pretrained(load_policy("smollm2_135m_raw").path)
+    groups = [
+        art.TrajectoryGroup([trajectory(domain, task, n, own) for n in range(options.rollouts)])
+        for task in domain.train_ids[: options.groups]
+    ]
+
+    def ids(tokenizer: Any) -> list[list[int]]:
+        random.seed(0)  # ART shuffles with the global generator
+        how = {"chat_template_tool_schema_format": "vllm_openai"}
+        made = tokenize_trajectory_groups(tokenizer, groups, False, True, **how)
+        return [result.token_ids for result in made]
+
+    pieces = by_pieces(own)
+    expected = ids(own)
+    assert ids(pieces) == expected, "The ids differ."
+    took = {
+        name: min(seconds(lambda: ids(tokenizer)) for _ in range(options.repeats))  # noqa: B023 - called at once
+        for name, tokenizer in (("whole", own), ("pieces", pieces))
+    }
+    count = sum(map(len, expected))
+    print(
+        f"{len(expected)} rollouts, {count:,} tokens: {took['whole']:.2f} s whole, {took['pieces']:.2f} s by pieces, "
+        f"factor {took['whole'] / took['pieces']:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
