@@ -64,8 +64,8 @@ class On:
 
     partial: reward of an episode that met every single check and still failed; in (0, 1). The credit of
     an unsuccessful episode is `partial` × met checks / all checks; of one that was cut off, by the context or the
-    turn limit, it is 0. (With credit for these, SmolLM2 on retail learned in one update to look things up until its
-    context was full: results/h200_leave_one_out.md.)
+    turn limit, it is 0. (With credit for these, looking things up until the context is full earned SmolLM2 on retail
+    nearly as much as serving the customer: results/h200_leave_one_out.md.)
     """
 
     factor: ClassVar[str] = "reward"
