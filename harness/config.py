@@ -1,6 +1,7 @@
 """Typed configuration. Composed by Hydra, validated here, at the door; behind it nobody sees a DictConfig."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,21 @@ def _positive(owner: str, **values: float) -> None:
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator."""
+    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone."""
 
     domain: str
     tasks: int = 75
     task_seed: int = 0
+    task_ids: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         _positive("env", tasks=self.tasks)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The arguments of `harness.env.load_domain`; plain data, so that another process can be given them."""
+        only = None if self.task_ids is None else tuple(map(str, self.task_ids))
+        return {"name": self.domain, "tasks": self.tasks, "seed": self.task_seed, "only": only}
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,7 @@ class World:
             )
         self.half, self.out, self.child = half, out, child
         self.report = Report(half)
-        self.domain = load_domain(
-            self.config.env.domain, tasks=self.config.env.tasks, seed=self.config.env.task_seed
-        )
+        self.domain = load_domain(**self.config.env.source)
         self.policy = load_policy(self.config.policy.name)
         self.tolerance = TOLERANCE["bfloat16" if self.config.backend.on_gpu else "float32"]
         self.tasks = list(self.domain.train_ids[:TASKS])

@@ -146,10 +146,19 @@ def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
     if earlier:
         computed, folder = max((_computed(read_object(e / "reuse.json")), e) for e in earlier)
         if computed and (seconds := _seconds(read_object(folder / "reuse.json"))):
-            return Pace(seconds, f"measured in {folder}")
+            return Pace(seconds, f"measured in {folder}{_machine(folder)}")
     if (plan.policy, plan.domain) == ("micro", "mock"):
         return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results))
     return None
+
+
+def _machine(folder: Path) -> str:
+    """' on …', what a sweep was computed on; nothing where its manifest does not say."""
+    machine = read_object(folder / "manifest.json").get("machine") or {}
+    if not isinstance(machine, dict):
+        return ""
+    cards = machine.get("gpus") or []
+    return f" on {', '.join(cards)}" if cards else f" on {machine['cores']} cores" if "cores" in machine else ""
 
 
 def _seconds(reuse: dict[str, object]) -> float | None:

@@ -12,6 +12,7 @@ Start with `load_domain("mock")`, then `domain.start(task_id)`.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from loguru import logger
 
@@ -25,19 +26,22 @@ __all__ = ["DOMAINS", "Domain", "Episode", "Outcome", "load_domain"]
 DOMAINS = ("mock", "retail", "airline")
 
 
-def load_domain(name: str, *, tasks: int = 75, seed: int = 0) -> Domain:
+def load_domain(name: str, *, tasks: int = 75, seed: int = 0, only: Sequence[str] | None = None) -> Domain:
     """The domain of this name. `tasks` and `seed` shape the generated `mock` tasks; the others are fixed.
 
-    Takes about 1 s (tau2's import), for airline 2 s. Raises ConfigError for an unknown name.
+    only: ids of the tasks to keep, in any order; each stays in its split. None: all
+    Takes about 1 s (tau2's import), for airline 2 s. Raises ConfigError for an unknown name or id.
     """
     if name == "mock":
         from harness.env import mock
 
-        return mock.load(tasks=tasks, seed=seed)
+        domain = mock.load(tasks=tasks, seed=seed)
+        return domain if only is None else domain.part(only)
     if name in DOMAINS:
         from harness.env import benchmark
 
-        return benchmark.load(name)
+        domain = benchmark.load(name)
+        return domain if only is None else domain.part(only)
     near = difflib.get_close_matches(name, DOMAINS, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"No domain is called {name!r}.{hint} Valid: {', '.join(DOMAINS)}.")

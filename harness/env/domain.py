@@ -12,7 +12,7 @@ import hashlib
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,7 @@ from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
 from harness.env.overlay import Changes, changes, overlay
 from harness.env.user import Script
+from harness.errors import ConfigError
 from harness.seams import Outcome
 
 # A policy may write a number where a tool stores a string. tau2 accepts that; pydantic would warn at every dump.
@@ -83,6 +84,21 @@ class Domain:
         """Changes when tasks, splits, policy or tools do."""
         parts = [self.name, self.system_prompt, json.dumps(self.tools), *self.train_ids, "|", *self.test_ids]
         return _digest(*parts, *(self.task_digest(task_id) for task_id in self.task_ids))
+
+    def part(self, task_ids: Collection[str]) -> Domain:
+        """The domain with these tasks alone, in its own order. Raises ConfigError for ids that it does not have."""
+        if unknown := sorted(set(task_ids) - set(self.task_ids)):
+            raise ConfigError(
+                f"env.task_ids holds {', '.join(unknown[:5])}{', …' * (len(unknown) > 5)}: domain {self.name} has no "
+                f"such task. It has {len(self.task_ids)}, e.g. {', '.join(self.task_ids[:5])}."
+            )
+        train, test = ([i for i in ids if i in task_ids] for ids in (self.train_ids, self.test_ids))
+        if not train or not test:
+            raise ConfigError(
+                f"env.task_ids holds {len(train)} training tasks and {len(test)} held-out ones of domain {self.name}; "
+                "expected at least one of each."
+            )
+        return Domain(self.name, [self._worlds[i] for i in self.task_ids if i in task_ids], train, test)
 
     def world(self, task_id: str) -> World:
         """Raises KeyError for an id that does not exist."""

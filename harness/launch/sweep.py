@@ -129,7 +129,7 @@ def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ..
         )
     if len({c.run.name for c in configs}) < len(configs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
-    domain = load_domain(first.env.domain, tasks=first.env.tasks, seed=first.env.task_seed)
+    domain = load_domain(**first.env.source)
     reference = domain.test_ids[: first.validation.max_tasks]
     if not reference:
         raise ConfigError(

@@ -66,7 +66,7 @@ async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["Players | None"
         return
     from harness.players import Players
 
-    load = partial(load_domain, first.env.domain, tasks=first.env.tasks, seed=first.env.task_seed)
+    load = partial(load_domain, **first.env.source)
     players = Players(count, load, sweep.domain.digest, first.backend.requests, logs / "players.log")
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:

@@ -63,6 +63,22 @@ def test_an_episode_that_the_user_did_not_end_meets_no_check():
     assert outcome.actions_total > 0
 
 
+def test_a_part_of_a_domain_keeps_splits_and_order():
+    whole = domain("retail")
+    part = whole.part(["9", "0", "5"])
+    assert (part.train_ids, part.test_ids, part.task_ids) == (("0",), ("5", "9"), ("0", "5", "9"))
+    assert part.digest != whole.digest and part.task_digest("5") == whole.task_digest("5")
+
+
+NO_PART = [(["0", "5", "x7"], "holds x7: domain retail has no such), (["5"], "0 training tasks and 1")]
+
+
+@pytest.mark.parametrize(("ids", "said"), NO_PART)
+def test_a_part_that_cannot_be_used_is_refused(ids, said):
+    with pytest.raises(ConfigError, match=said):
+        domain("retail").part(ids)
+
+
 def official_reward(name: str, task_id: str, episode: Episode) -> float:
     """tau2's way: replay the whole conversation and the gold actions in new environments, compare their hashes."""
     world = domain(name).world(task_id)
