@@ -70,7 +70,7 @@ def test_a_part_of_a_domain_keeps_splits_and_order():
     assert part.digest != whole.digest and part.task_digest("5") == whole.task_digest("5")
 
 
-NO_PART = [(["0", "5", "x7"], "holds x7: domain retail has no such), (["5"], "0 training tasks and 1")]
+NO_PART = [(["0", "5", "x7"], "holds x7: domain retail has no such"), (["5"], "0 training tasks and 1")]
 
 
 @pytest.mark.parametrize(("ids", "said"), NO_PART)
