@@ -35,7 +35,6 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import psutil
 
 from harness.engine.device import gpus
-from harness.engine.process import INTAKE
 from harness.env import DOMAINS, Domain, load_domain
 from harness.episode import Episode
 from harness.errors import EpisodeError
@@ -378,9 +377,10 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--max-tokens", type=int, default=128, help="of a reply; a longer one ends its episode")
     parser.add_argument("--max-turns", type=int, default=10)
-    parser.add_argument("--base", action="store_true", help="ask the bare base, no adapter")
+    parser.add_argument("--base", action="store_true", help="ask the bare base, no adapter (uncaptured on a GPU)")
     parser.add_argument("--answers", action="store_true", help="a server without a model: the client's ceiling")
-    parser.add_argument("--intake", type=float, default=INTAKE, help="0: new requests never wait in the server")
+    wait = "steps that those running are held to lose by a new request; 4 for SmolLM2 on an H100 (default: none waits)"
+    parser.add_argument("--intake", type=float, default=0.0, help=wait)
     parser.add_argument("--out", type=Path, help="folder for rollout_speed.json and rollout_speed.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

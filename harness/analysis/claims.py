@@ -8,7 +8,8 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
               refuted if the whole interval is not
 
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; it is not
-tested where an arm that it needs is not in the sweep, or has INVALID runs only. The rules were registered as they
+tested where an arm that it needs is not in the sweep, or has INVALID runs only; nor where a part asks what is
+learned, in a sweep whose policy gets worse even with all fixes on. The rules were registered as they
 stand, part by part: the intervals are not corrected for the number of parts or claims. What a fraction of the
 factorial mixes with other effects ranks nothing.
 """
@@ -22,7 +23,7 @@ import numpy as np
 import yaml
 
 from harness.analysis.crossed import crossed
-from harness.analysis.effects import ranking_draws
+from harness.analysis.effects import FAILS, fails, ranking_draws
 from harness.analysis.load import RecordedRun, SweepRecords
 from harness.analysis.outcomes import Outcomes, outcomes_of
 from harness.analysis.ranking import kendall, spearman
@@ -31,6 +32,7 @@ from harness.errors import ConfigError
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
+LEARNED = ("ranking", "reference_rise", "reference_area", "reference_final", "reference_trend")
 Array = np.ndarray
 
 
@@ -125,6 +127,8 @@ def _finding(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     for arm in filter(None, (part.arm, part.minus)):
         if not _runs(sweep, arm):
             return Finding(NOT_TESTED, f"{part.says}: not tested, {_why_no_runs(sweep, arm)}.")
+    if part.metric in LEARNED and fails(outcomes):
+        return Finding(NOT_TESTED, f"{part.says}: not tested, {FAILS}.")
     if part.metric == "ranking":
         return _ranking(outcomes, part)
     return _every(sweep, part) if part.every else _interval(sweep, outcomes, part)

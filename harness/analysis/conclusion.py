@@ -30,48 +30,48 @@ SO_MUCH = {
 
 def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """Three sentences, or one where nothing can be said yet."""
-    kind = phrases.leading_kind(effects)
+    kind, rise = phrases.leading_kind(effects), _rise(sweep, effects)
     if not effects.counted:
         return ("Nothing can be said yet: no run has completed with valid switches.",)
     if kind is None:
         return (
             _sentence(
-                f"{_rise(sweep)}this sweep says nothing about single fixes: the arms to compare are not in it or have "
+                f"{rise}this sweep says nothing about single fixes: the arms to compare are not in it or have "
                 "no valid run."
             ),
             f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(effects)}.",
             "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
         )
     found = effects.of(kind)
-    return (_what_matters(sweep, effects, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
+    return (_what_matters(rise, effects, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
 
 
-def _what_matters(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
+def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
     raises, lowers = (_largest_first(found, verdict) for verdict in (RAISES, LOWERS))
     large = sorted((e for e in found if _stands_out(e)), key=lambda e: -abs(e.value or 0.0))
     if kind == "added_alone" and all(e.identical for e in found if e.value is not None):
         return _sentence(
-            f"{_rise(sweep)}no fix alone moves the broken loop, which is so by construction: each of them leaves "
+            f"{rise}no fix alone moves the broken loop, which is so by construction: each of them leaves "
             f"{phrases.listed(SEALED, 'or')} off, and then no gradient step is taken."
         )
     if not effects.moves:
         return _sentence(
-            f"{_rise(sweep)}no arm moves by {MOVES:g} reward, so this sweep cannot tell what any of the fixes does."
+            f"{rise}no arm moves by {MOVES:g} reward, so this sweep cannot tell what any of the fixes does."
         )
     if large:
         return _sentence(
-            f"{_rise(sweep)}{phrases.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of the fix "
+            f"{rise}{phrases.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of the fix "
             "and interactions of three, named below, which this fraction cannot take apart (95 % interval)."
         )
     if not raises and not lowers:
-        return _sentence(f"{_rise(sweep)}no single fix is shown to change the final reference reward.")
+        return _sentence(f"{rise}no single fix is shown to change the final reference reward.")
     parts = []
     if raises:
         parts.append(f"{phrases.listed([_with_interval(e) for e in raises])} matter{_s(raises)}")
     if lowers:
         parts.append(f"{phrases.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
     text = "; ".join(parts)
-    return _sentence(f"{_rise(sweep)}{text}: {SO_MUCH[kind]} (95 % interval).")
+    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval).")
 
 
 def _stands_out(effect: Effect) -> bool:
@@ -83,17 +83,17 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _rise(sweep: SweepRecords) -> str:
+def _rise(sweep: SweepRecords, effects: Effects) -> str:
     best = next((r for r in arm_rows(sweep) if is_all(r.levels, "on") and r.runs > r.invalid_runs), None)
     if best is None or best.first is None or best.last is None:
         return ""
     if abs(best.last - best.first) < 0.0005:
         return f"With all six fixes on the policy stays at {words.reward(best.first)}; "
     went = f"With all six fixes on the policy goes from {words.reward(best.first)} to {words.reward(best.last)}"
-    if best.first - best.last >= MOVES - 1e-9:
+    if effects.fails:
         return (
             f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
-            "shows what breaks sooner or later, not what a fix is good for; "
+            "shows which arms break earlier, not what a fix is good for; "
         )
     return f"{went}; "
 

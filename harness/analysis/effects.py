@@ -102,6 +102,7 @@ class Effects:
     runs: int
     counted: int
     moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
+    fails: bool  # with all fixes on the policy ends MOVES below its start
     left_out: tuple[LeftOut, ...]
     effects: tuple[Effect, ...]
     rankings: tuple[Ranking, ...]
@@ -140,6 +141,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     usable = usable_arms(outcomes)
     contrasts = all_contrasts(outcomes.arms, usable)
     checks = gate_checks(outcomes, usable)
+    failed = fails(outcomes)
     effects, rankings = [], []
     for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
         refuted = any(c.holds is False for c in checks if c.outcome == outcome)
@@ -148,7 +150,9 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
             family = [c for c in contrasts if c.kind == kind]
             effects += estimate_family(outcomes, outcome, family, measured)
             ranked = [m for c in family if isinstance(m := measured.get(id(c)), Measured) and not c.aliases]
-            if kind != "interaction" and len(ranked) > 1 and (ranking := _ranking(kind, outcome, ranked)):
+            if failed or kind == "interaction" or len(ranked) < 2:
+                continue
+            if ranking := _ranking(kind, outcome, ranked):
                 rankings.append(ranking)
     counted = int(outcomes.counted_A_N.sum())
     return Effects(
@@ -161,6 +165,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         runs=counted + len(outcomes.left_out),
         counted=counted,
         moves=moves(outcomes),
+        fails=failed,
         left_out=outcomes.left_out,
         effects=tuple(effects),
         rankings=tuple(rankings),

@@ -24,7 +24,7 @@ from typing import Any
 from harness.arm import derive_seed
 from harness.config import BackendConfig, RunConfig
 from harness.engine.device import gpus
-from harness.engine.process import GRAPHS, graphs
+from harness.engine.process import graphs
 from harness.errors import ConfigError
 from harness.policy import Policy
 
@@ -92,7 +92,7 @@ def model_config(settings: Settings, seed: int) -> dict[str, Any]:
             "max_cpu_loras": 4 * settings.slots,
             "max_lora_rank": next(rank for rank in RANKS if rank >= settings.lora_rank),
             "enable_prefix_caching": True,
-            "compilation_config": graphs(GRAPHS),
+            "compilation_config": graphs(settings.requests),
         },
         "peft_args": {
             "r": settings.lora_rank,

@@ -1,8 +1,7 @@
 """A tokenizer that gives the same ids sooner: it tokenises a chat by the pieces that are new.
 
-ART renders and tokenises every trajectory twice, and the manipulation check does so once more: on retail 5,000 tokens
-of system prompt and tools each time, 16 ms with the interpreter's lock held, for hundreds of trajectories a step. All
-runs of a sweep wait meanwhile. By pieces ART's whole work on a batch takes a sixth
+ART tokenises every trajectory twice, and the manipulation check does so again: on retail 5,000 tokens of system prompt
+and tools each time, 16 ms, for hundreds of trajectories a step, in the process that all runs of a sweep share. By pieces ART's whole work on a batch takes a fifth
 (experiments/benchmarks/packing_speed.py).
 """
 

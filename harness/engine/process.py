@@ -15,11 +15,6 @@ GUARD = Path(__file__).with_name("guard.py")
 SERVER_SIDE = Path(__file__).with_name("server_side")
 LOG_TAIL = 25  # lines of the log that an error quotes
 
-# On a GPU: vLLM's cudagraph_mode, and what taking in new requests costs those that run, in decoding steps (see
-# server_side/harness_vllm_intake.py): 79 ms with a prompt in the step against 16 ms without, for SmolLM2-135M with
-# adapters and 256 requests on an H100.
-GRAPHS = "FULL_DECODE_ONLY"
-INTAKE = 4.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,7 @@ class ServerConfig:
     cpu_gib: int = 1  # KV cache on a CPU
     gpu_memory_utilization: float | None = None  # None on a CPU
     kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
-    graphs: str = GRAPHS
-    intake: float = INTAKE
+    intake: float = 0.0  # on a GPU; see server_side/harness_vllm_intake.py
 
 
 def command(config: ServerConfig, python: Path, port: int) -> list[str]:
@@ -74,23 +68,24 @@ def _cpu_args(config: ServerConfig) -> list[str]:
 CAPTURED = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # requests
 
 
-def graphs(mode: str) -> dict[str, object]:
-    """vLLM's compilation config for a cudagraph_mode.
+def graphs(requests: int) -> dict[str, object]:
+    """vLLM's compilation config for so many requests at once.
 
-    CUDA graphs without torch.compile: ready in half the time, and for small models with adapters as fast or faster.
+    CUDA graphs without torch.compile: ready in half the time, and for small models with adapters as fast or faster. Of
+    decoding steps alone: with a prompt in the step (`cudagraph_mode` FULL) vLLM 0.20 answers wrongly on Hopper.
     """
     return {
         "mode": 0,
-        "cudagraph_mode": mode,
-        "cudagraph_capture_sizes": list(CAPTURED),
-        "cudagraph_specialize_lora": False,  # a second set, for steps without any adapter, which hardly occur
+        "cudagraph_mode": "FULL_DECODE_ONLY",
+        "cudagraph_capture_sizes": [*(size for size in CAPTURED if size < requests), requests],
+        "cudagraph_specialize_lora": False,  # no second set for steps without any adapter, which hardly occur
     }
 
 
 def _gpu_args(config: ServerConfig) -> list[str]:
     return [
         *("--gpu-memory-utilization", str(config.gpu_memory_utilization)),
-        *("--compilation-config", json.dumps(graphs(config.graphs))),
+        *("--compilation-config", json.dumps(graphs(config.max_num_seqs))),
         *("--max-cpu-loras", str(4 * config.max_loras)),
         "--enable-prefix-caching",
         *(("--kv-cache-memory-bytes", str(config.kv_cache_bytes)) if config.kv_cache_bytes else ()),

@@ -160,6 +160,9 @@ class Episode:
         judges nothing that ended prematurely (tau2/evaluator/evaluator.py)."""
         criteria = self._world.task.evaluation_criteria or EvaluationCriteria(reward_basis=[])
         basis = criteria.reward_basis
+        if not stopped:
+            totals = len(criteria.actions or []), len(criteria.communicate_info or [])
+            return Outcome(0.0, 0, totals[0], 0, totals[1], False if RewardType.DB in basis else None)
         actions = ActionEvaluator.evaluate_actions(self.messages, criteria.actions or [])
         facts = CommunicateEvaluator.evaluate_communicate_info(self.messages, criteria.communicate_info or [])
         db_match = changes(self._environment.tools.db, self._world.database) == self._world.gold
@@ -168,14 +171,13 @@ class Episode:
             RewardType.ACTION: lambda: all(check.action_match for check in actions),
             RewardType.COMMUNICATE: lambda: all(check.met for check in facts),
         }
-        matched = [check.action_match and self._called(check.action) for check in actions]
         return Outcome(
-            reward=float(stopped and all(checks[kind]() for kind in basis)),
-            actions_matched=stopped * sum(matched),
+            reward=float(all(checks[kind]() for kind in basis)),
+            actions_matched=sum(check.action_match and self._called(check.action) for check in actions),
             actions_total=len(actions),
-            facts_met=stopped * sum(check.met for check in facts),
+            facts_met=sum(check.met for check in facts),
             facts_total=len(facts),
-            db_match=stopped and db_match if RewardType.DB in basis else None,
+            db_match=db_match if RewardType.DB in basis else None,
         )
 
     def _called(self, action: Any) -> bool:

@@ -7,6 +7,7 @@ actors that find no place yet wait, and join when the cluster grows. A lost work
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -59,7 +60,8 @@ def places(backend: BackendConfig, wished: float | None, cluster_gpus: float, no
         raise ConfigError("backend.port cannot be given with hydra/launcher=ray. Leave it out: free ones are found.")
     usual = float(cluster_gpus > 0 and backend.device != "cpu") / backend.engines_per_gpu
     gpus = wished if wished is not None else usual
-    return backend.engines or max(int(cluster_gpus // gpus) if gpus else nodes, 1), gpus
+    room = math.floor(cluster_gpus / gpus + 1e-6) if gpus else nodes
+    return backend.engines or max(room, 1), gpus
 
 
 def connect(address: str | None) -> Any:

@@ -35,7 +35,7 @@ def fake():
 
 def steps_until_taken_in(waiting, running, extra=4.0):
     scheduler_class = fake()
-    intake.patch(scheduler_class, "paused", extra)
+    intake.patch(scheduler_class, "unpaused", "paused", extra)
     scheduler = scheduler_class(waiting, running)
     for step in range(10_000):
         scheduler.schedule()
@@ -55,7 +55,7 @@ def test_the_waiting_of_all_is_weighed_against_the_loss_of_all(waiting, running,
 
 def test_waiting_is_counted_anew_after_an_intake():
     scheduler_class = fake()
-    intake.patch(scheduler_class, "paused", 4.0)
+    intake.patch(scheduler_class, "unpaused", "paused", 4.0)
     scheduler = scheduler_class(10, 5)
     scheduler.schedule(), scheduler.schedule()
     assert scheduler.waiting == [] and len(scheduler.running) == 15
@@ -63,11 +63,20 @@ def test_waiting_is_counted_anew_after_an_intake():
     assert [scheduler.schedule() for _ in range(4)] == [15, 15, 15, 30]
 
 
+def test_a_pause_that_somebody_else_asked_for_stays():
+    scheduler_class = fake()
+    intake.patch(scheduler_class, "unpaused", "paused", 4.0)
+    scheduler = scheduler_class(1, 10)
+    scheduler._pause_state = "all paused"
+    scheduler.schedule()
+    assert scheduler._pause_state == "all paused" and scheduler.waiting == [0]
+
+
 def test_patching_twice_is_patching_once():
     scheduler_class = fake()
-    intake.patch(scheduler_class, "paused", 4.0)
+    intake.patch(scheduler_class, "unpaused", "paused", 4.0)
     once = scheduler_class.schedule
-    intake.patch(scheduler_class, "paused", 4.0)
+    intake.patch(scheduler_class, "unpaused", "paused", 4.0)
     assert scheduler_class.schedule is once
 
 

@@ -72,6 +72,7 @@ PLACES = [  # backend, gpus asked, GPUs and nodes of the cluster -> engines, GPU
     ({"kind": "art_local"}, 2, 8.0, 2, (4, 2)),
     ({"kind": "shared", "engines": 3}, None, 8.0, 2, (3, 1.0)),
     ({"kind": "shared", "engines_per_gpu": 2}, None, 8.0, 2, (16, 0.5)),
+    ({"kind": "shared", "engines_per_gpu": 5}, None, 1.0, 1, (5, 0.2)),
     ({"kind": "shared"}, None, 0.0, 3, (3, 0.0)),
     (CPU, None, 8.0, 2, (2, 0.0)),
 ]

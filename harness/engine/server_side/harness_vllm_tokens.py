@@ -7,6 +7,7 @@ fix        tokenizers split a text at special tokens before anything else, so th
            after another, are the ids of the whole; pieces that were seen (system prompt, tools, history) are kept
 evidence   tests/engine/test_server_tokens.py; and the first prompts of every server are tokenised both ways: if one
            differs, this is switched off and says so in the server's log
+           `harness.backend.tokenizer` uses the same pieces where trajectories are tokenised
 """
 
 import logging
