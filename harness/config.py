@@ -45,11 +45,13 @@ class EnvConfig:
 class RolloutConfig:
     """max_tokens per reply; max_turns: policy replies per episode.
 
+    temperature: of training rollouts where fix/exploration is on
     players: processes that play episodes beside the trainer's; None: by the device (see `processes`)
     """
 
     max_tokens: int
     max_turns: int
+    temperature: float = 1.0
     players: int | None = None
 
     def __post_init__(self) -> None:

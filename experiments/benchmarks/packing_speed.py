@@ -79,8 +79,8 @@ def main() -> None:
         tokens += sum(map(len, found["whole"]))
     whole, by_piece = (statistics.median(seconds) for seconds in took.values())
     print(
-        f"{options.groups} groups of {options.rollouts} rollouts, {tokens // options.repeats:,} tokens: {whole:.2f} s whole, "
-        f"{by_piece:.2f} s by pieces, factor {whole / by_piece:.1f} (medians of {options.repeats} batches)"
+        f"{options.groups} groups of {options.rollouts} rollouts, {tokens // options.repeats:,} tokens: {whole:.2f} s "
+        f"whole, {by_piece:.2f} s by pieces, factor {whole / by_piece:.1f} (medians of {options.repeats} batches)"
     )
 
 

@@ -1,8 +1,8 @@
 """A tokenizer that gives the same ids sooner: it tokenises a chat by the pieces that are new.
 
 ART tokenises every trajectory twice, and the manipulation check does so again: on retail 5,000 tokens of system prompt
-and tools each time, 16 ms, for hundreds of trajectories a step, in the process that all runs of a sweep share. By pieces ART's whole work on a batch takes a fifth
-(experiments/benchmarks/packing_speed.py).
+and tools each time, 16 ms, for hundreds of trajectories a step, in the process that all runs of a sweep share. By
+pieces ART's whole work on a batch takes a fifth (experiments/benchmarks/packing_speed.py).
 """
 
 import copy

@@ -1,6 +1,7 @@
 """The note's claims against hand-made records."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_a_claim_whose_arms_are_absent_is_not_tested_and_never_refuted(tmp_path)
     folder = write_sweep(tmp_path / "smoke", arms=[a.as_dict for a in design("smoke")], seeds=SEEDS)
     assert {v.verdict for v in found(folder).values()} == {NOT_TESTED}
     assert "without_tools is not in this sweep" in found(folder)["b"].evidence
+
+
+def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_said_of_what_is_learned(sweep):
+    for path in sweep.glob("runs/*/*/validation.jsonl"):
+        first, *later = path.read_text().splitlines()
+        fallen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", line) for line in later]
+        path.write_text("\n".join([first, *fallen]) + "\n")
+    verdicts = found(sweep)
+    assert {verdicts[name].verdict for name in "acdeg"} == {NOT_TESTED}
+    assert "with all fixes on the policy got worse" in verdicts["g"].evidence
 
 
 def test_a_claim_whose_arm_is_invalid_is_not_tested_and_says_why(sweep):

@@ -2,10 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from art.utils.output_dirs import get_model_dir
 
+from harness.backend import _cache_beside_others
+from harness.config import BackendConfig, PolicyConfig
+from harness.engine.device import Gpu
+from harness.errors import ConfigError
+from harness.policy import load_policy
 from tests.backend.conftest import TOOLS
 
 
@@ -53,6 +59,26 @@ def test_runs_that_differ_in_anything_do_not_share(change, world, group):
     train(world, first, [group(0.0, 1.0)])
     train(world, second, [other])
     assert world.backend.weights("a@1") != world.backend.weights("b@1")
+
+
+def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch):
+    policy = load_policy("micro")
+
+    def cache(gib, engines):
+        monkeypatch.setattr("harness.engine.device.gpus", lambda: (Gpu(0, "H200", gib),))
+        monkeypatch.setattr("harness.config.gpus", lambda: (Gpu(0, "H200", gib),))
+        backend = BackendConfig("shared", engines_per_gpu=engines)
+        return _cache_beside_others(SimpleNamespace(backend=backend, policy=PolicyConfig("micro", 8, 16)), policy)
+
+    assert cache(141.0, 1) is None  # vLLM measures what is left
+    assert 30 < cache(141.0, 2) / 2**30 < 141 * 0.25
+    with pytest.raises(ConfigError, match="Give fewer engines per GPU"):
+        cache(8.0, 4)
+
+
+def test_batches_are_tokenised_by_pieces(world, group):
+    train(world, world.admit("a"), [group(0.0, 1.0)])
+    assert [type(tokenizer).__name__ for tokenizer in world.backend._tokenizers.values()] == ["ByPieces"]
 
 
 def test_a_second_update_continues_from_the_optimiser_state(world, group):

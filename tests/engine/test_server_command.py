@@ -1,0 +1,38 @@
+"""vLLM's command line on a GPU, where no test can start it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.engine.process import ServerConfig, command, environment
+
+
+def arguments(**changes):
+    fields = dict(path=Path("base"), name="base", tool_parser="hermes", max_model_len=64, dtype="bfloat16")
+    fields |= dict(lora_rank=8, log=Path("log"), gpu_memory_utilization=0.25)
+    return command(ServerConfig(**fields | changes), Path("python"), 1)
+
+
+def value(argv, name):
+    return argv[argv.index(name) + 1]
+
+
+SIZES = [(48, [32, 48]), (200, [192, 200]), (512, [448, 512]), (700, [512, 700])]
+
+
+@pytest.mark.parametrize(("requests", "largest"), SIZES)
+def test_decoding_is_captured_for_as_many_requests_as_there_may_be(requests, largest):
+    graphs = json.loads(value(arguments(max_num_seqs=requests), "--compilation-config"))
+    assert graphs["cudagraph_capture_sizes"][-2:] == largest
+    assert graphs["cudagraph_mode"] == "FULL_DECODE_ONLY"  # more is captured wrongly on Hopper
+
+
+def test_the_cache_is_measured_by_vllm_unless_its_size_is_given():
+    assert "--kv-cache-memory-bytes" not in arguments()
+    assert value(arguments(kv_cache_bytes=7), "--kv-cache-memory-bytes") == "7"
+
+
+def test_requests_wait_in_the_server_only_when_they_are_told_to():
+    config = ServerConfig(Path("base"), "base", "hermes", 64, "bfloat16", 8, Path("log"), gpu_memory_utilization=0.5)
+    assert float(environment(config, "key")["HARNESS_VLLM_INTAKE"]) == 0
