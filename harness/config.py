@@ -33,6 +33,8 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         _positive("env", tasks=self.tasks)
+        if isinstance(self.task_ids, str | int | float):
+            raise ConfigError(f"env.task_ids is {self.task_ids}; expected a list: env.task_ids=[{self.task_ids}].")
 
     @property
     def source(self) -> dict[str, Any]:
@@ -56,6 +58,11 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         _positive("rollout", max_tokens=self.max_tokens, max_turns=self.max_turns)
+        if not isinstance(self.temperature, int | float) or not 0.0 < self.temperature <= 2.0:
+            raise ConfigError(
+                f"rollout.temperature is {self.temperature}; expected a number in (0, 2]. For greedy rollouts use "
+                "fix/exploration=off."
+            )
         if self.players is not None and self.players < 0:
             raise ConfigError(f"rollout.players is {self.players}; expected 0 (in the trainer's process) or more.")
 

@@ -32,7 +32,7 @@ from harness.errors import ConfigError
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
-LEARNED = ("ranking", "reference_rise", "reference_area", "reference_final", "reference_trend")
+LEARNED = ("ranking", "reference_rise", "reference_area", "reference_final", "reference_trend", "grad_norm")
 Array = np.ndarray
 
 

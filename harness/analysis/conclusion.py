@@ -34,13 +34,16 @@ def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     if not effects.counted:
         return ("Nothing can be said yet: no run has completed with valid switches.",)
     if kind is None:
+        unfinished = sum(run.state != "completed" for run in sweep.runs)
         return (
             _sentence(
                 f"{rise}this sweep says nothing about single fixes: the arms to compare are not in it or have "
                 "no valid run."
             ),
             f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(effects)}.",
-            "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
+            f"Not known: which of the fixes matter; {unfinished} of its runs are not finished."
+            if unfinished
+            else "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
         )
     found = effects.of(kind)
     return (_what_matters(rise, effects, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
@@ -164,6 +167,13 @@ def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
         "both gates open to a quarter of its size, or to an eighth if it needs endpoint, too. Leave-one-out is the "
         "informative comparison."
     )
+    sealed = [run for run in sweep.runs if any(run.levels.get(factor) == "off" for factor in SEALED)]
+    steps = [step for run in sealed for step in run.steps]
+    if let_through := sum(bool(step.get("gradient_steps")) for step in steps):
+        lines.append(
+            f"In {let_through} of {len(steps)} batches of arms behind a gate on learning an update was made all the "
+            "same: in 16 bits greedy rollouts of a group may differ by rounding."
+        )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
     return tuple(lines)

@@ -228,7 +228,8 @@ MARKS = {CONFIRMED: "✓", REFUTED: "✗", INCONCLUSIVE: "?", NOT_TESTED: "–"}
 def claims_line(answer: Answer) -> str:
     """`3 confirmed, 2 refuted, …` of the registered claims, and what the intervals behind it are."""
     counts = [(v, sum(x.verdict == v for x in answer.verdicts)) for v in MARKS]
-    one_seed = ", all at one seed" if any(x.seeds == 1 for x in answer.verdicts) else ""
+    tested = [x for x in answer.verdicts if x.verdict != NOT_TESTED]
+    one_seed = ", all at one seed" if tested and all(x.seeds == 1 for x in tested) else ""
     return (
         ", ".join(f"{n} {v}" for v, n in counts if n)
         + f"{one_seed}. Each part has a 95 % interval of its own, not corrected for the number of parts and claims"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.analysis.cost import duration
+from harness.analysis.effects import fails
 from harness.analysis.gates import is_sealed
 from harness.analysis.load import load_sweep, read_object
 from harness.analysis.outcomes import outcomes_of
@@ -36,6 +37,7 @@ class Plan:
     domain: str
     reuse: bool
     results: Path
+    backend: str = "shared"
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -129,13 +131,14 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
 
 
 def earlier_sweeps(plan: Plan) -> list[Path]:
-    """Folders of finished sweeps of the same policy and domain among the results, newest first."""
+    """Folders of finished sweeps of the same policy, domain and backend among the results, newest first."""
     found = []
     for path in plan.results.glob("*/reuse.json"):
         manifest = read_object(path.parent / "manifest.json")
         config = manifest.get("config") or {}
         same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
-        if same == [plan.policy, plan.domain] and _seconds(read_object(path)):
+        backend = (config.get("backend") or {}).get("kind", "shared")
+        if [*same, backend] == [plan.policy, plan.domain, plan.backend] and _seconds(read_object(path)):
             found.append((str(manifest.get("created", "")), path.parent))
     return [folder for _, folder in sorted(found, reverse=True)]
 
@@ -147,7 +150,7 @@ def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
         computed, folder = max((_computed(read_object(e / "reuse.json")), e) for e in earlier)
         if computed and (seconds := _seconds(read_object(folder / "reuse.json"))):
             return Pace(seconds, f"measured in {folder}{_machine(folder)}")
-    if (plan.policy, plan.domain) == ("micro", "mock"):
+    if (plan.policy, plan.domain, plan.backend) == ("micro", "mock", "shared"):
         return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results))
     return None
 
@@ -182,6 +185,8 @@ def _variance(earlier: Sequence[Path]) -> Variance | None:
 
     for folder in sorted(earlier, key=seeds, reverse=True):
         outcomes = outcomes_of(load_sweep(folder))
+        if fails(outcomes):  # where the policy breaks, its rewards vary in another way
+            continue
         found = variance_of(outcomes) if outcomes.steps else None
         if found:
             return replace(found, source=str(folder))

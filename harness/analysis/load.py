@@ -29,6 +29,11 @@ class RecordedValidation:
     reported_n: int
     nonexistent: int
 
+    @property
+    def asked(self) -> int:
+        """Episodes that it takes."""
+        return len(self.by_task) + self.reported_n - self.nonexistent
+
 
 @dataclass(frozen=True)
 class RecordedCheck:

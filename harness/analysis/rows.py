@@ -88,13 +88,21 @@ def area(curve: Sequence[Point]) -> float | None:
 
 
 def reuse_rows(sweep: SweepRecords) -> tuple[Reuse, ...]:
-    """What the store counted (`reuse.json`), and from the run records what it did not count."""
+    """What the store counted (`reuse.json`), and from the run records what it did not count.
+
+    The store counts a sweep that was continued twice, since it replays: what the records hold was asked for once.
+    """
+    steps = [step for run in sweep.runs for step in run.steps]
+    held = {
+        "updates": sum(1 for step in steps if step.get("update")),
+        "episodes": sum(int((step.get("episodes") or {}).get("asked") or 0) for step in steps)
+        + sum(v.asked for run in sweep.runs for v in run.validations),
+    }
     counted = {
-        kind: Reuse(kind, int(c.get("asked", 0)), c.get("computed"), c.get("shared"))
+        kind: Reuse(kind, min(int(c.get("asked", 0)), held.get(kind) or 10**12), c.get("computed"), c.get("shared"))
         for kind, c in sweep.reuse.items()
         if isinstance(c, dict) and "asked" in c
     }
-    steps = [step for run in sweep.runs for step in run.steps]
     episodes = [step.get("episodes") or {} for step in steps]
     shared = sum(1 for step in steps if step.get("update_shared_with"))
     # A step without trainable tokens asks for no gradient, but it still is an asked-for update.

@@ -65,13 +65,8 @@ def write_plan(
     manifest_path, plan_path = folder / "manifest.json", folder / "plan.jsonl"
     planned = {line["run"]: line for line in read_lines(plan_path)}
     if manifest_path.exists():
+        refuse_another(folder, configs, content)
         manifest = json.loads(manifest_path.read_text())
-        if differences := _differences(folder, manifest, planned, configs, content):
-            raise ConfigError(
-                f"{folder} holds results of another configuration:\n  "
-                + "\n  ".join(differences[:12])
-                + f"\nChoose another folder (sweep=<name>), or delete {folder} to start over."
-            )
     else:
         manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"content": content}
         write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
@@ -87,6 +82,20 @@ def write_plan(
         if not path.exists():
             write_synced(path, OmegaConf.to_yaml(OmegaConf.create(config.resolved)).encode())
     write_synced(plan_path, "".join(json.dumps(line) + "\n" for line in planned.values()).encode())
+
+
+def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+    """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
+    if not (folder / "manifest.json").exists():
+        return
+    manifest = json.loads((folder / "manifest.json").read_text())
+    planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
+    if differences := _differences(folder, manifest, planned, configs, content):
+        raise ConfigError(
+            f"{folder} holds results of another configuration:\n  "
+            + "\n  ".join(differences[:12])
+            + f"\nChoose another folder (sweep=<name>), or delete {folder} to start over."
+        )
 
 
 def check_plan(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from harness.config import RunConfig
 from harness.engine.device import gpus
 from harness.env import Domain, load_domain
 from harness.errors import ConfigError
-from harness.launch.plan import alone_in, check_plan, sweep_name, write_plan
+from harness.launch.plan import alone_in, check_plan, refuse_another, sweep_name, write_plan
 from harness.policy import Policy, load_policy
 from harness.records import RunRecords, read_lines
 from harness.validity import unequal_starts
@@ -40,7 +40,11 @@ def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_o
 
     train: where the engines are: `launch.node`, `launch.on_ray`, `launch.on_slurm`
     """
-    sweep = _load(configs, sweep_name(configs, name))[0] if plan_only else prepare(configs, name)
+    if plan_only:
+        sweep, _ = _load(configs, sweep_name(configs, name))
+        refuse_another(sweep.folder, sweep.configs, _content(sweep))
+    else:
+        sweep = prepare(configs, name)
     open_runs = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
     print(
         f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
@@ -76,6 +80,7 @@ def _plan(sweep: Sweep) -> Plan:
         tasks=len(sweep.reference_ids),
         policy=sweep.policy.name,
         domain=sweep.domain.name,
+        backend=first.backend.kind,
         reuse=first.reuse.enabled,
         results=first.results,
     )
