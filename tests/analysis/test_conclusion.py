@@ -101,6 +101,14 @@ def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_called_no_differe
     assert "whether endpoint (" in unknown and "reward (" in unknown
 
 
+def test_a_sweep_that_is_not_finished_is_not_sent_to_the_design_that_it_has(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0,))
+    for path in folder.glob("runs/*/seed=0/status.json"):
+        path.write_text(path.read_text().replace("completed", "running")) if "all_on" in str(path) else None
+    (_, _, unknown), _ = verdict(folder)
+    assert unknown == "Not known: which of the fixes matter; 1 of its runs are not finished."
+
+
 def test_one_seed_stands_beside_every_number(tmp_path):
     (what, _, _), _ = verdict(write_sweep(tmp_path / "s"))
     assert what.count("], one seed)") == 3

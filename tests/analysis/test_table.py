@@ -104,6 +104,14 @@ def test_reuse_comes_from_the_store_where_it_counted_and_else_from_the_steps(tmp
     assert words.reuse_cells(reuse_rows(load_sweep(sweep))[0]) == ("episodes", "9", "3", "6", "67%")
 
 
+def test_what_a_continued_sweep_asked_for_twice_counts_once(tmp_path):
+    sweep = write_sweep(tmp_path / "s", steps=6)
+    once = reuse_rows(load_sweep(sweep))[0].asked
+    held = once + sum(v.asked for run in load_sweep(sweep).runs for v in run.validations)
+    (sweep / "reuse.json").write_text(json.dumps({"episodes": {"asked": 3 * held, "computed": 3, "shared": 6}}))
+    assert reuse_rows(load_sweep(sweep))[0].asked == held
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.25, "+0.250"), (-0.1, "−0.100"), (1e-9, "0.000"), (-1e-9, "0.000"), (None, "–")]
 )

@@ -7,7 +7,7 @@ import pytest
 from harness.errors import ConfigError
 from harness.launch import plan
 from harness.launch.plan import sweep_name, write_plan
-from harness.launch.sweep import prepare
+from harness.launch.sweep import execute, prepare
 
 CONTENT = {"policy": "p1", "domain": "d1"}
 
@@ -50,6 +50,12 @@ def test_a_changed_configuration_is_refused_with_the_difference(changed, differe
     write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match=difference):
         write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"], CONTENT)
+
+
+def test_a_plan_alone_is_refused_where_the_sweep_would_be(run_config, tmp_path):
+    write_plan(tmp_path / "s", "s", [run_config()], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match="holds results of another configuration"):
+        execute([run_config("train.steps=3", f"results={tmp_path}")], "s", lambda *_: None, plan_only=True)
 
 
 def test_a_changed_policy_is_refused_although_its_name_is_the_same(run_config, tmp_path):
