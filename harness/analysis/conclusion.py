@@ -35,13 +35,14 @@ def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
         return ("Nothing can be said yet: no run has completed with valid switches.",)
     if kind is None:
         unfinished = sum(run.state != "completed" for run in sweep.runs)
+        open_runs = f"{unfinished} of its runs {'is' if unfinished == 1 else 'are'} not finished"
         return (
             _sentence(
                 f"{rise}this sweep says nothing about single fixes: the arms to compare are not in it or have "
                 "no valid run."
             ),
             f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(effects)}.",
-            f"Not known: which of the fixes matter; {unfinished} of its runs are not finished."
+            f"Not known: which of the fixes matter; {open_runs}."
             if unfinished
             else "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
         )

@@ -106,7 +106,7 @@ def test_a_sweep_that_is_not_finished_is_not_sent_to_the_design_that_it_has(tmp_
     for path in folder.glob("runs/*/seed=0/status.json"):
         path.write_text(path.read_text().replace("completed", "running")) if "all_on" in str(path) else None
     (_, _, unknown), _ = verdict(folder)
-    assert unknown == "Not known: which of the fixes matter; 1 of its runs are not finished."
+    assert unknown == "Not known: which of the fixes matter; 1 of its runs is not finished."
 
 
 def test_one_seed_stands_beside_every_number(tmp_path):
