@@ -99,7 +99,7 @@ def reuse_rows(sweep: SweepRecords) -> tuple[Reuse, ...]:
         + sum(v.asked for run in sweep.runs for v in run.validations),
     }
     counted = {
-        kind: Reuse(kind, min(int(c.get("asked", 0)), held.get(kind) or 10**12), c.get("computed"), c.get("shared"))
+        kind: Reuse(kind, min(c["asked"], held.get(kind) or c["asked"]), c.get("computed"), c.get("shared"))
         for kind, c in sweep.reuse.items()
         if isinstance(c, dict) and "asked" in c
     }

@@ -36,12 +36,12 @@ def load_domain(name: str, *, tasks: int = 75, seed: int = 0, only: Sequence[str
         from harness.env import mock
 
         domain = mock.load(tasks=tasks, seed=seed)
-        return domain if only is None else domain.part(only)
-    if name in DOMAINS:
+    elif name in DOMAINS:
         from harness.env import benchmark
 
         domain = benchmark.load(name)
-        return domain if only is None else domain.part(only)
-    near = difflib.get_close_matches(name, DOMAINS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"No domain is called {name!r}.{hint} Valid: {', '.join(DOMAINS)}.")
+    else:
+        near = difflib.get_close_matches(name, DOMAINS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"No domain is called {name!r}.{hint} Valid: {', '.join(DOMAINS)}.")
+    return domain if only is None else domain.part(only)
