@@ -118,7 +118,7 @@ def zero_adapter(policy: Policy, folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def engine(policy: Policy, most: int, bare: bool, intake: float, folder: Path) -> AsyncIterator[Endpoint]:
+async def engine(policy: Policy, most: int, options: argparse.Namespace, folder: Path) -> AsyncIterator[Endpoint]:
     """The harness's server for this policy, on a GPU where there is one."""
     from harness.engine.server import Server, ServerConfig
 
@@ -133,7 +133,8 @@ async def engine(policy: Policy, most: int, bare: bool, intake: float, folder: P
             max_loras=4,
             max_num_seqs=most,
             gpu_memory_utilization=0.5 if gpus() else None,
-            intake=intake,
+            intake=options.intake,
+            mixed_graphs=options.mixed_graphs,
             log=folder / "vllm.log",
         )
     )
@@ -141,7 +142,7 @@ async def engine(policy: Policy, most: int, bare: bool, intake: float, folder: P
     async with server:
         print(f"the server is ready after {server.started_in:.0f} s", flush=True)
         (root,) = [p for p in psutil.Process().children() if p.pid not in before]
-        if bare:
+        if options.base:
             yield Endpoint(server.base_url, server.api_key, policy.name, root)
             return
         async with server.lease("zero@0", zero_adapter(policy, folder / "zero")):
@@ -311,7 +312,7 @@ async def playing(count: int, name: str, domain: Domain, in_flight: int, folder:
 
 
 def _engine(options: argparse.Namespace, most: int, folder: Path) -> Any:
-    return engine(load_policy(options.policy), most, options.base, options.intake, folder)
+    return engine(load_policy(options.policy), most, options, folder)
 
 
 async def measure_all(options: argparse.Namespace, folder: Path) -> list[Level]:
@@ -381,6 +382,7 @@ def main() -> None:
     parser.add_argument("--answers", action="store_true", help="a server without a model: the client's ceiling")
     wait = "steps that those running are held to lose by a new request; 4 for SmolLM2 on an H100 (default: none waits)"
     parser.add_argument("--intake", type=float, default=0.0, help=wait)
+    parser.add_argument("--mixed-graphs", action="store_true", help="capture steps with a prompt in them as well")
     parser.add_argument("--out", type=Path, help="folder for rollout_speed.json and rollout_speed.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

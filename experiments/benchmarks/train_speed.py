@@ -194,14 +194,15 @@ class Bench:
         return _against_the_first(rows)
 
     def profile(self) -> list[dict[str, Any]]:
-        """PyTorch's profile of one update, written to OUT/train_profile.txt."""
+        """PyTorch's profile of an update on one group (of more it takes minutes), written to OUT/train_profile.txt."""
         from torch.profiler import ProfilerActivity, profile
 
         on_gpu = self.trainer.device.type == "cuda"
-        row = self._timed("profile", "the update that is profiled", self.trainer, self.packed)
+        packed = self._groups(1)
+        row = self._timed("profile", "the update that is profiled", self.trainer, packed)
         state = self.trainer.initial_state(0)
         with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as seen:
-            self.trainer.update(state, self.packed, 1e-5, {})
+            self.trainer.update(state, packed, 1e-5, {})
         orders = ("self_cuda_time_total", "self_cpu_time_total") if on_gpu else ("self_cpu_time_total",)
         tables = (seen.key_averages().table(sort_by=order, row_limit=30) for order in orders)
         (self.options.out / "train_profile.txt").write_text("\n".join(tables))

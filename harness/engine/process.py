@@ -36,6 +36,7 @@ class ServerConfig:
     gpu_memory_utilization: float | None = None  # None on a CPU
     kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
     intake: float = 0.0  # on a GPU; see server_side/harness_vllm_intake.py
+    mixed_graphs: bool = False  # on a GPU; see graphs()
 
 
 def command(config: ServerConfig, python: Path, port: int) -> list[str]:
@@ -68,12 +69,26 @@ def _cpu_args(config: ServerConfig) -> list[str]:
 CAPTURED = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # requests
 
 
-def graphs(requests: int) -> dict[str, object]:
+CAPTURED_MIXED = (640, 768, 1024, 1280, 1536, 2048)  # tokens of a step that has a prompt in it
+
+
+def graphs(requests: int, mixed: bool = False) -> dict[str, object]:
     """vLLM's compilation config for so many requests at once.
 
     CUDA graphs without torch.compile: ready in half the time, and for small models with adapters as fast or faster. Of
     decoding steps alone: with a prompt in the step (`cudagraph_mode` FULL) vLLM 0.20 answers wrongly on Hopper.
+
+    mixed: steps with a prompt in them are captured as well, all but the attention in them (PIECEWISE). The model is
+    traced for that and not compiled: `backend` eager runs the same kernels.
     """
+    if mixed:
+        return {
+            "mode": 3,
+            "backend": "eager",
+            "cudagraph_mode": "FULL_AND_PIECEWISE",
+            "cudagraph_capture_sizes": sorted({*CAPTURED, *CAPTURED_MIXED, requests}),
+            "cudagraph_specialize_lora": False,
+        }
     return {
         "mode": 0,
         "cudagraph_mode": "FULL_DECODE_ONLY",
@@ -85,7 +100,7 @@ def graphs(requests: int) -> dict[str, object]:
 def _gpu_args(config: ServerConfig) -> list[str]:
     return [
         *("--gpu-memory-utilization", str(config.gpu_memory_utilization)),
-        *("--compilation-config", json.dumps(graphs(config.max_num_seqs))),
+        *("--compilation-config", json.dumps(graphs(config.max_num_seqs, config.mixed_graphs))),
         *("--max-cpu-loras", str(4 * config.max_loras)),
         "--enable-prefix-caching",
         *(("--kv-cache-memory-bytes", str(config.kv_cache_bytes)) if config.kv_cache_bytes else ()),

@@ -241,6 +241,26 @@ def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(tmp_path):
     assert read == manifest and all(tensor.dtype == torch.bfloat16 for tensor in adapter.values())
 
 
+def test_training_goes_on_from_an_adapter_on_the_rows_after_its_last(tmp_path):
+    base = checkpoint.weights_digest(MICRO)
+    short = replace(SETTINGS, steps=3)
+    warm_start(MICRO, base, tmp_path / "first", short, "cpu", list)
+    said: list[str] = []
+    manifest = warm_start(MICRO, base, tmp_path / "second", replace(short, more=tmp_path / "first"), "cpu", said.append)
+    assert manifest.steps == 6
+    assert any("after its 3 rows" in text for text in said)
+    first, _ = low_rank.load(tmp_path / "first")
+    second, _ = low_rank.load(tmp_path / "second")
+    assert all((second[name] != first[name]).any() for name in first if name.endswith("up"))
+
+
+def test_training_goes_on_from_an_adapter_of_its_own_kind_only(tmp_path):
+    base = checkpoint.weights_digest(MICRO)
+    warm_start(MICRO, base, tmp_path, replace(SETTINGS, steps=1), "cpu", list)
+    with pytest.raises(ConfigError, match="with seed 0, this training has 1"):
+        warm_start(MICRO, base, tmp_path / "next", replace(SETTINGS, seed=1, more=tmp_path), "cpu", list)
+
+
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory):
     """A folder with an adapter of micro that changes every layer."""

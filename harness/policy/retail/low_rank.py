@@ -25,7 +25,7 @@ LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True)
 class Manifest:
-    """What made an adapter. base, demonstrations: digests; seconds: of training; loss: of the last steps."""
+    """What made an adapter. base, demonstrations: digests; steps, seconds: of all its training; loss: of the last."""
 
     base: str
     demonstrations: str
@@ -85,6 +85,13 @@ def tensors(layers: dict[str, LowRank]) -> dict[str, Tensor]:
         out[f"{name}.down"] = layer.down.detach().to("cpu", torch.bfloat16).contiguous()
         out[f"{name}.up"] = layer.up.detach().to("cpu", torch.bfloat16).contiguous()
     return out
+
+
+def restore(layers: dict[str, LowRank], adapter: dict[str, Tensor]) -> None:
+    """Puts an adapter's tensors into the layers that `attach` made."""
+    for name, layer in layers.items():
+        layer.down.data.copy_(adapter[f"{name}.down"])
+        layer.up.data.copy_(adapter[f"{name}.up"])
 
 
 def save(adapter: dict[str, Tensor], manifest: Manifest, folder: Path) -> None:

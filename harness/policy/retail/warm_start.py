@@ -29,7 +29,7 @@ from transformers.utils.logging import disable_progress_bar
 from harness.engine.attention import DENSE, FLEX, KINDS, implementation, kind_for, packed_attention
 from harness.engine.fused import fuse
 from harness.env import Domain, load_domain
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.policy.retail import agent, low_rank, tasks
 from harness.policy.retail.demonstrations import demonstrate
 from harness.policy.retail.low_rank import LowRank, Manifest
@@ -50,6 +50,7 @@ class Settings:
     """steps: gradient steps of one row each; minutes: the training ends then at the latest, its rate run down.
 
     row_tokens: a multiple of 128; rank, scale: of the adapter; workers: processes that make rows, 0 for none
+    more: the folder of an adapter to train on from, on the rows after its last
     faultless: whether the agent decides rightly always, instead of at the rates of `agent.RIGHT`
     brief: a line instead of the policy and the tools, to try the training without a GPU
     """
@@ -62,6 +63,7 @@ class Settings:
     scale: float = 1.0
     learning_rate: float = 1e-3
     workers: int = 6
+    more: Path | None = None
     faultless: bool = False
     brief: bool = False
 
@@ -71,7 +73,8 @@ class Settings:
 
 
 def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, device: str, say: Say) -> Manifest:
-    """Trains and writes the adapter to `out`. Raises ConfigError if tokens are not those that would be served."""
+    """Trains and writes the adapter to `out`. Raises ConfigError if tokens are not those that would be served, or if
+    the adapter to go on from was made otherwise than `settings` say."""
     domain = load_domain("retail")
     prompt, tools = (BRIEF, None) if settings.brief else (domain.system_prompt, domain.tools)
     renderer = Renderer(base, prompt, tools)
@@ -80,8 +83,14 @@ def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, devi
     for messages in shown:
         renderer.check(messages)
     say(f"system prompt {len(renderer.prefix)} tokens; {CHECKED} demonstrations have the served tokens")
-    with made(rows, settings.steps, settings.workers) as stream:  # before CUDA: its processes are forked
+    demonstrations = hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+    before = earlier(settings, base_digest, demonstrations)
+    taken = before[1].steps if before else 0
+    with made(rows, range(taken, taken + settings.steps), settings.workers) as stream:  # before CUDA: it forks
         model, layers = prepare(base, settings, device)
+        if before:
+            low_rank.restore(layers, before[0])
+            say(f"goes on from {settings.more}, after its {taken} rows")
         say(f"{sum(p.numel() for p in trained(layers)) / 1e6:.1f} M parameters are trained on {device}")
         settle_attention(model, settings.row_tokens, say)
         started = time.monotonic()
@@ -92,16 +101,16 @@ def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, devi
     say("greedy on the held-out tasks' demonstrations: " + ", ".join(f"{k} {v:.3f}" for k, v in measured.items()))
     manifest = Manifest(
         base=base_digest,
-        demonstrations=hashlib.sha256(repr(shown).encode()).hexdigest()[:16],
+        demonstrations=demonstrations,
         seed=settings.seed,
-        steps=steps,
+        steps=taken + steps,
         row_tokens=settings.row_tokens,
         rank=settings.rank,
         scale=settings.scale,
         learning_rate=settings.learning_rate,
         context=CONTEXT,
         right=settings.right,
-        seconds=round(seconds, 1),
+        seconds=round(seconds + (before[1].seconds if before else 0.0), 1),
         loss=round(loss, 5),
         device=torch.cuda.get_device_name() if device == "cuda" else device,
         measured=measured,
@@ -109,6 +118,20 @@ def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, devi
     low_rank.save(low_rank.tensors(layers), manifest, out)
     say(f"{out} holds the adapter")
     return manifest
+
+
+def earlier(settings: Settings, base: str, demonstrations: str) -> tuple[dict[str, Tensor], Manifest] | None:
+    """The adapter to go on from, if any. Raises ConfigError if it was made otherwise: its rows would not be those
+    before ours."""
+    if settings.more is None:
+        return None
+    adapter, manifest = low_rank.load(settings.more)
+    same = ("seed", "row_tokens", "rank", "scale", "right")
+    ours = {name: getattr(settings, name) for name in same} | {"base": base, "demonstrations": demonstrations}
+    for name, value in ours.items():
+        if (theirs := getattr(manifest, name)) != value:
+            raise ConfigError(f"{settings.more} was trained with {name} {theirs}, this training has {value}.")
+    return adapter, manifest
 
 
 def prepare(base: Path, settings: Settings, device: str) -> tuple[Any, dict[str, LowRank]]:
@@ -295,11 +318,11 @@ def _row(number: int) -> Row:
 
 
 @contextmanager
-def made(rows: Rows, count: int, workers: int) -> Iterator[Iterator[Row]]:
-    """The first rows in order, made ahead by forked processes, or one by one in this process without any."""
+def made(rows: Rows, numbers: range, workers: int) -> Iterator[Iterator[Row]]:
+    """These rows in order, made ahead by forked processes, or one by one in this process without any."""
     if workers == 0:
-        yield map(rows.row, range(count))
+        yield map(rows.row, numbers)
         return
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive a fork
     with multiprocessing.get_context("fork").Pool(workers, _start, (rows,)) as pool:
-        yield pool.imap(_row, range(count))
+        yield pool.imap(_row, numbers)
