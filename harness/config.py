@@ -113,14 +113,20 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """The reference ruler: every how many steps, at which temperature (0: greedy), on how many held-out tasks."""
+    """The reference ruler: every how many steps, at which temperature (0: greedy), on how many tasks of which split.
+
+    split: test, the held-out tasks; or train, those that the runs train on
+    """
 
     every: int
     temperature: float
     max_tasks: int | None = None
+    split: str = "test"
 
     def __post_init__(self) -> None:
         _positive("validation", every=self.every)
+        if self.split not in ("test", "train"):
+            raise ConfigError(f"validation.split is {self.split!r}; expected test (held-out tasks) or train.")
         if self.temperature < 0:
             raise ConfigError(f"validation.temperature is {self.temperature}; expected 0 (greedy) or more.")
         if self.max_tasks is not None:

@@ -41,13 +41,13 @@ def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
                 f"{rise}this sweep says nothing about single fixes: the arms to compare are not in it or have "
                 "no valid run."
             ),
-            f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(effects)}.",
+            f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(sweep, effects)}.",
             f"Not known: which of the fixes matter; {open_runs}."
             if unfinished
             else "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
         )
     found = effects.of(kind)
-    return (_what_matters(rise, effects, kind, found), _how_sure(effects, kind, found), _not_known(sweep, found))
+    return (_what_matters(rise, effects, kind, found), _how_sure(sweep, effects, kind, found), _not_known(sweep, found))
 
 
 def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
@@ -102,7 +102,7 @@ def _rise(sweep: SweepRecords, effects: Effects) -> str:
     return f"{went}; "
 
 
-def _how_sure(effects: Effects, kind: str, found: Sequence[Effect]) -> str:
+def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
     decided = [e for e in found if e.verdict in (RAISES, LOWERS) or _stands_out(e)]
     largest = max((e.p_holm for e in decided if e.p_holm is not None), default=None)
     sure = "How sure: " + (
@@ -118,12 +118,12 @@ def _how_sure(effects: Effects, kind: str, found: Sequence[Effect]) -> str:
         if row[0] >= 0.1
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
-    return f"{sure}over {_over(effects)}{probable}."
+    return f"{sure}over {_over(sweep, effects)}{probable}."
 
 
-def _over(effects: Effects) -> str:
+def _over(sweep: SweepRecords, effects: Effects) -> str:
     """What the numbers rest on; with one seed the reader must not take them for more."""
-    tasks = f"{effects.tasks} held-out tasks"
+    tasks = phrases.ruler(effects.tasks, sweep.split)
     if len(effects.seeds) == 1:
         return f"{tasks} and seed {effects.seeds[0]} alone, so the intervals hold for this seed and another may differ"
     return f"{tasks} and {len(effects.seeds)} seeds that all arms share"
@@ -159,6 +159,11 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
 def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
     lines = list(effects.notes)
+    if sweep.split == "train":
+        lines.append(
+            "The ruler of this sweep (validation=seen) has the tasks that are trained on. It shows whether the loop "
+            "learns what it is paid for, not whether the policy does better on tasks that it has not seen."
+        )
     lines += [_shown_line(g) for g in effects.gaps if g.arm == "without_endpoint" and _is_shown_only(g)]
     lines.append(
         f"{phrases.listed(SEALED)} are gates on learning: with one of them off no gradient step is taken, so the "

@@ -197,7 +197,7 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     rewards = outcomes.rewards_A_N_S_T[needed][:, seeds]
     tasks = ~np.isnan(rewards).any(axis=(0, 1, 2))
     if not tasks.any():
-        return "no held-out task has a reward in every arm"
+        return "no task of the ruler has a reward in every arm"
     curves = np.einsum("a,anst->nst", contrast.weights_A[needed], rewards[..., tasks])
     by_step = step_weights(outcome, outcomes.steps)
     values = np.einsum("nst,s->nt", curves, by_step)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.analysis import phrases
 from harness.analysis.cost import duration
 from harness.analysis.effects import fails
 from harness.analysis.gates import is_sealed
@@ -26,7 +27,7 @@ MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of th
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is asked to do. episodes: training episodes per step of a run; tasks: of the reference ruler."""
+    """What a sweep is asked to do. episodes: training episodes per step of a run; tasks, split: of the ruler."""
 
     runs: tuple[Run, ...]
     steps: int
@@ -38,6 +39,7 @@ class Plan:
     reuse: bool
     results: Path
     backend: str = "shared"
+    split: str = "test"
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -102,7 +104,7 @@ def plan_lines(plan: Plan) -> list[str]:
     name = next((n for n, arms in DESIGNS.items() if set(arms()) == set(plan.arms)), "of its own")
     lines = [
         f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
-        f"of {plan.steps} steps, {plan.validations} validations each on {plan.tasks} held-out tasks",
+        f"of {plan.steps} steps, {plan.validations} validations each on {phrases.ruler(plan.tasks, plan.split)}",
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",

@@ -88,6 +88,11 @@ class SweepRecords:
         return tuple(run for run in self.runs if run.arm == arm)
 
     @property
+    def split(self) -> str:
+        """Which tasks the reference ruler has: those held out (test) or those trained on (train)."""
+        return ((self.manifest.get("config") or {}).get("validation") or {}).get("split", "test")
+
+    @property
     def total_steps(self) -> int | None:
         """Training steps that each run was planned to take, where the manifest says so."""
         steps = self.manifest.get("steps")

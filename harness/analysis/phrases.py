@@ -35,6 +35,11 @@ VERDICTS = {
 SINGLE_KINDS = ("leave_one_out", "main", "added_alone")
 
 
+def ruler(tasks: int, split: str) -> str:
+    """'15 held-out tasks': what the reference validation asks for."""
+    return f"{tasks} {'held-out tasks' if split == 'test' else 'tasks that are trained on'}"
+
+
 def answered(effects: Effects, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
     return tuple(e for e in effects.of(kind, outcome) if e.value is not None)
 

@@ -16,7 +16,6 @@ SERVER_SIDE = Path(__file__).with_name("server_side")
 LOG_TAIL = 25  # lines of the log that an error quotes
 
 
-
 @dataclass(frozen=True)
 class ServerConfig:
     """One server for one base model. Lengths in tokens."""
@@ -36,7 +35,7 @@ class ServerConfig:
     gpu_memory_utilization: float | None = None  # None on a CPU
     kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
     intake: float = 0.0  # on a GPU; see server_side/harness_vllm_intake.py
-    mixed_graphs: bool = False  # on a GPU; see graphs()
+    mixed_graphs: bool = True  # on a GPU; see graphs()
 
 
 def command(config: ServerConfig, python: Path, port: int) -> list[str]:

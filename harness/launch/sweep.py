@@ -78,6 +78,7 @@ def _plan(sweep: Sweep) -> Plan:
         validate_every=first.validation.every,
         episodes=first.train.groups_per_step * first.train.rollouts_per_group,
         tasks=len(sweep.reference_ids),
+        split=first.validation.split,
         policy=sweep.policy.name,
         domain=sweep.domain.name,
         backend=first.backend.kind,
@@ -135,13 +136,13 @@ def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ..
     if len({c.run.name for c in configs}) < len(configs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
     domain = load_domain(**first.env.source)
-    reference = domain.test_ids[: first.validation.max_tasks]
-    if not reference:
+    if not domain.test_ids:
         raise ConfigError(
             f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
             "the reference validation needs some. Raise env.tasks."
         )
-    train_ids = _training_ids(configs, domain, reference)
+    train_ids = _training_ids(configs, domain)
+    reference = (train_ids if first.validation.split == "train" else domain.test_ids)[: first.validation.max_tasks]
     policy = load_policy(first.policy.name)
     _fits(domain, policy, first)
     return Sweep(name, first.results / name, tuple(configs), domain, policy, tuple(reference)), train_ids
@@ -151,18 +152,18 @@ def _content(sweep: Sweep) -> dict[str, str]:
     return {"policy": sweep.policy.digest, "domain": sweep.domain.digest}
 
 
-def _training_ids(configs: Sequence[RunConfig], domain: Domain, reference: Sequence[str]) -> tuple[str, ...]:
-    """The tasks to train on. Raises ConfigError if the ruler would be trained on, or a split switch cannot act."""
+def _training_ids(configs: Sequence[RunConfig], domain: Domain) -> tuple[str, ...]:
+    """The tasks to train on. Raises ConfigError if held-out ones are among them, or a split switch cannot act."""
     train = configs[0].train
     seams = {c.seams.split.level: c.seams.split for c in configs}
     splits = {
         level: seam.split(domain.index_order, train.train_tasks, train.val_tasks) for level, seam in seams.items()
     }
     for level, split in splits.items():
-        if shared := set(split.train) & set(reference):
+        if shared := set(split.train) & set(domain.test_ids):
             raise ConfigError(
                 f"train.train_tasks={train.train_tasks} reaches into the held-out tasks of domain {domain.name} "
-                f"({len(shared)} of {len(reference)}); it has {len(domain.train_ids)} training tasks. Lower it."
+                f"({len(shared)} of {len(domain.test_ids)}); it has {len(domain.train_ids)} training tasks. Lower it."
             )
         if level == "off" and None not in split.validation:
             raise ConfigError(

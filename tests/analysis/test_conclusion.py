@@ -1,5 +1,6 @@
 """The verdict: three plain sentences that claim no more than the sweep shows."""
 
+import json
 import re
 
 import pytest
@@ -34,6 +35,16 @@ def test_one_seed_is_said_to_be_one_seed(tmp_path):
     (_, sure, _), notes = verdict(write_sweep(tmp_path / "s", seeds=(3,)))
     assert "seed 3 alone" in sure and "another may differ" in sure
     assert notes[0].startswith("One seed")
+
+
+def test_a_ruler_on_the_training_tasks_is_said_to_be_one(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"] = {"validation": {"split": "train"}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (_, sure, _), notes = verdict(folder)
+    assert "tasks that are trained on" in sure and "held-out" not in sure
+    assert any("validation=seen" in note for note in notes)
 
 
 def test_one_at_a_time_is_flat_by_construction_and_never_no_effect(tmp_path):

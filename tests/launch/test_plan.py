@@ -100,6 +100,13 @@ def test_a_ruler_that_would_be_trained_on_is_refused(run_config):
         prepare([run_config("train.train_tasks=40")], None)
 
 
+def test_the_ruler_has_the_held_out_tasks_or_those_that_are_trained_on(run_config):
+    held_out = prepare([run_config()], None)
+    seen = prepare([run_config("validation=seen", "validation.max_tasks=5")], None)
+    assert held_out.reference_ids == tuple(held_out.domain.test_ids)
+    assert seen.reference_ids == tuple(seen.domain.train_ids[:5])
+
+
 def test_a_split_switch_that_could_not_act_is_refused(run_config):
     with pytest.raises(ConfigError, match="fix/split=off would have no effect"):
         prepare([run_config("fix/split=off", "train.val_tasks=45")], None)
