@@ -133,8 +133,7 @@ async def engine(policy: Policy, most: int, options: argparse.Namespace, folder:
             max_loras=4,
             max_num_seqs=most,
             gpu_memory_utilization=0.5 if gpus() else None,
-            intake=options.intake,
-            mixed_graphs=options.mixed_graphs,
+            mixed_graphs=not options.decode_graphs,
             log=folder / "vllm.log",
         )
     )
@@ -380,9 +379,7 @@ def main() -> None:
     parser.add_argument("--max-turns", type=int, default=10)
     parser.add_argument("--base", action="store_true", help="ask the bare base, no adapter (uncaptured on a GPU)")
     parser.add_argument("--answers", action="store_true", help="a server without a model: the client's ceiling")
-    wait = "steps that those running are held to lose by a new request; 4 for SmolLM2 on an H100 (default: none waits)"
-    parser.add_argument("--intake", type=float, default=0.0, help=wait)
-    parser.add_argument("--mixed-graphs", action="store_true", help="capture steps with a prompt in them as well")
+    parser.add_argument("--decode-graphs", action="store_true", help="capture no steps with a prompt in them")
     parser.add_argument("--out", type=Path, help="folder for rollout_speed.json and rollout_speed.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -92,7 +92,7 @@ def model_config(settings: Settings, seed: int) -> dict[str, Any]:
             "max_cpu_loras": 4 * settings.slots,
             "max_lora_rank": next(rank for rank in RANKS if rank >= settings.lora_rank),
             "enable_prefix_caching": True,
-            "compilation_config": graphs(settings.requests),
+            "compilation_config": graphs(settings.requests, mixed=False),  # not tried in one process with Unsloth
         },
         "peft_args": {
             "r": settings.lora_rank,

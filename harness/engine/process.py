@@ -34,7 +34,6 @@ class ServerConfig:
     cpu_gib: int = 1  # KV cache on a CPU
     gpu_memory_utilization: float | None = None  # None on a CPU
     kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
-    intake: float = 0.0  # on a GPU; see server_side/harness_vllm_intake.py
     mixed_graphs: bool = True  # on a GPU; see graphs()
 
 
@@ -71,27 +70,19 @@ CAPTURED = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256
 CAPTURED_MIXED = (640, 768, 1024, 1280, 1536, 2048)  # tokens of a step that has a prompt in it
 
 
-def graphs(requests: int, mixed: bool = False) -> dict[str, object]:
-    """vLLM's compilation config for so many requests at once.
+def graphs(requests: int, mixed: bool = True) -> dict[str, object]:
+    """vLLM's compilation config for so many requests at once: CUDA graphs without torch's compiler.
 
-    CUDA graphs without torch.compile: ready in half the time, and for small models with adapters as fast or faster. Of
-    decoding steps alone: with a prompt in the step (`cudagraph_mode` FULL) vLLM 0.20 answers wrongly on Hopper.
-
-    mixed: steps with a prompt in them are captured as well, all but the attention in them (PIECEWISE). The model is
-    traced for that and not compiled: `backend` eager runs the same kernels.
+    Ready in half the time, and for small models with adapters as fast or faster. A step with a prompt in it is captured
+    all but its attention (PIECEWISE; `mixed` False: not at all): captured whole (FULL) vLLM 0.20 answers wrongly on
+    Hopper. PIECEWISE needs a traced model (`mode` 3), whose parts `backend` eager runs as they are.
     """
-    if mixed:
-        return {
-            "mode": 3,
-            "backend": "eager",
-            "cudagraph_mode": "FULL_AND_PIECEWISE",
-            "cudagraph_capture_sizes": sorted({*CAPTURED, *CAPTURED_MIXED, requests}),
-            "cudagraph_specialize_lora": False,
-        }
+    decoding = [*(size for size in CAPTURED if size < requests), requests]
+    captured = sorted({*CAPTURED, *CAPTURED_MIXED, requests}) if mixed else decoding
+    kind = {"mode": 3, "backend": "eager", "cudagraph_mode": "FULL_AND_PIECEWISE"}
     return {
-        "mode": 0,
-        "cudagraph_mode": "FULL_DECODE_ONLY",
-        "cudagraph_capture_sizes": [*(size for size in CAPTURED if size < requests), requests],
+        **(kind if mixed else {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}),
+        "cudagraph_capture_sizes": captured,
         "cudagraph_specialize_lora": False,  # no second set for steps without any adapter, which hardly occur
     }
 
@@ -121,7 +112,7 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
     }
     ours = {name: value for name, value in os.environ.items() if not name.endswith(SECRET)}
     # torch is imported once and the engine's process forked from it: 20 s less to wait for
-    on_gpu = {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "HARNESS_VLLM_INTAKE": str(config.intake)}
+    on_gpu = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
     return (
         ours
         | (on_cpu if config.gpu_memory_utilization is None else on_gpu)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine.process import ServerConfig, command, environment
+from harness.engine.process import ServerConfig, command
 
 
 def arguments(**changes):
@@ -23,16 +23,19 @@ SIZES = [(48, [32, 48]), (200, [192, 200]), (512, [448, 512]), (700, [512, 700])
 
 @pytest.mark.parametrize(("requests", "largest"), SIZES)
 def test_decoding_is_captured_for_as_many_requests_as_there_may_be(requests, largest):
-    graphs = json.loads(value(arguments(max_num_seqs=requests), "--compilation-config"))
+    graphs = json.loads(value(arguments(max_num_seqs=requests, mixed_graphs=False), "--compilation-config"))
     assert graphs["cudagraph_capture_sizes"][-2:] == largest
-    assert graphs["cudagraph_mode"] == "FULL_DECODE_ONLY"  # more is captured wrongly on Hopper
+    assert graphs["cudagraph_mode"] == "FULL_DECODE_ONLY"
+
+
+def test_steps_with_a_prompt_are_captured_in_pieces():
+    graphs = json.loads(value(arguments(max_num_seqs=200), "--compilation-config"))
+    sizes = graphs["cudagraph_capture_sizes"]
+    assert sizes == sorted(sizes) and {200, 2048} <= set(sizes)
+    assert graphs["cudagraph_mode"] == "FULL_AND_PIECEWISE"  # captured whole, they are answered wrongly on Hopper
+    assert graphs["backend"] == "eager"  # traced, not compiled
 
 
 def test_the_cache_is_measured_by_vllm_unless_its_size_is_given():
     assert "--kv-cache-memory-bytes" not in arguments()
     assert value(arguments(kv_cache_bytes=7), "--kv-cache-memory-bytes") == "7"
-
-
-def test_requests_wait_in_the_server_only_when_they_are_told_to():
-    config = ServerConfig(Path("base"), "base", "hermes", 64, "bfloat16", 8, Path("log"), gpu_memory_utilization=0.5)
-    assert float(environment(config, "key")["HARNESS_VLLM_INTAKE"]) == 0
