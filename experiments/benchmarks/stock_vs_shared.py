@@ -12,9 +12,10 @@ Parts, each a `python -m harness` of its own whose records are read:
     sweep_reuse   the same with reuse=on
 
 Writes <part>.json for each part, and stock_vs_shared.json and .md from all that are there. Seconds to start are what is
-left of a program's wall-clock after its steps and validations: imports, engine, report, end. A part that is cut by
---limit keeps the steps that it has made. Other arguments are Hydra's and go to every part; --stock-option goes to the
-stock part alone (stock ART takes an optimiser step for each trajectory, so it may want another learning rate).
+left of a program's wall-clock after its steps and validations: imports, engine, report, end. A sweep is projected by
+the later steps of its slowest run, during which the others make theirs. A part that is cut by --limit keeps the steps
+that it has made. Other arguments are Hydra's and go to every part; --stock-option goes to the stock part alone (stock
+ART takes an optimiser step for each trajectory, so it may want another learning rate).
 """
 
 import argparse
@@ -34,6 +35,7 @@ from harness.records import read_lines
 
 PARTS = ("stock", "shared", "sweep", "sweep_reuse")
 SINGLE = ("stock", "shared")
+COMPARED = "all_on"  # the run of a sweep whose curve is set beside that of the single runs
 END_SECONDS = 90.0  # for a program that was asked to stop
 
 
@@ -114,13 +116,25 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
         "cut": part["cut"],
         "per_gpu_hour": 3600 * len(completed) / part["seconds"] / gpu_count if completed else None,
     }
-    if part["part"] not in SINGLE or not runs or not runs[0]["steps"]:
+    run = next((run for run in runs if run["name"].startswith(f"{COMPARED}/")), None)
+    if run is None or not run["steps"]:
         return out
-    (run,) = runs
+    out |= {
+        "reward": [line["reward"] for line in run["steps"]],
+        "raw_reward": [line["raw_reward"] for line in run["steps"]],
+        "reference": [[line["step"], line["reference"]] for line in run["validations"]],
+    }
     steps = [line["seconds"] for line in run["steps"]]
     each = [step["rollout"] + step["train"] for step in steps]
     validations = [line["seconds"] for line in run["validations"]]
     later = steps[1:]
+    if part["part"] not in SINGLE:
+        if later and len(completed) == len(runs) and not part["cut"]:
+            slowest = max(mean(s["seconds"]["rollout"] + s["seconds"]["train"] for s in r["steps"][1:]) for r in runs)
+            whole = part["seconds"] + (project - len(steps)) * slowest
+            out |= {"later_step": slowest, "projected_steps": project, "projected_seconds": whole}
+            out["projected_per_gpu_hour"] = 3600 * len(runs) / whole / gpu_count
+        return out
     start = part["seconds"] - sum(each) - sum(validations)
     out |= {
         # of a part that was cut, the step that it was in counts as start: an upper bound
@@ -131,8 +145,6 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
         "later_train": mean(step["train"] for step in later) if later else None,
         "validation": mean(validations) if validations else None,
         "gradient_steps": mean(line["gradient_steps"] for line in run["steps"]),
-        "reward": [line["reward"] for line in run["steps"]],
-        "reference": [[line["step"], line["reference"]] for line in run["validations"]],
     }
     if later and not part["cut"]:
         whole = start + each[0] + (project - 1) * out["later_step"] + sum(validations)
@@ -156,8 +168,11 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         ("gradient steps in a step", _number("gradient_steps")),
         ("experiments per GPU-hour, measured", _number("per_gpu_hour")),
         ("experiments per GPU-hour, projected", _projected),
-        ("training reward by step", lambda s: _curve(s.get("reward"))),
-        ("reference validation", lambda s: _curve([value for _, value in s.get("reference", [])])),
+        ("  times stock", lambda s: _times(s, summaries, "per_gpu_hour")),
+        ("  times stock, projected", lambda s: _times(s, summaries, "projected_per_gpu_hour")),
+        (f"{COMPARED}: training reward by step", lambda s: _curve(s.get("reward"))),
+        (f"{COMPARED}: raw success by step", lambda s: _curve(s.get("raw_reward"))),
+        (f"{COMPARED}: reference validation", lambda s: _curve([value for _, value in s.get("reference", [])])),
     ]
     head = "| | " + " | ".join(s["part"] for s in summaries) + " |"
     lines = [head, "|" + " --- |" * (len(summaries) + 1)]
@@ -168,6 +183,11 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
 
 def _number(name: str) -> Any:
     return lambda s: "–" if s.get(name) is None else f"{s[name]:.1f}"
+
+
+def _times(s: dict[str, Any], summaries: Sequence[dict[str, Any]], name: str) -> str:
+    stock = next((other.get(name) for other in summaries if other["part"] == "stock"), None)
+    return "–" if not stock or s.get(name) is None or s["cut"] else f"{s[name] / stock:.1f}"
 
 
 def _projected(s: dict[str, Any]) -> str:
@@ -190,7 +210,8 @@ def merge(files: Sequence[Path], out: Path, project: int) -> str:
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
     text = (
         f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "
-        f"first. Projected: start, first step and validations as measured, later steps as their mean.\n\n"
+        "first, in a sweep over those of its slowest run. Projected: start, first step and validations as measured, "
+        "and later steps.\n\n"
         f"{table(summaries)}\n{commands}\n"
     )
     out.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,23 @@ def test_a_sweep_counts_the_runs_that_it_completed(tmp_path):
     assert "later_step" not in found  # interleaved steps wait for each other
 
 
+def test_a_whole_sweep_is_projected_by_the_later_steps_of_its_slowest_run(tmp_path):
+    record(tmp_path, "all_on/seed=0", steps=((9.0, 9.0), (10.0, 10.0)))
+    record(tmp_path, "all_off/seed=0", steps=((9.0, 0.0), (25.0, 0.0)))
+    found = benchmark.summary(part("sweep", tmp_path, seconds=150.0), project=8)
+    assert found["projected_seconds"] == 150 + 6 * 25
+    assert found["projected_per_gpu_hour"] == 3600 * 2 / 300
+
+
+def test_what_a_sweep_brings_is_told_as_a_multiple_of_stock(tmp_path):
+    for name, seconds in (("stock", 300.0), ("sweep", 100.0)):
+        record(tmp_path / name)
+        (tmp_path / f"{name}.json").write_text(json.dumps(part(name, tmp_path / name, seconds)))
+    text = benchmark.merge([tmp_path / "stock.json", tmp_path / "sweep.json"], tmp_path, project=8)
+    assert "| times stock | 1.0 | 3.0 |" in " ".join(text.split())
+    assert "all_on: raw success by step | 0.25 0.25 0.25 | 0.25 0.25 0.25 |" in text
+
+
 def test_a_part_that_was_cut_is_not_projected(tmp_path):
     record(tmp_path, steps=((4.0, 52.0), (3.0, 32.0)), state="running")
     found = benchmark.summary(part("stock", tmp_path, cut=True), project=8)
