@@ -5,12 +5,12 @@
     python experiments/benchmarks/rollout_speed.py --answers --env retail --concurrent 64 --players 0 2
 
 Starts the harness's own server for the policy on the device at hand, with one adapter that changes nothing (`--base`:
-asks the bare base), and keeps `--concurrent` episodes going for `--seconds` after a ramp; then no new one starts, and
-those under way are played to their end. What an episode did is credited to the seconds evenly, so rates hold for the
-measured seconds alone. `--answers` puts a server without a model in vLLM's place: the client's own ceiling.
-`--players N` plays in N processes (0: in this one); several values are measured one after another. Prompt tokens count
-the cached ones and are interpolated between an episode's first turn and its last. Writes rollout_speed.json and .md to
---out, with the server's log.
+asks the bare base), and keeps `--concurrent` episodes going for `--seconds` after some to warm up and a ramp; then no
+new one starts, and those under way are played to their end. What an episode did is credited to the seconds evenly, so
+rates hold for the measured seconds alone. `--answers` puts a server without a model in vLLM's place: the client's own
+ceiling. `--players N` plays in N processes (0: in this one); several values are measured one after another. Prompt
+tokens count the cached ones and are interpolated between an episode's first turn and its last. Writes
+rollout_speed.json and .md to --out, with the server's log.
 """
 
 import argparse
@@ -43,6 +43,7 @@ from harness.policy import Policy, load_policy
 ANSWERS = Path(__file__).with_name("answers.py")
 LORA_RANK = 8
 RAMP = 0.25  # of the measured seconds, before them
+WARM_UP = 32  # episodes at most, before each level: what is used for the first time is compiled or read then
 
 
 @dataclass(frozen=True)
@@ -233,22 +234,23 @@ async def measure(
     seeds = itertools.count(1000 * concurrent)
     played: list[Played] = []
     failed = 0
-    start = time.perf_counter()
-    opens, closes = start + RAMP * options.seconds, start + (1 + RAMP) * options.seconds
+
+    async def play_one() -> None:
+        nonlocal failed
+        begun = time.perf_counter()
+        model = PROVIDER + endpoint.model
+        job = Job(endpoint.base_url, endpoint.api_key, model, next(tasks), sampling, 100 * next(seeds), True)
+        try:
+            episode = await player.play(job)
+        except EpisodeError as error:
+            failed += 1
+            print(f"  failed: {error}", flush=True)
+            return
+        played.append(Played(episode, begun, time.perf_counter()))
 
     async def keep_one_going() -> None:
-        nonlocal failed
         while time.perf_counter() < closes:
-            begun = time.perf_counter()
-            model = PROVIDER + endpoint.model
-            job = Job(endpoint.base_url, endpoint.api_key, model, next(tasks), sampling, 100 * next(seeds), True)
-            try:
-                episode = await player.play(job)
-            except EpisodeError as error:
-                failed += 1
-                print(f"  failed: {error}", flush=True)
-                continue
-            played.append(Played(episode, begun, time.perf_counter()))
+            await play_one()
 
     async def read_cpu() -> tuple[float, dict[str, float], float]:
         await asyncio.sleep(max(0.0, opens - time.perf_counter()))
@@ -260,6 +262,10 @@ async def measure(
         busiest = dict(sorted(cores.items(), key=lambda item: -item[1])[:4])
         return (client_seconds(endpoint.process) - mine) / spent, busiest, spent
 
+    await asyncio.gather(*(play_one() for _ in range(min(concurrent, WARM_UP))))
+    played.clear()
+    start = time.perf_counter()
+    opens, closes = start + RAMP * options.seconds, start + (1 + RAMP) * options.seconds
     with gpu_samples() as samples:
         cpu = asyncio.create_task(read_cpu())
         await asyncio.gather(*(keep_one_going() for _ in range(concurrent)))
