@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,14 +18,30 @@ from harness.launch.paths import CONF
 from harness.launch.plugins import register
 
 
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Ends the process with what went wrong: our own errors are complete sentences and need no traceback."""
+    try:
+        yield
+    except (HarnessError, HydraException) as error:
+        for ours in (error, error.__cause__):  # Hydra wraps what a launcher or sweeper raises when it is made
+            if isinstance(ours, HarnessError):
+                sys.exit(f"{type(ours).__name__}: {ours}")
+        what = hint(sys.argv[1:]) or str(error)
+        sys.exit(f"ConfigError: {what}\n`python -m harness --help` lists fixes, ablations and options.")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command continues where it stopped.")
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
     """One run, as a sweep of one, where the launcher would train a sweep."""
     from harness.config import typed
     from harness.launch.sweep import execute
 
-    launcher = instantiate(HydraConfig.get().launcher)
-    code = execute([typed(cfg)], cfg.sweep, launcher.train, cfg.plan_only)
+    with errors_as_sentences():  # here too: Hydra writes a line of its own for an error that leaves its job
+        launcher, runs = instantiate(HydraConfig.get().launcher), [typed(cfg)]
+        code = execute(runs, cfg.sweep, launcher.train, cfg.plan_only, launcher.engines(runs))
     if code:
         sys.exit(code)
 
@@ -31,17 +49,9 @@ def main(cfg: DictConfig) -> None:
 def door() -> None:
     quiet()
     register()
-    # Hydra wraps what goes wrong; our own errors are complete sentences and need no traceback.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    try:
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra wraps what goes wrong
+    with errors_as_sentences():
         main()
-    except HarnessError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except HydraException as error:
-        what = hint(sys.argv[1:]) or str(error)
-        sys.exit(f"ConfigError: {what}\n`python -m harness --help` lists fixes, ablations and options.")
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The same command continues where it stopped.")
 
 
 if __name__ == "__main__":

@@ -57,9 +57,15 @@ def test_a_panel_shows_only_what_tracking_writes(spec, tmp_path):
     assert {key for s in spec.sections for p in s.panels for key in p.keys} <= written
 
 
-def test_the_report_opens_with_the_verdict_and_ends_with_the_command(spec):
+def test_the_report_opens_with_the_verdict(spec):
     assert "go" in spec.text[1] and "matter" in spec.text[1]
-    assert "python -m harness +ablation=leave_one_out" in spec.text[-1]
+
+
+def test_a_command_of_the_report_can_be_copied_as_it_stands(spec):
+    blocks = report(spec, Recorder()).blocks
+    commands = [b.code for b in blocks if b.kind == "CodeBlock"]
+    assert commands == ["python -m harness +ablation=leave_one_out", "python -m harness.report results/s"]
+    assert not any("python -m" in text for b in blocks if b.kind == "P" for text in b.positional)
 
 
 def test_the_workspace_holds_the_runs_of_the_sweep_only(spec):

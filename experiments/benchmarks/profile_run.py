@@ -8,6 +8,7 @@ server is a process of its own: while this process only waits for it, no room is
 harness's own places that cost most.
 """
 
+import argparse
 import collections
 import sys
 import tempfile
@@ -43,6 +44,13 @@ def room(frame) -> tuple[str, str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [-h] [overrides of `python -m harness` ...]",
+        allow_abbrev=False,
+    )
+    _, overrides = parser.parse_known_args()
     from harness import __main__ as door
     from harness.launch.runner import Runner
 
@@ -75,7 +83,7 @@ def main() -> None:
 
     folder = tempfile.mkdtemp()
     defaults = [f"results={folder}", "reuse=off", "train.steps=4"]
-    sys.argv = ["harness", *defaults, *sys.argv[1:]]
+    sys.argv = ["harness", *defaults, *overrides]
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

@@ -5,7 +5,7 @@ weights stay those of step 0; `split` changes neither training episodes nor upda
 the episodes are the base policy's. Arms under one seed that are in the same state share the step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,19 +27,29 @@ MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of th
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is asked to do. episodes: training episodes per step of a run; tasks, split: of the ruler."""
+    """What a sweep is asked to do. episodes: training episodes per step of a run; split: of the ruler
+
+    reference: ids of the ruler's tasks; reported: by level of fix/split, the ids of the arm's own split that exist
+    engines: that work at once; None where the launcher learns it when it starts
+    """
 
     runs: tuple[Run, ...]
     steps: int
     validate_every: int
     episodes: int
-    tasks: int
+    reference: tuple[str, ...]
+    reported: Mapping[str, tuple[str, ...]]
     policy: str
     domain: str
     reuse: bool
     results: Path
     backend: str = "shared"
     split: str = "test"
+    engines: int | None = None
+
+    @property
+    def tasks(self) -> int:
+        return len(self.reference)
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -63,27 +73,40 @@ class Work:
 
 @dataclass(frozen=True)
 class Pace:
-    """Wall seconds per computed episode, all else included, and where that is known from."""
+    """Wall seconds per computed episode, all else included, and where that is known from
+
+    engines: that worked at once; None where that was not recorded
+    """
 
     seconds: float
     source: str
+    engines: int | None
 
 
 def work(plan: Plan) -> Work:
     chains = {_chain(run) for run in plan.runs} - {None}
     training = plan.steps * plan.episodes
-    asked = len(plan.runs) * (training + 2 * plan.validations * plan.tasks)
+    validation = sum(plan.tasks + len(_reported(plan, run)) for run in plan.runs)
+    asked = len(plan.runs) * training + plan.validations * validation
     updates = plan.steps * sum(_chain(run) is not None for run in plan.runs)
     if not plan.reuse:
         return Work(updates, updates, asked, asked)
     sampled = {(run.seed, _asked(run), run.arm.level("exploration")) for run in plan.runs}
-    # Validation has no seed of its own: one for all runs of the base policy, one per later state of a chain.
-    later = (plan.validations - 1) * plan.tasks
-    reference = plan.tasks + len(chains) * later
-    shown = {_asked(run) for run in plan.runs if run.arm.level("exploration") == "on"}  # greedy ones: as reference
-    reported = bool(shown) * plan.tasks + len(shown - {None}) * later
-    distinct = len(sampled) * training + reference + reported
+    validated = {(None, _chain(run), task) for run in plan.runs for task in plan.reference}
+    validated |= {(_luck(run), _asked(run), task) for run in plan.runs for task in _reported(plan, run)}
+    start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
+    later = sum(chain is not None for _, chain, _ in validated)
+    distinct = len(sampled) * training + len(start) + (plan.validations - 1) * later
     return Work(updates, len(chains) * plan.steps, asked, min(distinct, asked))
+
+
+def _reported(plan: Plan, run: Run) -> tuple[str, ...]:
+    return plan.reported[run.arm.level("split")]
+
+
+def _luck(run: Run) -> int | None:
+    """Whose sampling seeds a run's reported validation has: its own, or, if it is greedy, the ruler's (None)."""
+    return run.seed if run.arm.level("exploration") == "on" else None
 
 
 def _chain(run: Run) -> tuple[object, ...] | None:
@@ -128,8 +151,20 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
             f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
             "(`+ablation=smoke` makes one)"
         )
-    estimate = duration(todo.distinct_episodes * rate.seconds)
-    return f"time: about {estimate} ({rate.seconds:.3f} s per distinct episode, all included: {rate.source})"
+    engines = f"{rate.engines or 'an unknown number of'} engine{'s' * (rate.engines != 1)}"
+    pace = f"{rate.seconds:.3f} s per distinct episode with {engines}, all included: {rate.source}"
+    same = todo.distinct_episodes * rate.seconds
+    if plan.engines is None:
+        return f"time: about {duration(same)} ({pace}; how many engines this plan gets is known when it starts)"
+    if rate.engines is None:
+        return f"time: about {duration(same)} ({pace}; this plan has {plan.engines})"
+    if rate.engines == plan.engines:
+        return f"time: about {duration(same)} ({pace})"
+    least, most = sorted((same, same * rate.engines / plan.engines))
+    return (
+        f"time: {duration(least)} to {duration(most)} ({pace}; this plan has {plan.engines}: their number divides the "
+        "time as far as they share no cores and no GPU)"
+    )
 
 
 def earlier_sweeps(plan: Plan) -> list[Path]:
@@ -150,10 +185,11 @@ def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
     nothing."""
     if earlier:
         computed, folder = max((_computed(read_object(e / "reuse.json")), e) for e in earlier)
-        if computed and (seconds := _seconds(read_object(folder / "reuse.json"))):
-            return Pace(seconds, f"measured in {folder}{_machine(folder)}")
+        reuse = read_object(folder / "reuse.json")
+        if computed and (seconds := _seconds(reuse)):
+            return Pace(seconds, f"measured in {folder}{_machine(folder)}", reuse.get("engines"))
     if (plan.policy, plan.domain, plan.backend) == ("micro", "mock", "shared"):
-        return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results))
+        return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results), engines=1)
     return None
 
 

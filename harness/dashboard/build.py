@@ -24,8 +24,10 @@ def workspace(spec: Dashboard, workspaces: Any, reports: Any) -> Any:
 
 
 def report(spec: Dashboard, reports: Any) -> Any:
-    """A `wandb_workspaces.reports.v2.Report`, not saved yet: the verdict, the claims, then the panels."""
+    """A `wandb_workspaces.reports.v2.Report`, not saved yet: verdict, how to make it again, claims, then the panels."""
     blocks = [reports.P(paragraph) for paragraph in spec.text]
+    for sentence, command in spec.commands:
+        blocks += [reports.P(sentence), reports.CodeBlock(code=command, language=None)]
     if spec.claims:
         blocks += [reports.H2("Claims of the note"), reports.UnorderedList(items=list(spec.claims))]
     for section in spec.sections:

@@ -39,13 +39,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """Of the runs of one W&B group. text: paragraphs of the report, above its panels."""
+    """Of the runs of one W&B group. text: paragraphs of the report, above its panels
+
+    commands: what it takes to make it again: (what it does, what to type)
+    """
 
     entity: str
     project: str
     group: str
     title: str
     text: tuple[str, ...]
+    commands: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
     sections: tuple[Section, ...]
 
@@ -56,7 +60,8 @@ def dashboard(sweep: SweepRecords, answer: Answer, entity: str, project: str) ->
         project=project,
         group=sweep.name,
         title=f"Ablation: {sweep.name}",
-        text=(headline(sweep), *conclusion(sweep, answer.effects), *mind(sweep, answer.effects), _origin(sweep)),
+        text=(headline(sweep), *conclusion(sweep, answer.effects), *mind(sweep, answer.effects)),
+        commands=tuple((sentence.replace("`", ""), command) for sentence, command in reproduce(sweep)),
         claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.label}" for v in answer.verdicts),
         sections=tuple(_sections(sweep)),
     )
@@ -88,7 +93,3 @@ def check_keys(sweep: SweepRecords, factor: str) -> tuple[str, ...]:
     """The W&B keys of a factor's manipulation check, as tracking/rows.py writes them."""
     readings = {name for run in sweep.runs for c in run.checks if c.factor == factor for name in c.reading}
     return tuple(f"check/{factor}/{name}" for name in ("took_effect", *sorted(readings)))
-
-
-def _origin(sweep: SweepRecords) -> str:
-    return " ".join(f"{sentence} {command}" for sentence, command in reproduce(sweep)).replace("`", "")

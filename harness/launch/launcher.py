@@ -25,11 +25,16 @@ class SweepLauncher(Launcher):
     def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         """Returns when every run has ended. Raises ConfigError for a place that cannot be, before anything starts."""
 
+    def engines(self, runs: Sequence[RunConfig]) -> int | None:
+        """How many would train these runs at once, for a plan; None where that is known only when they start."""
+        return runs[0].backend.engines
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Composes and validates every job before the first one starts. Exits with 1 if a run failed."""
         configs = [self._compose(overrides) for overrides in job_overrides]
         first = configs[0]
-        code = execute([typed(cfg) for cfg in configs], first.sweep, self.train, first.plan_only)
+        runs = [typed(cfg) for cfg in configs]
+        code = execute(runs, first.sweep, self.train, first.plan_only, self.engines(runs))
         if code:
             sys.exit(code)
         return [

@@ -22,7 +22,7 @@ async def train_on(
 
     make: one maker of engines per place. Raises what the first place met when no place can hold an engine any more.
     """
-    spent = Spent()
+    spent = Spent(engines=min(len(units), len(make)))
     settled: set[str] = set()
     with Progress(total_runs=len(runs), total_steps=len(runs) * runs[0].train.steps) as progress:
         watch = Watch(sweep.folder, [config.run.name for config in runs], progress)

@@ -30,16 +30,25 @@ class NodeLauncher(SweepLauncher):
         else:
             asyncio.run(_train(sweep, runs, shares))
 
+    def engines(self, runs: Sequence[RunConfig]) -> int:
+        return engines_here(runs[0].backend, len(runs))
 
-def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
-    """The GPUs of each engine of this node, [] for one on the CPU: as many engines as asked, never more than runs.
+
+def engines_here(backend: BackendConfig, runs: int) -> int:
+    """As many engines as asked, never more than runs, whether or not they have a place.
 
     Unless asked otherwise: `engines_per_gpu` for each GPU; one in all on a CPU and with stock ART, which divides
-    several GPUs between training and inference itself. Raises ConfigError for more engines than have a place.
+    several GPUs between training and inference itself.
     """
+    room = len(gpus()) * backend.engines_per_gpu if backend.on_gpu else 0
+    return min(backend.engines or (room if backend.kind == "shared" else 1) or 1, runs)
+
+
+def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
+    """The GPUs of each engine of this node, [] for one on the CPU. Raises ConfigError for more than have a place."""
     there = [gpu.index for gpu in gpus()] if backend.on_gpu else []
     room = len(there) * backend.engines_per_gpu
-    count = min(backend.engines or (room if backend.kind == "shared" else 1) or 1, runs)
+    count = engines_here(backend, runs)
     if count > 1 and backend.port is not None:
         raise ConfigError(f"backend.port is given for {count} engines, and each needs its own. Leave it out.")
     if not there:

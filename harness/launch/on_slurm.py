@@ -77,6 +77,9 @@ class SlurmLauncher(SweepLauncher):
         make = [partial(_SlurmEngine, order, number, jobs) for number in range(count)]
         asyncio.run(train_on(sweep, runs, names, make))
 
+    def engines(self, runs: Sequence[RunConfig]) -> int:
+        return runs[0].backend.engines or len({config.run.seed for config in runs})
+
     def parameters(self, name: str, backend: BackendConfig) -> dict[str, Any]:
         """What submitit is told of a job."""
         if backend.port is not None:

@@ -37,8 +37,9 @@ class Spending:
 
 @dataclass
 class Spent:
-    """One start of a sweep, from its construction on. counts: the store's, `<kind>/<what>`."""
+    """One start of a sweep, from its construction on. counts: the store's, `<kind>/<what>`; engines: at once."""
 
+    engines: int = 1
     counts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=cpu_seconds)
@@ -52,7 +53,8 @@ class Spent:
         """Adds this start to reuse.json, which sums over all starts of the sweep.
 
         Of several engines the CPU seconds and counts add up, and the memory is that of the largest one: they may be
-        on different machines. An engine that was killed said nothing: what it spent is missing.
+        on different machines. An engine that was killed said nothing: what it spent is missing. Of several starts
+        the number of engines is the largest.
         """
         parts = [self.spending(), *self.elsewhere]
         before = json.loads(path.read_text()) if path.exists() else {}
@@ -70,5 +72,6 @@ class Spent:
         }
         peak = max(part.peak_memory_gib for part in parts)
         out["peak_memory_gib"] = max(before.get("peak_memory_gib", 0.0), peak)
+        out["engines"] = max(before.get("engines", 0), self.engines)
         out["cores"] = os.cpu_count() or 1
         write_synced(path, (json.dumps(out, indent=1) + "\n").encode())

@@ -14,8 +14,10 @@ from harness.engine.device import gpus
 from harness.env import Domain, load_domain
 from harness.errors import ConfigError
 from harness.launch.plan import alone_in, check_plan, refuse_another, sweep_name, write_plan
+from harness.launch.units import units
 from harness.policy import Policy, load_policy
 from harness.records import RunRecords, read_lines
+from harness.seams import TaskSplit
 from harness.validity import unequal_starts
 
 
@@ -34,11 +36,18 @@ class Sweep:
 Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
 
 
-def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_only: bool = False) -> int:
+def execute(
+    configs: Sequence[RunConfig],
+    name: str | None,
+    train: Train,
+    plan_only: bool = False,
+    engines: int | None = None,
+) -> int:
     """Runs a sweep, or what is left of it; 0, or 1 if a run failed. Everything wrong with the input is
     raised as ConfigError before an engine starts.
 
     train: where the engines are: `launch.node`, `launch.on_ray`, `launch.on_slurm`
+    engines: as many as it would use at once, None if it learns that when it starts; for the plan's estimate only
     """
     if plan_only:
         sweep, _ = _load(configs, sweep_name(configs, name))
@@ -52,9 +61,9 @@ def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_o
         flush=True,
     )
     if plan_only:
-        print("\n".join([*plan_lines(_plan(sweep)), *_fit_lines(sweep)]))
+        print("\n".join([*plan_lines(_plan(sweep, engines)), *_fit_lines(sweep)]))
         return 0
-    if aliases := alias_lines(_plan(sweep).arms):
+    if aliases := alias_lines(_plan(sweep, engines).arms):
         print("\n".join(aliases), flush=True)
     if open_runs:
         with alone_in(sweep.folder):
@@ -70,20 +79,24 @@ def execute(configs: Sequence[RunConfig], name: str | None, train: Train, plan_o
     return 1 if failed else 0
 
 
-def _plan(sweep: Sweep) -> Plan:
+def _plan(sweep: Sweep, engines: int | None) -> Plan:
     first = sweep.configs[0]
+    runs = tuple(c.run for c in sweep.configs)
+    splits = _splits(sweep.configs, sweep.domain)
     return Plan(
-        runs=tuple(c.run for c in sweep.configs),
+        runs=runs,
         steps=first.train.steps,
         validate_every=first.validation.every,
         episodes=first.train.groups_per_step * first.train.rollouts_per_group,
-        tasks=len(sweep.reference_ids),
+        reference=sweep.reference_ids,
+        reported={level: tuple(t for t in s.validation if t is not None) for level, s in splits.items()},
         split=first.validation.split,
         policy=sweep.policy.name,
         domain=sweep.domain.name,
         backend=first.backend.kind,
         reuse=first.reuse.enabled,
         results=first.results,
+        engines=engines and min(engines, len(units(runs, engines))),
     )
 
 
@@ -141,7 +154,7 @@ def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ..
             f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
             "the reference validation needs some. Raise env.tasks."
         )
-    train_ids = _training_ids(configs, domain)
+    train_ids = next(iter(_splits(configs, domain).values())).train
     reference = (train_ids if first.validation.split == "train" else domain.test_ids)[: first.validation.max_tasks]
     policy = load_policy(first.policy.name)
     _fits(domain, policy, first)
@@ -152,8 +165,9 @@ def _content(sweep: Sweep) -> dict[str, str]:
     return {"policy": sweep.policy.digest, "domain": sweep.domain.digest}
 
 
-def _training_ids(configs: Sequence[RunConfig], domain: Domain) -> tuple[str, ...]:
-    """The tasks to train on. Raises ConfigError if held-out ones are among them, or a split switch cannot act."""
+def _splits(configs: Sequence[RunConfig], domain: Domain) -> dict[str, TaskSplit]:
+    """By level of fix/split; all train on the same tasks. Raises ConfigError if held-out ones are among them, or a
+    split switch cannot act."""
     train = configs[0].train
     seams = {c.seams.split.level: c.seams.split for c in configs}
     splits = {
@@ -170,7 +184,7 @@ def _training_ids(configs: Sequence[RunConfig], domain: Domain) -> tuple[str, ..
                 f"fix/split=off would have no effect: {train.train_tasks} + {train.val_tasks} ids fit into the "
                 f"{len(domain.index_order)} tasks of domain {domain.name}. Raise train.val_tasks, or use fix/split=on."
             )
-    return next(iter(splits.values())).train
+    return splits
 
 
 def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:

@@ -12,8 +12,20 @@ from tests.analysis.synthetic import write_sweep
 
 def plan(arms, tmp_path, seeds=(0,), **changes):
     runs = tuple(Run(arm, seed) for arm in arms for seed in seeds)
-    usual = {"steps": 6, "validate_every": 2, "episodes": 36, "tasks": 45, "policy": "micro", "domain": "mock"}
-    return Plan(runs=runs, **(usual | {"reuse": True, "results": tmp_path} | changes))
+    ids = tuple(f"task_{n}" for n in range(45))
+    usual = {"steps": 6, "validate_every": 2, "episodes": 36, "policy": "micro", "domain": "mock", "engines": 1}
+    tasks = {"reference": ids, "reported": {"on": ids, "off": ids}}
+    return Plan(runs=runs, **(usual | tasks | {"reuse": True, "results": tmp_path} | changes))
+
+
+def earlier(folder, computed, wall, **known):
+    folder = write_sweep(folder, config={"policy": {"name": "micro"}, "env": {"domain": "mock"}})
+    reuse = {"episodes": {"computed": computed}, "seconds": {"wall": wall}} | known
+    (folder / "reuse.json").write_text(json.dumps(reuse))
+
+
+def time_line(plan):
+    return next(line for line in plan_lines(plan) if line.startswith("time"))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +53,33 @@ def test_the_full_factorial_costs_a_few_runs(tmp_path):
     assert found.distinct_episodes < found.episodes / 10
 
 
+RULER = ("a", "b")
+OWN = {"on": ("b", "c", "d"), "off": ("b",)}  # what is left of the ruler's tasks, and tasks that the ruler has not
+
+
+@pytest.mark.parametrize(
+    ("off", "seeds", "asked", "distinct"),
+    [
+        ((), (0,), 2 + 3, 2 + 3),  # its own decoding has its own luck, on the ruler's tasks too
+        (("split",), (0,), 2 + 1, 2 + 1),
+        (("exploration",), (0,), 2 + 3, 2 + 2),  # greedy: as the ruler where it has the task
+        (("logprobs",), (0, 1), 2 * (2 + 3), 2 + 2 * 3),  # the base policy: one ruler, and each seed's own luck
+    ],
+    ids=["on", "split off", "greedy", "two seeds"],
+)
+def test_reported_validation_plays_the_arms_own_split(off, seeds, asked, distinct, tmp_path):
+    asks = plan([Arm.with_off(*off)], tmp_path, seeds, steps=0, reference=RULER, reported=OWN)
+    found = work(asks)
+    assert (found.episodes, found.distinct_episodes) == (asked, distinct)
+
+
+def test_a_policy_that_learns_is_validated_anew_each_time(tmp_path):
+    found = work(plan([Arm.with_on()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
+    assert found.distinct_episodes == 2  # all fixes off: sealed and greedy, the base policy at every step
+    found = work(plan([Arm.with_off()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
+    assert found.distinct_episodes == 2 * (2 + 3)
+
+
 def test_without_reuse_everything_is_computed(tmp_path):
     found = work(plan(design("full_factorial"), tmp_path, reuse=False))
     assert (found.distinct_updates, found.distinct_episodes) == (found.updates, found.episodes)
@@ -52,18 +91,31 @@ def test_the_last_step_is_always_validated(steps, every, validations, tmp_path):
 
 
 def test_the_time_follows_from_an_earlier_sweep_of_this_machine(tmp_path):
-    folder = write_sweep(tmp_path / "earlier", config={"policy": {"name": "micro"}, "env": {"domain": "mock"}})
-    (folder / "reuse.json").write_text(json.dumps({"episodes": {"computed": 100}, "seconds": {"wall": 20.0}}))
-    lines = plan_lines(plan([Arm.with_off()], tmp_path))
-    assert any("0.200 s per distinct episode" in line and "earlier" in line for line in lines)
+    earlier(tmp_path / "earlier", computed=100, wall=20.0)
+    line = time_line(plan([Arm.with_off()], tmp_path))
+    assert "0.200 s per distinct episode" in line and "earlier" in line
+
+
+@pytest.mark.parametrize(
+    ("measured", "planned", "said"),
+    [
+        ({"engines": 2}, 2, "time: about 10 min 00 s (2.000 s per distinct episode with 2 engines"),
+        ({"engines": 1}, 4, "time: 2 min 30 s to 10 min 00 s (2.000 s per distinct episode with 1 engine,"),
+        ({"engines": 4}, 2, "time: 10 min 00 s to 20 min 00 s"),
+        ({"engines": 2}, None, "how many engines this plan gets is known when it starts"),
+        ({}, 2, "with an unknown number of engines"),
+    ],
+)
+def test_the_time_says_how_many_engines_it_reckons_with(measured, planned, said, tmp_path):
+    earlier(tmp_path / "earlier", computed=100, wall=200.0, **measured)
+    ten_minutes = {"steps": 0, "reference": ("a",), "reported": {"on": tuple(map(str, range(299)))}}
+    assert said in time_line(plan([Arm.with_off()], tmp_path, engines=planned, **ten_minutes))
 
 
 def test_the_largest_earlier_sweep_gives_the_pace(tmp_path):
-    config = {"policy": {"name": "micro"}, "env": {"domain": "mock"}}
     for name, computed, wall in (("large", 1000, 30.0), ("smoke", 10, 20.0)):  # a small one is mostly start
-        folder = write_sweep(tmp_path / name, config=config)
-        (folder / "reuse.json").write_text(json.dumps({"episodes": {"computed": computed}, "seconds": {"wall": wall}}))
-    assert any("0.030 s per distinct episode" in line for line in plan_lines(plan([Arm.with_off()], tmp_path)))
+        earlier(tmp_path / name, computed, wall)
+    assert "0.030 s per distinct episode" in time_line(plan([Arm.with_off()], tmp_path))
 
 
 def test_an_effect_beyond_the_rewards_range_is_not_offered(tmp_path):

@@ -63,13 +63,18 @@ MISTAKES = [
     (["fix.exploration.temperature=-1"], "fix.exploration.temperature is -1"),
     (["train.train_tasks=0"], "training set is empty"),
     (["train.step=3"], "train.step"),
+    (["env.domain=retial"], "Did you mean 'retail'"),
+    (["env.tasks=30"], "Raise env.tasks"),
+    (["-m", "env.tasks=30"], "Raise env.tasks"),
+    (["hydra/launcher=slurm", "hydra.launcher.cluster=here"], "expected one of slurm, local"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_a_mistake_is_answered_with_what_was_meant_and_no_traceback(arguments, message, tmp_path):
     done = harness(*arguments, f"results={tmp_path}")
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert message in done.stderr
+    assert done.stderr.startswith("ConfigError: ") and "Error " not in done.stderr  # nothing of Hydra's own
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

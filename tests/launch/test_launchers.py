@@ -16,10 +16,10 @@ from harness.config import BackendConfig
 from harness.engine.device import Gpu
 from harness.errors import ConfigError
 from harness.launch import on_slurm
-from harness.launch.node import gpu_shares
+from harness.launch.node import engines_here, gpu_shares
 from harness.launch.on_ray import connect, places
 from harness.launch.on_slurm import Jobs, SlurmLauncher, UnitJob, sum_of
-from harness.launch.spent import Spending
+from harness.launch.spent import Spending, Spent
 
 CPU = {"kind": "shared", "device": "cpu"}
 
@@ -51,9 +51,16 @@ def test_the_engines_of_a_node_share_its_gpus(backend, runs, shares, four_gpus):
     assert gpu_shares(BackendConfig(**backend), runs) == shares
 
 
-def test_more_engines_than_gpus_are_refused(four_gpus):
+def test_more_engines_than_gpus_are_refused_but_can_be_planned(four_gpus):
+    assert engines_here(BackendConfig("shared", engines=5), 8) == 5
     with pytest.raises(ConfigError, match=r"backend.engines is 5, and 4 GPUs are visible, with 1 on each"):
         gpu_shares(BackendConfig("shared", engines=5), 8)
+
+
+def test_reuse_json_says_how_many_engines_worked_at_once(tmp_path):
+    for engines in (2, 1):  # the second start had one run left
+        Spent(engines=engines).add_to(tmp_path / "reuse.json")
+    assert json.loads((tmp_path / "reuse.json").read_text())["engines"] == 2
 
 
 def test_engines_of_one_gpu_share_its_memory():

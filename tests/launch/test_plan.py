@@ -58,6 +58,21 @@ def test_a_plan_alone_is_refused_where_the_sweep_would_be(run_config, tmp_path):
         execute([run_config("train.steps=3", f"results={tmp_path}")], "s", lambda *_: None, plan_only=True)
 
 
+def test_a_plan_counts_the_episodes_of_each_arms_own_split(run_config, tmp_path, capsys):
+    """The mock domain trains on 30 of 75 tasks: 45 are left, of the 85 ids that split=off asks for too."""
+    short = ("validation.max_tasks=10", "train.steps=0", f"results={tmp_path}")
+    runs = [run_config(*short), run_config("fix/split=off", *short)]
+    execute(runs, "s", lambda *_: None, plan_only=True)
+    assert f"episodes: {2 * (10 + 45)} asked for, about {10 + 45} distinct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("engines", "useful"), [(1, "with 1 engine,"), (8, "this plan has 2")])
+def test_a_plan_reckons_with_no_more_engines_than_it_has_units_of_work(engines, useful, run_config, tmp_path, capsys):
+    runs = [run_config(f"seed={seed}", f"results={tmp_path}") for seed in (0, 1)]
+    execute(runs, "s", lambda *_: None, plan_only=True, engines=engines)
+    assert useful in capsys.readouterr().out
+
+
 def test_a_changed_policy_is_refused_although_its_name_is_the_same(run_config, tmp_path):
     write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match="content.policy: p1 there, p2 now"):
