@@ -176,6 +176,7 @@ def _manifest(
         "train_ids": list(train_ids),
         "reference_ids": list(reference_ids),
         "steps": config.train.steps,
+        "backend": config.backend.kind,
         "config": {k: v for k, v in config.shared().items() if k not in NOT_IDENTITY},
     }
 

@@ -118,6 +118,14 @@ def test_the_largest_earlier_sweep_gives_the_pace(tmp_path):
     assert "0.030 s per distinct episode" in time_line(plan([Arm.with_off()], tmp_path))
 
 
+def test_a_sweep_on_another_backend_gives_no_pace(tmp_path):
+    earlier(tmp_path / "earlier", computed=100, wall=20.0)
+    manifest = json.loads((tmp_path / "earlier" / "manifest.json").read_text()) | {"backend": "art_local"}
+    (tmp_path / "earlier" / "manifest.json").write_text(json.dumps(manifest))
+    assert "0.200 s" not in time_line(plan([Arm.with_on()], tmp_path))
+    assert "0.200 s" in time_line(plan([Arm.with_on()], tmp_path, backend="art_local"))
+
+
 def test_an_effect_beyond_the_rewards_range_is_not_offered(tmp_path):
     lines = plan_lines(plan(design("leave_one_out"), tmp_path, seeds=(0, 1)))
     assert any("leave-one-out effect: none" in line and "add seeds" in line for line in lines)

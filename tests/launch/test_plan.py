@@ -30,6 +30,7 @@ def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
     assert lines[1]["levels"]["tools"] == "off"
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
     assert manifest["train_ids"] == ["a"] and manifest["reference_ids"] == ["b"]
+    assert manifest["backend"] == "shared"
     assert (tmp_path / "s" / "runs" / "without_tools" / "seed=2" / "config.yaml").exists()
 
 
