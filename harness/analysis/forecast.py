@@ -174,7 +174,8 @@ def earlier_sweeps(plan: Plan) -> list[Path]:
         manifest = read_object(path.parent / "manifest.json")
         config = manifest.get("config") or {}
         same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
-        if [*same, manifest.get("backend", "shared")] == [plan.policy, plan.domain, plan.backend] and _seconds(read_object(path)):
+        backend = manifest.get("backend", "shared")
+        if [*same, backend] == [plan.policy, plan.domain, plan.backend] and _seconds(read_object(path)):
             found.append((str(manifest.get("created", "")), path.parent))
     return [folder for _, folder in sorted(found, reverse=True)]
 
