@@ -241,17 +241,19 @@ def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(tmp_path):
     assert read == manifest and all(tensor.dtype == torch.bfloat16 for tensor in adapter.values())
 
 
-def test_training_goes_on_from_an_adapter_on_the_rows_after_its_last(tmp_path):
+def test_training_goes_on_from_an_adapter_on_the_rows_after_its_last(tmp_path, monkeypatch):
     base = checkpoint.weights_digest(MICRO)
-    short = replace(SETTINGS, steps=3)
-    warm_start(MICRO, base, tmp_path / "first", short, "cpu", list)
-    said: list[str] = []
-    manifest = warm_start(MICRO, base, tmp_path / "second", replace(short, more=tmp_path / "first"), "cpu", said.append)
-    assert manifest.steps == 6
-    assert any("after its 3 rows" in text for text in said)
-    first, _ = low_rank.load(tmp_path / "first")
-    second, _ = low_rank.load(tmp_path / "second")
-    assert all((second[name] != first[name]).any() for name in first if name.endswith("up"))
+    asked: list[int] = []
+    row = Rows.row
+    monkeypatch.setattr(Rows, "row", lambda rows, number: asked.append(number) or row(rows, number))
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder, more, peak in zip(folders, (None, *folders), (1e-2, 0.0, 0.0), strict=False):
+        changes = {"steps": 2, "more": more, "learning_rate": peak}
+        manifest = warm_start(MICRO, base, folder, replace(SETTINGS, **changes), "cpu", list)
+    assert asked == list(range(6))
+    assert (manifest.steps, manifest.rows) == (2, 6)
+    first, last = (low_rank.load(folder)[0] for folder in (folders[0], folders[2]))
+    assert all(torch.equal(first[name], last[name]) for name in first), "at rate 0 the adapter stays"
 
 
 def test_training_goes_on_from_an_adapter_of_its_own_kind_only(tmp_path):

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--steps", type=int, default=default.steps, help="rows, one gradient step each")
     parser.add_argument("--minutes", type=float, default=default.minutes, help="of training at most")
-    parser.add_argument("--more", type=Path, metavar="FOLDER", help="go on from this adapter, after its rows")
+    parser.add_argument("--more", type=Path, metavar="FOLDER", help="train on from this adapter, after its rows")
     parser.add_argument("--row-tokens", type=int, default=default.row_tokens, help="a multiple of 128")
     parser.add_argument("--rank", type=int, default=default.rank)
     parser.add_argument("--rate", type=float, default=default.learning_rate, help="peak learning rate")
@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faultless", action="store_true", help="demonstrations without deliberate mistakes")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     given = parser.parse_args(arguments)
+    if given.more and not given.out:
+        parser.error("--more goes with --out: the folder for the adapter that comes of it")
     settings = Settings(
         seed=given.seed,
         steps=given.steps,

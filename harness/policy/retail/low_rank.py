@@ -25,7 +25,10 @@ LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True)
 class Manifest:
-    """What made an adapter. base, demonstrations: digests; steps, seconds: of all its training; loss: of the last."""
+    """What made an adapter. base, demonstrations: digests; seconds: of training; loss: of the last steps.
+
+    before: the manifest of the adapter that this training went on from, with an optimiser and a schedule of its own
+    """
 
     base: str
     demonstrations: str
@@ -41,6 +44,12 @@ class Manifest:
     loss: float
     device: str
     measured: dict[str, float]
+    before: dict[str, Any] | None = None
+
+    @property
+    def rows(self) -> int:
+        """That all its training has seen: the first ones of the seed."""
+        return self.steps + (Manifest(**self.before).rows if self.before else 0)
 
 
 class LowRank(nn.Module):

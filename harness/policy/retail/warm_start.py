@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -50,7 +50,7 @@ class Settings:
     """steps: gradient steps of one row each; minutes: the training ends then at the latest, its rate run down.
 
     row_tokens: a multiple of 128; rank, scale: of the adapter; workers: processes that make rows, 0 for none
-    more: the folder of an adapter to train on from, on the rows after its last
+    more: the folder of an adapter to train on from, on the rows after its last, with a schedule of its own
     faultless: whether the agent decides rightly always, instead of at the rates of `agent.RIGHT`
     brief: a line instead of the policy and the tools, to try the training without a GPU
     """
@@ -85,7 +85,7 @@ def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, devi
     say(f"system prompt {len(renderer.prefix)} tokens; {CHECKED} demonstrations have the served tokens")
     demonstrations = hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
     before = earlier(settings, base_digest, demonstrations)
-    taken = before[1].steps if before else 0
+    taken = before[1].rows if before else 0
     with made(rows, range(taken, taken + settings.steps), settings.workers) as stream:  # before CUDA: it forks
         model, layers = prepare(base, settings, device)
         if before:
@@ -103,17 +103,18 @@ def warm_start(base: Path, base_digest: str, out: Path, settings: Settings, devi
         base=base_digest,
         demonstrations=demonstrations,
         seed=settings.seed,
-        steps=taken + steps,
+        steps=steps,
         row_tokens=settings.row_tokens,
         rank=settings.rank,
         scale=settings.scale,
         learning_rate=settings.learning_rate,
         context=CONTEXT,
         right=settings.right,
-        seconds=round(seconds + (before[1].seconds if before else 0.0), 1),
+        seconds=round(seconds, 1),
         loss=round(loss, 5),
         device=torch.cuda.get_device_name() if device == "cuda" else device,
         measured=measured,
+        before=asdict(before[1]) if before else None,
     )
     low_rank.save(low_rank.tensors(layers), manifest, out)
     say(f"{out} holds the adapter")
