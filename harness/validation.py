@@ -1,8 +1,9 @@
 """The reference ruler, and beside it what the arm would have reported by its own rules.
 
-Reference validation is the same in every run: the benchmark's held-out tasks, fixed decoding and seeds, the
-raw benchmark reward, the adapter of the current step by its explicit name. Infrastructure failures are
-missing data there. `reported` asks the arm's own seams, and keeps upstream's "exception = 0.0".
+Reference validation is the same in every run: the benchmark's held-out tasks (with validation.split=train those that
+are trained on), fixed decoding and seeds, the raw benchmark reward, the adapter of the current step by its explicit
+name. Infrastructure failures are missing data there. `reported` asks the arm's own seams, and keeps upstream's
+"exception = 0.0".
 """
 
 import asyncio
@@ -47,7 +48,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Ruler:
-    """The reference protocol: held-out task ids and decoding."""
+    """The reference protocol: task ids and decoding."""
 
     task_ids: tuple[str, ...]
     sampling: Sampling

@@ -264,6 +264,7 @@ async def measure(
 
     await asyncio.gather(*(play_one() for _ in range(min(concurrent, WARM_UP))))
     played.clear()
+    failed = 0
     start = time.perf_counter()
     opens, closes = start + RAMP * options.seconds, start + (1 + RAMP) * options.seconds
     with gpu_samples() as samples:

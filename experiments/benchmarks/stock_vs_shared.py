@@ -116,7 +116,8 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
         "cut": part["cut"],
         "per_gpu_hour": 3600 * len(completed) / part["seconds"] / gpu_count if completed else None,
     }
-    run = next((run for run in runs if run["name"].startswith(f"{COMPARED}/")), None)
+    single = part["part"] in SINGLE
+    run = next((run for run in runs if single or run["name"].startswith(f"{COMPARED}/")), None)
     if run is None or not run["steps"]:
         return out
     out |= {
@@ -128,7 +129,7 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
     each = [step["rollout"] + step["train"] for step in steps]
     validations = [line["seconds"] for line in run["validations"]]
     later = steps[1:]
-    if part["part"] not in SINGLE:
+    if not single:
         if later and len(completed) == len(runs) and not part["cut"]:
             slowest = max(mean(s["seconds"]["rollout"] + s["seconds"]["train"] for s in r["steps"][1:]) for r in runs)
             whole = part["seconds"] + (project - len(steps)) * slowest
@@ -170,9 +171,9 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         ("experiments per GPU-hour, projected", _projected),
         ("  times stock", lambda s: _times(s, summaries, "per_gpu_hour")),
         ("  times stock, projected", lambda s: _times(s, summaries, "projected_per_gpu_hour")),
-        (f"{COMPARED}: training reward by step", lambda s: _curve(s.get("reward"))),
-        (f"{COMPARED}: raw success by step", lambda s: _curve(s.get("raw_reward"))),
-        (f"{COMPARED}: reference validation", lambda s: _curve([value for _, value in s.get("reference", [])])),
+        ("training reward by step", lambda s: _curve(s.get("reward"))),
+        ("raw success by step", lambda s: _curve(s.get("raw_reward"))),
+        ("reference validation", lambda s: _curve([value for _, value in s.get("reference", [])])),
     ]
     head = "| | " + " | ".join(s["part"] for s in summaries) + " |"
     lines = [head, "|" + " --- |" * (len(summaries) + 1)]
@@ -211,7 +212,7 @@ def merge(files: Sequence[Path], out: Path, project: int) -> str:
     text = (
         f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "
         "first, in a sweep over those of its slowest run. Projected: start, first step and validations as measured, "
-        "and later steps.\n\n"
+        f"and later steps. Rewards of a sweep are those of {COMPARED}.\n\n"
         f"{table(summaries)}\n{commands}\n"
     )
     out.mkdir(parents=True, exist_ok=True)

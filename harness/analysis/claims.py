@@ -9,7 +9,8 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
 
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; it is not
 tested where an arm that it needs is not in the sweep, or has INVALID runs only; nor where a part asks what is
-learned, in a sweep whose policy gets worse even with all fixes on. The rules were registered as they
+learned, in a sweep whose policy gets worse even with all fixes on; nor where it asks the ruler, in a sweep whose ruler
+has the tasks that are trained on. The rules were registered as they
 stand, part by part: the intervals are not corrected for the number of parts or claims. What a fraction of the
 factorial mixes with other effects ranks nothing.
 """
@@ -32,7 +33,8 @@ from harness.errors import ConfigError
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
-LEARNED = ("ranking", "reference_rise", "reference_area", "reference_final", "reference_trend", "grad_norm")
+RULED = ("ranking", "reference_rise", "reference_area", "reference_final", "reference_trend")
+LEARNED = (*RULED, "grad_norm")
 Array = np.ndarray
 
 
@@ -129,6 +131,8 @@ def _finding(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             return Finding(NOT_TESTED, f"{part.says}: not tested, {_why_no_runs(sweep, arm)}.")
     if part.metric in LEARNED and fails(outcomes):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {FAILS}.")
+    if part.metric in RULED and sweep.split == "train":
+        return Finding(NOT_TESTED, f"{part.says}: not tested, the ruler of this sweep has the tasks that it trains on.")
     if part.metric == "ranking":
         return _ranking(outcomes, part)
     return _every(sweep, part) if part.every else _interval(sweep, outcomes, part)

@@ -159,11 +159,6 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
 def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
     lines = list(effects.notes)
-    if sweep.split == "train":
-        lines.append(
-            "The ruler of this sweep (validation=seen) has the tasks that are trained on. It shows whether the loop "
-            "learns what it is paid for, not whether the policy does better on tasks that it has not seen."
-        )
     lines += [_shown_line(g) for g in effects.gaps if g.arm == "without_endpoint" and _is_shown_only(g)]
     lines.append(
         f"{phrases.listed(SEALED)} are gates on learning: with one of them off no gradient step is taken, so the "

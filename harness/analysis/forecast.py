@@ -168,14 +168,14 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
 
 
 def earlier_sweeps(plan: Plan) -> list[Path]:
-    """Folders of finished sweeps of the same policy, domain and backend among the results, newest first."""
+    """Folders of finished sweeps of the same policy, domain, backend and ruler among the results, newest first."""
     found = []
     for path in plan.results.glob("*/reuse.json"):
         manifest = read_object(path.parent / "manifest.json")
         config = manifest.get("config") or {}
         same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
-        backend = manifest.get("backend", "shared")
-        if [*same, backend] == [plan.policy, plan.domain, plan.backend] and _seconds(read_object(path)):
+        same += [manifest.get("backend", "shared"), (config.get("validation") or {}).get("split", "test")]
+        if same == [plan.policy, plan.domain, plan.backend, plan.split] and _seconds(read_object(path)):
             found.append((str(manifest.get("created", "")), path.parent))
     return [folder for _, folder in sorted(found, reverse=True)]
 

@@ -1,6 +1,6 @@
 """What an arm would have shown by its own rules, beside what it is worth: reported against reference reward.
 
-The reference ruler asks the trained adapter on the held-out tasks; `reported` asks the arm's own endpoint, with
+The reference ruler asks the trained adapter on its tasks; `reported` asks the arm's own endpoint, with
 its own reward, split and temperature. A fix can matter for the one and not for the other: with endpoint off the
 adapter goes on learning and nobody asks it.
 """

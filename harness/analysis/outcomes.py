@@ -1,4 +1,4 @@
-"""From the records of a sweep to arrays: one number per arm, seed and held-out task, for three outcomes.
+"""From the records of a sweep to arrays: one number per arm, seed and task of the ruler, for three outcomes.
 
 final   reward at the last validation (0..1)
 area    time-averaged reward: trapezoids over the validated steps, divided by their range (0..1)

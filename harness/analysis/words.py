@@ -141,6 +141,12 @@ def facts(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
 def notes(sweep: SweepRecords) -> tuple[str, ...]:
     """What a reader of the numbers should know about the records themselves."""
     lines = []
+    if sweep.split == "train":
+        lines.append(
+            "The ruler (validation.split=train) has the tasks that are trained on: it shows whether the loop learns "
+            "what it is paid for, not whether the policy does better on tasks that it has not seen. Reported rewards "
+            "stay on each arm's own validation tasks, so the gap compares different tasks."
+        )
     if torn := sum(run.unreadable_lines for run in sweep.runs):
         lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
     if missing := sum(v.missing for run in sweep.runs for v in run.validations):

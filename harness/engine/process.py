@@ -65,8 +65,6 @@ def _cpu_args(config: ServerConfig) -> list[str]:
 
 
 CAPTURED = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # requests
-
-
 CAPTURED_MIXED = (640, 768, 1024, 1280, 1536, 2048)  # tokens of a step that has a prompt in it
 
 
@@ -75,7 +73,8 @@ def graphs(requests: int, mixed: bool = True) -> dict[str, object]:
 
     Ready in half the time, and for small models with adapters as fast or faster. A step with a prompt in it is captured
     all but its attention (PIECEWISE; `mixed` False: not at all): captured whole (FULL) vLLM 0.20 answers wrongly on
-    Hopper. PIECEWISE needs a traced model (`mode` 3), whose parts `backend` eager runs as they are.
+    Hopper. PIECEWISE needs a traced model (`mode` 3), whose parts `backend` eager runs as they are. What the pieces
+    bring was not measured in one run (experiments/benchmarks/rollout_speed.py, with and without --decode-graphs).
     """
     decoding = [*(size for size in CAPTURED if size < requests), requests]
     captured = sorted({*CAPTURED, *CAPTURED_MIXED, requests}) if mixed else decoding

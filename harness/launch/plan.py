@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def _differences(
     """What is not as the folder's plan has it; a line each."""
     differences: list[str] = []
     shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
-    _compare("", manifest["config"], plain(shared), differences)
+    _compare("", _with_defaults(manifest["config"], configs[0]), plain(shared), differences)
     _compare("content", manifest["content"], content, differences)
     _compare("versions", manifest["versions"], _versions(), differences)
     for config in configs:
@@ -148,6 +149,16 @@ def _differences(
             stored = OmegaConf.to_container(OmegaConf.load(folder / "runs" / config.run.name / "config.yaml"))
             _compare("", {"fix": stored["fix"]}, {"fix": config.resolved["fix"]}, differences)  # type: ignore[index,call-overload]
     return differences
+
+
+def _with_defaults(stored: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """A stored configuration with the defaults of options that are newer than it."""
+    out = dict(stored)
+    for name, part in stored.items():
+        section = getattr(config, name, None)
+        if is_dataclass(section) and isinstance(part, dict):
+            out[name] = {f.name: f.default for f in fields(section) if f.default is not MISSING} | part
+    return out
 
 
 def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:

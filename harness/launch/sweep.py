@@ -152,7 +152,7 @@ def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ..
     if not domain.test_ids:
         raise ConfigError(
             f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
-            "the reference validation needs some. Raise env.tasks."
+            "the validation of the arms needs some. Raise env.tasks."
         )
     train_ids = next(iter(_splits(configs, domain).values())).train
     reference = (train_ids if first.validation.split == "train" else domain.test_ids)[: first.validation.max_tasks]

@@ -87,6 +87,15 @@ def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_said_of_what_is_l
     assert "with all fixes on the policy got worse" in verdicts["g"].evidence
 
 
+def test_a_ruler_on_the_training_tasks_tests_no_claim_about_the_ruler(sweep):
+    manifest = json.loads((sweep / "manifest.json").read_text()) | {"config": {"validation": {"split": "train"}}}
+    (sweep / "manifest.json").write_text(json.dumps(manifest))
+    verdicts = found(sweep)
+    assert {verdicts[name].verdict for name in "agh"} == {NOT_TESTED}
+    assert "tasks that it trains on" in verdicts["g"].evidence
+    assert verdicts["b"].verdict == CONFIRMED, "the log-prob gap needs no ruler"
+
+
 def test_a_claim_whose_arm_is_invalid_is_not_tested_and_says_why(sweep):
     for seed in SEEDS:
         make_invalid(sweep, "without_tools", "tools", "off: 100 % of contexts are equal", seed=seed)

@@ -53,6 +53,16 @@ def test_a_changed_configuration_is_refused_with_the_difference(changed, differe
         write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"], CONTENT)
 
 
+def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["config"]["validation"]["split"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    write_plan(tmp_path, "s", [run_config("seed=1")], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match="validation.split: test there, train now"):
+        write_plan(tmp_path, "s", [run_config("validation.split=train")], ["a"], ["b"], CONTENT)
+
+
 def test_a_plan_alone_is_refused_where_the_sweep_would_be(run_config, tmp_path):
     write_plan(tmp_path / "s", "s", [run_config()], ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match="holds results of another configuration"):
@@ -118,7 +128,7 @@ def test_a_ruler_that_would_be_trained_on_is_refused(run_config):
 
 def test_the_ruler_has_the_held_out_tasks_or_those_that_are_trained_on(run_config):
     held_out = prepare([run_config()], None)
-    seen = prepare([run_config("validation=seen", "validation.max_tasks=5")], None)
+    seen = prepare([run_config("validation.split=train", "validation.max_tasks=5")], None)
     assert held_out.reference_ids == tuple(held_out.domain.test_ids)
     assert seen.reference_ids == tuple(seen.domain.train_ids[:5])
 
