@@ -5,6 +5,7 @@ weights stay those of step 0; `split` changes neither training episodes nor upda
 the episodes are the base policy's. Arms under one seed that are in the same state share the step.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,7 +199,7 @@ def _machine(folder: Path) -> str:
     machine = read_object(folder / "manifest.json").get("machine") or {}
     if not isinstance(machine, dict):
         return ""
-    cards = machine.get("gpus") or []
+    cards = [f"{count} × {name}" for name, count in Counter(machine.get("gpus") or []).items()]
     return f" on {', '.join(cards)}" if cards else f" on {machine['cores']} cores" if "cores" in machine else ""
 
 

@@ -140,7 +140,8 @@ def _differences(
     """What is not as the folder's plan has it; a line each."""
     differences: list[str] = []
     shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
-    _compare("", _with_defaults(manifest["config"], configs[0]), plain(shared), differences)
+    now = plain(shared)
+    _compare("", _with_defaults(manifest["config"], now, configs[0]), now, differences)
     _compare("content", manifest["content"], content, differences)
     _compare("versions", manifest["versions"], _versions(), differences)
     for config in configs:
@@ -151,13 +152,14 @@ def _differences(
     return differences
 
 
-def _with_defaults(stored: dict[str, Any], config: RunConfig) -> dict[str, Any]:
-    """A stored configuration with the defaults of options that are newer than it."""
+def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
     out = dict(stored)
-    for name, part in stored.items():
-        section = getattr(config, name, None)
-        if is_dataclass(section) and isinstance(part, dict):
-            out[name] = {f.name: f.default for f in fields(section) if f.default is not MISSING} | part
+    for name, part in now.items():
+        section, old = getattr(config, name, None), stored.get(name)
+        if is_dataclass(section) and isinstance(part, dict) and isinstance(old, dict):
+            newer = [f for f in fields(section) if f.name in part.keys() - old.keys() and f.default is not MISSING]
+            out[name] = old | {f.name: plain(f.default) for f in newer}
     return out
 
 

@@ -112,6 +112,13 @@ def test_the_time_says_how_many_engines_it_reckons_with(measured, planned, said,
     assert said in time_line(plan([Arm.with_off()], tmp_path, engines=planned, **ten_minutes))
 
 
+def test_the_time_names_the_machine_that_was_measured(tmp_path):
+    earlier(tmp_path / "earlier", computed=100, wall=20.0)
+    manifest = json.loads((tmp_path / "earlier" / "manifest.json").read_text()) | {"machine": {"gpus": ["H200"] * 2}}
+    (tmp_path / "earlier" / "manifest.json").write_text(json.dumps(manifest))
+    assert "on 2 × H200" in time_line(plan([Arm.with_on()], tmp_path))
+
+
 def test_the_largest_earlier_sweep_gives_the_pace(tmp_path):
     for name, computed, wall in (("large", 1000, 30.0), ("smoke", 10, 20.0)):  # a small one is mostly start
         earlier(tmp_path / name, computed, wall)
