@@ -22,12 +22,11 @@ from art import dev, types
 from art.local.backend import LocalBackend
 from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tensors_from_dir
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
-from transformers import AutoTokenizer
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
 from harness.arm import derive_seed
 from harness.backend import SKIPPED, Trained
-from harness.backend.tokenizer import by_pieces
+from harness.backend.tokenizer import tokenizer_of
 from harness.config import RunConfig
 from harness.engine.server import Server
 from harness.engine.trainer import Lora, Optimiser, State, Trainer, seeded
@@ -186,8 +185,7 @@ class SharedBackend(LocalBackend):
         service = self._services[model.name]
         _, seed = self._runs[model.name]
         place = (model.base_model, None)  # where ART looks for the tokenizer, and else loads it
-        if place not in self._tokenizers:
-            self._tokenizers[place] = by_pieces(AutoTokenizer.from_pretrained(model.base_model))
+        self._tokenizers[place] = tokenizer_of(model.base_model)
         with seeded(derive_seed(seed, "packing", service.step)):  # type: ignore[attr-defined]
             return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
 

@@ -6,9 +6,10 @@ pieces ART's whole work on a batch takes a fifth (experiments/benchmarks/packing
 """
 
 import copy
+from functools import cache
 from typing import Any
 
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
 from harness.engine.server_side.harness_vllm_tokens import Pieces
 
@@ -20,6 +21,12 @@ PLAIN = {
     "max_length": None,
     "return_tensors": None,
 }
+
+
+@cache
+def tokenizer_of(checkpoint: str) -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer by pieces, the same one for all in this process that ask: they see the same texts."""
+    return by_pieces(AutoTokenizer.from_pretrained(checkpoint))
 
 
 def by_pieces(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import art
 import litellm
-from transformers import AutoTokenizer
 
 from harness.backend import Backend
 from harness.backend.context import Contexts
-from harness.backend.tokenizer import by_pieces
+from harness.backend.tokenizer import tokenizer_of
 from harness.config import RunConfig
 from harness.launch.progress import Progress
 from harness.loop import run_loop
@@ -59,7 +58,7 @@ class Runner:
             player=player,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
-        contexts = Contexts(by_pieces(AutoTokenizer.from_pretrained(policy.path)), backend.tool_schema_format)
+        contexts = Contexts(tokenizer_of(str(policy.path)), backend.tool_schema_format)
         return cls(sweep, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
 
     async def run(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.backend.tokenizer import by_pieces
+from harness.backend.tokenizer import by_pieces, tokenizer_of
+from harness.policy import MICRO
 from tests.backend.conftest import TOOLS
 
 CHAT = [
@@ -34,3 +35,7 @@ def test_pieces_are_tokenised_once(tokenizer, monkeypatch):
         fast.apply_chat_template(CHAT, tools=TOOLS)
     monkeypatch.setattr(type(tokenizer), "__call__", lambda *_, **__: pytest.fail("tokenised again"))
     fast.apply_chat_template(CHAT, tools=TOOLS)
+
+
+def test_all_that_ask_for_a_checkpoint_share_its_pieces():
+    assert tokenizer_of(str(MICRO)) is tokenizer_of(str(MICRO))
