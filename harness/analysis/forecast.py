@@ -152,14 +152,15 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
             f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
             "(`+ablation=smoke` makes one)"
         )
-    engines = f"{rate.engines or 'an unknown number of'} engine{'s' * (rate.engines != 1)}"
-    pace = f"{rate.seconds:.3f} s per distinct episode with {engines}, all included: {rate.source}"
+    engines = f" with {rate.engines} engine{'s' * (rate.engines != 1)}" if rate.engines else ""
+    pace = f"{rate.seconds:.3f} s per distinct episode{engines}, all included: {rate.source}"
     same = todo.distinct_episodes * rate.seconds
     if plan.engines is None:
         return f"time: about {duration(same)} ({pace}; how many engines this plan gets is known when it starts)"
-    if rate.engines is None:
-        return f"time: about {duration(same)} ({pace}; this plan has {plan.engines})"
-    if rate.engines == plan.engines:
+    if rate.engines is None and plan.engines > 1:
+        unknown = f"this plan has {plan.engines} engines, what that one had is not known"
+        return f"time: about {duration(same)} ({pace}; {unknown})"
+    if rate.engines in (None, plan.engines):
         return f"time: about {duration(same)} ({pace})"
     least, most = sorted((same, same * rate.engines / plan.engines))
     return (

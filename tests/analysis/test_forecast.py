@@ -103,7 +103,8 @@ def test_the_time_follows_from_an_earlier_sweep_of_this_machine(tmp_path):
         ({"engines": 1}, 4, "time: 2 min 30 s to 10 min 00 s (2.000 s per distinct episode with 1 engine,"),
         ({"engines": 4}, 2, "time: 10 min 00 s to 20 min 00 s"),
         ({"engines": 2}, None, "how many engines this plan gets is known when it starts"),
-        ({}, 2, "with an unknown number of engines"),
+        ({}, 2, "this plan has 2 engines, what that one had is not known"),
+        ({}, 1, "time: about 10 min 00 s (2.000 s per distinct episode, all included"),
     ],
 )
 def test_the_time_says_how_many_engines_it_reckons_with(measured, planned, said, tmp_path):
