@@ -10,6 +10,11 @@ from typing import Any
 
 from harness.seams import Outcome
 
+# Part of every episode's key in the store and of a sweep's manifest: raise it when a change here, in the rollout, the
+# player or the environment changes what an episode is. 2: the prompt's ids on the first turn and the last one only.
+# 3: no check of an unfinished episode is met.
+EPISODE_VERSION = 3
+
 
 @dataclass(frozen=True)
 class Turn:

@@ -17,17 +17,13 @@ from openai.types.chat.chat_completion_message_tool_call import ChatCompletionMe
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 
 from harness.env import Domain
-from harness.episode import Episode, Turn
+from harness.episode import EPISODE_VERSION, Episode, Turn
 from harness.errors import EngineError, EpisodeError
 from harness.player import PROVIDER, Job, Player, Plays, Sampling
 from harness.seams import Seams
 from harness.store import Store, digest
 
 __all__ = ["PROVIDER", "Asked", "Rollouts", "Sampling", "choice_of", "gather_groups", "trajectory"]
-
-# Part of every key in the store: raise it when a change here, in the player or in the environment changes what an
-# episode is. 2: the prompt's ids on the first turn and the last one only. 3: no check of an unfinished episode is met.
-RESULTS_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Rollouts:
         name = model.removeprefix(PROVIDER)
         key = digest(
             "episode",
-            RESULTS_VERSION,
+            EPISODE_VERSION,
             self.weights(name),
             self.policy_digest,
             self.domain.digest,

@@ -12,6 +12,7 @@ from harness.analysis.table import print_report
 from harness.config import RunConfig
 from harness.engine.device import gpus
 from harness.env import Domain, load_domain
+from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.launch.plan import alone_in, check_plan, refuse_another, sweep_name, write_plan
 from harness.launch.units import units
@@ -162,7 +163,8 @@ def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ..
 
 
 def _content(sweep: Sweep) -> dict[str, str]:
-    return {"policy": sweep.policy.digest, "domain": sweep.domain.digest}
+    """What a configuration does not say and its results depend on."""
+    return {"policy": sweep.policy.digest, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
 
 
 def _splits(configs: Sequence[RunConfig], domain: Domain) -> dict[str, TaskSplit]:

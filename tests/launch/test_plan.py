@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.launch import plan
 from harness.launch.plan import sweep_name, write_plan
@@ -61,6 +62,13 @@ def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(run_config
     write_plan(tmp_path, "s", [run_config("seed=1")], ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match="validation.split: test there, train now"):
         write_plan(tmp_path, "s", [run_config("validation.split=train")], ["a"], ["b"], CONTENT)
+
+
+def test_a_sweep_with_episodes_of_another_kind_is_not_continued(run_config, tmp_path):
+    run = [run_config(f"results={tmp_path}", "train.steps=1")]
+    write_plan(tmp_path / "s", "s", run, ["a"], ["b"], CONTENT)  # a manifest from before episodes were numbered
+    with pytest.raises(ConfigError, match=f"content.episodes: None there, {EPISODE_VERSION} now"):
+        execute(run, "s", lambda *_: None, plan_only=True)
 
 
 def test_a_plan_alone_is_refused_where_the_sweep_would_be(run_config, tmp_path):
