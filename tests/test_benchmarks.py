@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.analysis.synthetic import write_sweep
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -32,3 +34,15 @@ def test_the_clients_ceiling_is_read_without_a_model(tmp_path):
     (level,) = found["levels"]
     assert level["calls"] > level["episodes"] > 0
     assert level["failed"] == 0 and level["generated_tokens"] == level["tokens_per_call"] * level["calls"]
+
+
+def test_training_curves_are_means_over_passes_and_seeds(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    for seed in (0, 1):
+        steps = folder / "runs" / "all_on" / f"seed={seed}" / "steps.jsonl"
+        steps.write_text("".join(json.dumps({"step": n, "raw_reward": (n + seed) / 10}) + "\n" for n in range(1, 6)))
+    program = [sys.executable, str(ROOT / "experiments" / "training_curves.py"), str(folder), "--pass-steps", "2"]
+    done = subprocess.run(program, env=_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("| all_on |")]
+    assert line.startswith("| all_on | 0.20 0.40 |") and line.endswith("| – |")  # the fifth step makes no pass
