@@ -131,7 +131,10 @@ def earlier(settings: Settings, base: str, demonstrations: str) -> tuple[dict[st
     ours = {name: getattr(settings, name) for name in same} | {"base": base, "demonstrations": demonstrations}
     for name, value in ours.items():
         if (theirs := getattr(manifest, name)) != value:
-            raise ConfigError(f"{settings.more} was trained with {name} {theirs}, this training has {value}.")
+            raise ConfigError(
+                f"{settings.more} was trained with {name} {theirs}, this training has {value}. Give the options that it "
+                "was trained with, or start anew without --more."
+            )
     return adapter, manifest
 
 
