@@ -132,8 +132,8 @@ def earlier(settings: Settings, base: str, demonstrations: str) -> tuple[dict[st
     for name, value in ours.items():
         if (theirs := getattr(manifest, name)) != value:
             raise ConfigError(
-                f"{settings.more} was trained with {name} {theirs}, this training has {value}. Give the options that it "
-                "was trained with, or start anew without --more."
+                f"{settings.more} was trained with {name} {theirs}, this training has {value}. Give the options that "
+                "it was trained with, or start anew without --more."
             )
     return adapter, manifest
 
