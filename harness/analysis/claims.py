@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from harness.analysis import words
 from harness.analysis.crossed import crossed
 from harness.analysis.effects import FAILS, fails, ranking_draws
 from harness.analysis.load import RecordedRun, SweepRecords
@@ -259,7 +260,7 @@ def _is_ratio(part: Part) -> bool:
 
 
 def _number(value: float, part: Part) -> str:
-    return f"{np.exp(value):.2f}" if _is_ratio(part) else f"{value:.3f}"
+    return f"{np.exp(value):.2f}" if _is_ratio(part) else f"{words.settled(value):.3f}"
 
 
 def _words(expected: dict[str, float], part: Part | None = None) -> str:

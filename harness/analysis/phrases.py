@@ -108,5 +108,5 @@ def _estimate(effect: Effect) -> str:
 
 def plain(value: float) -> str:
     """With a true minus, and none for what rounds to zero."""
-    text = f"{value:.3f}"
+    text = f"{words.settled(value):.3f}"
     return "0.000" if text == "-0.000" else text.replace("-", "−")

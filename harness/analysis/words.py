@@ -14,15 +14,21 @@ CAPTION = (
 )
 
 
+def settled(value: float) -> float:
+    """Without the last digits, in which processors differ, and without a minus before zero: else a value that lies
+    between two written ones, as means of a few rewards often do, would be written in another way elsewhere."""
+    return round(value, 9) + 0.0
+
+
 def reward(value: float | None) -> str:
-    return NONE if value is None else f"{value:.3f}"
+    return NONE if value is None else f"{settled(value):.3f}"
 
 
 def signed(value: float | None) -> str:
     """With a sign and a true minus; a value that rounds to zero has neither."""
     if value is None:
         return NONE
-    text = f"{value:+.3f}"
+    text = f"{settled(value):+.3f}"
     return "0.000" if text in ("+0.000", "-0.000") else text.replace("-", "−")
 
 

@@ -128,3 +128,10 @@ def test_each_factor_has_a_letter_of_its_own():
     letters = words.letters(("endpoint", "tools", "exploration", "reward", "logprobs", "split", "tokens"))
     assert len(set(letters.values())) == 7
     assert letters["exploration"] == "x"
+
+
+def test_the_last_digits_of_a_processor_do_not_change_what_is_written():
+    apart = -0.0025 * (1 - 1e-15), -0.0025 * (1 + 1e-15)  # on both sides of what rounds down and up
+    assert f"{apart[0]:.3f}" != f"{apart[1]:.3f}"
+    assert words.signed(apart[0]) == words.signed(apart[1])
+    assert words.reward(-1e-17) == words.reward(0.0)
