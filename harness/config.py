@@ -155,7 +155,7 @@ class BackendConfig:
     device: cpu, cuda, or auto: cuda where there is a GPU
     gpu_split: shares of a GPU's memory for the sampler and the trainer
     max_loras: adapter slots of the server; in_flight: requests at once; None: 8 and 48 on a CPU, 16 and 256 on a GPU
-    threads: of the trainer on a CPU; port: on 127.0.0.1, None for a free one
+    threads: of PyTorch in the trainer; port: on 127.0.0.1, None for a free one
     engines_per_gpu: that share a GPU and its memory; engines: at once, None: as many as that gives
     """
 

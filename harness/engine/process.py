@@ -105,9 +105,6 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         # lets the `uni` executor stand on a CPU; the engine keeps its process
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
-        # One thread computes: for a small model a second one costs more CPU time than it saves, and the clients and
-        # the trainer need the other core.
-        "OMP_NUM_THREADS": "1",
     }
     ours = {name: value for name, value in os.environ.items() if not name.endswith(SECRET)}
     # torch is imported once and the engine's process forked from it: 20 s less to wait for
@@ -118,6 +115,9 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         | {
             "VLLM_API_KEY": api_key,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            # On a CPU a second thread costs a small model more CPU time than it saves, and the clients and the trainer
+            # need the other core. On a GPU what PyTorch does on the CPU is small, and 32 threads wait for one another.
+            "OMP_NUM_THREADS": "1",
             # seconds; shorter, and pooled client connections meet closed sockets
             "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
             "VLLM_NO_USAGE_STATS": "1",

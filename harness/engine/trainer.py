@@ -60,7 +60,8 @@ class _Pass:
 class Trainer:
     """Holds the base model with one LoRA slot; see the module's docstring.
 
-    device: cpu or cuda; threads: of PyTorch on a CPU
+    device: cpu or cuda; threads: of PyTorch on the CPU. More than a few make small tensors slow where other programs
+        keep the cores busy
     execution: None: `Execution.on(device)`; what is used is in `execution`
     memory_share: of the GPU's memory, in (0, 1], what the trainer may take; None: what is free
     last, total: what the last update and all updates took
@@ -88,9 +89,8 @@ class Trainer:
         self.activation_bytes = 0.0  # per token of a row; measured by `prepare`
         self._memory_share = memory_share
         self._prepared = False
-        if self.device.type == "cpu":
-            torch.set_num_threads(threads)
-        elif self.device.index is None:
+        torch.set_num_threads(threads)
+        if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())
         if self.device.type == "cuda" and memory_share is not None:
             torch.cuda.set_per_process_memory_fraction(memory_share, self.device)
