@@ -8,14 +8,17 @@ Parts, each a `python -m harness` of its own whose records are read:
 
     stock         one run on backend=art_local
     shared        the same run on backend=shared, reuse=off
+    shared_2, _4  two and four of them at once, seeds 0, 1, …; only when asked for with --only
     sweep         the runs of --ablation on backend=shared, interleaved, reuse=off
     sweep_reuse   the same with reuse=on
 
 Writes <part>.json for each part, and stock_vs_shared.json and .md from all that are there. Seconds to start are what is
-left of a program's wall-clock after its steps and validations: imports, engine, report, end. A sweep is projected by
-the later steps of its slowest run, during which the others make theirs. A part that is cut by --limit keeps the steps
-that it has made. Other arguments are Hydra's and go to every part; --stock-option goes to the stock part alone (stock
-ART takes an optimiser step for each trajectory, so it may want another learning rate).
+left of a program's wall-clock after the steps and validations of its first run: imports, engine, report, end. Several
+runs at once are projected by the later steps of the slowest one, during which the others make theirs. A part that is
+cut by --limit keeps the steps that it has made. Other arguments are Hydra's and go to every part (seed=0,1: several
+runs of the stock part, one on each GPU); --stock-option goes to the stock part alone (stock ART takes an optimiser step
+for each trajectory, so it may want another learning rate). Where two parts have runs of the same arm and seeds, the
+difference of their rewards on the ruler comes with an interval over seeds and tasks.
 """
 
 import argparse
@@ -30,12 +33,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
+from harness.analysis.crossed import crossed
 from harness.engine.device import gpus
 from harness.records import read_lines
 
-PARTS = ("stock", "shared", "sweep", "sweep_reuse")
+AT_ONCE = {"shared_2": 2, "shared_4": 4}  # runs
+PARTS = ("stock", "shared", *AT_ONCE, "sweep", "sweep_reuse")
+BY_DEFAULT = ("stock", "shared", "sweep", "sweep_reuse")
 SINGLE = ("stock", "shared")
-COMPARED = "all_on"  # the run of a sweep whose curve is set beside that of the single runs
+COMPARED = "all_on"  # the arm of a sweep whose curve is set beside that of the single runs
 END_SECONDS = 90.0  # for a program that was asked to stop
 
 
@@ -43,7 +51,9 @@ def command(part: str, out: Path, steps: int, ablation: str, overrides: Sequence
     """The program of a part. Its results are in out/results/<part>."""
     kind = "art_local" if part == "stock" else "shared"
     reuse = "on" if part == "sweep_reuse" else "off"
-    asked = [f"+ablation={ablation}"] if part not in SINGLE else []
+    asked = [f"+ablation={ablation}"] if part.startswith("sweep") else []
+    if part in AT_ONCE:
+        overrides = [*overrides, "seed=" + ",".join(map(str, range(AT_ONCE[part])))]
     options = [f"backend={kind}", f"reuse={reuse}", f"train.steps={steps}", "tracking=off"]
     where = [f"results={out / 'results'}", f"sweep={part}"]
     return [sys.executable, "-m", "harness", *asked, *options, *overrides, *where]
@@ -95,7 +105,12 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
                 "seconds": status.get("seconds"),
                 "steps": [{name: line[name] for name in kept} for line in steps],
                 "validations": [
-                    {"step": line["step"], "seconds": line["seconds"], "reference": line["reference"]["mean"]}
+                    {
+                        "step": line["step"],
+                        "seconds": line["seconds"],
+                        "reference": line["reference"]["mean"],
+                        "by_task": line["reference"]["by_task"],
+                    }
                     for line in validations
                 ],
             }
@@ -117,7 +132,7 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
         "per_gpu_hour": 3600 * len(completed) / part["seconds"] / gpu_count if completed else None,
     }
     single = part["part"] in SINGLE
-    run = next((run for run in runs if single or run["name"].startswith(f"{COMPARED}/")), None)
+    run = next((run for run in runs if run["name"].startswith(f"{COMPARED}/")), None)
     if run is None or not run["steps"]:
         return out
     out |= {
@@ -134,6 +149,7 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
             slowest = max(mean(s["seconds"]["rollout"] + s["seconds"]["train"] for s in r["steps"][1:]) for r in runs)
             whole = part["seconds"] + (project - len(steps)) * slowest
             out |= {"later_step": slowest, "projected_steps": project, "projected_seconds": whole}
+            out["later_step_per_run"] = slowest * gpu_count / len(runs)
             out["projected_per_gpu_hour"] = 3600 * len(runs) / whole / gpu_count
         return out
     start = part["seconds"] - sum(each) - sum(validations)
@@ -150,7 +166,8 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
     if later and not part["cut"]:
         whole = start + each[0] + (project - 1) * out["later_step"] + sum(validations)
         out |= {"projected_steps": project, "projected_seconds": whole}
-        out["projected_per_gpu_hour"] = 3600 / whole / gpu_count
+        out["later_step_per_run"] = out["later_step"] * gpu_count / len(runs)
+        out["projected_per_gpu_hour"] = 3600 * len(runs) / whole / gpu_count
     return out
 
 
@@ -163,6 +180,7 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         ("to start and end, s", _number("start")),
         ("first step, s", _number("first_step")),
         ("a later step, s", _number("later_step")),
+        ("  GPU seconds per run", _number("later_step_per_run")),
         ("  of it rollouts, s", _number("later_rollout")),
         ("  of it training, s", _number("later_train")),
         ("a validation, s", _number("validation")),
@@ -201,6 +219,64 @@ def _curve(values: Sequence[float | None] | None) -> str:
     return " ".join("–" if v is None else f"{v:.2f}" for v in values or []) or "–"
 
 
+def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far the ruler of each other part is from stock's, after the last step that both have validated.
+
+    Over the seeds that both have completed of the arm that is compared, and the ruler's tasks. Other - stock, with the
+    interval of `harness.analysis.crossed` and both parts' own gain since step 0.
+    """
+    stock = next((part for part in parts if part["part"] == "stock"), None)
+    if stock is None:
+        return []
+    out = []
+    for part in parts:
+        if part is stock:
+            continue
+        ours, theirs = _validated(part), _validated(stock)
+        names = sorted(ours.keys() & theirs.keys())
+        steps = set.intersection(*(ours[n].keys() & theirs[n].keys() for n in names)) - {0} if names else set()
+        if not steps:
+            continue
+        last = max(steps)
+        tasks = sorted(theirs[names[0]][last])
+
+        def table(of: dict[str, Any], step: int, names: list[str] = names, tasks: list[str] = tasks) -> np.ndarray:
+            return np.array([[of[name][step][task] for task in tasks] for name in names], dtype=float)
+
+        spread = crossed(table(ours, last) - table(theirs, last))
+        out.append(
+            {
+                "part": part["part"],
+                "step": last,
+                "runs": names,
+                "tasks": len(tasks),
+                "difference": spread.mean,
+                "interval": [spread.mean - spread.half_width(), spread.mean + spread.half_width()],
+                "gain": float((table(ours, last) - table(ours, 0)).mean()),
+                "gain_of_stock": float((table(theirs, last) - table(theirs, 0)).mean()),
+            }
+        )
+    return out
+
+
+def _validated(part: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
+    """Run: step: the ruler by task, of the completed runs of the arm that is compared."""
+    return {
+        run["name"]: {line["step"]: line["by_task"] for line in run["validations"] if "by_task" in line}
+        for run in part["runs"]
+        if run["state"] == "completed" and run["name"].startswith(f"{COMPARED}/")
+    }
+
+
+def _agreement_text(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return (
+        f"- {found['part']} - stock: {found['difference']:+.3f} [{low:+.3f}, {high:+.3f}] on the ruler at step "
+        f"{found['step']}, over {', '.join(found['runs'])} and {found['tasks']} tasks; gain since step 0: "
+        f"{found['gain']:+.3f} against {found['gain_of_stock']:+.3f} of stock"
+    )
+
+
 def merge(files: Sequence[Path], out: Path, project: int) -> str:
     """Writes stock_vs_shared.json and .md from the parts' files; the Markdown."""
     parts = sorted((json.loads(file.read_text()) for file in files), key=lambda part: PARTS.index(part["part"]))
@@ -209,14 +285,18 @@ def merge(files: Sequence[Path], out: Path, project: int) -> str:
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
+    agreed = agreement(parts)
+    curves = "".join(f"{_agreement_text(each)}\n" for each in agreed)
     text = (
         f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "
-        "first, in a sweep over those of its slowest run. Projected: start, first step and validations as measured, "
-        f"and later steps. Rewards of a sweep are those of {COMPARED}.\n\n"
-        f"{table(summaries)}\n{commands}\n"
+        "first, of several runs those of the slowest one. Projected: start, first step and validations as measured, "
+        f"and later steps. Rewards are those of the first {COMPARED}.\n\n"
+        f"{table(summaries)}\n{curves}\n{commands}\n"
     )
     out.mkdir(parents=True, exist_ok=True)
-    (out / "stock_vs_shared.json").write_text(json.dumps({"summaries": summaries, "parts": parts}, indent=1) + "\n")
+    (out / "stock_vs_shared.json").write_text(
+        json.dumps({"summaries": summaries, "agreement": agreed, "parts": parts}, indent=1) + "\n"
+    )
     (out / "stock_vs_shared.md").write_text(text)
     return text
 
@@ -237,7 +317,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     code = 0
     if not options.merge:
-        for part in options.only or PARTS:
+        for part in options.only or BY_DEFAULT:
             overrides = [*options.overrides, *(options.stock_option if part == "stock" else [])]
             argv = command(part, out, options.steps, options.ablation, overrides)
             code |= run_part(part, argv, out, options.limit)["exit_code"] != 0

@@ -16,8 +16,8 @@ sys.modules["stock_vs_shared"] = benchmark
 spec.loader.exec_module(benchmark)
 
 
-def record(folder, name="all_on/seed=0", steps=((4.0, 52.0), (3.0, 32.0), (3.0, 34.0)), state="completed"):
-    """A run's folder with these (rollout, train) seconds, and a validation of 2 s before and after."""
+def record(folder, name="all_on/seed=0", steps=((4.0, 52.0), (3.0, 32.0), (3.0, 34.0)), state="completed", last=0.5):
+    """A run's folder with these (rollout, train) seconds, and a validation of 2 s before and after, on two tasks."""
     run = folder / "runs" / name
     run.mkdir(parents=True)
     (run / "status.json").write_text(json.dumps({"run": name, "state": state, "seconds": 150.0}))
@@ -30,7 +30,9 @@ def record(folder, name="all_on/seed=0", steps=((4.0, 52.0), (3.0, 32.0), (3.0, 
     )
     (run / "validation.jsonl").write_text(
         "".join(
-            json.dumps({"step": i, "seconds": 2.0, "reference": {"mean": m}}) + "\n" for i, m in ((0, 0.25), (3, 0.5))
+            json.dumps({"step": i, "seconds": 2.0, "reference": {"mean": m, "by_task": {"a": m - 0.1, "b": m + 0.1}}})
+            + "\n"
+            for i, m in ((0, 0.25), (3, last))
         )
     )
 
@@ -102,9 +104,44 @@ def test_parts_are_merged_in_one_order_into_json_and_markdown(tmp_path):
     assert [s["part"] for s in kept["summaries"]] == ["stock", "sweep"]
 
 
+def test_a_step_of_runs_at_once_is_shared_by_them(tmp_path):
+    for seed in range(4):
+        record(tmp_path, f"all_on/seed={seed}", steps=((1.0, 1.0), (4.0, 8.0 + seed)))
+    found = benchmark.summary(part("shared_4", tmp_path), project=8)
+    assert (found["later_step"], found["later_step_per_run"]) == (15, 15 / 4)
+
+
+def test_several_stock_runs_on_as_many_gpus_count_as_many_experiments(tmp_path):
+    for seed in range(2):
+        record(tmp_path, f"all_on/seed={seed}")
+    two = part("stock", tmp_path) | {"machine": {"gpus": ["H100", "H100"], "cores": 16}}
+    found = benchmark.summary(two, project=8)
+    assert found["per_gpu_hour"] == 12 and found["later_step_per_run"] == 36
+    assert found["projected_per_gpu_hour"] == 3600 / found["projected_seconds"]
+
+
+def test_rewards_of_the_same_arm_and_seeds_are_compared_task_by_task(tmp_path):
+    for seed in range(2):
+        record(tmp_path / "stock", f"all_on/seed={seed}", last=0.5 + seed / 10)
+        record(tmp_path / "sweep", f"all_on/seed={seed}", last=0.75 + seed / 10)
+        record(tmp_path / "sweep", f"all_off/seed={seed}", last=0.0)
+    record(tmp_path / "sweep", "all_on/seed=7", last=0.0)  # stock has no such seed
+    (found,) = benchmark.agreement([part(name, tmp_path / name) for name in ("stock", "sweep")])
+    assert found["runs"] == ["all_on/seed=0", "all_on/seed=1"] and (found["step"], found["tasks"]) == (3, 2)
+    assert found["difference"] == pytest.approx(0.25) and found["interval"] == pytest.approx([0.25, 0.25])
+    assert found["gain"] == pytest.approx(0.55) and found["gain_of_stock"] == pytest.approx(0.3)
+
+
+def test_runs_that_were_cut_are_not_compared(tmp_path):
+    record(tmp_path / "stock")
+    record(tmp_path / "sweep", state="running")
+    assert benchmark.agreement([part(name, tmp_path / name) for name in ("stock", "sweep")]) == []
+
+
 def test_every_part_is_a_real_program_with_its_own_results(tmp_path):
     commands = {name: benchmark.command(name, tmp_path, 2, "smoke", ["env=mock"]) for name in benchmark.PARTS}
     assert all(argv[1:3] == ["-m", "harness"] and f"sweep={name}" in argv for name, argv in commands.items())
     assert "backend=art_local" in commands["stock"] and "+ablation=smoke" not in commands["stock"]
     assert "+ablation=smoke" in commands["sweep"] and "reuse=off" in commands["sweep"]
     assert "reuse=on" in commands["sweep_reuse"]
+    assert "seed=0,1,2,3" in commands["shared_4"] and "+ablation=smoke" not in commands["shared_4"]
