@@ -27,6 +27,9 @@ DENSE = "dense"
 FLEX = "flex"
 KINDS = (DENSE, FLEX)
 _FLEX_NAME = "packed_flex"  # under which transformers finds `_flex_forward`
+BLOCK = 128  # tokens: a block of a BlockMask
+# For rows of whole blocks. A kernel for all lengths cannot know that they are whole, and would check every load.
+BY_BLOCKS = {"IS_DIVISIBLE": True}
 
 
 def kind_for(device: torch.device | str) -> str:
@@ -110,7 +113,8 @@ def _flex_forward(
     natural = query.shape[-1] ** -0.5  # what the kernel scales with; an argument would be a symbol to the compiler
     if scaling is not None and not math.isclose(scaling, natural):
         query = query * (scaling / natural)
-    out = _kernel(query.device.type)(query, key, value, block_mask=attention_mask)
+    options = BY_BLOCKS if query.shape[2] % BLOCK == 0 else None
+    out = _kernel(query.device.type)(query, key, value, block_mask=attention_mask, kernel_options=options)
     return out.transpose(1, 2).contiguous(), None
 
 
