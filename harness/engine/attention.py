@@ -28,8 +28,11 @@ FLEX = "flex"
 KINDS = (DENSE, FLEX)
 _FLEX_NAME = "packed_flex"  # under which transformers finds `_flex_forward`
 BLOCK = 128  # tokens: a block of a BlockMask
-# For rows of whole blocks. A kernel for all lengths cannot know that they are whole, and would check every load.
+# For rows of whole blocks: a kernel for all lengths cannot know that they are whole, and would check every load. For
+# narrow heads: on an H200 smaller tiles of the forward pass take 1.0 ms where PyTorch's own choice takes 1.6 (width 64,
+# a row of 20,000 tokens; results/h200_train_speed.md).
 BY_BLOCKS = {"IS_DIVISIBLE": True}
+NARROW = {"BLOCK_M": 64, "BLOCK_N": 64}
 
 
 def kind_for(device: torch.device | str) -> str:
@@ -92,6 +95,12 @@ def _kernel(device: str) -> Callable[..., Any]:
     return torch.compile(flex_attention) if device == "cuda" else flex_attention
 
 
+def _kernel_options(tokens: int, width: int) -> dict[str, Any] | None:
+    if tokens % BLOCK:
+        return None
+    return BY_BLOCKS | (NARROW if width <= 64 else {})
+
+
 def _flex_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -113,7 +122,7 @@ def _flex_forward(
     natural = query.shape[-1] ** -0.5  # what the kernel scales with; an argument would be a symbol to the compiler
     if scaling is not None and not math.isclose(scaling, natural):
         query = query * (scaling / natural)
-    options = BY_BLOCKS if query.shape[2] % BLOCK == 0 else None
+    options = _kernel_options(tokens=query.shape[2], width=query.shape[3])
     out = _kernel(query.device.type)(query, key, value, block_mask=attention_mask, kernel_options=options)
     return out.transpose(1, 2).contiguous(), None
 

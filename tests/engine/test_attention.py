@@ -133,3 +133,9 @@ def test_flex_gives_the_gradients_of_dense_and_is_compiled_twice_for_any_number_
         for found, wanted in zip(gradients, expected, strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
     assert len(traced) == 2  # the first length, then all others
+
+
+def test_the_kernel_skips_the_checks_of_rows_of_whole_blocks_alone_and_has_small_tiles_for_narrow_heads():
+    assert attention._kernel_options(640, 128) == {"IS_DIVISIBLE": True}
+    assert attention._kernel_options(640, 64) == {"IS_DIVISIBLE": True, "BLOCK_M": 64, "BLOCK_N": 64}
+    assert attention._kernel_options(641, 64) is None
