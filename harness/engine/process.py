@@ -106,7 +106,9 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
     }
-    ours = {name: value for name, value in os.environ.items() if not name.endswith(SECRET)}
+    # its packages are installed uncompiled; PYTHONDONTWRITEBYTECODE would let every start compile them again
+    left_out = {"PYTHONDONTWRITEBYTECODE", *(name for name in os.environ if name.endswith(SECRET))}
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     # torch is imported once and the engine's process forked from it: 20 s less to wait for
     on_gpu = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
     return (

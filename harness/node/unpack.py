@@ -33,6 +33,8 @@ export HARNESS_VLLM_PYTHON="${{HARNESS_VLLM_PYTHON:-{prefix}/vllm-python}}"
 export PATH={folder}:"$PATH"
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 LITELLM_LOCAL_MODEL_COST_MAP=True
 export VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
+# images set it; without what was compiled before, each of the many processes compiles torch and the rest again
+unset PYTHONDONTWRITEBYTECODE
 """
 
 WRAPPER = """#!/bin/sh

@@ -1,17 +1,21 @@
-"""vLLM's command line on a GPU, where no test can start it."""
+"""vLLM's command line and environment on a GPU, where no test can start it."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from harness.engine.process import ServerConfig, command
+from harness.engine.process import ServerConfig, command, environment
+
+
+def config(**changes):
+    fields = dict(path=Path("base"), name="base", tool_parser="hermes", max_model_len=64, dtype="bfloat16")
+    fields |= dict(lora_rank=8, log=Path("log"), gpu_memory_utilization=0.25)
+    return ServerConfig(**fields | changes)
 
 
 def arguments(**changes):
-    fields = dict(path=Path("base"), name="base", tool_parser="hermes", max_model_len=64, dtype="bfloat16")
-    fields |= dict(lora_rank=8, log=Path("log"), gpu_memory_utilization=0.25)
-    return command(ServerConfig(**fields | changes), Path("python"), 1)
+    return command(config(**changes), Path("python"), 1)
 
 
 def value(argv, name):
@@ -39,3 +43,17 @@ def test_steps_with_a_prompt_are_captured_in_pieces():
 def test_the_cache_is_measured_by_vllm_unless_its_size_is_given():
     assert "--kv-cache-memory-bytes" not in arguments()
     assert value(arguments(kv_cache_bytes=7), "--kv-cache-memory-bytes") == "7"
+
+
+@pytest.mark.parametrize("share", [0.25, None], ids=["gpu", "cpu"])
+def test_the_server_computes_on_one_thread_and_keeps_what_it_compiles(share, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "32")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found = environment(config(gpu_memory_utilization=share), "key")
+    assert found["OMP_NUM_THREADS"] == "1" and "PYTHONDONTWRITEBYTECODE" not in found
+
+
+def test_the_server_gets_no_secret_of_ours(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    found = environment(config(), "its own")
+    assert "WANDB_API_KEY" not in found and found["VLLM_API_KEY"] == "its own"

@@ -138,6 +138,12 @@ def test_a_python_for_the_server_that_is_named_already_stays(packed):
     assert in_node(packed, script) == "/mine"
 
 
+def test_what_python_compiles_is_kept_there(packed, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # as many images have it
+    unpack(packed, "--no-check")
+    assert in_node(packed, "echo [$PYTHONDONTWRITEBYTECODE]") == "[]"
+
+
 def test_a_damaged_archive_is_refused(packed):
     with (packed / "site.tar.xz").open("ab") as file:
         file.write(b"x")
