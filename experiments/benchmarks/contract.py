@@ -5,6 +5,8 @@
     python experiments/benchmarks/contract.py --out /tmp/contract --only shared      # trajectories and its adapter
     python experiments/benchmarks/contract.py --out /tmp/contract --only shared backend.device=cpu   # without a GPU
 
+The first half's files may come from another machine: then the base's weights must be the same there.
+
 Each half is a process: samples rollouts, takes a training step and a skipped one, samples again from the trained
 adapter. The second half gets the first one's trajectories and its adapter, and compares:
 
@@ -226,6 +228,12 @@ class World:
         return Path(get_step_checkpoint_dir(get_model_dir(model=model, art_path=root), step))
 
 
+def length(episode: str) -> int:
+    """Tokens of an episode as stored, its last prompt and reply."""
+    last = json.loads(episode)["turns"][-1]
+    return len(last["prompt_ids"]) + len(last["output_ids"])
+
+
 def captured(backend: Any, model: Any) -> list[dict[str, Any]]:
     """Packed tensors of every training call from now on. ART's own object makes them, in both backends."""
     local = backend if hasattr(backend, "_get_packed_tensors") else backend._admitted[model.name].local
@@ -258,6 +266,12 @@ async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], 
         first = await world.sample(backend, model, "first")
         world.kept("first").write_text(json.dumps(first))
     report.say(f"{len(first)} rollouts")
+    fitting, longest = backend.row_length(train.packed_sequence_length), max(length(each["episode"]) for each in first)
+    if longest > fitting:
+        raise ValueError(
+            f"The longest rollout has {longest:,} tokens and a row {fitting:,}: nothing would be trained. Give a larger "
+            "train.packed_sequence_length, or train=smollm2."
+        )
 
     packed = captured(backend, model)
 
@@ -381,8 +395,9 @@ async def shared_half(world: World) -> None:
         odd, gap = different(histories(packed), theirs)
         report.check(names[0], odd == 0 and gap < 1e-4, {"histories": len(theirs), "odd": odd, "advantage gap": gap})
         adapter, groups = world.out / "stock_adapter", world.groups(kept["second"])
-        await report.measured(names[1], lambda: cross_trainer_gap(backend, model, adapter, groups), world.tolerance)
-        await report.measured(names[2], lambda: cross_sampler_gap(backend, model, adapter, groups), world.tolerance)
+        limit = TOLERANCE["bfloat16"]  # stock ART's half was on a GPU, wherever this one is
+        await report.measured(names[1], lambda: cross_trainer_gap(backend, model, adapter, groups), limit)
+        await report.measured(names[2], lambda: cross_sampler_gap(backend, model, adapter, groups), limit)
 
 
 def packed_by(local: Any, model: Any, groups: list[Any], length: int | None) -> Any:
