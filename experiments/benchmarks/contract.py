@@ -269,7 +269,7 @@ async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], 
     fitting, longest = backend.row_length(train.packed_sequence_length), max(length(each["episode"]) for each in first)
     if longest > fitting:
         raise ValueError(
-            f"The longest rollout has {longest:,} tokens and a row {fitting:,}: nothing would be trained. Give a larger "
+            f"The longest rollout has {longest:,} tokens, a row {fitting:,}: it would not be trained. Give a larger "
             "train.packed_sequence_length, or train=smollm2."
         )
 

@@ -8,6 +8,7 @@ On made-up groups of the policy's shape (no server, no environment), all in one 
     packing     rollouts behind one copy of their prompt against a row for every rollout, padded as stock ART pads
     kernels     LoRA and norms in few kernels against PEFT's and transformers' own
     interleaved one update of 1, 2, 4 and 8 runs that take turns, their states kept on the device or brought there
+    tiles       only on a GPU: flex attention alone, all layers of a row, our kernel options against PyTorch's own
     profile     only when asked for with --parts: where the time of an update goes, by operation
 
 Writes OUT/train_speed.json and OUT/train_speed.md and prints the second. A part that fails is reported as failed and
@@ -30,7 +31,7 @@ from typing import Any
 PEAK = {"H100 PCIe": 756.0, "H100": 989.0, "H200": 989.0, "A100": 312.0, "NVIDIA L4": 121.0}
 
 RUNS = (1, 2, 4, 8)
-PARTS = ("attention", "packing", "kernels", "interleaved")
+PARTS = ("attention", "packing", "kernels", "interleaved", "tiles")
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,38 @@ class Bench:
                 rows.append(_row("interleaved", f"{runs} runs, states {where}", seconds))
         return _against_the_first(rows)
 
+    def tiles(self) -> list[dict[str, Any]]:
+        """Seconds of the attention, forward and backward, of a row in all layers. No update: no rate is given."""
+        import torch
+
+        from harness.engine import attention
+        from harness.engine.rows import minibatches, single_rows
+
+        if self.trainer.execution.attention != attention.FLEX:
+            return []
+        row = next(single_rows(next(minibatches(self.packed, 1)), self.trainer.execution.row_multiple))
+        tokens, layers = row["tokens"].shape[1], self.trainer.size.layers
+        config = self.trainer.model.get_base_model().config
+        heads = config.num_attention_heads
+        shape = (1, heads, tokens, self.trainer.size.width // heads)
+        blocks = attention.block_mask(row["group_ids"].cuda(), row["parent_ids"].cuda())
+        ways = {"ours": attention.kernel_options(tokens, shape[-1]), "PyTorch's own": None}
+        rows = []
+        for name, options in ways.items():
+            tensors = [torch.randn(shape, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+            seconds = []
+            for _ in range(3 + self.options.repeats):
+                torch.cuda.synchronize()
+                begun = time.perf_counter()
+                for _ in range(layers):
+                    out = attention.kernel("cuda")(*tensors, block_mask=blocks, kernel_options=options)
+                    out.backward(torch.ones_like(out))
+                torch.cuda.synchronize()
+                seconds.append(time.perf_counter() - begun)
+            best = statistics.median(seconds[3:])
+            rows.append({"part": "tiles", "what": f"{name}, {tokens:,} tokens", "seconds": best})
+        return _against_the_first(rows)
+
     def profile(self) -> list[dict[str, Any]]:
         """PyTorch's profile of an update on one group (of more it takes minutes), written to OUT/train_profile.txt."""
         from torch.profiler import ProfilerActivity, profile
@@ -262,6 +295,10 @@ def markdown(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         if "seconds" not in row:
             lines.append(f"| {row['part']} | {row['what']} |" + " |" * 9)
+            continue
+        if "tokens" not in row:
+            times = f"{row['seconds']:.3f} | {row['times_the_first']:.2f}"
+            lines.append(f"| {row['part']} | {row['what']} | {times} |" + " |" * 7)
             continue
         share = f"{row['share_of_peak']:.1%}" if "share_of_peak" in row else ""
         lines.append(

@@ -90,12 +90,13 @@ def block_mask(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> BlockMask:
 
 
 @cache
-def _kernel(device: str) -> Callable[..., Any]:
+def kernel(device: str) -> Callable[..., Any]:
     """flex_attention; compiled where that gives a kernel. The second row length met makes it one for all lengths."""
     return torch.compile(flex_attention) if device == "cuda" else flex_attention
 
 
-def _kernel_options(tokens: int, width: int) -> dict[str, Any] | None:
+def kernel_options(tokens: int, width: int) -> dict[str, Any] | None:
+    """flex_attention's `kernel_options` for rows of so many tokens and heads so wide; see BY_BLOCKS."""
     if tokens % BLOCK:
         return None
     return BY_BLOCKS | (NARROW if width <= 64 else {})
@@ -122,8 +123,8 @@ def _flex_forward(
     natural = query.shape[-1] ** -0.5  # what the kernel scales with; an argument would be a symbol to the compiler
     if scaling is not None and not math.isclose(scaling, natural):
         query = query * (scaling / natural)
-    options = _kernel_options(tokens=query.shape[2], width=query.shape[3])
-    out = _kernel(query.device.type)(query, key, value, block_mask=attention_mask, kernel_options=options)
+    options = kernel_options(tokens=query.shape[2], width=query.shape[3])
+    out = kernel(query.device.type)(query, key, value, block_mask=attention_mask, kernel_options=options)
     return out.transpose(1, 2).contiguous(), None
 
 

@@ -113,7 +113,7 @@ def traced(monkeypatch):
 
     monkeypatch.setattr(flex, "_validate_device", lambda *_: None)
     kernel = torch.compile(flex.flex_attention, backend=backend)
-    monkeypatch.setattr(attention, "_kernel", lambda _: kernel)
+    monkeypatch.setattr(attention, "kernel", lambda _: kernel)
     return graphs
 
 
@@ -136,6 +136,6 @@ def test_flex_gives_the_gradients_of_dense_and_is_compiled_twice_for_any_number_
 
 
 def test_the_kernel_skips_the_checks_of_rows_of_whole_blocks_alone_and_has_small_tiles_for_narrow_heads():
-    assert attention._kernel_options(640, 128) == {"IS_DIVISIBLE": True}
-    assert attention._kernel_options(640, 64) == {"IS_DIVISIBLE": True, "BLOCK_M": 64, "BLOCK_N": 64}
-    assert attention._kernel_options(641, 64) is None
+    assert attention.kernel_options(640, 128) == {"IS_DIVISIBLE": True}
+    assert attention.kernel_options(640, 64) == {"IS_DIVISIBLE": True, "BLOCK_M": 64, "BLOCK_N": 64}
+    assert attention.kernel_options(641, 64) is None
