@@ -277,15 +277,15 @@ def _agreement_text(found: dict[str, Any]) -> str:
     )
 
 
-def merge(files: Sequence[Path], out: Path, project: int) -> str:
-    """Writes stock_vs_shared.json and .md from the parts' files; the Markdown."""
+def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path] = ()) -> str:
+    """Writes stock_vs_shared.json and .md from the parts' files; the Markdown. against: folders of other sweeps."""
     parts = sorted((json.loads(file.read_text()) for file in files), key=lambda part: PARTS.index(part["part"]))
     summaries = [summary(part, project) for part in parts]
     machines = {json.dumps(part["machine"]) for part in parts}
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
-    agreed = agreement(parts)
+    agreed = agreement([*parts, *({"part": folder.name, "runs": read_runs(folder)} for folder in against)])
     curves = "".join(f"{_agreement_text(each)}\n" for each in agreed)
     text = (
         f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "
@@ -311,6 +311,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, help="seconds for each part")
     parser.add_argument("--stock-option", action="append", default=[])
     parser.add_argument("--merge", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--against", type=Path, nargs="+", default=[], help="sweeps whose ruler is set beside stock's")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     out = options.out.absolute()
@@ -322,7 +323,7 @@ def main() -> int:
             argv = command(part, out, options.steps, options.ablation, overrides)
             code |= run_part(part, argv, out, options.limit)["exit_code"] != 0
     files = options.merge or [out / f"{part}.json" for part in PARTS if (out / f"{part}.json").exists()]
-    print(merge(files, out, options.project))
+    print(merge(files, out, options.project, options.against))
     return int(code)
 
 
