@@ -5,7 +5,8 @@
     python experiments/benchmarks/contract.py --out /tmp/contract --only shared      # trajectories and its adapter
     python experiments/benchmarks/contract.py --out /tmp/contract --only shared backend.device=cpu   # without a GPU
 
-The first half's files may come from another machine: then the base's weights must be the same there.
+The first half's files may come from another machine: then the base's weights must be the same there. `--tasks` takes
+fewer of its tasks, for a half on a CPU, where an update of a retail task takes a small model minutes.
 
 Each half is a process: samples rollouts, takes a training step and a skipped one, samples again from the trained
 adapter. The second half gets the first one's trajectories and its adapter, and compares:
@@ -134,7 +135,7 @@ class Report:
 class World:
     """One half's parts. The harness is imported inside: where Unsloth runs in this process, it must come before art."""
 
-    def __init__(self, half: str, out: Path, overrides: list[str], child: bool) -> None:
+    def __init__(self, half: str, out: Path, overrides: list[str], child: bool, tasks: int = TASKS) -> None:
         from hydra import compose, initialize_config_dir
 
         from harness.config import typed
@@ -151,7 +152,7 @@ class World:
         self.domain = load_domain(**self.config.env.source)
         self.policy = load_policy(self.config.policy.name)
         self.tolerance = TOLERANCE["bfloat16" if self.config.backend.on_gpu else "float32"]
-        self.tasks = list(self.domain.train_ids[:TASKS])
+        self.tasks = list(self.domain.train_ids[:tasks])
 
     @asynccontextmanager
     async def backend(self):
@@ -228,10 +229,15 @@ class World:
         return Path(get_step_checkpoint_dir(get_model_dir(model=model, art_path=root), step))
 
 
-def length(episode: str) -> int:
-    """Tokens of an episode as stored, its last prompt and reply."""
+def first_prompt(episode: str) -> tuple[int, ...]:
+    """Token ids of an episode's first prompt: the same for all rollouts of a task, and for no other's."""
+    return tuple(json.loads(episode)["turns"][0]["prompt_ids"])
+
+
+def served_ids(episode: str) -> tuple[int, ...]:
+    """Token ids of an episode as stored, its last prompt and reply."""
     last = json.loads(episode)["turns"][-1]
-    return len(last["prompt_ids"]) + len(last["output_ids"])
+    return (*last["prompt_ids"], *last["output_ids"])
 
 
 def captured(backend: Any, model: Any) -> list[dict[str, Any]]:
@@ -261,12 +267,13 @@ async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], 
     weights = [backend.weights("contract@0")]
     report.check("a fresh adapter is the base policy", weights[0] == world.policy.digest, weights[0])
     if world.kept("first").exists():
-        first = json.loads(world.kept("first").read_text())
+        first = [each for each in json.loads(world.kept("first").read_text()) if each["task"] in world.tasks]
     else:
         first = await world.sample(backend, model, "first")
         world.kept("first").write_text(json.dumps(first))
     report.say(f"{len(first)} rollouts")
-    fitting, longest = backend.row_length(train.packed_sequence_length), max(length(each["episode"]) for each in first)
+    fitting = backend.row_length(train.packed_sequence_length)
+    longest = max(len(served_ids(each["episode"])) for each in first)
     if longest > fitting:
         raise ValueError(
             f"The longest rollout has {longest:,} tokens, a row {fitting:,}: it would not be trained. Give a larger "
@@ -391,10 +398,14 @@ async def shared_half(world: World) -> None:
                 report.check(name, None, None, None, "stock ART's half has not run with this --out")
             return
         kept = json.loads(world.kept("stock").read_text())
+        first = [each for each in json.loads(world.kept("first").read_text()) if each["task"] in world.tasks]
         theirs = [History(*map(tuple, (h["ids"], h["logprobs"], h["advantages"]))) for h in kept["histories"]]
+        prompts = {first_prompt(each["episode"]) for each in first}
+        theirs = [history for history in theirs if any(history.ids[: len(p)] == p for p in prompts)]
+        second = [each for each in kept["second"] if each["task"] in world.tasks]
         odd, gap = different(histories(packed), theirs)
         report.check(names[0], odd == 0 and gap < 1e-4, {"histories": len(theirs), "odd": odd, "advantage gap": gap})
-        adapter, groups = world.out / "stock_adapter", world.groups(kept["second"])
+        adapter, groups = world.out / "stock_adapter", world.groups(second)
         limit = TOLERANCE["bfloat16"]  # stock ART's half was on a GPU, wherever this one is
         await report.measured(names[1], lambda: cross_trainer_gap(backend, model, adapter, groups), limit)
         await report.measured(names[2], lambda: cross_sampler_gap(backend, model, adapter, groups), limit)
@@ -453,9 +464,9 @@ async def cross_sampler_gap(backend: Any, model: Any, adapter: Path, groups: lis
     return sum(gaps) / len(gaps)
 
 
-def run_half(half: str, out: Path, overrides: list[str], child: bool) -> int:
+def run_half(half: str, out: Path, overrides: list[str], child: bool, tasks: int) -> int:
     """One half in this process; writes <half>.report.json however it ends. 0 if every criterion holds."""
-    world = World(half, out, overrides, child)
+    world = World(half, out, overrides, child, tasks)
     failure = None
     try:
         asyncio.run({"art_local": art_local_half, "shared": shared_half}[half](world))
@@ -481,6 +492,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", choices=HALVES)
     parser.add_argument("--child", action="store_true", help="stock ART's trainer in a process of its own")
+    parser.add_argument("--tasks", type=int, default=TASKS, help=f"of the training split (default: {TASKS})")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     out = options.out.absolute()
@@ -489,14 +501,15 @@ def main() -> int:
         if options.only == "art_local":
             for name in ("first", "stock"):  # a new pair of halves begins
                 (out / f"{name}.json").unlink(missing_ok=True)
-        return run_half(options.only, out, options.overrides, options.child)
+        return run_half(options.only, out, options.overrides, options.child, options.tasks)
     codes = {}
     for half in HALVES:
         environment = dict(os.environ)
         if half == "art_local" and not options.child:
             environment["IMPORT_UNSLOTH"] = "1"  # art then imports it before transformers
         (out / f"{half}.report.json").unlink(missing_ok=True)
-        command = [sys.executable, __file__, "--out", str(out), "--only", half, *(["--child"] * options.child)]
+        command = [sys.executable, __file__, "--out", str(out), "--only", half, "--tasks", str(options.tasks)]
+        command += ["--child"] * options.child
         codes[half] = subprocess.run([*command, *options.overrides], env=environment).returncode
     reports = [json.loads(file.read_text()) for half in HALVES if (file := out / f"{half}.report.json").exists()]
     result = {"passed": not any(codes.values()), "halves": reports}

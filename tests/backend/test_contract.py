@@ -6,6 +6,7 @@ to it for real.
 
 import asyncio
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,13 @@ def packed(world, groups):
     seen = contract.captured(world.backend, model)
     train(world, model, *groups)
     return contract.histories(seen[0])
+
+
+def test_a_stored_episode_begins_with_its_tasks_prompt_and_ends_with_its_last_reply():
+    turns = [{"prompt_ids": [1, 2], "output_ids": [3]}, {"prompt_ids": [1, 2, 3, 4], "output_ids": [5, 6]}]
+    episode = json.dumps({"turns": turns})
+    assert contract.first_prompt(episode) == (1, 2)
+    assert contract.served_ids(episode) == (1, 2, 3, 4, 5, 6)
 
 
 def test_the_same_trajectories_give_the_same_ids_and_advantages(world, stock_world, group):
