@@ -54,6 +54,8 @@ def command(part: str, out: Path, steps: int, ablation: str, overrides: Sequence
     asked = [f"+ablation={ablation}"] if part.startswith("sweep") else []
     if part in AT_ONCE:
         overrides = [*overrides, "seed=" + ",".join(map(str, range(AT_ONCE[part])))]
+    if not asked and any(override.startswith("seed=") and "," in override for override in overrides):
+        asked = ["--multirun"]  # an ablation is one by itself
     options = [f"backend={kind}", f"reuse={reuse}", f"train.steps={steps}", "tracking=off"]
     where = [f"results={out / 'results'}", f"sweep={part}"]
     return [sys.executable, "-m", "harness", *asked, *options, *overrides, *where]
@@ -132,7 +134,7 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
         "per_gpu_hour": 3600 * len(completed) / part["seconds"] / gpu_count if completed else None,
     }
     single = part["part"] in SINGLE
-    run = next((run for run in runs if run["name"].startswith(f"{COMPARED}/")), None)
+    run = next((run for run in runs if single or run["name"].startswith(f"{COMPARED}/")), None)
     if run is None or not run["steps"]:
         return out
     out |= {
@@ -144,6 +146,8 @@ def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
     each = [step["rollout"] + step["train"] for step in steps]
     validations = [line["seconds"] for line in run["validations"]]
     later = steps[1:]
+    if single and len(runs) > gpu_count:  # one after another, or at once: no step stands for the whole
+        return out
     if not single:
         if later and len(completed) == len(runs) and not part["cut"]:
             slowest = max(mean(s["seconds"]["rollout"] + s["seconds"]["train"] for s in r["steps"][1:]) for r in runs)
@@ -180,9 +184,9 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         ("to start and end, s", _number("start")),
         ("first step, s", _number("first_step")),
         ("a later step, s", _number("later_step")),
-        ("  GPU seconds per run", _number("later_step_per_run")),
         ("  of it rollouts, s", _number("later_rollout")),
         ("  of it training, s", _number("later_train")),
+        ("a later step, GPU seconds per run", _number("later_step_per_run")),
         ("a validation, s", _number("validation")),
         ("gradient steps in a step", _number("gradient_steps")),
         ("experiments per GPU-hour, measured", _number("per_gpu_hour")),
@@ -222,45 +226,55 @@ def _curve(values: Sequence[float | None] | None) -> str:
 def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """How far the ruler of each other part is from stock's, after the last step that both have validated.
 
-    Over the seeds that both have completed of the arm that is compared, and the ruler's tasks. Other - stock, with the
-    interval of `harness.analysis.crossed` and both parts' own gain since step 0.
+    Over the seeds that both have completed of the arm that is compared, and the ruler's tasks that nobody misses. Other
+    - stock, with the interval of `harness.analysis.crossed`, and both parts' own gain since step 0. A part whose ruler
+    has other tasks, or that shares no seed or step with stock, is left out.
     """
     stock = next((part for part in parts if part["part"] == "stock"), None)
     if stock is None:
         return []
+    theirs = _validated(stock)
     out = []
     for part in parts:
-        if part is stock:
-            continue
-        ours, theirs = _validated(part), _validated(stock)
+        ours = _validated(part)
         names = sorted(ours.keys() & theirs.keys())
-        steps = set.intersection(*(ours[n].keys() & theirs[n].keys() for n in names)) - {0} if names else set()
-        if not steps:
+        both = [found[name] for found in (ours, theirs) for name in names]
+        steps = sorted(set.intersection(*(set(curve) for curve in both))) if names else []
+        if part is stock or len(steps) < 2 or steps[0] != 0:
             continue
-        last = max(steps)
-        tasks = sorted(theirs[names[0]][last])
-
-        def table(of: dict[str, Any], step: int, names: list[str] = names, tasks: list[str] = tasks) -> np.ndarray:
-            return np.array([[of[name][step][task] for task in tasks] for name in names], dtype=float)
-
-        spread = crossed(table(ours, last) - table(theirs, last))
+        first, last = steps[0], steps[-1]
+        if len({frozenset(curve[step]) for curve in both for step in (first, last)}) > 1:
+            continue  # other tasks
+        whole = [t for t in sorted(both[0][last]) if all(c[s][t] is not None for c in both for s in (first, last))]
+        if not whole:
+            continue
+        ends = {
+            key: np.array([[found[name][step][task] for task in whole] for name in names])
+            for key, found, step in (("ours", ours, last), ("theirs", theirs, last))
+        }
+        starts = {
+            key: np.array([[found[name][first][task] for task in whole] for name in names])
+            for key, found in (("ours", ours), ("theirs", theirs))
+        }
+        spread = crossed(ends["ours"] - ends["theirs"])
         out.append(
             {
                 "part": part["part"],
                 "step": last,
                 "runs": names,
-                "tasks": len(tasks),
+                "tasks": len(whole),
+                "missing": len(both[0][last]) - len(whole),
                 "difference": spread.mean,
                 "interval": [spread.mean - spread.half_width(), spread.mean + spread.half_width()],
-                "gain": float((table(ours, last) - table(ours, 0)).mean()),
-                "gain_of_stock": float((table(theirs, last) - table(theirs, 0)).mean()),
+                "gain": float((ends["ours"] - starts["ours"]).mean()),
+                "gain_of_stock": float((ends["theirs"] - starts["theirs"]).mean()),
             }
         )
     return out
 
 
-def _validated(part: dict[str, Any]) -> dict[str, dict[int, dict[str, float]]]:
-    """Run: step: the ruler by task, of the completed runs of the arm that is compared."""
+def _validated(part: dict[str, Any]) -> dict[str, dict[int, dict[str, float | None]]]:
+    """Run: step: the ruler by task, of the completed runs of the arm that is compared. None: a missing task."""
     return {
         run["name"]: {line["step"]: line["by_task"] for line in run["validations"] if "by_task" in line}
         for run in part["runs"]
@@ -272,7 +286,8 @@ def _agreement_text(found: dict[str, Any]) -> str:
     low, high = found["interval"]
     return (
         f"- {found['part']} - stock: {found['difference']:+.3f} [{low:+.3f}, {high:+.3f}] on the ruler at step "
-        f"{found['step']}, over {', '.join(found['runs'])} and {found['tasks']} tasks; gain since step 0: "
+        f"{found['step']}, over {', '.join(found['runs'])} and {found['tasks']} tasks"
+        f"{', other seeds may differ' if len(found['runs']) == 1 else ''}; gain since step 0: "
         f"{found['gain']:+.3f} against {found['gain_of_stock']:+.3f} of stock"
     )
 
@@ -285,7 +300,15 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
-    agreed = agreement([*parts, *({"part": folder.name, "runs": read_runs(folder)} for folder in against)])
+    others = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
+    if empty := [other["part"] for other in others if not other["runs"]]:
+        raise SystemExit(f"--against: no runs in {', '.join(empty)}; expected the folder of a sweep, results/<sweep>.")
+    agreed = agreement([*parts, *others])
+    if left_out := {other["part"] for other in others} - {each["part"] for each in agreed}:
+        raise SystemExit(
+            f"--against: {', '.join(sorted(left_out))} has no completed {COMPARED} run of stock's seeds with the same "
+            "tasks on the ruler at step 0 and at a later step of stock's."
+        )
     curves = "".join(f"{_agreement_text(each)}\n" for each in agreed)
     text = (
         f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "

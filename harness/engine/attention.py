@@ -30,7 +30,7 @@ _FLEX_NAME = "packed_flex"  # under which transformers finds `_flex_forward`
 BLOCK = 128  # tokens: a block of a BlockMask
 # For rows of whole blocks: a kernel for all lengths cannot know that they are whole, and would check every load. For
 # narrow heads: on an H200 a forward pass in smaller tiles takes 1.0 ms where PyTorch's own choice takes 1.7 (width 64,
-# a row of 20,000 tokens; results/h200_train_speed.md).
+# a row of 20,000 tokens, kernels for this length; results/h200_train_speed.md).
 BY_BLOCKS = {"IS_DIVISIBLE": True}
 NARROW = {"BLOCK_M": 64, "BLOCK_N": 64}
 
@@ -86,7 +86,8 @@ def block_mask(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> BlockMask:
         ours = (own[row, query] == own[row, key]) | (prompt[row, query] == own[row, key])
         return (query >= key) & ours
 
-    return create_block_mask(allowed, B=rows, H=None, Q_LEN=tokens, KV_LEN=tokens, device=group_ids.device)
+    device = group_ids.device
+    return create_block_mask(allowed, rows, None, Q_LEN=tokens, KV_LEN=tokens, device=device, BLOCK_SIZE=BLOCK)
 
 
 @cache

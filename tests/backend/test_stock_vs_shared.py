@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import harness
+from harness.analysis.crossed import crossed
 
 PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "stock_vs_shared.py"
 spec = importlib.util.spec_from_file_location("stock_vs_shared", PATH)
@@ -16,8 +19,16 @@ sys.modules["stock_vs_shared"] = benchmark
 spec.loader.exec_module(benchmark)
 
 
-def record(folder, name="all_on/seed=0", steps=((4.0, 52.0), (3.0, 32.0), (3.0, 34.0)), state="completed", last=0.5):
-    """A run's folder with these (rollout, train) seconds, and a validation of 2 s before and after, on two tasks."""
+def record(
+    folder,
+    name="all_on/seed=0",
+    steps=((4.0, 52.0), (3.0, 32.0), (3.0, 34.0)),
+    state="completed",
+    first=(0.25, 0.25),
+    last=(0.5, 0.5),
+    tasks="ab",
+):
+    """A run's folder with these (rollout, train) seconds, and a validation of 2 s before and after."""
     run = folder / "runs" / name
     run.mkdir(parents=True)
     (run / "status.json").write_text(json.dumps({"run": name, "state": state, "seconds": 150.0}))
@@ -30,9 +41,8 @@ def record(folder, name="all_on/seed=0", steps=((4.0, 52.0), (3.0, 32.0), (3.0, 
     )
     (run / "validation.jsonl").write_text(
         "".join(
-            json.dumps({"step": i, "seconds": 2.0, "reference": {"mean": m, "by_task": {"a": m - 0.1, "b": m + 0.1}}})
-            + "\n"
-            for i, m in ((0, 0.25), (3, last))
+            json.dumps({"step": i, "seconds": 2.0, "reference": {"mean": 0.5, "by_task": by_task}}) + "\n"
+            for i, by_task in ((0, dict(zip(tasks, first, strict=True))), (3, dict(zip(tasks, last, strict=True))))
         )
     )
 
@@ -120,22 +130,51 @@ def test_several_stock_runs_on_as_many_gpus_count_as_many_experiments(tmp_path):
     assert found["projected_per_gpu_hour"] == 3600 / found["projected_seconds"]
 
 
-def test_rewards_of_the_same_arm_and_seeds_are_compared_task_by_task(tmp_path):
+def test_one_gpu_with_several_stock_runs_is_not_projected_from_the_first(tmp_path):
     for seed in range(2):
-        record(tmp_path / "stock", f"all_on/seed={seed}", last=0.5 + seed / 10)
-        record(tmp_path / "sweep", f"all_on/seed={seed}", last=0.75 + seed / 10)
-        record(tmp_path / "sweep", f"all_off/seed={seed}", last=0.0)
-    record(tmp_path / "sweep", "all_on/seed=7", last=0.0)  # stock has no such seed
-    (found,) = benchmark.agreement([part(name, tmp_path / name) for name in ("stock", "sweep")])
+        record(tmp_path, f"all_on/seed={seed}")
+    found = benchmark.summary(part("stock", tmp_path), project=8)
+    assert found["per_gpu_hour"] == 24 and "start" not in found and "projected_seconds" not in found
+
+
+def sweeps(folder, **other):
+    """Stock ART's part and another one's, two seeds each, and in the other one what must not count."""
+    for seed, last in enumerate([(0.0, 0.5), (1.0, 0.5)]):
+        record(folder / "stock", f"all_on/seed={seed}", last=last)
+    for seed, last in enumerate([(1.0, 0.5), (1.0, 1.0)]):
+        record(folder / "sweep", f"all_on/seed={seed}", **{"last": last} | other)
+        record(folder / "sweep", f"all_off/seed={seed}", last=(0.0, 0.0))
+    record(folder / "sweep", "all_on/seed=7", last=(0.0, 0.0))  # stock has no such seed
+    return [part(name, folder / name) for name in ("stock", "sweep")]
+
+
+def test_rewards_of_the_same_arm_and_seeds_are_compared_task_by_task(tmp_path):
+    (found,) = benchmark.agreement(sweeps(tmp_path))
     assert found["runs"] == ["all_on/seed=0", "all_on/seed=1"] and (found["step"], found["tasks"]) == (3, 2)
-    assert found["difference"] == pytest.approx(0.25) and found["interval"] == pytest.approx([0.25, 0.25])
-    assert found["gain"] == pytest.approx(0.55) and found["gain_of_stock"] == pytest.approx(0.3)
+    spread = crossed(np.array([[1.0, 0.0], [0.0, 0.5]]))  # other - stock by seed and task
+    assert found["difference"] == pytest.approx(spread.mean) == 0.375
+    assert found["interval"] == pytest.approx([0.375 - spread.half_width(), 0.375 + spread.half_width()])
+    assert found["gain"] == pytest.approx(0.625) and found["gain_of_stock"] == pytest.approx(0.25)
 
 
-def test_runs_that_were_cut_are_not_compared(tmp_path):
-    record(tmp_path / "stock")
-    record(tmp_path / "sweep", state="running")
-    assert benchmark.agreement([part(name, tmp_path / name) for name in ("stock", "sweep")]) == []
+def test_a_task_that_somebody_misses_is_left_out_and_counted(tmp_path):
+    (found,) = benchmark.agreement(sweeps(tmp_path, last=(1.0, None)))
+    assert (found["tasks"], found["missing"]) == (1, 1) and found["difference"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("other", [{"state": "running"}, {"tasks": "cd"}], ids=["cut", "other tasks"])
+def test_what_cannot_be_compared_is_not(other, tmp_path):
+    assert benchmark.agreement(sweeps(tmp_path, **other)) == []
+
+
+def test_a_sweep_that_cannot_be_set_beside_stock_is_refused(tmp_path):
+    sweeps(tmp_path, tasks="cd")
+    file = tmp_path / "stock.json"
+    file.write_text(json.dumps(part("stock", tmp_path / "stock")))
+    with pytest.raises(SystemExit, match="sweep has no completed all_on run"):
+        benchmark.merge([file], tmp_path, 8, against=[tmp_path / "sweep"])
+    with pytest.raises(SystemExit, match="no runs in nowhere"):
+        benchmark.merge([file], tmp_path, 8, against=[tmp_path / "nowhere"])
 
 
 def test_every_part_is_a_real_program_with_its_own_results(tmp_path):
@@ -145,3 +184,13 @@ def test_every_part_is_a_real_program_with_its_own_results(tmp_path):
     assert "+ablation=smoke" in commands["sweep"] and "reuse=off" in commands["sweep"]
     assert "reuse=on" in commands["sweep_reuse"]
     assert "seed=0,1,2,3" in commands["shared_4"] and "+ablation=smoke" not in commands["shared_4"]
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "runs"), [("shared", [], 1), ("shared_2", [], 2), ("shared", ["seed=3,4"], 2)]
+)
+def test_single_runs_and_several_seeds_are_commands_that_the_harness_takes(part, options, runs, tmp_path):
+    argv = benchmark.command(part, tmp_path, 2, "smoke", [*options, "plan_only=true"])
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=PATH.parent.parent.parent)
+    assert done.returncode == 0, done.stderr
+    assert f"{runs} to do" in done.stdout

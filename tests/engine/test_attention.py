@@ -135,7 +135,25 @@ def test_flex_gives_the_gradients_of_dense_and_is_compiled_twice_for_any_number_
     assert len(traced) == 2  # the first length, then all others
 
 
-def test_the_kernel_skips_the_checks_of_rows_of_whole_blocks_alone_and_has_small_tiles_for_narrow_heads():
-    assert attention.kernel_options(640, 128) == {"IS_DIVISIBLE": True}
-    assert attention.kernel_options(640, 64) == {"IS_DIVISIBLE": True, "BLOCK_M": 64, "BLOCK_N": 64}
-    assert attention.kernel_options(641, 64) is None
+@pytest.mark.parametrize(
+    ("tokens", "width", "options"),
+    [
+        (640, 128, {"IS_DIVISIBLE": True}),
+        (640, 64, {"IS_DIVISIBLE": True, "BLOCK_M": 64, "BLOCK_N": 64}),
+        (641, 64, None),
+    ],
+)
+def test_the_kernel_skips_the_checks_of_whole_blocks_alone_and_has_small_tiles_for_narrow_heads(
+    tokens, width, options, monkeypatch
+):
+    asked = []
+
+    def kernel(query, key, value, *, block_mask, kernel_options):
+        asked.append(kernel_options)
+        return query
+
+    monkeypatch.setattr(attention, "kernel", lambda _: kernel)
+    ids = torch.zeros(1, tokens, dtype=torch.long)
+    query, key = torch.zeros(1, 4, tokens, width), torch.zeros(1, 2, tokens, width)
+    attention._flex_forward(None, query, key, key, block_mask(ids, ids))
+    assert asked == [options]
