@@ -151,7 +151,7 @@ class World:
         self.report = Report(half)
         self.domain = load_domain(**self.config.env.source)
         self.policy = load_policy(self.config.policy.name)
-        self.tolerance = TOLERANCE["bfloat16" if self.config.backend.on_gpu else "float32"]
+        self.tolerance = TOLERANCE[self.policy.dtype]  # the sampler's; our trainer has float32 on a CPU
         self.tasks = list(self.domain.train_ids[:tasks])
 
     @asynccontextmanager
