@@ -248,15 +248,12 @@ def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         whole = [t for t in sorted(both[0][last]) if all(c[s][t] is not None for c in both for s in (first, last))]
         if not whole:
             continue
-        ends = {
-            key: np.array([[found[name][step][task] for task in whole] for name in names])
-            for key, found, step in (("ours", ours, last), ("theirs", theirs, last))
-        }
-        starts = {
-            key: np.array([[found[name][first][task] for task in whole] for name in names])
-            for key, found in (("ours", ours), ("theirs", theirs))
-        }
-        spread = crossed(ends["ours"] - ends["theirs"])
+        begun, ended, stock_begun, stock_ended = (
+            np.array([[found[name][step][task] for task in whole] for name in names])
+            for found in (ours, theirs)
+            for step in (first, last)
+        )
+        spread = crossed(ended - stock_ended)
         out.append(
             {
                 "part": part["part"],
@@ -266,8 +263,8 @@ def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "missing": len(both[0][last]) - len(whole),
                 "difference": spread.mean,
                 "interval": [spread.mean - spread.half_width(), spread.mean + spread.half_width()],
-                "gain": float((ends["ours"] - starts["ours"]).mean()),
-                "gain_of_stock": float((ends["theirs"] - starts["theirs"]).mean()),
+                "gain": float((ended - begun).mean()),
+                "gain_of_stock": float((stock_ended - stock_begun).mean()),
             }
         )
     return out
