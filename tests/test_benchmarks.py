@@ -36,6 +36,12 @@ def test_the_clients_ceiling_is_read_without_a_model(tmp_path):
     assert level["failed"] == 0 and level["generated_tokens"] == level["tokens_per_call"] * level["calls"]
 
 
+def test_the_trainers_rate_is_read_and_a_part_that_needs_a_gpu_is_left_out_without_one(tmp_path):
+    parts = ("--device", "cpu", "--groups", "1", "--repeats", "1", "--parts", "attention", "tiles")
+    (row,) = run("train_speed", *parts, out=tmp_path)["rows"]
+    assert row["part"] == "attention" and row["tokens_per_s"] > row["trained_tokens_per_s"] > 0
+
+
 def test_training_curves_are_means_over_passes_and_seeds(tmp_path):
     folder = write_sweep(tmp_path / "s", seeds=(0, 1))
     for seed in (0, 1):
