@@ -407,7 +407,8 @@ async def shared_half(world: World) -> None:
         report.check(names[0], odd == 0 and gap < 1e-4, {"histories": len(theirs), "odd": odd, "advantage gap": gap})
         adapter, groups = world.out / "stock_adapter", world.groups(second)
         limit = TOLERANCE["bfloat16"]  # stock ART's half was on a GPU, wherever this one is
-        await report.measured(names[1], lambda: cross_trainer_gap(backend, model, adapter, groups), limit)
+        row = world.config.train.packed_sequence_length
+        await report.measured(names[1], lambda: cross_trainer_gap(backend, model, adapter, groups, row), limit)
         await report.measured(names[2], lambda: cross_sampler_gap(backend, model, adapter, groups), limit)
 
 
@@ -425,8 +426,8 @@ def packed_by(local: Any, model: Any, groups: list[Any], length: int | None) -> 
     )
 
 
-async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: list[Any]) -> float:
-    """Our trainer, holding stock ART's adapter, on what stock ART's server sampled with it."""
+async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: list[Any], row: int) -> float:
+    """Our trainer, holding stock ART's adapter, on what stock ART's server sampled with it, in rows of `row` tokens."""
     from art._backend_training import build_rl_train_configs
     from safetensors.torch import load_file
 
@@ -435,7 +436,7 @@ async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: lis
     trainer = backend.engine.trainer
     tensors = {name: tensor.float() for name, tensor in load_file(adapter / "adapter_model.safetensors").items()}
     longest = max(len(history.ids) for history in histories(packed_by(backend, model, groups, LONGEST)))
-    length = math.ceil(longest / 512) * 512
+    length = max(row, math.ceil(longest / 512) * 512)
     _, dev_config = build_rl_train_configs(learning_rate=TINY)
     state = State.of(tensors, {}, trainer.base_digest)
     _, metrics = trainer.update(state, packed_by(backend, model, groups, length), TINY, dict(dev_config))
