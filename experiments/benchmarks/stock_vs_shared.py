@@ -62,7 +62,12 @@ def command(part: str, out: Path, steps: int, ablation: str, overrides: Sequence
 
 
 def run_part(part: str, argv: list[str], out: Path, limit: float | None) -> dict[str, Any]:
-    """Runs a part and reads its records. limit: seconds after which it is stopped."""
+    """Runs a part and reads its records. limit: seconds after which it is stopped.
+
+    Raises SystemExit where the part has records: the harness would continue them, and the seconds be of the rest alone.
+    """
+    if (out / "results" / part).exists():
+        raise SystemExit(f"{out / 'results' / part} holds a run already; give another --out, or remove it.")
     print(f"{part}: {' '.join(argv[1:])}", flush=True)
     begun = time.perf_counter()
     process = subprocess.Popen(argv)
@@ -209,8 +214,11 @@ def _number(name: str) -> Any:
 
 
 def _times(s: dict[str, Any], summaries: Sequence[dict[str, Any]], name: str) -> str:
-    stock = next((other.get(name) for other in summaries if other["part"] == "stock"), None)
-    return "–" if not stock or s.get(name) is None or s["cut"] else f"{s[name] / stock:.1f}"
+    """Only of whole parts, and as measured only of as many steps."""
+    stock = next((other for other in summaries if other["part"] == "stock"), {})
+    if not stock.get(name) or s.get(name) is None or s["cut"]:
+        return "–"
+    return "–" if name == "per_gpu_hour" and s["steps"] != stock["steps"] else f"{s[name] / stock[name]:.1f}"
 
 
 def _projected(s: dict[str, Any]) -> str:
@@ -298,8 +306,6 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
     others = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
-    if empty := [other["part"] for other in others if not other["runs"]]:
-        raise SystemExit(f"--against: no runs in {', '.join(empty)}; expected the folder of a sweep, results/<sweep>.")
     agreed = agreement([*parts, *others])
     if left_out := {other["part"] for other in others} - {each["part"] for each in agreed}:
         raise SystemExit(
@@ -336,6 +342,8 @@ def main() -> int:
     options = parser.parse_args()
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
+    if empty := [str(folder) for folder in options.against if not read_runs(folder)]:
+        parser.error(f"--against: no runs in {', '.join(empty)}; expected the folder of a sweep, results/<sweep>.")
     code = 0
     if not options.merge:
         for part in options.only or BY_DEFAULT:

@@ -173,8 +173,21 @@ def test_a_sweep_that_cannot_be_set_beside_stock_is_refused(tmp_path):
     file.write_text(json.dumps(part("stock", tmp_path / "stock")))
     with pytest.raises(SystemExit, match="sweep has no completed all_on run"):
         benchmark.merge([file], tmp_path, 8, against=[tmp_path / "sweep"])
-    with pytest.raises(SystemExit, match="no runs in nowhere"):
-        benchmark.merge([file], tmp_path, 8, against=[tmp_path / "nowhere"])
+
+
+def test_a_part_that_has_records_is_not_run_again(tmp_path):
+    record(tmp_path / "results" / "stock")
+    with pytest.raises(SystemExit, match="holds a run already"):
+        benchmark.run_part("stock", [sys.executable, "-c", ""], tmp_path, None)
+
+
+def test_runs_of_other_lengths_have_no_factor_as_measured(tmp_path):
+    record(tmp_path / "stock")
+    record(tmp_path / "sweep", steps=((4.0, 52.0), (3.0, 32.0)))
+    for name in ("stock", "sweep"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(part(name, tmp_path / name)))
+    text = benchmark.merge([tmp_path / "stock.json", tmp_path / "sweep.json"], tmp_path, project=8)
+    assert "| times stock | 1.0 | – |" in " ".join(text.split())
 
 
 def test_every_part_is_a_real_program_with_its_own_results(tmp_path):
