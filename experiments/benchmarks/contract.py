@@ -16,8 +16,9 @@ adapter. The second half gets the first one's trajectories and its adapter, and 
     log-probs   mean |trainer - sampler|, nats, for one adapter: each trainer against its own sampler, our trainer
                 against stock ART's sampler, our sampler against stock ART's
 
-Prints and writes JSON (contract.json); ends with 1 if a criterion fails. What could not be measured says why and is no
-failure. Unsloth's own log-probs need its trainer in this process; --child starts it as in production, without them.
+Prints and writes JSON (contract.json); ends with 1 if a criterion fails. What was not asked for says why and is no
+failure: without the other half's files nothing is compared, and Unsloth's own log-probs need its trainer in this
+process; --child starts it as in production, without them.
 Options after the arguments are Hydra's: policy=smollm2_135m, env=mock, train.learning_rate=1e-4, …
 """
 
@@ -105,7 +106,7 @@ def _by_key(found: Iterable[History]) -> dict[str, list[tuple[float, ...]]]:
 
 @dataclass
 class Report:
-    """Criteria and facts of one half. value against limit; passed None: could not be measured, `why` says it."""
+    """Criteria and facts of one half. value against limit; passed None: not measured, `why` says it."""
 
     half: str
     started: float = field(default_factory=time.perf_counter)
