@@ -35,7 +35,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -435,6 +435,7 @@ async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: lis
     from harness.engine.trainer import State
 
     trainer = backend.engine.trainer
+    trainer.execution = replace(trainer.execution, row_by_row=True, checkpoint=True)  # little memory; the same numbers
     tensors = {name: tensor.float() for name, tensor in load_file(adapter / "adapter_model.safetensors").items()}
     longest = max(len(history.ids) for history in histories(packed_by(backend, model, groups, LONGEST)))
     length = max(row, math.ceil(longest / 512) * 512)
