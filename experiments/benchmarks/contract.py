@@ -1,4 +1,4 @@
-"""Both backends keep one contract: shown on one GPU, in under five minutes.
+"""Both backends keep one contract: shown on one GPU, where stock ART's half takes an H200 200 s.
 
     python experiments/benchmarks/contract.py --out /tmp/contract                    # both halves, one after the other
     python experiments/benchmarks/contract.py --out /tmp/contract --only art_local   # stock ART first: it leaves its
