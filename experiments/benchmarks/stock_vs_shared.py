@@ -231,6 +231,45 @@ def _curve(values: Sequence[float | None] | None) -> str:
     return " ".join("–" if v is None else f"{v:.2f}" for v in values or []) or "–"
 
 
+def allowances(stock: dict[str, Any], part: dict[str, Any], steps: int, seconds: float) -> dict[str, float]:
+    """How many times as many experiments of so many steps a part makes in its seconds, by what stock ART is spared.
+
+    nothing; training: its own, for the completed runs of the part that took no gradient step; slow rollouts: all of its
+    rollouts and validations take as long as before its first step (its server reads adapters again after that); both.
+    """
+    (run,), completed = stock["runs"], [run for run in part["runs"] if run["state"] == "completed"]
+    rollout, train = ([step["seconds"][name] for step in run["steps"]] for name in ("rollout", "train"))
+    validation = [line["seconds"] for line in run["validations"]]
+    start = stock["seconds"] - sum(rollout) - sum(train) - sum(validation)
+    idle = sum(not any(step["gradient_steps"] for step in each["steps"]) for each in completed)
+    trained = train[0] + (steps - 1) * mean(train[1:])
+    slow = start + trained + rollout[0] + (steps - 1) * mean(rollout[1:]) + sum(validation)
+    even = start + trained + rollout[0] * steps + validation[0] * len(validation)
+    return {
+        "nothing": len(completed) * slow / seconds,
+        "training": (len(completed) * slow - idle * trained) / seconds,
+        "slow rollouts": len(completed) * even / seconds,
+        "both": (len(completed) * even - idle * trained) / seconds,
+    }
+
+
+def _allowance_text(parts: Sequence[dict[str, Any]], summaries: Sequence[dict[str, Any]]) -> str:
+    """A line for each sweep and number of steps; nothing where stock ART's part is not one whole run of two steps."""
+    stock = next((part for part in parts if part["part"] == "stock"), None)
+    if stock is None or stock["cut"] or len(stock["runs"]) != 1 or len(stock["runs"][0]["steps"]) < 2:
+        return ""
+    lines = []
+    for part, found in zip(parts, summaries, strict=True):
+        lengths = {found["steps"]: part["seconds"], found.get("projected_steps"): found.get("projected_seconds")}
+        for steps, seconds in lengths.items():
+            if part["part"].startswith("sweep") and found["completed"] and steps and seconds:
+                factors = allowances(stock, part, steps, seconds)
+                told = ", ".join(f"{name} {factor:.1f}" for name, factor in factors.items())
+                whole = f"{found['completed']} of {found['runs']} runs of {steps} steps"
+                lines.append(f"- {part['part']}, {whole}, times stock by what stock is spared: {told}\n")
+    return "".join(lines)
+
+
 def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """How far the ruler of each other part is from stock's, after the last step that both have validated.
 
@@ -317,7 +356,7 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
         f"# Stock ART against the shared engine\n\n{', '.join(found)}.{same} A later step is the mean over all but the "
         "first, of several runs those of the slowest one. Projected: start, first step and validations as measured, "
         f"and later steps. Rewards are those of the first {COMPARED}.\n\n"
-        f"{table(summaries)}\n{curves}\n{commands}\n"
+        f"{table(summaries)}\n{_allowance_text(parts, summaries)}{curves}\n{commands}\n"
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "stock_vs_shared.json").write_text(

@@ -175,6 +175,19 @@ def test_a_sweep_that_cannot_be_set_beside_stock_is_refused(tmp_path):
         benchmark.merge([file], tmp_path, 8, against=[tmp_path / "sweep"])
 
 
+def test_what_stock_is_spared_is_taken_from_its_seconds(tmp_path):
+    record(tmp_path / "stock", steps=((4.0, 50.0), (10.0, 30.0)))  # 300 s: 94 in steps, 4 in validations, 202 to start
+    record(tmp_path / "sweep", "all_on/seed=0", steps=((1.0, 1.0), (1.0, 1.0)))
+    record(tmp_path / "sweep", "all_off/seed=0", steps=((1.0, 0.0), (1.0, 0.0)))
+    idle = part("sweep", tmp_path / "sweep", seconds=100.0)
+    for step in next(run for run in idle["runs"] if run["name"].startswith("all_off"))["steps"]:
+        step["gradient_steps"] = 0
+    found = benchmark.allowances(part("stock", tmp_path / "stock"), idle, steps=2, seconds=100.0)
+    assert found == pytest.approx({"nothing": 6.0, "training": 5.2, "slow rollouts": 5.88, "both": 5.08})
+    longer = benchmark.allowances(part("stock", tmp_path / "stock"), idle, steps=4, seconds=100.0)
+    assert longer["nothing"] == pytest.approx(2 * (300 + 2 * 40) / 100)
+
+
 def test_a_part_that_has_records_is_not_run_again(tmp_path):
     record(tmp_path / "results" / "stock")
     with pytest.raises(SystemExit, match="holds a run already"):
