@@ -37,6 +37,8 @@ from harness.store import Store, digest
 UPDATE = "updates"
 # Part of every update's key: raise it when a change here or in the trainer changes what an update is.
 UPDATE_VERSION = 1
+# The same of what only a GPU computes. 2: flex attention's tiles.
+GPU_UPDATE_VERSION = 2
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Engine:
         hyper = [learning_rate, config, repr(self.trainer.optimiser), repr(self.trainer.lora)]
         dtype = self.trainer.execution.dtype
         if dtype != torch.float32:  # what a GPU computes is not what a CPU computes
-            hyper.append(str(dtype))
+            hyper.append([str(dtype), GPU_UPDATE_VERSION])
         key = digest("update", UPDATE_VERSION, state.digest, batch, hyper)
 
         spent: dict[str, float] = {}  # beside the stored result: a time is no part of a pure function
