@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.load import RecordedRun, load_sweep
+from harness.records.load import RecordedRun, load_sweep
 
 
 def passes(steps: Sequence[dict[str, Any]], length: int) -> list[float]:

@@ -10,9 +10,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from harness.arm import FACTORS, Arm, Run
-from harness.engine.device import gpus
 from harness.errors import ConfigError, HarnessError
+from harness.factors import FACTORS, Arm, Run
+from harness.machine.gpu import gpus
 from harness.seams import Seams
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import art
 
-from harness.arm import derive_seed
 from harness.backend import Backend
 from harness.backend.context import Contexts
 from harness.config import RunConfig
 from harness.evidence import Sampled, gather_evidence, transcript
-from harness.records import RunRecords
+from harness.factors import derive_seed
+from harness.records.run_records import RunRecords
 from harness.rollout import Asked, Rollouts, Sampling, gather_groups, trajectory
 from harness.seams import Check, Names
 from harness.validation import Ruler, validate

@@ -1,4 +1,4 @@
-"""Episodes, each computed once -> `art.Trajectory`. How one is played: `player.py`.
+"""Episodes, each computed once -> `art.Trajectory`. How one is played: `episode_player.py`.
 
 Every choice is kept, as in upstream's `rollout_tau_bench_task` (OpenPipe/ART, dev/tau-bench). What a fix changes is
 asked of its seam.
@@ -18,10 +18,10 @@ from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenL
 
 from harness.env import Domain
 from harness.episode import EPISODE_VERSION, Episode, Turn
+from harness.episode_player import PROVIDER, Job, Player, Plays, Sampling
 from harness.errors import EngineError, EpisodeError
-from harness.player import PROVIDER, Job, Player, Plays, Sampling
+from harness.records.store import Store, digest
 from harness.seams import Seams
-from harness.store import Store, digest
 
 __all__ = ["PROVIDER", "Asked", "Rollouts", "Sampling", "choice_of", "gather_groups", "trajectory"]
 

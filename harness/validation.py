@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.arm import Run, derive_seed
 from harness.errors import EngineError, EpisodeError
+from harness.factors import Run, derive_seed
 from harness.rollout import PROVIDER, Rollouts, Sampling
 from harness.seams import Names, Seams, TaskSplit
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.arm import Arm
+from harness.factors import Arm
 from harness.seams import Check, Seams
 
 

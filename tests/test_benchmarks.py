@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.analysis.synthetic import write_sweep
+from tests.synthetic import write_sweep
 
 ROOT = Path(__file__).parent.parent
 

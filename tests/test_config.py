@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.arm import FACTORS
 from harness.errors import ConfigError
+from harness.factors import FACTORS
 from harness.launch.paths import CONF
 
 GROUPS = [

@@ -10,9 +10,9 @@ import pytest
 from harness.env import load_domain
 from harness.episode import Episode, Turn
 from harness.errors import EngineError, EpisodeError
+from harness.records.store import Store
 from harness.rollout import Rollouts, Sampling, gather_groups
 from harness.seams import Outcome
-from harness.store import Store
 
 
 def trajectory(number: int) -> art.Trajectory:

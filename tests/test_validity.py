@@ -1,6 +1,6 @@
 """From checks to a verdict: INVALID names the factor and quotes the reading."""
 
-from harness.arm import Arm
+from harness.factors import Arm
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.seams import Check, Seams
 from harness.validity import findings, invalid_factors, unequal_starts

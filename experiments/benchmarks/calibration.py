@@ -3,7 +3,7 @@
     python experiments/benchmarks/calibration.py                       # 1,000 sweeps per setting
     python experiments/benchmarks/calibration.py --sweeps 200 --out results/calibration.md
 
-Synthetic sweeps (harness/analysis/planted.py) go through the very functions that analyse real ones. Per setting:
+Synthetic sweeps (harness/stats/simulated_sweeps.py) go through the very functions that analyse real ones. Per setting:
     coverage              intervals (nominal 95 %) that hold the true effect; target 93-97 %
     percentile bootstrap  the same for plain percentiles over resampled seeds and tasks, for comparison
     all together          families of which every simultaneous interval holds its effect; at least 95 %
@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.analysis.bootstrap import raw_draws, resample
-from harness.analysis.contrasts import all_contrasts
-from harness.analysis.crossed import crossed
-from harness.analysis.effects import (
+from harness.designs import design
+from harness.factors import FACTORS, Arm
+from harness.stats.bootstrap import raw_draws, resample
+from harness.stats.contrasts import all_contrasts
+from harness.stats.effects import (
     NO_EFFECT,
     NOT_ANSWERED,
     Effect,
@@ -39,12 +40,11 @@ from harness.analysis.effects import (
     measure,
     usable_arms,
 )
-from harness.analysis.outcomes import OUTCOMES, step_weights
-from harness.analysis.planted import STEPS, World, planted_sweep
-from harness.analysis.profiles import interquartile_mean, iqm_triple
-from harness.analysis.ranking import rank_probabilities
-from harness.arm import FACTORS, Arm
-from harness.design import design
+from harness.stats.intervals import crossed
+from harness.stats.outcomes import OUTCOMES, step_weights
+from harness.stats.profiles import interquartile_mean, iqm_triple
+from harness.stats.ranking import rank_probabilities
+from harness.stats.simulated_sweeps import STEPS, World, planted_sweep
 
 # Used once, for the committed table, when the statistics were done; development and tests use other seeds.
 SEED = 20261123

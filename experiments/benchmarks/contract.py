@@ -158,7 +158,7 @@ class World:
     @asynccontextmanager
     async def backend(self):
         from harness.backend import build, stock
-        from harness.store import Store
+        from harness.records.store import Store
 
         folder = self.out / "work" / self.half
         shutil.rmtree(folder, ignore_errors=True)
@@ -180,7 +180,7 @@ class World:
 
     async def sample(self, backend: Any, model: Any, draw: str) -> list[dict[str, Any]]:
         """Episodes of the model's current adapter, as {"task", "number", "episode"}; draw: names the luck."""
-        from harness.arm import derive_seed
+        from harness.factors import derive_seed
         from harness.rollout import PROVIDER, Rollouts, Sampling
 
         rollouts = Rollouts(
@@ -257,7 +257,7 @@ def captured(backend: Any, model: Any) -> list[dict[str, Any]]:
 
 async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], Any]:
     """What both backends must do; the model, the episodes of its trained adapter, and the step's packed tensors."""
-    from harness.launch.runner import Model
+    from harness.sweep.runner import Model
 
     report, train = world.report, world.config.train
     model = Model(name="contract", project="contract", base_model=str(world.policy.path), report_metrics=[])

@@ -20,19 +20,20 @@ from art.preprocessing.tokenize import tokenize_trajectory_groups
 from openai.types.chat.chat_completion import Choice
 from transformers import AutoTokenizer
 
+from experiments.warm_starts.retail import agent
+from experiments.warm_starts.retail.demonstrations import demonstrate
 from harness.backend.tokenizer import by_pieces
 from harness.env import Domain, load_domain
+from harness.env.retail_tasks import generator
 from harness.episode import Turn
 from harness.policy import load_policy
-from harness.policy.retail import agent, tasks
-from harness.policy.retail.demonstrations import demonstrate
 from harness.rollout import choice_of
 
 
 def trajectory(domain: Domain, task_id: str, number: int, tokenizer: Any) -> art.Trajectory:
     """A demonstration as a rollout: each reply's ids with a log-prob each."""
     system = {"role": "system", "content": domain.system_prompt}
-    shown = demonstrate(tasks.known(domain, task_id), Random(number), agent.RIGHT).messages
+    shown = demonstrate(generator.known(domain, task_id), Random(number), agent.RIGHT).messages
     said = [_choice(m, tokenizer) if m["role"] == "assistant" else m for m in shown]
     return art.Trajectory(messages_and_choices=[system, *said], tools=domain.tools, reward=number % 8 / 8)
 

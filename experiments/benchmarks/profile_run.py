@@ -21,8 +21,8 @@ ROOMS = (  # the first that matches a file of the stack, from the innermost fram
     ("trainer (torch, ART)", ("/torch/", "/peft/", "/transformers/", "/art/", "/safetensors/", "engine/trainer.py")),
     ("environment, evaluator", ("/tau2/", "/harness/env/")),
     ("W&B client", ("/wandb/", "/sentry_sdk/")),
-    ("display", ("/rich/", "/matplotlib/", "launch/progress.py")),
-    ("server start-up", ("engine/process.py", "engine/guard.py", "engine/install.py")),
+    ("display", ("/rich/", "/matplotlib/", "sweep/display.py")),
+    ("server start-up", ("engine/server_process.py", "engine/guard.py", "machine/environments.py")),
     ("event loop", ("/asyncio/", "/concurrent/")),
     ("harness", ("/harness/",)),
 )
@@ -52,7 +52,7 @@ def main() -> None:
     )
     _, overrides = parser.parse_known_args()
     from harness import __main__ as door
-    from harness.launch.runner import Runner
+    from harness.sweep.runner import Runner
 
     build = Runner.build
 

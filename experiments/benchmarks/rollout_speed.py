@@ -34,10 +34,10 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import psutil
 
-from harness.engine.device import gpus
 from harness.env import DOMAINS, Domain, load_domain
 from harness.episode import Episode
 from harness.errors import EpisodeError
+from harness.machine.gpu import gpus
 from harness.policy import Policy, load_policy
 
 ANSWERS = Path(__file__).with_name("answers.py")
@@ -227,7 +227,7 @@ async def measure(
     player: Any, endpoint: Endpoint, domain: Domain, options: argparse.Namespace, concurrent: int, players: int
 ) -> Level:
     """Keeps `concurrent` episodes going and reads the rates."""
-    from harness.player import PROVIDER, Job, Sampling
+    from harness.episode_player import PROVIDER, Job, Sampling
 
     sampling = Sampling(options.temperature, options.max_tokens, options.max_turns)
     tasks = itertools.cycle(domain.train_ids)
@@ -303,8 +303,8 @@ async def measure(
 @asynccontextmanager
 async def playing(count: int, name: str, domain: Domain, in_flight: int, folder: Path) -> AsyncIterator[Any]:
     """A player in this process for 0, else so many in processes."""
-    from harness.player import Player
-    from harness.players import Players
+    from harness.episode_player import Player
+    from harness.player_pool import Players
 
     if count == 0:
         yield Player(domain, in_flight)

@@ -35,9 +35,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.crossed import crossed
-from harness.engine.device import gpus
-from harness.records import read_lines
+from harness.machine.gpu import gpus
+from harness.records.run_records import read_lines
+from harness.stats.intervals import crossed
 
 AT_ONCE = {"shared_2": 2, "shared_4": 4}  # runs
 PARTS = ("stock", "shared", *AT_ONCE, "sweep", "sweep_reuse")
@@ -274,7 +274,7 @@ def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """How far the ruler of each other part is from stock's, after the last step that both have validated.
 
     Over the seeds that both have completed of the arm that is compared, and the ruler's tasks that nobody misses. Other
-    - stock, with the interval of `harness.analysis.crossed`, and both parts' own gain since step 0. A part whose ruler
+    - stock, with the interval of `harness.stats.intervals`, and both parts' own gain since step 0. A part whose ruler
     has other tasks, or that shares no seed or step with stock, is left out.
     """
     stock = next((part for part in parts if part["part"] == "stock"), None)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.analysis.load import load_sweep
+from harness.records.load import load_sweep
 
 TARGET_SECONDS = {"leave_one_out": 480, "all": 900}
 GATED = ("without_endpoint", "without_exploration", "without_logprobs")

@@ -60,8 +60,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     import torch
 
-    from harness.engine.device import gpus
     from harness.engine.trainer import Execution
+    from harness.machine.gpu import gpus
     from harness.policy import load_policy
 
     device = options.device if options.device != "auto" else "cuda" if gpus() else "cpu"
@@ -200,7 +200,7 @@ class Bench:
         from torch.nn.attention.flex_attention import flex_attention
 
         from harness.engine import attention
-        from harness.engine.rows import minibatches, padded, single_rows
+        from harness.engine.packed_rows import minibatches, padded, single_rows
 
         if self.trainer.execution.attention != attention.FLEX:
             return []

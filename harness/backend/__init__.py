@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.config import RunConfig
     from harness.policy import Policy
-    from harness.store import Store
+    from harness.records.store import Store
 
 __all__ = ["SKIPPED", "Backend", "Trained", "build"]
 
@@ -150,8 +150,8 @@ def _cache_beside_others(config: "RunConfig", policy: "Policy") -> int | None:
 
     What vLLM measures includes what the other engines take meanwhile. Raises ConfigError when nothing is left.
     """
-    from harness.engine.device import gpus
-    from harness.node.fit import GIB, read_shape, sampler
+    from harness.machine.gpu import gpus
+    from harness.machine.memory import GIB, read_shape, sampler
 
     backend = config.backend
     if not backend.on_gpu or backend.engines_per_gpu == 1:

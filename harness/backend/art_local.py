@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from harness.backend import SKIPPED, Trained, stock
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
 from harness.errors import EngineError
-from harness.store import digest
+from harness.records.store import digest
 
 CLOSE_SECONDS = 60.0  # until a backend that does not end by itself is ended
 

@@ -24,15 +24,15 @@ from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tens
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
-from harness.arm import derive_seed
 from harness.backend import SKIPPED, Trained
 from harness.backend.tokenizer import tokenizer_of
 from harness.config import RunConfig
 from harness.engine.server import Server
 from harness.engine.trainer import Lora, Optimiser, State, Trainer, seeded
 from harness.errors import EngineError
+from harness.factors import derive_seed
 from harness.policy import Policy
-from harness.store import Store, digest
+from harness.records.store import Store, digest
 
 UPDATE = "updates"
 # Part of every update's key: raise it when a change here or in the trainer changes what an update is.

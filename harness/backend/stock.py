@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.arm import derive_seed
 from harness.config import BackendConfig, RunConfig
-from harness.engine.device import gpus
-from harness.engine.process import graphs
+from harness.engine.server_process import graphs
 from harness.errors import ConfigError
+from harness.factors import derive_seed
+from harness.machine.gpu import gpus
 from harness.policy import Policy
 
 TOOL_SCHEMA_FORMAT = "vllm_openai"
@@ -122,7 +122,7 @@ def check_machine(config: BackendConfig) -> None:
     if missing:
         raise ConfigError(
             f"backend=art_local needs {', '.join(missing)}, not installed for {sys.executable}. Install ART's own "
-            "trainer: pip install 'openpipe-art[backend]==0.5.18'. Without a network: python -m harness.node --help"
+            "trainer: pip install 'openpipe-art[backend]==0.5.18'. Without a network: python -m harness --help"
         )
     if "ART_VLLM_RUNTIME_BIN" not in os.environ and shutil.which("uv") is None:
         raise ConfigError(

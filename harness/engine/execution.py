@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from harness.engine.attention import DENSE, FLEX
-from harness.engine.rows import Amount
+from harness.engine.packed_rows import Amount
 
 
 @dataclass(frozen=True)

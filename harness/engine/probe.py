@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.engine.attention import DENSE, FLEX
-from harness.engine.rows import Rows
+from harness.engine.packed_rows import Rows
 
 if TYPE_CHECKING:
     from harness.engine.trainer import Trainer
@@ -83,7 +83,7 @@ def _step(trainer: "Trainer") -> int:
 def made_up(tokens: int, vocabulary: int, rollouts: int = 3) -> Rows:
     """A row of a prompt, which takes half of it, some rollouts and a little padding; always the same.
 
-    As `harness.engine.rows.minibatches` gives rows. Half of a rollout's tokens are trained.
+    As `harness.engine.packed_rows.minibatches` gives rows. Half of a rollout's tokens are trained.
     """
     prompt = tokens // 2
     own = (tokens - prompt) // rollouts - 1

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import httpx
 
-from harness.engine import process
-from harness.engine.process import ServerConfig, ServerProcess
+from harness.engine import server_process
+from harness.engine.server_process import ServerConfig, ServerProcess
 from harness.engine.slots import AdapterSlots
 from harness.errors import EngineError
 
@@ -42,7 +42,7 @@ class Server:
     def __init__(self, config: ServerConfig):
         self.config = config
         self.api_key = secrets.token_hex(16)
-        self.port = process.choose_port(config.port)  # before anything starts: a taken port is a ConfigError
+        self.port = server_process.choose_port(config.port)  # before anything starts: a taken port is a ConfigError
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.started_in: float | None = None  # seconds
         self.adapters = AdapterSlots(config.max_loras - 1, self._load, self._unload)
@@ -50,7 +50,7 @@ class Server:
         self._base: list[Answer] = []
 
     async def __aenter__(self) -> "Server":
-        from harness.engine.install import ensure_server_env
+        from harness.machine.environments import ensure_server_env
 
         python = await asyncio.to_thread(ensure_server_env, gpu=self.config.gpu_memory_utilization is not None)
         begun = time.monotonic()
@@ -58,8 +58,8 @@ class Server:
             base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=120
         )
         self._process = ServerProcess(
-            process.command(self.config, python, self.port),
-            process.environment(self.config, self.api_key),
+            server_process.command(self.config, python, self.port),
+            server_process.environment(self.config, self.api_key),
             self.config.log,
         )
         try:

@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import save
 
-from harness.store import digest
+from harness.records.store import digest
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from harness.engine.adapter import Adapter
 from harness.engine.attention import implementation, packed_attention
 from harness.engine.execution import Execution, Size, Spent
 from harness.engine.fused import fuse
+from harness.engine.packed_rows import Amount, Rows, amount, minibatches, single_rows, trained, trimmed
 from harness.engine.probe import prepare
-from harness.engine.rows import Amount, Rows, amount, minibatches, single_rows, trained, trimmed
 from harness.engine.state import Lora, Optimiser, State
 from harness.errors import EngineError
 

@@ -4,7 +4,7 @@
     overlay.py    copy-on-write databases: an episode costs what it touches, not what the database holds
     user.py       scripted users: who speaks next, and when they stop
     mock.py       a seeded generator of small tasks over tau2's mock tools
-    benchmark.py  tau2's own retail and airline tasks with their official splits
+    tau2_tasks.py  tau2's own retail and airline tasks with their official splits
 
 Start with `load_domain("mock")`, then `domain.start(task_id)`.
 """
@@ -37,9 +37,9 @@ def load_domain(name: str, *, tasks: int = 75, seed: int = 0, only: Sequence[str
 
         domain = mock.load(tasks=tasks, seed=seed)
     elif name in DOMAINS:
-        from harness.env import benchmark
+        from harness.env import tau2_tasks
 
-        domain = benchmark.load(name)
+        domain = tau2_tasks.load(name)
     else:
         near = difflib.get_close_matches(name, DOMAINS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from harness.arm import FACTORS
-from harness.design import closest
+from harness.designs import closest
+from harness.factors import FACTORS
 from harness.launch.paths import CONF
 
 

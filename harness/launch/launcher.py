@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from harness.config import RunConfig, typed
-from harness.launch.sweep import Sweep, execute
+from harness.sweep.plan import Sweep, execute
 
 
 class SweepLauncher(Launcher):

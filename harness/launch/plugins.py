@@ -14,9 +14,9 @@ PACKAGE = "hydra_plugins"
 
 def register() -> None:
     """Makes `hydra/sweeper=design` and `hydra/launcher=node|ray|slurm` known. Idempotent."""
-    from harness.launch.node import NodeLauncher
-    from harness.launch.on_ray import RayLauncher
-    from harness.launch.on_slurm import SlurmLauncher
+    from harness.launch.local import NodeLauncher
+    from harness.launch.ray_launcher import RayLauncher
+    from harness.launch.slurm_launcher import SlurmLauncher
     from harness.launch.sweeper import DesignSweeper
 
     plugins = Plugins.instance()  # scans installed plugins first, so that theirs stay importable

@@ -14,9 +14,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from harness.arm import FACTORS, LEVELS
-from harness.design import closest, design, restrict
+from harness.designs import closest, design, restrict
 from harness.errors import ConfigError
+from harness.factors import FACTORS, LEVELS
 
 
 class DesignSweeper(Sweeper):

@@ -2,7 +2,7 @@
 
     micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
     smollm2.py  SmolLM2-135M-Instruct, fetched by `python -m harness.policy.smollm2` and read through gguf.py
-    retail/     its warm start on demonstrations of retail tasks: `python -m harness.policy.retail`, on a GPU
+    retail/     its warm start on demonstrations of retail tasks: `python -m experiments.warm_starts.retail`, on a GPU
     hub.py      Qwen's instruction models, fetched by `python -m harness.policy.hub NAME`, with a template of ours
 
 `load_policy(name)` gives a folder that transformers and vLLM read.
@@ -60,8 +60,8 @@ def _smollm2_warm(name: str) -> Policy:
     if not path.is_dir():
         raise ConfigError(
             f"policy={name} is not on this machine; expected it in {path}. Make it of the base ({smollm2.COMMAND}):\n"
-            "  python -m harness.policy.retail --out FOLDER     trains it on a GPU, in about 5 minutes\n"
-            "  python -m harness.policy.retail --apply FOLDER   takes what was trained elsewhere\n"
+            "  python -m experiments.warm_starts.retail --out FOLDER     trains it on a GPU, in about 5 minutes\n"
+            "  python -m experiments.warm_starts.retail --apply FOLDER   takes what was trained elsewhere\n"
             f"policy={name}_raw is the base alone; it seldom calls a tool."
         )
     context = json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
@@ -87,7 +87,7 @@ def _from_hub(name: str) -> Policy:
 def digest_files(folder: Path) -> str:
     """Of all files in a checkpoint folder, names and content. Raises ConfigError without a model in it."""
     if not (folder / "model.safetensors").is_file():
-        build = f"python -m harness.policy.micro --out {folder}"
+        build = f"python -m experiments.warm_starts.micro --out {folder}"
         raise ConfigError(f"{folder} holds no model.safetensors. Build it: {build}")
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file()):

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.engine.install import check_disk, progress
 from harness.errors import ConfigError
+from harness.machine.environments import check_disk, progress
 
 COMMAND = "python -m harness.policy.hub"
 TEMPLATE = Path(__file__).with_name("qwen.jinja")

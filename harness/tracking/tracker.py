@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.analysis.load import read_object
+from harness.records.load import read_object
 from harness.tracking.background import Background, background
-from harness.tracking.rows import check_rows, numbers_and_words, train_row, validation_row
+from harness.tracking.metrics import check_rows, numbers_and_words, train_row, validation_row
 
 if TYPE_CHECKING:
     from wandb import Run, Settings

@@ -19,7 +19,7 @@ from harness.backend.art_local import ArtLocalBackend
 from harness.backend.shared import Engine, SharedBackend
 from harness.engine.trainer import Lora, Optimiser, Trainer
 from harness.policy import Policy, load_policy
-from harness.store import Store
+from harness.records.store import Store
 from tests.backend import stock_fakes
 
 TOOLS = [

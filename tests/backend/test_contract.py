@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 import harness
 from harness.backend import SKIPPED, stock
-from harness.engine.device import gpus
+from harness.machine.gpu import gpus
 from tests.backend.conftest import TOOLS
 
 PROGRAM = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "contract.py"

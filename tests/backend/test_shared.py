@@ -9,8 +9,8 @@ from art.utils.output_dirs import get_model_dir
 
 from harness.backend import _cache_beside_others
 from harness.config import BackendConfig, PolicyConfig
-from harness.engine.device import Gpu
 from harness.errors import ConfigError
+from harness.machine.gpu import Gpu
 from harness.policy import load_policy
 from tests.backend.conftest import TOOLS
 
@@ -65,7 +65,7 @@ def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch)
     policy = load_policy("micro")
 
     def cache(gib, engines):
-        monkeypatch.setattr("harness.engine.device.gpus", lambda: (Gpu(0, "H200", gib),))
+        monkeypatch.setattr("harness.machine.gpu.gpus", lambda: (Gpu(0, "H200", gib),))
         monkeypatch.setattr("harness.config.gpus", lambda: (Gpu(0, "H200", gib),))
         backend = BackendConfig("shared", engines_per_gpu=engines)
         return _cache_beside_others(SimpleNamespace(backend=backend, policy=PolicyConfig("micro", 8, 16)), policy)

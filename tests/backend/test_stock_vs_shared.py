@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import harness
-from harness.analysis.crossed import crossed
+from harness.stats.intervals import crossed
 
 PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "stock_vs_shared.py"
 spec = importlib.util.spec_from_file_location("stock_vs_shared", PATH)

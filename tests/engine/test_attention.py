@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.engine import attention
 from harness.engine.attention import DENSE, FLEX, KINDS, allowed_pairs, block_mask, implementation, packed_attention
-from harness.engine.rows import attended_pairs
+from harness.engine.packed_rows import attended_pairs
 
 TOKENS = 384
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import install, process
+from harness.engine import server_process
 from harness.engine.server import Server, ServerConfig
 from harness.errors import ConfigError, EngineError
+from harness.machine import environments
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
 
@@ -21,10 +22,10 @@ FAKE = Path(__file__).with_name("fake_vllm.py")
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """make(mode) -> a Server whose process is the stand-in."""
-    monkeypatch.setattr(install, "ensure_server_env", lambda gpu: Path(sys.executable))
+    monkeypatch.setattr(environments, "ensure_server_env", lambda gpu: Path(sys.executable))
 
     def made(mode: str = "ok", **changes) -> Server:
-        monkeypatch.setattr(process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode])
+        monkeypatch.setattr(server_process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode])
         fields = dict(path=tmp_path, name="base", tool_parser="hermes", max_model_len=64, dtype="float32")
         fields |= dict(lora_rank=8, max_loras=3, log=tmp_path / "server.log")
         return Server(ServerConfig(**fields | changes))
@@ -102,15 +103,15 @@ def test_one_slot_stays_spare_and_a_refused_adapter_is_an_error(make, tmp_path):
 def test_the_api_key_is_random_and_not_on_the_command_line(make):
     server, other = make(), make()
     assert server.api_key != other.api_key
-    argv = process.command(server.config, Path("python"), server.port)
+    argv = server_process.command(server.config, Path("python"), server.port)
     assert not any(server.api_key in word for word in argv)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_harness(tmp_path, how):
-    port = process.choose_port(None)
+    port = server_process.choose_port(None)
     script = (
-        "import sys, time; from pathlib import Path; from harness.engine.process import ServerProcess\n"
+        "import sys, time; from pathlib import Path; from harness.engine.server_process import ServerProcess\n"
         f"ServerProcess([sys.executable, {str(FAKE)!r}, '{port}', 'ok'], {{}}, Path({str(tmp_path / 'log')!r}))\n"
         "print('started', flush=True); time.sleep(60)"
     )

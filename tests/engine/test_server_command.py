@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine.process import ServerConfig, command, environment
+from harness.engine.server_process import ServerConfig, command, environment
 
 
 def config(**changes):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoTokenizer
 
-from harness.engine.process import SERVER_SIDE
+from harness.engine.server_process import SERVER_SIDE
 from harness.env import load_domain
 from harness.policy import load_policy, smollm2
 

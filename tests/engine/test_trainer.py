@@ -10,7 +10,7 @@ from safetensors.torch import load
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.engine.attention import DENSE, FLEX
-from harness.engine.rows import minibatches, single_rows
+from harness.engine.packed_rows import minibatches, single_rows
 from harness.engine.synthetic import packed_groups
 from harness.engine.trainer import Execution, Lora, Optimiser, Trainer
 from harness.errors import EngineError

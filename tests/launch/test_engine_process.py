@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from harness.errors import ConfigError, EngineError
-from harness.launch.engine import EngineProcess
-from harness.launch.order import Order
-from harness.launch.sweep import prepare
+from harness.launch.engine_process import EngineProcess
+from harness.launch.work_order import Order
+from harness.sweep.plan import prepare
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_an_order_gives_the_same_runs_on_the_other_side(order, run_config):
 
 
 def test_a_folder_that_is_not_shared_is_named_and_nothing_is_made_there(order, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.launch.order.PATIENCE", 0.3)
+    monkeypatch.setattr("harness.launch.work_order.PATIENCE", 0.3)
     elsewhere = tmp_path / "another-disk"
     with pytest.raises(ConfigError, match="Results must lie on a path that all machines share"):
         EngineProcess(0).start(replace(order, folder=str(elsewhere)))
@@ -38,7 +38,7 @@ def test_a_folder_that_is_not_shared_is_named_and_nothing_is_made_there(order, t
 
 
 def test_a_folder_of_another_sweep_is_not_taken_for_the_shared_one(order, monkeypatch):
-    monkeypatch.setattr("harness.launch.order.PATIENCE", 0.3)
+    monkeypatch.setattr("harness.launch.work_order.PATIENCE", 0.3)
     with pytest.raises(ConfigError, match="is missing or another one"):
         replace(order, manifest="0" * 64).check_shared()
 
@@ -75,8 +75,8 @@ def test_a_killed_engine_is_lost_and_its_log_is_named(order):
 def test_an_engine_ends_when_its_starter_is_gone(order):
     starter = (
         "import sys\n"
-        "from harness.launch.engine import EngineProcess\n"
-        "from harness.launch.order import Order\n"
+        "from harness.launch.engine_process import EngineProcess\n"
+        "from harness.launch.work_order import Order\n"
         "EngineProcess(0).start(Order.from_json(sys.stdin.read()))"
     )
     process = subprocess.Popen([sys.executable, "-c", starter], stdin=subprocess.PIPE, text=True)

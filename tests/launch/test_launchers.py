@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from harness.config import BackendConfig
-from harness.engine.device import Gpu
 from harness.errors import ConfigError
-from harness.launch import on_slurm
-from harness.launch.node import engines_here, gpu_shares
-from harness.launch.on_ray import connect, places
-from harness.launch.on_slurm import Jobs, SlurmLauncher, UnitJob, sum_of
-from harness.launch.spent import Spending, Spent
+from harness.launch import slurm_launcher
+from harness.launch.local import engines_here, gpu_shares
+from harness.launch.ray_launcher import connect, places
+from harness.launch.slurm_launcher import Jobs, SlurmLauncher, UnitJob, sum_of
+from harness.machine.gpu import Gpu
+from harness.sweep.cost import Spending, Spent
 
 CPU = {"kind": "shared", "device": "cpu"}
 
@@ -27,7 +27,7 @@ CPU = {"kind": "shared", "device": "cpu"}
 @pytest.fixture
 def four_gpus(monkeypatch):
     found = lambda: tuple(Gpu(index, "H100", 80.0) for index in range(4))  # noqa: E731
-    monkeypatch.setattr("harness.launch.node.gpus", found)
+    monkeypatch.setattr("harness.launch.local.gpus", found)
     monkeypatch.setattr("harness.config.gpus", found)
 
 
@@ -176,7 +176,7 @@ STATES = [
 
 @pytest.mark.parametrize(("state", "age", "live"), STATES)
 def test_which_jobs_of_an_earlier_start_go_on(state, age, live):
-    assert on_slurm._is_live(state, age) is live
+    assert slurm_launcher._is_live(state, age) is live
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_preempted_job_is_queued_again_and_continues(tmp_path, monkeypatch):
     module = tmp_path / "interrupted_engine.py"
     module.write_text(INTERRUPTED)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(on_slurm.__file__).parents[2]}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(slurm_launcher.__file__).parents[2]}")
     from interrupted_engine import FakeEngine
 
     order = '{"name": "", "folder": "", "manifest": "", "configs": [], "server_python": null}'

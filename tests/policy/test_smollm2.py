@@ -10,11 +10,11 @@ from openai.types.chat.chat_completion import Choice
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from experiments.warm_starts.retail.checkpoint import weights_digest
 from harness.env import load_domain
 from harness.errors import ConfigError
 from harness.policy import load_policy
 from harness.policy.gguf import F32, Q4_1, Q8_0, dequantise, read
-from harness.policy.retail.checkpoint import weights_digest
 from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, checkpoint, content_of, extend
 
 DOMAIN = load_domain("mock")

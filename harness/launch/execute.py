@@ -1,0 +1,74 @@
+"""Carries out a sweep: plan, train where a launcher says, judge, report."""
+
+from collections.abc import Callable, Sequence
+
+from harness.config import RunConfig
+from harness.records.load import load_sweep
+from harness.records.run_records import RunRecords, read_lines
+from harness.report.arm_table import print_report
+from harness.report.page import write_report
+from harness.sweep.estimate import alias_lines, plan_lines
+from harness.sweep.manifest import alone_in
+from harness.sweep.plan import Sweep, fit_lines, is_completed, prepare, preview, work_of
+from harness.validity import unequal_starts
+
+Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
+
+
+def execute(
+    configs: Sequence[RunConfig],
+    name: str | None,
+    train: Train,
+    plan_only: bool = False,
+    engines: int | None = None,
+) -> int:
+    """Runs a sweep, or what is left of it; 0, or 1 if a run failed. Everything wrong with the input is
+    raised as ConfigError before an engine starts.
+
+    train: where the engines are: `launch.local`, `launch.ray_launcher`, `launch.slurm_launcher`
+    engines: as many as it would use at once, None if it learns that when it starts; for the plan's estimate only
+    """
+    sweep = preview(configs, name) if plan_only else prepare(configs, name)
+    open_runs = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
+    print(
+        f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
+        f"({sweep.configs[0].train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
+        flush=True,
+    )
+    if plan_only:
+        print("\n".join([*plan_lines(work_of(sweep, engines)), *fit_lines(sweep)]))
+        return 0
+    if aliases := alias_lines(work_of(sweep, engines).arms):
+        print("\n".join(aliases), flush=True)
+    if open_runs:
+        with alone_in(sweep.folder):
+            try:
+                train(sweep, open_runs)
+            finally:
+                _refute_unequal_starts(sweep)
+    records = load_sweep(sweep.folder)
+    write_report(records)
+    print_report(records)
+    print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
+    failed = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
+    return 1 if failed else 0
+
+
+def _refute_unequal_starts(sweep: Sweep) -> None:
+    """Marks runs INVALID whose step-0 reference validation is not that of the other arms of their seed.
+
+    In 16 bits the same policy in another batch rounds another way, and a greedy episode may turn with it: there the
+    check of the base's log-probs before a run counts as completed stands alone.
+    """
+    if sweep.policy.dtype != "float32":
+        return
+    for seed in {c.run.seed for c in sweep.configs}:
+        names = [c.run.name for c in sweep.configs if c.run.seed == seed]
+        lines = {name: read_lines(sweep.folder / "runs" / name / "validation.jsonl") for name in names}
+        starts = {name: found[0]["reference"]["by_task"] for name, found in lines.items() if found}
+        for name, reading in unequal_starts(starts).items():
+            records = RunRecords(sweep.folder / "runs" / name)
+            status = records.status() or {"run": name}
+            others = [i for i in status.get("invalid", []) if i["factor"] != "engine"]
+            invalid = [*others, {"factor": "engine", "reading": reading}]
+            records.set_status(**status | {"validity": "INVALID", "invalid": invalid})

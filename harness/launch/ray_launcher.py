@@ -1,0 +1,157 @@
+"""hydra/launcher=ray: engines as actors of a Ray cluster, fed from one queue in the process that started the sweep.
+
+Each actor holds an engine process and, where the cluster has GPUs, one of them. Ray decides where an actor lives;
+actors that find no place yet wait, and join when the cluster grows. A lost worker's runs go back to the queue.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from harness.config import BackendConfig, RunConfig
+from harness.errors import ConfigError, EngineError, HarnessError
+from harness.launch.engine_pool import Names
+from harness.launch.engine_process import GRACE, EngineProcess
+from harness.launch.launcher import SweepLauncher
+from harness.launch.several_engines import train_on
+from harness.launch.work_order import Order
+from harness.sweep.cost import Spending
+from harness.sweep.partition import units
+from harness.sweep.plan import Sweep
+
+
+class RayLauncher(SweepLauncher):
+    """address: of a running cluster, `auto` for the one that this machine belongs to, `local` for one of its own;
+    None: RAY_ADDRESS, else a cluster of this machine, else one of its own
+    cpus, gpus: that Ray sets aside for an engine; gpus None: one, divided by
+    backend.engines_per_gpu, where the cluster has some, unless backend.device=cpu
+    """
+
+    def __init__(self, address: str | None, cpus: float, gpus: float | None) -> None:
+        self.address, self.cpus, self.gpus = address, cpus, gpus
+
+    def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
+        ray = connect(self.address)
+        try:
+            nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+            count, gpus = places(runs[0].backend, self.gpus, ray.cluster_resources().get("GPU", 0.0), nodes)
+            asyncio.run(self._train(sweep, runs, min(count, len(runs)), gpus))
+        finally:
+            ray.shutdown()
+
+    async def _train(self, sweep: Sweep, runs: Sequence[RunConfig], count: int, gpus: float) -> None:
+        order = Order.of(sweep, runs)
+        parts = units([config.run for config in runs], count)
+        start = partial(_start_actor, self.cpus, gpus)
+        make = [partial(_RayEngine, order, partial(start, number)) for number in range(count)]
+        await train_on(sweep, runs, [tuple(run.name for run in part) for part in parts], make)
+
+
+def places(backend: BackendConfig, wished: float | None, cluster_gpus: float, nodes: int) -> tuple[int, float]:
+    """How many engines, and the GPUs of each. Unless asked otherwise: as many as the GPUs of the cluster hold; without
+    GPUs one a machine. Raises ConfigError for backend.port, which actors of one machine cannot share."""
+    if backend.port is not None:
+        raise ConfigError("backend.port cannot be given with hydra/launcher=ray. Leave it out: free ones are found.")
+    usual = float(cluster_gpus > 0 and backend.device != "cpu") / backend.engines_per_gpu
+    gpus = wished if wished is not None else usual
+    room = math.floor(cluster_gpus / gpus + 1e-6) if gpus else nodes
+    return backend.engines or max(room, 1), gpus
+
+
+def connect(address: str | None) -> Any:
+    """The module `ray`, connected. Raises ConfigError when it is not installed or there is no cluster."""
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            "hydra/launcher=ray needs Ray, which is not installed here: `pip install 'ray'` in the harness's "
+            "environment, on every machine of the cluster. hydra/launcher=node needs nothing."
+        ) from None
+    try:
+        _reach(address)
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"No Ray cluster was reached at {address!r}: {error}. Start one with `ray start --head` and `ray start "
+            "--address=HOST:6379` on the others, or leave hydra.launcher.address out for one on this machine alone."
+        ) from error
+    return ray
+
+
+def _reach(address: str | None) -> None:
+    """Raises OSError when nothing listens at HOST:PORT; Ray itself would try for many minutes."""
+    host, separator, port = (address or os.environ.get("RAY_ADDRESS") or "").rpartition(":")
+    if separator and port.isdigit() and "//" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+class EngineActor:
+    """The actor: an engine process in the hands of a Ray worker. When the worker dies, the process ends."""
+
+    def __init__(self, number: int) -> None:
+        self.process = EngineProcess(number)
+
+    def start(self, order: str) -> str:
+        return self.process.start(Order.from_json(order))
+
+    def train(self, names: Names) -> None:
+        self.process.train(names)
+
+    def stop(self) -> Spending | None:
+        return self.process.stop()
+
+
+def _start_actor(cpus: float, gpus: float, number: int) -> Any:
+    import ray
+
+    options = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": 2, "scheduling_strategy": "SPREAD"}
+    return ray.remote(EngineActor).options(**options).remote(number)
+
+
+class _RayEngine:
+    """An actor as the crew sees it."""
+
+    def __init__(self, order: Order, start_actor: Callable[[], Any]) -> None:
+        self.order, self.start_actor = order, start_actor
+        self.actor: Any = None
+        self.started = False
+
+    async def start(self) -> str:
+        self.actor = self.start_actor()
+        host = await self._ask(self.actor.start.remote(self.order.to_json()))
+        self.started = True
+        return f"ready on {host}"
+
+    async def train(self, names: Names) -> None:
+        await self._ask(self.actor.train.remote(names))
+
+    async def stop(self) -> Spending | None:
+        import ray
+
+        if self.actor is None:
+            return None
+        spent = None
+        if self.started:  # else it may have no place yet, and would never answer
+            with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+                spent = await asyncio.wait_for(self.actor.stop.remote(), GRACE + 10)
+        ray.kill(self.actor)
+        return spent
+
+    async def _ask(self, answer: Any) -> Any:
+        import ray
+
+        try:
+            return await answer
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, HarnessError):
+                raise error.cause from None  # Ray's own message is a traceback
+            raise
+        except ray.exceptions.RayError as error:
+            first = str(error).strip().splitlines()[0]
+            raise EngineError(f"its Ray worker is gone ({type(error).__name__}: {first})") from error

@@ -1,0 +1,60 @@
+"""Several engines train the runs of a sweep, wherever they are: the crew, the display, what it cost, what was given up.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from harness.config import RunConfig
+from harness.launch.engine_pool import LOSSES, Crew, Engine, Names
+from harness.records.run_records import RunRecords
+from harness.sweep.cost import Spent
+from harness.sweep.display import Progress
+from harness.sweep.plan import Sweep, is_completed
+from harness.sweep.watch import Watch
+
+LOOK_EVERY = 1.0  # seconds between looks at the records
+
+
+async def train_on(
+    sweep: Sweep, runs: Sequence[RunConfig], units: Sequence[Names], make: Sequence[Callable[[], Engine]]
+) -> None:
+    """Returns when every run has ended. Writes reuse.json when it ends, however it ends.
+
+    make: one maker of engines per place. Raises what the first place met when no place can hold an engine any more.
+    """
+    spent = Spent(engines=min(len(units), len(make)))
+    settled: set[str] = set()
+    with Progress(total_runs=len(runs), total_steps=len(runs) * runs[0].train.steps) as progress:
+        watch = Watch(sweep.folder, [config.run.name for config in runs], progress)
+        crew = Crew(
+            units,
+            make,
+            open_runs=lambda names: tuple(name for name in names if not is_completed(sweep.folder, name)),
+            settled=settled.update,
+            note=progress.note,
+        )
+        progress.note(f"{len(units)} units of work, places for {len(make)} engines; each starts in a minute or so")
+        looking = asyncio.create_task(_look(watch, settled))
+        try:
+            await crew.work()
+        finally:
+            looking.cancel()
+            _give_up(sweep, crew.queue.given_up)
+            watch.look(settled | set(crew.queue.given_up))
+            spent.elsewhere = crew.spent
+            spent.add_to(sweep.folder / "reuse.json")
+
+
+async def _look(watch: Watch, settled: set[str]) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.to_thread(watch.look, frozenset(settled))
+
+
+def _give_up(sweep: Sweep, names: Sequence[str]) -> None:
+    for name in names:
+        records = RunRecords(sweep.folder / "runs" / name)
+        status = records.status() or {"run": name}
+        reason = status.get("error") or "no error of its own was recorded"
+        error = f"{LOSSES} engines were lost while this run was with them; {reason}"
+        records.set_status(**status | {"state": "failed", "error": error})

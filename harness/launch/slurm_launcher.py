@@ -1,0 +1,219 @@
+"""hydra/launcher=slurm: a Slurm job per unit of the sweep, submitted and watched through submitit.
+
+Slurm is the queue: a job holds one engine, trains one unit (the runs of a seed, or a part of them) and ends. A job
+that is preempted or reaches its time limit is requeued by submitit and continues from the store. Jobs outlive the
+process that submitted them; the same command watches them again instead of submitting them twice.
+"""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.config import BackendConfig, RunConfig
+from harness.errors import ConfigError, EngineError, HarnessError
+from harness.launch.engine_pool import Names
+from harness.launch.engine_process import EngineProcess
+from harness.launch.launcher import SweepLauncher
+from harness.launch.several_engines import train_on
+from harness.launch.work_order import Order
+from harness.records.run_records import read_lines
+from harness.sweep.cost import Spending
+from harness.sweep.partition import units
+from harness.sweep.plan import Sweep
+
+CLUSTERS = ("slurm", "local")
+ASK_EVERY = {"slurm": 10.0, "local": 1.0}  # seconds between questions for a job's state
+LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "COMPLETING")
+UNKNOWN_FOR = 600.0  # seconds for which sacct may not know a new job
+
+
+class SlurmLauncher(SweepLauncher):
+    """cluster: slurm, or local: jobs are processes of this machine, to try it out
+
+    partition, minutes, gpus, cpus, memory_gb: of a job; gpus None: 1, or 0 with backend.device=cpu or cluster=local
+    options: further sbatch options, e.g. {account: physics, constraint: h100}; setup: shell lines before the engine
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        partition: str | None,
+        minutes: int,
+        gpus: int | None,
+        cpus: int,
+        memory_gb: float | None,
+        options: dict[str, Any],
+        setup: Sequence[str],
+    ) -> None:
+        if cluster not in CLUSTERS:
+            raise ConfigError(f"hydra.launcher.cluster is {cluster!r}; expected one of {', '.join(CLUSTERS)}.")
+        self.cluster, self.gpus = cluster, gpus
+        self.wishes = {
+            "timeout_min": minutes,
+            "cpus_per_task": cpus,
+            "mem_gb": memory_gb,
+            "slurm_partition": partition,
+            "slurm_additional_parameters": dict(options) or None,
+            "slurm_setup": list(setup) or None,
+        }
+
+    def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
+        jobs = Jobs(sweep.folder / "logs" / "slurm", self.cluster, self.parameters(sweep.name, runs[0].backend))
+        live = jobs.live([config.run.name for config in runs])
+        if live:
+            print(f"{len(live)} jobs of an earlier start go on; they are watched again", flush=True)
+        held = {name for names in live for name in names}
+        rest = [config.run for config in runs if config.run.name not in held]
+        engines = runs[0].backend.engines
+        parts = units(rest, engines or len({run.seed for run in rest})) if rest else []
+        names = [*live, *(tuple(run.name for run in part) for part in parts)]
+        count = min(len(names), max(engines or len(names), len(live)))
+        order = Order.of(sweep, runs)
+        make = [partial(_SlurmEngine, order, number, jobs) for number in range(count)]
+        asyncio.run(train_on(sweep, runs, names, make))
+
+    def engines(self, runs: Sequence[RunConfig]) -> int:
+        return runs[0].backend.engines or len({config.run.seed for config in runs})
+
+    def parameters(self, name: str, backend: BackendConfig) -> dict[str, Any]:
+        """What submitit is told of a job."""
+        if backend.port is not None:
+            raise ConfigError("backend.port cannot be given with hydra/launcher=slurm: jobs may share a machine.")
+        if backend.engines_per_gpu > 1:
+            raise ConfigError("A Slurm job is one engine with GPUs of its own: leave backend.engines_per_gpu at 1.")
+        gpus = self.gpus
+        if gpus is None:
+            gpus = int(backend.device != "cpu" and self.cluster == "slurm")
+        wishes = {**self.wishes, "gpus_per_node": gpus or None, "name": f"harness-{name}", "tasks_per_node": 1}
+        return {key: value for key, value in wishes.items() if value is not None}
+
+
+class Jobs:
+    """The jobs of one sweep, those of earlier starts included. folder: for submitit's files, on the shared path."""
+
+    def __init__(self, folder: Path, cluster: str, parameters: dict[str, Any]) -> None:
+        """Raises ConfigError without submitit, without sbatch, or for an option that submitit refuses."""
+        try:
+            import submitit
+        except ImportError:
+            raise ConfigError(
+                "hydra/launcher=slurm needs submitit, which is not installed here: `pip install submitit` in the "
+                "harness's environment. hydra/launcher=node needs nothing."
+            ) from None
+        if cluster == "slurm" and shutil.which("sbatch") is None:
+            raise ConfigError(
+                "hydra/launcher=slurm found no `sbatch` here. Start the sweep on a login node of the cluster, or try "
+                "it on this machine with hydra.launcher.cluster=local."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.cluster = folder, cluster
+        self._record = folder / "jobs.jsonl"
+        self._known: dict[Names, Any] = {}
+        self._executor = submitit.AutoExecutor(folder, cluster=cluster)
+        self._job_of = partial(submitit.SlurmJob, folder)
+        try:
+            self._executor.update_parameters(**parameters)
+        except (TypeError, ValueError, NameError) as error:
+            raise ConfigError(f"submitit refuses the options of hydra.launcher: {error}") from error
+
+    def live(self, names: Sequence[str]) -> list[Names]:
+        """The units of earlier jobs that go on, each cut to these names; the jobs are not submitted again."""
+        if self.cluster == "slurm":
+            for line in read_lines(self._record):
+                wanted = tuple(name for name in line["runs"] if name in names)
+                job = self._job_of(job_id=line["job"])
+                if wanted and _is_live(job.state, time.time() - line["submitted"]):
+                    self._known[wanted] = job
+        return list(self._known)
+
+    def submit(self, names: Names, work: Callable[[], Any]) -> Any:
+        """The job that trains a unit: an earlier one that goes on, or a new one."""
+        if names in self._known:
+            return self._known.pop(names)
+        job = self._executor.submit(work)
+        with self._record.open("a") as file:
+            file.write(json.dumps({"job": job.job_id, "runs": names, "submitted": time.time()}) + "\n")
+        return job
+
+
+def _is_live(state: str, age: float) -> bool:
+    """age: seconds since the job was submitted; sacct reports `CANCELLED by 1000`, and knows a job after a while."""
+    word = state.split()[0] if state else "UNKNOWN"
+    return word in LIVE or (word == "UNKNOWN" and age < UNKNOWN_FOR)
+
+
+class UnitJob:
+    """What runs in a job; submitit pickles it, and again when the job is preempted or out of time."""
+
+    def __init__(
+        self, order: str, number: int, names: Names, engine: Callable[[int], EngineProcess] = EngineProcess
+    ) -> None:
+        self.order, self.number, self.names, self.engine = order, number, names, engine
+
+    def __call__(self) -> Spending | HarnessError | None:
+        """What it spent; an error of the harness is returned, since submitit keeps only the text of a raised one."""
+        engine = self.engine(self.number)
+        try:
+            engine.start(Order.from_json(self.order))
+            engine.train(self.names)
+        except HarnessError as error:
+            return error
+        finally:
+            spent = engine.stop()
+        return spent
+
+    def checkpoint(self) -> Any:
+        """submitit's question before a requeue: what is to be submitted next. The same: the store has what is done."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+class _SlurmEngine:
+    """One job after another as the crew sees it."""
+
+    def __init__(self, order: Order, number: int, jobs: Jobs) -> None:
+        self.order, self.number, self.jobs = order, number, jobs
+        self.spent: list[Spending] = []
+
+    async def start(self) -> str:
+        return "a job for each unit"
+
+    async def train(self, names: Names) -> None:
+        job = await asyncio.to_thread(self.jobs.submit, names, UnitJob(self.order.to_json(), self.number, names))
+        try:
+            while not await asyncio.to_thread(job.done):
+                await asyncio.sleep(ASK_EVERY[self.jobs.cluster])
+        except asyncio.CancelledError:
+            if self.jobs.cluster == "local":
+                job.cancel()
+            else:
+                print(f"Job {job.job_id} goes on in Slurm; `scancel {job.job_id}` ends it.")
+            raise
+        fault = await asyncio.to_thread(job.exception)
+        if fault is not None:
+            last = str(fault).strip().splitlines()[-1]
+            raise EngineError(f"job {job.job_id} ended ({job.state}): {last} Its output is in {self.jobs.folder}.")
+        result = await asyncio.to_thread(job.result)
+        if isinstance(result, HarnessError):
+            raise result
+        if result is not None:
+            self.spent.append(result)
+
+    async def stop(self) -> Spending | None:
+        return sum_of(self.spent) if self.spent else None
+
+
+def sum_of(parts: Sequence[Spending]) -> Spending:
+    """Of jobs that ran one after another."""
+    kinds = {kind for part in parts for kind in part.counts}
+    return Spending(
+        {kind: sum(part.counts.get(kind, 0) for part in parts) for kind in kinds},
+        sum(part.cpu for part in parts),
+        max(part.peak_memory_gib for part in parts),
+    )

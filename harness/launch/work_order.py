@@ -1,0 +1,83 @@
+"""What an engine in another process is told: which sweep, which runs, and how it knows the sweep's folder."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from harness.config import typed
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.sweep.plan import Sweep
+
+PATIENCE = 10.0  # seconds that a network file system may take to show a new file
+
+
+@dataclass(frozen=True)
+class Order:
+    """folder: the sweep's, on a path that every machine of the sweep sees
+
+    manifest: digest of its manifest.json, so that an engine knows the folder when it sees it
+    configs: the resolved configurations of the runs to do; server_python: HARNESS_VLLM_PYTHON where the order was made
+    """
+
+    name: str
+    folder: str
+    manifest: str
+    configs: tuple[dict[str, Any], ...]
+    server_python: str | None
+
+    @classmethod
+    def of(cls, sweep: "Sweep", runs: Sequence["RunConfig"]) -> "Order":
+        folder = sweep.folder.resolve()
+        return cls(
+            sweep.name,
+            str(folder),
+            _digest(folder / "manifest.json"),
+            tuple(config.resolved for config in runs),
+            os.environ.get("HARNESS_VLLM_PYTHON"),
+        )
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Order":
+        data = json.loads(text)
+        return cls(**data | {"configs": tuple(data["configs"])})
+
+    def check_shared(self) -> Path:
+        """The sweep's folder, as seen here. Raises ConfigError when it is not the one that the order was made with."""
+        folder = Path(self.folder)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if (folder / "manifest.json").exists() and _digest(folder / "manifest.json") == self.manifest:
+                return folder
+            time.sleep(0.2)
+        raise ConfigError(
+            f"{platform.node()} does not see the sweep's folder {folder} as the machine does that started the sweep: "
+            "its manifest.json is missing or another one. Results must lie on a path that all machines share: "
+            "results=/a/shared/path."
+        )
+
+    def load(self) -> "Sweep":
+        """The sweep, for an engine of this process. Raises ConfigError where this machine differs."""
+        from harness.sweep.plan import join
+
+        folder = self.check_shared()
+        ours = {"results": str(folder.parent), "sweep": self.name, "plan_only": False}
+        return join([typed(OmegaConf.create({**config, **ours})) for config in self.configs], self.name)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

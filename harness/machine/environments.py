@@ -1,0 +1,172 @@
+"""Makes the two environments: `make_env` for any, `ensure_server_env` for the server's, which vLLM's pins keep apart.
+
+Standard library only: `harness setup` runs it before anything is installed. An environment counts as made only once
+its marker file is written, and one process makes it while others wait, so a half-made one is never used.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import ConfigError
+
+TORCH = "torch==2.13.0+cpu"
+# where the +cpu builds live unless an index at hand has them
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+SERVER_LOCK = Path(__file__).with_name("server-requirements.lock")
+GPU_SERVER_LOCK = Path(__file__).with_name("server-gpu-requirements.lock")
+GPU_PYTHON = (3, 12)  # what the locks for a GPU were resolved for
+NEEDED_GIB = 3  # per environment, with room for the downloads
+GPU_NEEDED_GIB = 20
+MARKER = ".made-by-harness"  # holds the digest of what was installed; empty until all of it is
+
+Say = Callable[[str], None]
+
+
+def ensure_server_env(say: Say | None = None, gpu: bool = False) -> Path:
+    """The python of the server's environment; makes the environment the first time (a minute or two; more for a GPU).
+
+    HARNESS_VLLM_PYTHON names an interpreter that has vLLM already and is used as it is.
+    Raises ConfigError when the interpreter does not exist or the installation fails.
+    """
+    given = os.environ.get("HARNESS_VLLM_PYTHON")
+    if given:
+        if not os.access(given, os.X_OK):
+            raise ConfigError(f"HARNESS_VLLM_PYTHON is {given}, which is no program. Correct it or unset it.")
+        return Path(given)
+    home = server_env(gpu)
+    make_env(home, GPU_SERVER_LOCK if gpu else SERVER_LOCK, say or progress("server"))
+    return home / "bin" / "python"
+
+
+def server_env(gpu: bool = False) -> Path:
+    """Where the server's environment lives; other pins or another Python mean another folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ablation-harness" / f"server-{_digest(GPU_SERVER_LOCK if gpu else SERVER_LOCK)[:12]}"
+
+
+def progress(what: str) -> Say:
+    """Prints lines with the seconds since now."""
+    begun = time.monotonic()
+    return lambda text: print(f"[{what} {time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> None:
+    """A virtual environment with torch and everything in `lock`; returns at once when it is there and complete.
+
+    A lock that names a torch of its own is one for a GPU. `editable` is a source folder that is installed in place.
+    Raises ConfigError naming pip's log.
+    """
+    marker = home / MARKER
+    gpu = any(pin.startswith("torch==") for pin in _pins(lock))
+    if gpu and sys.version_info[:2] != GPU_PYTHON:
+        raise ConfigError(
+            f"{lock.name} is for Python {GPU_PYTHON[0]}.{GPU_PYTHON[1]}; this is {sys.version.split()[0]}. "
+            "Run the command with that one."
+        )
+    wanted = _digest(lock)
+    if _is_complete(marker, wanted):
+        return
+    with _only_one(home, say):
+        if _is_complete(marker, wanted):  # another process made it meanwhile
+            return
+        check_disk(home, GPU_NEEDED_GIB if gpu else NEEDED_GIB)
+        say(f"making {home} ({len(_pins(lock))} packages, once)")
+        _clear(home, marker)
+        _venv(home)
+        python, log = home / "bin" / "python", home / "install.log"
+        if not gpu:
+            say(f"installing {TORCH}")
+            _install_torch(python, log)
+        say(f"installing {lock.name}")
+        _pip(python, log, "--no-deps", "-r", str(lock))
+        if editable is not None:
+            _pip(python, log, "--no-deps", "--no-build-isolation", "-e", str(editable))
+        marker.write_text(wanted)
+        say("ready")
+
+
+def check_disk(path: Path, gib: float = NEEDED_GIB) -> None:
+    """Raises ConfigError when the disk that holds `path` has fewer than `gib` GiB free."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    if free < gib:
+        raise ConfigError(
+            f"{path} needs {gib:g} GiB of disk; {free:.1f} are free there. Make room"
+            ", or move the cache with XDG_CACHE_HOME=/another/disk."
+        )
+
+
+def _clear(home: Path, marker: Path) -> None:
+    """Empties what an earlier run left. Never a folder that somebody else made."""
+    if home.exists() and not marker.exists():
+        raise ConfigError(f"{home} exists and was not made by `harness setup`. Move it away, then run this again.")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    marker.touch()  # ours from here on, and not complete
+
+
+def _venv(home: Path) -> None:
+    made = subprocess.run([sys.executable, "-m", "venv", str(home)], capture_output=True, text=True)
+    if made.returncode:
+        raise ConfigError(
+            f"{sys.executable} could not make a virtual environment:\n{(made.stdout + made.stderr).strip()}\n"
+            "Debian and Ubuntu need `apt-get install python3-venv` for it."
+        )
+
+
+def _install_torch(python: Path, log: Path) -> None:
+    try:
+        _pip(python, log, "--no-deps", TORCH)
+    except ConfigError:
+        if "No matching distribution" not in log.read_text(errors="replace"):
+            raise
+        _pip(python, log, "--no-deps", TORCH, "--index-url", TORCH_INDEX)
+
+
+def _pip(python: Path, log: Path, *args: str) -> None:
+    # --no-compile: the interpreter compiles what it imports, which is a small part of what is installed
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--no-compile"]
+    with log.open("a") as output:
+        status = subprocess.call([*command, "--disable-pip-version-check", *args], stdout=output, stderr=output)
+    if status:
+        errors = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("WARNING")]
+        raise ConfigError(
+            f"pip could not install {' '.join(args)}. Its log is {log}; the last lines:\n"
+            + "\n".join(f"  | {line}" for line in errors[-8:])
+            + "\nCheck the network and pip's index settings (`pip config list`), then run the same command again."
+        )
+
+
+@contextmanager
+def _only_one(home: Path, say: Say) -> Iterator[None]:
+    """One process at a time for one environment. The lock goes with the process that holds it."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / f"{home.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is making {home}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_complete(marker: Path, wanted: str) -> bool:
+    return marker.exists() and marker.read_text() == wanted
+
+
+def _digest(lock: Path) -> str:
+    version = "{}.{}".format(*sys.version_info)
+    return hashlib.sha256("\n".join([version, TORCH, *_pins(lock)]).encode()).hexdigest()
+
+
+def _pins(lock: Path) -> list[str]:
+    lines = (line.strip() for line in lock.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

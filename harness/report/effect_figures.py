@@ -1,0 +1,140 @@
+"""Forest plot, Shapley bars, performance profiles: from effects to figures, each also in a narrow form for phones."""
+
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from harness.report import effect_text
+from harness.report.curves import Curve, merged
+from harness.report.figures import ARM_COLOURS, BLACK, BLUE, DASHED, GREY, NAMED, VERMILLION, _axes, _figure
+from harness.stats.effects import LOWERS, NO_EFFECT, RAISES, Effect, Effects, margin_of
+from harness.stats.profiles import THRESHOLDS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE, NARROW = 9.0, 4.2  # inches
+
+
+def forest_figure(effects: Effects, width: float = WIDE) -> "Figure":
+    """One panel per kind of effect, with a scale of its own: means over a factorial are diluted."""
+    kinds = effect_text.answered_kinds(effects)
+    wide = width > 6
+    figure = _figure(width, 3.1 if wide else 2.75 * len(kinds))
+    for place, kind in enumerate(kinds, start=1):
+        axes = _axes(figure, *((1, len(kinds)) if wide else (len(kinds), 1)), place)
+        draw_forest(axes, effects.of(kind), margin_of(kind, "final", effects.steps))
+        if kind == "main":  # diluted, so on a scale of its own
+            axes.set_xlim(*_limits(effects, ("main",)))
+        else:
+            axes.set_xlim(*_limits(effects, ("leave_one_out", "added_alone")))
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_title(effect_text.KIND_TITLES[kind], loc="left", fontsize=11, fontweight="bold")
+        if wide and place > 1:
+            axes.set_yticklabels([])
+    return figure
+
+
+def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
+    """Thick: the 95 % interval of one effect; thin: of all together. Filled: decided; hollow: undecided."""
+    axes.axvspan(-margin, margin, color="#efefef", lw=0, zorder=0)
+    axes.axvline(0, color=BLACK, lw=0.8, zorder=1)
+    for y, effect in enumerate(found):
+        if effect.value is None:
+            style = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": GREY}
+            axes.annotate("not answered", (0, y), (4, 0), **style)
+            continue
+        colour = {RAISES: BLUE, LOWERS: VERMILLION}.get(effect.verdict, "#444444")
+        axes.plot([effect.low_all, effect.high_all], [y, y], color=colour, lw=1.1, zorder=2)
+        axes.plot([effect.low, effect.high], [y, y], color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
+        mark = "s" if effect.verdict == NO_EFFECT else "o"
+        face = colour if effect.verdict in (RAISES, LOWERS) else "white"
+        axes.plot(effect.value, y, mark, mfc=face, mec=colour, mew=1.6, ms=7.5, zorder=4)
+    axes.set_yticks(range(len(found)), [effect_text.short(e) for e in found], fontsize=10)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.grid(axis="x", color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("change of the final reference reward", fontsize=9)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _limits(effects: Effects, kinds: Sequence[str]) -> tuple[float, float]:
+    """One scale for these kinds: all their intervals, and the strip of next to nothing, are inside."""
+    margin = margin_of(kinds[0], "final", effects.steps)
+    ends = [x for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None and isfinite(x)]
+    low, high = min([-margin, *ends]), max([2 * margin, *ends])
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
+    """A bar per fix, largest first, with its 95 % interval."""
+    found = sorted(effect_text.answered(effects, "shapley"), key=lambda e: -(e.value or 0.0))
+    figure = _figure(width, 2.6)
+    axes = _axes(figure)
+    for y, effect in enumerate(found):
+        value = effect.value or 0.0
+        axes.barh(y, value, height=0.6, color=BLUE if value >= 0 else VERMILLION, zorder=2)
+        axes.plot([effect.low, effect.high], [y, y], color=BLACK, lw=1.3, zorder=3)
+        axes.plot([effect.low, effect.high], [y, y], "|", color=BLACK, ms=7, zorder=3)
+    axes.axvline(0, color=BLACK, lw=0.8)
+    axes.set_yticks(range(len(found)), [e.factors[0] for e in found], fontsize=10)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)
+    axes.grid(axis="x", color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("share of the final reference reward", fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def profiles_figure(effects: Effects, width: float = WIDE) -> "Figure":
+    """Share of an arm's scores that reach a height; arms with the same profile are one line."""
+    profiles = [Curve((s.arm,), THRESHOLDS, *zip(*s.profile, strict=True)) for s in effects.summaries if s.profile]
+    lines = merged(profiles)
+    wide = width > 6
+    figure = _figure(width, 3.6 if wide else 2.9 + 0.19 * min(len(lines), NAMED))
+    axes, palette = _axes(figure), cycle((c, s) for s in ("-", DASHED) for c in ARM_COLOURS)
+    named = []
+    for place, line in enumerate(lines):
+        best = "all_on" in line.arms
+        colour, style = (BLACK, "-") if best else next(palette) if place < NAMED else (GREY, "-")
+        thick = 2.8 if best else 0.6 if colour == GREY else 1.4
+        (drawn,) = axes.plot(line.steps, line.mean, color=colour, lw=thick, ls=style, label=line.label(36))
+        drawn.set_zorder(2 + best)
+        if colour != GREY:
+            axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.08, lw=0)
+            named.append((-sum(line.mean), place, drawn))
+    # A legend, highest profile first, since the lines end in one place.
+    handles = [drawn for *_, drawn in sorted(named, key=lambda n: n[:2])]
+    figure.legend(handles=handles, loc=f"outside {'right upper' if wide else 'lower left'}", frameon=False, fontsize=9)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.grid(axis="y", color="#e6e6e6", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("time-averaged reward τ of a seed and task", fontsize=9)
+    axes.set_ylabel("share of scores ≥ τ", fontsize=9)
+    return figure
+
+
+FIGURES: dict[str, Callable[..., "Figure"]] = {
+    "forest": forest_figure,
+    "shapley": shapley_figure,
+    "profiles": profiles_figure,
+}
+CAPTIONS = {
+    "forest": (
+        "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
+        "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip. "
+        "The scales differ: a mean over the factorial is diluted by closed gates."
+    ),
+    "shapley": "Lines: 95 % intervals.",
+    "profiles": "Bands: 95 % intervals over seeds and tasks. Arms with the same profile are one line.",
+}
+ALTS = {
+    "forest": "Effect of each fix on the final reference reward with 95 % intervals",
+    "shapley": "Shapley share of each fix with 95 % intervals",
+    "profiles": "Share of scores of at least each height, one line per arm",
+}

@@ -1,0 +1,113 @@
+"""How effects are written: numbers with their intervals, p-values, kinds of effect."""
+
+from collections.abc import Sequence
+
+from harness.report import formats
+from harness.stats.effects import LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
+from harness.stats.intervals import settled
+
+KIND_TITLES = {
+    "leave_one_out": "Leave-one-out",
+    "main": "Main effect",
+    "added_alone": "Added alone",
+    "interaction": "Interaction",
+    "shapley": "Shapley share",
+}
+KIND_MEANS = {
+    "leave_one_out": "what is lost when this fix alone is taken from the six",
+    "main": "what the fix adds on average over all combinations of the other five",
+    "added_alone": "what the fix alone adds to the broken loop",
+}
+KIND_BY = {
+    "leave_one_out": "leave-one-out effect",
+    "main": "main effect",
+    "added_alone": "effect of the fix alone",
+    "shapley": "Shapley share",
+}
+VERDICTS = {
+    RAISES: "raises reward",
+    LOWERS: "lowers reward",
+    NO_EFFECT: "no effect",
+    UNDECIDED: "undecided",
+    MIXED: "mixed with its aliases",
+    NOT_ANSWERED: "not answered",
+}
+# In the order in which a reader should believe them where gates are about.
+SINGLE_KINDS = ("leave_one_out", "main", "added_alone")
+
+
+def ruler(tasks: int, split: str) -> str:
+    """'15 held-out tasks': what the reference validation asks for."""
+    return f"{tasks} {'held-out tasks' if split == 'test' else 'tasks that are trained on'}"
+
+
+def answered(effects: Effects, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
+    return tuple(e for e in effects.of(kind, outcome) if e.value is not None)
+
+
+def answered_kinds(effects: Effects) -> tuple[str, ...]:
+    """The kinds of single-fix effects of which this sweep answers at least one."""
+    return tuple(kind for kind in SINGLE_KINDS if answered(effects, kind))
+
+
+def leading_kind(effects: Effects) -> str | None:
+    """The kind of which the sweep answers most, the more believable one where it answers as many."""
+    return max(answered_kinds(effects), key=lambda kind: len(answered(effects, kind)), default=None)
+
+
+def name(effect: Effect) -> str:
+    """The factor, or the sum that a fraction of the factorial estimates: `split + tools × reward × logprobs`."""
+    signed = (f"− {a[1:]}" if a.startswith("−") else f"+ {a}" for a in effect.aliases)
+    return " ".join((" × ".join(effect.factors), *signed))
+
+
+def short(effect: Effect) -> str:
+    """The name where there is no room for the whole sum: `split + …`."""
+    return " × ".join(effect.factors) + " + …" * bool(effect.aliases)
+
+
+def verdict(effect: Effect) -> str:
+    """The verdict in words; one seed is said beside it, since the interval knows of no other."""
+    return VERDICTS[effect.verdict] + (", one seed" if effect.seeds == 1 else "")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`[−0.045, 0.089]`; an endless one says that it is."""
+    if low is None or high is None or abs(low) == float("inf"):
+        return "[unbounded]"
+    return f"[{plain(low)}, {plain(high)}]"
+
+
+def estimate(effect: Effect) -> str:
+    """`+0.022 [−0.045, 0.089]`; `0.000` alone where it is exactly that; a dash where it is not answered."""
+    if effect.value is None:
+        return formats.NONE
+    return formats.signed(effect.value) if effect.identical else _estimate(effect)
+
+
+def p_value(p: float | None) -> str:
+    if p is None or p != p:
+        return formats.NONE
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def listed(items: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def percent(share: float) -> str:
+    """A probability in per cent, without false certainty: `>99` and `<1` unless it is exactly 100 or 0."""
+    if 0.99 < share < 1 - 1e-9:
+        return ">99"
+    return "<1" if 1e-9 < share < 0.01 else f"{100 * share:.0f}"
+
+
+def _estimate(effect: Effect) -> str:
+    return f"{formats.signed(effect.value)} {interval(effect.low, effect.high)}"
+
+
+def plain(value: float) -> str:
+    """With a true minus, and none for what rounds to zero."""
+    text = f"{settled(value):.3f}"
+    return "0.000" if text == "-0.000" else text.replace("-", "−")

@@ -1,0 +1,185 @@
+"""How numbers and states are written, the same in the terminal, the page and the markdown twin."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from harness.records.load import RecordedRun, SweepRecords
+from harness.report.arm_rows import ArmRow, Reuse
+from harness.stats.intervals import settled
+
+ON, OFF, NONE = "●", "○", "–"
+CAPTION = (
+    "first, last: reference validation reward. slope: reward per step, least squares. "
+    "area: mean height of the curve. reported: what the arm would have shown by its own rules; "
+    "gap: reported − reference."
+)
+
+
+def reward(value: float | None) -> str:
+    return NONE if value is None else f"{settled(value):.3f}"
+
+
+def signed(value: float | None) -> str:
+    """With a sign and a true minus; a value that rounds to zero has neither."""
+    if value is None:
+        return NONE
+    text = f"{settled(value):+.3f}"
+    return "0.000" if text in ("+0.000", "-0.000") else text.replace("-", "−")
+
+
+def seeds(values: Sequence[int]) -> str:
+    """`0-2` for a range, `0,3` otherwise."""
+    ordered = sorted(values)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]}-{ordered[-1]}"
+    return ",".join(map(str, ordered))
+
+
+def letters(factors: Iterable[str]) -> dict[str, str]:
+    """One letter per factor: the first of its name that no earlier factor took."""
+    taken: dict[str, str] = {}
+    for factor in factors:
+        free = (letter for letter in factor if letter not in taken.values())
+        taken[factor] = next(free, factor[0].upper())
+    return taken
+
+
+def legend(factors: Iterable[str]) -> str:
+    named = ", ".join(f"{letter} {factor}" for factor, letter in letters(factors).items())
+    return f"{ON} fixed, {OFF} as upstream: {named}."
+
+
+def validity(row: ArmRow, short: dict[str, str] | None = None) -> str:
+    """`valid`, or INVALID with how many of several runs and the factors (by letter if `short`)."""
+    if not row.invalid_runs:
+        return "valid" if row.states.get("missing", 0) < row.runs else NONE
+    count = f" {row.invalid_runs}/{row.runs}" if row.runs > 1 else ""
+    factors = ",".join((short or {}).get(factor, factor) for factor in row.invalid_factors)
+    return f"INVALID{count} {factors}".rstrip()
+
+
+STATE_WORDS = {"failed": "failed", "running": "running", "missing": "waiting", "completed": "done"}
+
+
+def state(row: ArmRow, total_steps: int | None) -> str:
+    """`done`; `at 2/6` while its slowest run has validated step 2 of 6; `1 failed` if the rest is done."""
+    if len(row.states) == 1:
+        (only,) = row.states
+        if only == "running" and row.at_step is not None:
+            return f"at {row.at_step}/{total_steps or '?'}"
+        return STATE_WORDS[only]
+    unfinished = [s for s in STATE_WORDS if s in row.states and s != "completed"]
+    return " ".join(f"{row.states[s]} {STATE_WORDS[s]}" for s in unfinished)
+
+
+def headline(sweep: SweepRecords) -> str:
+    """One sentence: how many arms and runs, and how they ended."""
+    runs = sweep.runs
+    states = [
+        f"{count} {label}"
+        for name, label in (
+            ("completed", "completed"),
+            ("running", "running"),
+            ("failed", "failed"),
+            ("missing", "not started"),
+        )
+        if (count := sum(run.state == name for run in runs))
+    ]
+    invalid = sum(not run.valid for run in runs)
+    steps = f", {sweep.total_steps} steps each" if sweep.total_steps else ""
+    return (
+        f"{_count(len(sweep.arms), 'arm')}, {_count(len(runs), 'run')}{steps}: {', '.join(states)}"
+        + (f"; {invalid} INVALID" if invalid else "")
+        + "."
+    )
+
+
+def invalid_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
+    """(run, the readings that show which switch did not take effect)."""
+    return tuple((run.name, _why(run)) for run in sweep.runs if not run.valid)
+
+
+def failed_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
+    """(run, the last line of its error)."""
+    return tuple(
+        (run.name, (run.error or "no error text in status.json").strip().splitlines()[-1])
+        for run in sweep.runs
+        if run.state == "failed"
+    )
+
+
+def rerun_hint(sweep: SweepRecords) -> str:
+    """What to type after a failure or a kill: the same command, which finds all finished work."""
+    command = sweep.manifest.get("command")
+    what = f"`{command}`" if command else "the command that started the sweep"
+    return f"Rerun: {what}. What is finished is found in the store, only the rest is computed."
+
+
+def reuse_cells(reuse: Reuse) -> tuple[str, str, str, str, str]:
+    """kind, asked, computed, shared, share of the asked that was not computed anew."""
+    percent = f"{reuse.shared / reuse.asked:.0%}" if reuse.asked and reuse.shared is not None else NONE
+    return (reuse.kind, *(_number(n) for n in (reuse.asked, reuse.computed, reuse.shared)), percent)
+
+
+def facts(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
+    """What the manifest says about where the numbers come from, one line each."""
+    manifest = sweep.manifest
+    named = {
+        "started": manifest.get("created"),
+        "commit": _git(manifest.get("git") or {}),
+        "machine": _pairs(manifest.get("machine") or {}),
+        "versions": _pairs(manifest.get("versions") or {}),
+        "training tasks": _some(manifest.get("train_ids") or []),
+        "reference tasks": _some(manifest.get("reference_ids") or []),
+        "time and memory": _pairs(
+            (sweep.reuse.get("seconds") or {})
+            | {name: sweep.reuse[name] for name in ("cores", "peak_memory_gib") if name in sweep.reuse}
+        ),
+    }
+    return tuple((name, str(value)) for name, value in named.items() if value)
+
+
+def notes(sweep: SweepRecords) -> tuple[str, ...]:
+    """What a reader of the numbers should know about the records themselves."""
+    lines = []
+    if sweep.split == "train":
+        lines.append(
+            "The ruler (validation.split=train) has the tasks that are trained on: it shows whether the loop learns "
+            "what it is paid for, not whether the policy does better on tasks that it has not seen. Reported rewards "
+            "stay on each arm's own validation tasks, so the gap compares different tasks."
+        )
+    if torn := sum(run.unreadable_lines for run in sweep.runs):
+        lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
+    if missing := sum(v.missing for run in sweep.runs for v in run.validations):
+        lines.append(
+            f"{_count(missing, 'validation episode')} missing after retries "
+            "(infrastructure); they count as missing, never as reward 0."
+        )
+    return tuple(lines)
+
+
+def _why(run: RecordedRun) -> str:
+    return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or ("status.json names no reading")
+
+
+def _git(git: dict[str, Any]) -> str | None:
+    commit = git.get("commit")
+    return f"{commit}{' with uncommitted changes' if git.get('dirty') else ''}" if commit else None
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    shown = ((k, f"{v:.1f}" if isinstance(v, float) else v) for k, v in values.items() if v is not None)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown)
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f", … {len(ids) - 4} more" if len(ids) > 4 else ""
+    return f"{len(ids)}: {', '.join(ids[:4])}{more}" if ids else ""
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _number(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"

@@ -1,0 +1,120 @@
+"""report.md: the plain twin of the page, for a terminal, a diff or a pull request."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from harness.records.load import SweepRecords
+from harness.report import formats
+from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
+from harness.report.check_marks import last_checks, mark
+from harness.report.cost import cost_sentences, reproduce
+from harness.report.effect_figures import CAPTIONS
+from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
+from harness.report.sections import Section
+from harness.report.verdict import conclusion, mind
+from harness.stats.sweep_statistics import Answer
+
+
+def markdown(sweep: SweepRecords, found: Answer) -> str:
+    return "\n".join(_lines(sweep, found)) + "\n"
+
+
+def _lines(sweep: SweepRecords, found: Answer) -> Iterator[str]:
+    yield f"# {sweep.name}\n\n{formats.headline(sweep)}"
+    yield "\n## Verdict\n"
+    yield "\n\n".join(conclusion(sweep, found.effects))
+    yield "\n" + "\n".join(f"- {note}" for note in (*mind(sweep, found.effects), *formats.notes(sweep)))
+    for title, lines in (("INVALID", formats.invalid_lines(sweep)), ("Failed", formats.failed_lines(sweep))):
+        if lines:
+            yield f"\n## {title} ({len(lines)})\n"
+            yield from (f"- **{run}** {text}" for run, text in lines)
+    if any(run.state != "completed" for run in sweep.runs):
+        yield f"\n{formats.rerun_hint(sweep)}"
+    yield from _pictures(sweep, "Curves", ("curves", "factors"))
+    for section in effect_sections(found.effects):
+        yield from _section(section)
+    yield from _pictures(sweep, "Reported against reference", ("reported",))
+    if found.effects.gaps:
+        yield ""
+        grid = gaps_grid(found.effects)
+        yield from _table(grid.heads, grid.rows)
+    yield from _claims(found)
+    yield from _arms(sweep)
+    yield "\n## Manipulation checks\n"
+    yield from _table(["run", *sweep.factors], _checks(sweep))
+    if bought := pairing_section(found.effects):
+        yield from _section(bought)
+    yield "\n## What it cost\n"
+    yield from (f"{sentence}\n" for sentence in cost_sentences(sweep))
+    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(sweep)))
+    yield "\n## How to reproduce\n"
+    for sentence, command in reproduce(sweep):
+        yield f"{sentence}\n\n    {command}\n"
+    yield from (f"- {name}: {value}" for name, value in formats.facts(sweep))
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f"\n## {section.title}"
+    yield from (f"\n{sentence}" for sentence in section.sentences)
+    if section.figure:
+        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{CAPTIONS[section.figure]}"
+    for caption, grid in (*section.grids, *section.folded):
+        yield f"\n{caption}\n" if caption else ""
+        yield from _table(grid.heads, grid.rows)
+    if section.notes:
+        yield ""
+        yield from (f"- {note}" for note in section.notes)
+
+
+def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator[str]:
+    pictures = [name for name in names if (sweep.folder / f"figures/{name}.png").is_file()]
+    if pictures:
+        yield f"\n## {title}"
+    yield from (f"\n![{name}](figures/{name}.png)" for name in pictures)
+
+
+def _claims(found: Answer) -> Iterator[str]:
+    if not found.verdicts:
+        return
+    yield f"\n## Claims of the note\n\nRegistered before the run: {claims_line(found)}.\n"
+    rows = ((f"({v.claim.id}) {v.claim.title}", f"{MARKS[v.verdict]} {v.label}", v.evidence) for v in found.verdicts)
+    yield from _table(["claim", "verdict", "evidence"], rows)
+
+
+def _arms(sweep: SweepRecords) -> Iterator[str]:
+    yield "\n## Arms\n"
+    heads = ["arm", " ".join(formats.letters(sweep.factors).values())]
+    heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
+    yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
+    yield f"\n{formats.legend(sweep.factors)} {formats.CAPTION}"
+
+
+def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
+    return [
+        row.arm,
+        " ".join(formats.ON if row.levels.get(f) == "on" else formats.OFF for f in sweep.factors),
+        formats.seeds(row.seeds),
+        formats.reward(row.first),
+        formats.reward(row.last),
+        formats.signed(row.slope),
+        formats.reward(row.area),
+        formats.reward(row.reported),
+        formats.signed(row.gap),
+        formats.validity(row),
+        formats.state(row, sweep.total_steps),
+    ]
+
+
+def _checks(sweep: SweepRecords) -> Iterator[list[str]]:
+    for run in sweep.runs:
+        if checks := last_checks(run):
+            yield [run.name, *(mark(c for c in checks if c.factor == factor) for factor in sweep.factors)]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _row(heads)
+    yield _row(["---"] * len(heads))
+    yield from map(_row, rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,126 @@
+"""report.html: one self-contained file (inline SVG, no script, no network), and what it stands on.
+
+`write_report` is the only function of the analysis that writes: report.html, report.md, effects.json, figures/.
+The verdict comes first; then what it rests on; then how it was made.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.records.load import SweepRecords
+from harness.report import curves, effect_figures, figures, formats
+from harness.report.effect_sections import effect_sections, pairing_section
+from harness.report.markdown import markdown
+from harness.report.markup import code, folded, section_html, svg, text
+from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
+from harness.report.style import STYLE
+from harness.report.verdict import conclusion, mind
+from harness.stats.effects import to_json
+from harness.stats.sweep_statistics import Answer, answer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 110
+SHOWN = 12  # INVALID or failed runs listed openly; the others are folded
+
+
+def write_report(sweep: SweepRecords) -> Path:
+    """Write the report into the sweep's folder, from its records alone; the path of report.html."""
+    found = answer(sweep)
+    folder = sweep.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, figure in _pictures(sweep, found):
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
+    path = sweep.folder / "report.html"
+    path.write_text(page(sweep, found), encoding="utf-8")
+    (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
+    (sweep.folder / "effects.json").write_text(to_json(found.effects), encoding="utf-8")
+    return path
+
+
+def _pictures(sweep: SweepRecords, found: Answer) -> Iterator[tuple[str, "Figure"]]:
+    """The figures of report.md."""
+    if curves.arm_curves(sweep):
+        yield "curves", figures.overview_figure(sweep)
+        yield "reported", figures.gap_figure(sweep)
+        if curves.contrasted_factors(sweep):
+            yield "factors", figures.factors_figure(sweep)
+    for section in effect_sections(found.effects):
+        if section.figure:
+            yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
+
+
+def page(sweep: SweepRecords, found: Answer) -> str:
+    parts = [part for section in _sections(sweep, found) for part in section]
+    body = "\n".join([_opening(sweep), _contents(parts), *parts])
+    return (
+        "<!doctype html>\n"
+        f'<html lang="en"><head><meta charset="utf-8"><title>{text(sweep.name)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+    )
+
+
+def _sections(sweep: SweepRecords, found: Answer) -> Iterator[Iterable[str]]:
+    def draw(name: str) -> str:
+        """An effect figure for a wide and for a narrow screen."""
+        make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
+        both = (("wide", effect_figures.WIDE), ("narrow", effect_figures.NARROW))
+        drawn = (f'<div class="{c}">{svg(make(found.effects, w), f"{name}-{c}", alt)}</div>' for c, w in both)
+        return f'{"".join(drawn)}<p class="note">{text(effect_figures.CAPTIONS[name])}</p>'
+
+    yield _verdict(sweep, found)
+    yield _attention(sweep)
+    if curves.arm_curves(sweep):
+        yield curve_figures(sweep)
+    for section in effect_sections(found.effects):
+        yield section_html(section, draw)
+    if curves.arm_curves(sweep):
+        yield gap_figures(sweep, found.effects)
+    yield claims(found)
+    yield arms(sweep)
+    yield checks(sweep)
+    if bought := pairing_section(found.effects):
+        yield section_html(bought, draw)
+    yield reuse(sweep)
+    yield facts(sweep)
+
+
+def _opening(sweep: SweepRecords) -> str:
+    return f"<h1>{text(sweep.name)}</h1><p>{text(formats.headline(sweep))}</p>"
+
+
+def _contents(parts: Sequence[str]) -> str:
+    """Links to the sections, in one line that wraps."""
+    found = (re.match(r'<h2 id="([^"]*)">(.*)</h2>$', part) for part in parts)
+    links = (f'<a href="#{m[1]}">{m[2]}</a>' for m in found if m)
+    return f"<nav>{' '.join(links)}</nav>"
+
+
+def _verdict(sweep: SweepRecords, found: Answer) -> Iterator[str]:
+    yield '<h2 id="verdict">Verdict</h2>'
+    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in conclusion(sweep, found.effects))
+    yield f'<div class="verdict">{sentences}</div>'
+    notes = [*mind(sweep, found.effects), *formats.notes(sweep)]
+    yield f'<ul class="note">{"".join(f"<li>{code(note)}</li>" for note in notes)}</ul>'
+
+
+def _attention(sweep: SweepRecords) -> Iterator[str]:
+    """INVALID and failed runs, which a reader must not miss, and how to go on."""
+    for title, lines in (
+        ("INVALID: a switch did not take effect", formats.invalid_lines(sweep)),
+        ("Failed", formats.failed_lines(sweep)),
+    ):
+        if lines:
+            items = [f"<li><b>{text(run)}</b> {text(reading)}</li>" for run, reading in lines]
+            more = folded(f"{len(items) - SHOWN} more", _list(items[SHOWN:])) if len(items) > SHOWN else ""
+            yield f'<section class="bad"><h2>{title} ({len(lines)})</h2>{_list(items[:SHOWN])}{more}</section>'
+    if any(run.state != "completed" for run in sweep.runs):
+        yield f"<p>{code(formats.rerun_hint(sweep))}</p>"
+
+
+def _list(items: Sequence[str]) -> str:
+    return f"<ul>{''.join(items)}</ul>"

@@ -1,0 +1,168 @@
+"""The page's sections that come straight from the records: curves, gaps, claims, arms, checks, cost, origin."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING
+
+from harness.records.load import SweepRecords
+from harness.report import curves, figures, formats
+from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
+from harness.report.check_marks import last_checks, mark
+from harness.report.cost import cost_sentences, reproduce
+from harness.report.effect_sections import MARKS, claims_line, gaps_grid
+from harness.report.markup import code, folded, grid_html, heading, svg, table, text
+from harness.stats.effects import Effects
+from harness.stats.sweep_statistics import Answer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAIR_CAPTION = (
+    "all on against the same without this one fix (where the sweep lacks these: the fix alone against all off). "
+    "Bands: range over seeds; `both` where the two coincide at every step."
+)
+FACTOR_CAPTION = (
+    "Mean over the arms that have the fix (solid) and over those that lack it (dashed), with the number of arms; "
+    "thin lines are single arms, grey where arms of both levels coincide. With exploration or logprobs off no gradient "
+    "step is taken, so most arms are flat and the means lie close together by construction. In a fraction of the "
+    "factorial they also differ by what is mixed with the fix."
+)
+
+
+def _panel(figure: "Figure", kind: str, name: str, alt: str) -> str:
+    return f'<div class="{kind}">{svg(figure, name, alt)}</div>'
+
+
+def curve_figures(sweep: SweepRecords) -> Iterator[str]:
+    yield heading("Reference validation")
+    alt = "Reference validation reward against training step, one line per arm"
+    wide, narrow = figures.main_figure(sweep), figures.main_figure(sweep, 4.2)
+    yield _panel(wide, "wide", "curves-wide", alt) + _panel(narrow, "narrow", "curves-narrow", alt)
+    yield (
+        '<p class="note">Thick: all fixes on. Bands: range over seeds. '
+        "Arms whose curves coincide are one line; INVALID runs are left out where their arm has valid ones.</p>"
+    )
+    if factors := curves.contrasted_factors(sweep):
+        yield heading("Fix by fix")
+        panels = (_panel(figures.factor_figure(sweep, f), "panel", f"fix-{f}", f"{f} on against off") for f in factors)
+        paired = [bool(curves.pair_curves(sweep, f)) for f in factors]
+        captions = [c for c, shown in ((PAIR_CAPTION, any(paired)), (FACTOR_CAPTION, not all(paired))) if shown]
+        yield f'<div class="panels">{"".join(panels)}</div><p class="note">{code(" ".join(captions))}</p>'
+
+
+def gap_figures(sweep: SweepRecords, effects: Effects) -> Iterator[str]:
+    yield heading("Reported against reference")
+    names = [curve.arms[0] for curve in curves.arm_curves(sweep)]
+    if len(names) <= figures.MULTIPLES:
+        number = count()
+        panels = (
+            _panel(figures.arm_figure(sweep, n), "panel", f"gap-{next(number)}", f"{n}: reported and reference")
+            for n in names
+        )
+        yield f'<div class="panels">{"".join(panels)}</div>'
+    else:
+        alt = "Last reference and reported reward of each arm"
+        wide, narrow = figures.gap_figure(sweep), figures.gap_figure(sweep, 4.6)
+        yield _panel(wide, "wide", "gap-wide", alt) + _panel(narrow, "narrow", "gap-narrow", alt)
+    yield (
+        '<p class="note">Reported: what the arm shows by its own endpoint, reward, split and temperature. Where it '
+        "rises and the reference does not (or the other way round), the arm misleads whoever watches it.</p>"
+    )
+    if effects.gaps:
+        yield folded("Rises and gaps, arm by arm", grid_html(gaps_grid(effects)))
+
+
+def claims(found: Answer) -> Iterator[str]:
+    if not found.verdicts:
+        return
+    yield heading("Claims of the note")
+    yield f"<p>Registered before the run: {text(claims_line(found))}.</p>"
+    for v in found.verdicts:
+        kind = v.verdict.split()[0]
+        items = "".join(f"<li>{text(f.evidence)}</li>" for f in v.findings)
+        yield (
+            f'<div class="claim"><p><b>({text(v.claim.id)}) {text(v.claim.title)}</b> '
+            f'<span class="mark {kind}">{MARKS[v.verdict]} {text(v.label)}</span></p>'
+            f'<p>{code(v.claim.statement)}</p><ul class="note">{items}</ul>'
+            f"<details><summary>What was predicted, and where the claim stands</summary>"
+            f"<p>{code(v.claim.prediction)}</p><p>{text(v.claim.source)}.</p></details></div>"
+        )
+
+
+def arms(sweep: SweepRecords) -> Iterator[str]:
+    heads = ["arm", *formats.letters(sweep.factors).values()]
+    heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
+    rows = [_arm_cells(row, sweep) for row in arm_rows(sweep)]
+    yield heading("Arms")
+    out = table(heads, rows, "arms")
+    for symbol in (formats.ON, formats.OFF, *formats.letters(sweep.factors).values()):
+        for tag in ("td", "th"):
+            out = out.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
+    yield out
+    yield f'<p class="note">{text(formats.legend(sweep.factors))} {text(formats.CAPTION)}</p>'
+
+
+def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
+    dots = [formats.ON if row.levels.get(f) == "on" else formats.OFF for f in sweep.factors]
+    numbers = [
+        formats.seeds(row.seeds),
+        formats.reward(row.first),
+        formats.reward(row.last),
+        formats.signed(row.slope),
+        formats.reward(row.area),
+        formats.reward(row.reported),
+        formats.signed(row.gap),
+    ]
+    name = text(row.arm)
+    validity = text(formats.validity(row))
+    return [
+        f"<b>{name}</b>" if is_all(row.levels, "on") else name,
+        *dots,
+        *map(text, numbers),
+        f'<b class="red">{validity}</b>' if row.invalid_runs else validity,
+        text(formats.state(row, sweep.total_steps)),
+    ]
+
+
+def checks(sweep: SweepRecords) -> Iterator[str]:
+    """A matrix to see at a glance, and each arm's sentences folded away."""
+    yield heading("Manipulation checks")
+    rows, details = [], []
+    for arm in (row.arm for row in arm_rows(sweep)):
+        found = [check for run in sweep.runs_of(arm) for check in last_checks(run)]
+        if not found:
+            continue
+        marks = [mark(check for check in found if check.factor == factor) for factor in sweep.factors]
+        rows.append([text(arm), *(f'<b class="red">{m}</b>' if m == "✗" else m for m in marks)])
+        items = []
+        for run in sweep.runs_of(arm):
+            items += [
+                f"<li>{mark([c])} <b>{text(c.factor)} {text(c.level)}</b>, step {c.step}"
+                f"{f', seed {run.seed}' if len(sweep.runs_of(arm)) > 1 else ''}: {text(c.text)}</li>"
+                for c in last_checks(run)
+            ]
+            items += [f"<li>Finding: {text(finding)}</li>" for finding in run.findings]
+        details.append(folded(arm, f"<ul>{''.join(items)}</ul>"))
+    if not rows:
+        yield "<p>No readings yet.</p>"
+        return
+    yield table(["arm", *sweep.factors], rows, "checks")
+    yield (
+        '<p class="note">✓ the level took effect at its last reading, ✗ it did not in at least one seed, '
+        "– nothing to judge.</p>"
+    )
+    yield folded("The readings, arm by arm", "".join(details))
+
+
+def reuse(sweep: SweepRecords) -> Iterator[str]:
+    yield heading("What it cost")
+    yield from (f"<p>{text(sentence)}</p>" for sentence in cost_sentences(sweep))
+    rows = [[text(cell) for cell in formats.reuse_cells(row)] for row in reuse_rows(sweep)]
+    yield table(["", "asked", "computed", "shared", "saved"], rows, "plain")
+
+
+def facts(sweep: SweepRecords) -> Iterator[str]:
+    yield heading("How to reproduce")
+    for sentence, command in reproduce(sweep):
+        yield f"<p>{code(sentence)}</p><pre>{text(command)}</pre>"
+    yield table(["", ""], [[text(k), text(v)] for k, v in formats.facts(sweep)], "facts")

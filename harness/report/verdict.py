@@ -1,0 +1,216 @@
+"""The verdict of a sweep in three plain sentences: what matters and how much, how sure, what is not known."""
+
+from collections.abc import Sequence
+
+from harness.designs import SEALED
+from harness.records.load import SweepRecords
+from harness.report import effect_text, formats
+from harness.report.arm_rows import arm_rows, is_all
+from harness.stats.effects import (
+    LOWERS,
+    MARGIN,
+    MIXED,
+    MOVES,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    RAISES,
+    UNDECIDED,
+    Effect,
+    Effects,
+)
+from harness.stats.intervals import LEVEL
+from harness.stats.reported_gaps import Gap
+
+SO_MUCH = {
+    "leave_one_out": "so much of the final reference reward is lost when that fix alone is taken away",
+    "main": "so much final reference reward the fix adds, on average over all combinations of the others",
+    "added_alone": "so much final reference reward the fix adds when it alone is added to the broken loop",
+}
+
+
+def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
+    """Three sentences, or one where nothing can be said yet."""
+    kind, rise = effect_text.leading_kind(effects), _rise(sweep, effects)
+    if not effects.counted:
+        return ("Nothing can be said yet: no run has completed with valid switches.",)
+    if kind is None:
+        unfinished = sum(run.state != "completed" for run in sweep.runs)
+        open_runs = f"{unfinished} of its runs {'is' if unfinished == 1 else 'are'} not finished"
+        return (
+            _sentence(
+                f"{rise}this sweep says nothing about single fixes: the arms to compare are not in it or have "
+                "no valid run."
+            ),
+            f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(sweep, effects)}.",
+            f"Not known: which of the fixes matter; {open_runs}."
+            if unfinished
+            else "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
+        )
+    found = effects.of(kind)
+    return (_what_matters(rise, effects, kind, found), _how_sure(sweep, effects, kind, found), _not_known(sweep, found))
+
+
+def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
+    raises, lowers = (_largest_first(found, verdict) for verdict in (RAISES, LOWERS))
+    large = sorted((e for e in found if _stands_out(e)), key=lambda e: -abs(e.value or 0.0))
+    if kind == "added_alone" and all(e.identical for e in found if e.value is not None):
+        return _sentence(
+            f"{rise}no fix alone moves the broken loop, which is so by construction: each of them leaves "
+            f"{effect_text.listed(SEALED, 'or')} off, and then no gradient step is taken."
+        )
+    if not effects.moves:
+        return _sentence(
+            f"{rise}no arm moves by {MOVES:g} reward, so this sweep cannot tell what any of the fixes does."
+        )
+    if large:
+        return _sentence(
+            f"{rise}{effect_text.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of the fix "
+            "and interactions of three, named below, which this fraction cannot take apart (95 % interval)."
+        )
+    if not raises and not lowers:
+        return _sentence(f"{rise}no single fix is shown to change the final reference reward.")
+    parts = []
+    if raises:
+        parts.append(f"{effect_text.listed([_with_interval(e) for e in raises])} matter{_s(raises)}")
+    if lowers:
+        parts.append(f"{effect_text.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
+    text = "; ".join(parts)
+    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval).")
+
+
+def _stands_out(effect: Effect) -> bool:
+    """Whether a sum of aliased effects is not zero; which of them is not, cannot be said."""
+    return effect.verdict == MIXED and effect.p_holm is not None and effect.p_holm < 1 - LEVEL
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _rise(sweep: SweepRecords, effects: Effects) -> str:
+    best = next((r for r in arm_rows(sweep) if is_all(r.levels, "on") and r.runs > r.invalid_runs), None)
+    if best is None or best.first is None or best.last is None:
+        return ""
+    if abs(best.last - best.first) < 0.0005:
+        return f"With all six fixes on the policy stays at {formats.reward(best.first)}; "
+    went = f"With all six fixes on the policy goes from {formats.reward(best.first)} to {formats.reward(best.last)}"
+    if effects.fails:
+        return (
+            f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
+            "shows which arms break earlier, not what a fix is good for; "
+        )
+    return f"{went}; "
+
+
+def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
+    decided = [e for e in found if e.verdict in (RAISES, LOWERS) or _stands_out(e)]
+    largest = max((e.p_holm for e in decided if e.p_holm is not None), default=None)
+    sure = "How sure: " + (
+        f"p {'< 0.001' if largest < 0.001 else f'≤ {largest:.3f}'} after Holm's correction over "
+        f"{sum(e.value is not None for e in found)} {'sums' if any(e.aliases for e in found) else 'fixes'}, "
+        if largest is not None
+        else ""
+    )
+    ranking = effects.ranking(kind)
+    first = [
+        f"{factor} ({effect_text.percent(row[0])} %)"
+        for factor, row in zip(ranking.factors, ranking.probability, strict=True)
+        if row[0] >= 0.1
+    ] if ranking else []  # fmt: skip
+    probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
+    return f"{sure}over {_over(sweep, effects)}{probable}."
+
+
+def _over(sweep: SweepRecords, effects: Effects) -> str:
+    """What the numbers rest on; with one seed the reader must not take them for more."""
+    tasks = effect_text.ruler(effects.tasks, sweep.split)
+    if len(effects.seeds) == 1:
+        return f"{tasks} and seed {effects.seeds[0]} alone, so the intervals hold for this seed and another may differ"
+    return f"{tasks} and {len(effects.seeds)} seeds that all arms share"
+
+
+def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
+    if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
+        return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms."
+    parts = []
+    if any(e.verdict == MIXED for e in found):
+        parts.append(
+            "how much of each sum is the fix's own, since this fraction of the factorial mixes it with interactions "
+            "of three fixes, which are large where gates are about (`+ablation=gate_aware` takes them apart)"
+        )
+    if undecided := [e for e in found if e.verdict == UNDECIDED]:
+        parts.append(f"whether {effect_text.listed([_with_interval(e) for e in undecided])} matter{_s(undecided)}")
+    if absent := [e for e in found if e.verdict == NOT_ANSWERED]:
+        reasons = dict.fromkeys("its runs are INVALID" if "INVALID" in e.note else e.note for e in absent)
+        why = next(iter(reasons)) if len(reasons) == 1 else "the reasons stand below"
+        parts.append(f"what {effect_text.listed([e.factors[0] for e in absent])} do{'es' * (len(absent) == 1)} ({why})")
+    config = sweep.manifest.get("config") or {}
+    policy, domain = (config.get("policy") or {}).get("name"), (config.get("env") or {}).get("domain")
+    if policy and domain:
+        parts.append(f"how any of this is with other policies than {policy} and other tasks than {domain}'s")
+    text = f"Not known: {'; '.join(parts)}" if parts else "No fix is left undecided"
+    if nothing := [e for e in found if e.verdict == NO_EFFECT]:
+        exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {MARGIN:g}"
+        what = effect_text.listed([e.factors[0] for e in nothing])
+        text += f"; {what} made no difference to the reference reward ({exact})"
+    return text + "."
+
+
+def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
+    """What a reader of the verdict could get wrong."""
+    lines = list(effects.notes)
+    lines += [_shown_line(g) for g in effects.gaps if g.arm == "without_endpoint" and _is_shown_only(g)]
+    lines.append(
+        f"{effect_text.listed(SEALED)} are gates on learning: with one of them off no gradient step is taken, so the "
+        "reference reward is flat. endpoint is a gate on what is shown: with it off the reported reward is flat, while "
+        "the trainer goes on, off-policy, and the reference ruler sees what it learns. So a fix added alone to the "
+        "broken loop (one_at_a_time) is flat by construction, and a mean over the factorial dilutes a fix that needs "
+        "both gates open to a quarter of its size, or to an eighth if it needs endpoint, too. Leave-one-out is the "
+        "informative comparison."
+    )
+    sealed = [run for run in sweep.runs if any(run.levels.get(factor) == "off" for factor in SEALED)]
+    steps = [step for run in sealed for step in run.steps]
+    if let_through := sum(bool(step.get("gradient_steps")) for step in steps):
+        lines.append(
+            f"In {let_through} of {len(steps)} batches of arms behind a gate on learning an update was made all the "
+            "same: in 16 bits greedy rollouts of a group may differ by rounding."
+        )
+    if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
+        lines.append(_gate_line([c.holds for c in checks]))
+    return tuple(lines)
+
+
+def _is_shown_only(gap: Gap) -> bool:
+    return abs(gap.reported_rise) < MARGIN <= gap.reference_rise
+
+
+def _shown_line(gap: Gap) -> str:
+    return (
+        "endpoint decides what is shown, not what is learned: without it the reported reward moves by "
+        f"{formats.signed(gap.reported_rise)} while the reference reward rises by {formats.signed(gap.reference_rise)}, "
+        "because the trainer goes on and nobody asks its adapter. Effects are measured with the reference ruler, "
+        "which does ask it."
+    )
+
+
+def _gate_line(holds: Sequence[bool | None]) -> str:
+    if False in holds:
+        return (
+            f"{holds.count(False)} of {len(holds)} controls refute that closed gates are sealed; effects that "
+            "would rest on it are not answered."
+        )
+    unclear = f", {holds.count(None)} cannot tell" if None in holds else ""
+    confirmed = f"{holds.count(True)} of {len(holds)} controls confirm it"
+    return f"That closed gates are sealed: {confirmed}{unclear}, none refutes it."
+
+
+def _with_interval(effect: Effect) -> str:
+    return f"{effect_text.short(effect)} ({effect_text.estimate(effect)}{', one seed' * (effect.seeds == 1)})"
+
+
+def _largest_first(found: Sequence[Effect], verdict: str) -> list[Effect]:
+    return sorted((e for e in found if e.verdict == verdict), key=lambda e: -abs(e.value or 0.0))
+
+
+def _s(items: Sequence[object]) -> str:
+    return "s" if len(items) == 1 else ""

@@ -1,0 +1,428 @@
+"""The answer of a sweep: every effect with its interval, from records to one deterministic JSON.
+
+Per kind and outcome the effects are a family: p-values are Holm-corrected within it, and the simultaneous
+intervals hold together (Bonferroni). Intervals: intervals.py.
+
+What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reading); one
+from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
+the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
+factorial is "mixed": it stands for its aliases as much as for its factor, and it is not ranked.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from harness.designs import DESIGNS
+from harness.records.load import SweepRecords
+from harness.stats import gates
+from harness.stats.bootstrap import calibrated_draws, resample
+from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
+from harness.stats.intervals import LEVEL, Spread, crossed, holm
+from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of, step_weights
+from harness.stats.pairing import Pairing, pairing
+from harness.stats.profiles import ArmSummary, arm_summaries
+from harness.stats.ranking import rank_probabilities
+from harness.stats.reported_gaps import Gap, gaps
+from harness.stats.sigmoids import Sigmoid, sigmoids
+
+Array = np.ndarray
+MARGIN = 0.05  # reward; an effect whose simultaneous interval lies within ± this is called "no effect"
+# A fix that works behind three open gates only counts an eighth in a mean over the factorial.
+OVER_FACTORIAL = 1 / 8
+MOVES = 2 * MARGIN  # a sweep none of whose arms moves by this much cannot show what makes no difference
+RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_ANSWERED = (
+    "raises", "lowers", "no effect", "undecided", "mixed", "not answered",
+)  # fmt: skip
+STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
+FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
+LEFT_OUT = "with combinations left out it cannot be called no effect"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect on one outcome. Numbers are None where it is not answered; rewards, or rewards per step."""
+
+    kind: str
+    outcome: str
+    factors: tuple[str, ...]
+    verdict: str
+    value: float | None = None
+    low: float | None = None  # 95 %, this effect alone
+    high: float | None = None
+    low_all: float | None = None  # 95 % for all effects of the family together
+    high_all: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    error: float | None = None  # standard error
+    seeds: int = 0
+    tasks: int = 0
+    identical: bool = False  # exactly zero: the same weights and the same episodes at every validation
+    note: str = ""
+    aliases: tuple[str, ...] = ()  # what is mixed with it: the value is the sum of the effect and these
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """probability[i][j]: that factors[i] has rank j + 1. Ties share ranks evenly."""
+
+    kind: str
+    outcome: str
+    factors: tuple[str, ...]  # by expected rank, best first; factors without an answer are absent
+    probability: tuple[tuple[float, ...], ...]
+    expected: tuple[float, ...]
+    seeds: int
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """A comparison that is zero if closed gates are sealed. holds: None where it cannot be told."""
+
+    compared: str
+    outcome: str
+    value: float
+    low_all: float
+    high_all: float
+    p_holm: float
+    identical: bool
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Effects:
+    sweep: str
+    design: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    tasks: int
+    steps: tuple[int, ...]
+    runs: int
+    counted: int
+    moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
+    fails: bool  # with all fixes on the policy ends MOVES below its start
+    left_out: tuple[LeftOut, ...]
+    effects: tuple[Effect, ...]
+    rankings: tuple[Ranking, ...]
+    gate_checks: tuple[GateCheck, ...]
+    summaries: tuple[ArmSummary, ...]
+    pairing: tuple[Pairing, ...]
+    sigmoids: tuple[Sigmoid, ...]
+    gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+
+    def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
+        return tuple(e for e in self.effects if e.kind == kind and e.outcome == outcome)
+
+    def ranking(self, kind: str, outcome: str = "final") -> Ranking | None:
+        return next((r for r in self.rankings if r.kind == kind and r.outcome == outcome), None)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contrast that has data: its values per (seed, task) of the outcome."""
+
+    contrast: Contrast
+    values_N_T: Array
+    seeds: tuple[int, ...]  # positions
+    spread: Spread
+    identical: bool
+
+
+def analyse(sweep: SweepRecords) -> Effects:
+    """All estimates of a sweep; pure and deterministic."""
+    return replace(analyse_outcomes(outcomes_of(sweep), sweep.name), gaps=gaps(sweep))
+
+
+def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
+    """The estimates alone, without the gaps, for which arrays of reference rewards are not enough."""
+    usable = usable_arms(outcomes)
+    contrasts = all_contrasts(outcomes.arms, usable)
+    checks = gate_checks(outcomes, usable)
+    failed = fails(outcomes)
+    effects, rankings = [], []
+    for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
+        refuted = any(c.holds is False for c in checks if c.outcome == outcome)
+        measured = {id(c): measure(outcomes, c, outcome) for c in contrasts if not (refuted and c.note == ASSUMES)}
+        for kind in dict.fromkeys(c.kind for c in contrasts):
+            family = [c for c in contrasts if c.kind == kind]
+            effects += estimate_family(outcomes, outcome, family, measured)
+            ranked = [m for c in family if isinstance(m := measured.get(id(c)), Measured) and not c.aliases]
+            if failed or kind == "interaction" or len(ranked) < 2:
+                continue
+            if ranking := _ranking(kind, outcome, ranked):
+                rankings.append(ranking)
+    counted = int(outcomes.counted_A_N.sum())
+    return Effects(
+        sweep=name,
+        design=design_name(outcomes),
+        arms=tuple(a.name for a in outcomes.arms),
+        seeds=outcomes.seeds,
+        tasks=len(outcomes.tasks),
+        steps=outcomes.steps,
+        runs=counted + len(outcomes.left_out),
+        counted=counted,
+        moves=moves(outcomes),
+        fails=failed,
+        left_out=outcomes.left_out,
+        effects=tuple(effects),
+        rankings=tuple(rankings),
+        gate_checks=checks,
+        summaries=arm_summaries(outcomes) if outcomes.steps else (),
+        pairing=tuple(p for o in OUTCOMES[:2] for p in pairing(outcomes, o)) if len(outcomes.steps) > 1 else (),
+        sigmoids=sigmoids(outcomes),
+        gaps=(),
+        notes=_notes(outcomes),
+    )
+
+
+def usable_arms(outcomes: Outcomes) -> tuple[bool, ...]:
+    """Arms that count in every seed in which at least three quarters of the arms do."""
+    counted = outcomes.counted_A_N
+    kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
+    return tuple(bool(u) for u in counted[:, kept].all(axis=1) & kept.any())
+
+
+def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | str:
+    """The contrast per (seed, task) over the seeds in which all its arms count; or why there is none."""
+    if contrast.problem:
+        return contrast.problem
+    needed = np.flatnonzero(contrast.weights_A)
+    seeds = np.flatnonzero(outcomes.counted_A_N[needed].all(axis=0))
+    if not len(seeds):
+        absent = next((i for i in needed if not outcomes.counted_A_N[i].any()), needed[0])
+        return f"no seed has all its arms: {outcomes.why_absent(outcomes.arms[absent])}"
+    rewards = outcomes.rewards_A_N_S_T[needed][:, seeds]
+    tasks = ~np.isnan(rewards).any(axis=(0, 1, 2))
+    if not tasks.any():
+        return "no task of the ruler has a reward in every arm"
+    curves = np.einsum("a,anst->nst", contrast.weights_A[needed], rewards[..., tasks])
+    by_step = step_weights(outcome, outcomes.steps)
+    values = np.einsum("nst,s->nt", curves, by_step)
+    values[np.abs(values) < 1e-12] = 0.0  # what cancels, cancels exactly
+    identical = bool((np.abs(curves) < 1e-9).all()) and _same_weights(outcomes, contrast, seeds)
+    jump = 0.0 if identical else float(np.abs(contrast.weights_A).max() * np.abs(by_step).max())
+    return Measured(contrast, values, tuple(int(s) for s in seeds), crossed(values, jump), identical)
+
+
+def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
+    """Whether the arms that a contrast sets against each other had the same weights at every validation. Equal
+    episodes alone may be luck, where tasks are few."""
+    if outcomes.weights_A_N_S is None:
+        return True
+    for names_A in outcomes.weights_A_N_S[:, seeds].transpose(1, 2, 0).reshape(-1, len(outcomes.arms)):
+        sums: dict[str, float] = {}
+        for name, weight in zip(names_A, contrast.weights_A, strict=True):
+            sums[name] = sums.get(name, 0.0) + weight
+        if any(abs(total) > 1e-9 for total in sums.values()):
+            return False
+    return True
+
+
+def moves(outcomes: Outcomes) -> bool:
+    """Whether there is anything to tell arms apart by: see MOVES."""
+    seen = [curve for curve in map(_mean_curve, outcomes.rewards_A_N_S_T) if curve.size]
+    if not seen:
+        return False
+    ends = [curve[-1] for curve in seen]
+    return bool(max(ends) - min(ends) >= MOVES or max(abs(curve[-1] - curve[0]) for curve in seen) >= MOVES)
+
+
+def fails(outcomes: Outcomes) -> bool:
+    """Whether the policy ends MOVES below its start although all fixes are on."""
+    curves = [
+        _mean_curve(rewards)
+        for arm, rewards in zip(outcomes.arms, outcomes.rewards_A_N_S_T, strict=True)
+        if set(arm.levels) == {"on"}
+    ]
+    return any(bool(curve.size) and bool(curve[0] - curve[-1] >= MOVES - 1e-9) for curve in curves)
+
+
+def _mean_curve(rewards_N_S_T: Array) -> Array:
+    """(S,) mean reward over the counted runs of an arm; empty where there is none."""
+    counted = rewards_N_S_T[~np.isnan(rewards_N_S_T).all(axis=(1, 2))]
+    return np.nanmean(counted, axis=(0, 2)) if counted.size else np.array([])
+
+
+def estimate_family(
+    outcomes: Outcomes, outcome: str, family: Sequence[Contrast], measured: dict[int, Measured | str]
+) -> list[Effect]:
+    """The effects of one kind on one outcome, tested together. measured: by id of the contrast."""
+    known = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
+    adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
+    together = 1 - (1 - LEVEL) / max(len(known), 1)
+    margin = margin_of(family[0].kind, outcome, outcomes.steps)
+    still, failed = not moves(outcomes), fails(outcomes)
+    out = []
+    for contrast in family:
+        found = measured.get(id(contrast), "the controls behind closed gates refute what this rests on")
+        if isinstance(found, str):
+            what = (contrast.kind, outcome, contrast.factors, NOT_ANSWERED)
+            out.append(Effect(*what, note=found, aliases=contrast.aliases))
+            continue
+        s, p_holm = found.spread, float(next(adjusted))
+        half, half_all = s.half_width(), s.half_width(together)
+        decided = verdict(s.mean, half_all, p_holm, margin)
+        doubt = STILL if still else LEFT_OUT if contrast.partial else ""
+        if failed and not found.identical:
+            doubt = FAILS
+        if decided == NO_EFFECT and doubt:
+            decided = UNDECIDED
+        else:
+            doubt = ""
+        out.append(
+            Effect(
+                kind=contrast.kind,
+                outcome=outcome,
+                factors=contrast.factors,
+                verdict=MIXED if contrast.aliases else decided,
+                value=s.mean,
+                low=s.mean - half,
+                high=s.mean + half,
+                low_all=s.mean - half_all,
+                high_all=s.mean + half_all,
+                p=s.p_value,
+                p_holm=p_holm,
+                error=s.error,
+                seeds=s.seeds,
+                tasks=s.tasks,
+                identical=found.identical,
+                note="; ".join(filter(None, (_note(outcomes, found), doubt))),
+                aliases=contrast.aliases,
+            )
+        )
+    return out
+
+
+def margin_of(kind: str, outcome: str, steps: Sequence[int]) -> float:
+    """What counts as next to nothing, in the unit of the outcome."""
+    margin = MARGIN if outcome != "slope" else MARGIN / (steps[-1] - steps[0])
+    return margin * (OVER_FACTORIAL if kind in ("main", "interaction", "shapley") else 1.0)
+
+
+def verdict(value: float, half_all: float, p_holm: float, margin: float) -> str:
+    if p_holm < 1 - LEVEL:
+        return RAISES if value > 0 else LOWERS
+    return NO_EFFECT if abs(value) + half_all <= margin else UNDECIDED
+
+
+def _note(outcomes: Outcomes, found: Measured) -> str:
+    notes = [found.contrast.note] if found.contrast.note else []
+    if found.identical:
+        notes.append("every episode at every validation came out the same")
+    elif not found.values_N_T.any():
+        notes.append("it came out the same for every seed and task although the weights differ")
+    if found.spread.seeds == 1:
+        seed = outcomes.seeds[found.seeds[0]]
+        notes.append(f"seed {seed} alone: the interval is over tasks, another seed may differ")
+    if found.spread.seeds < len(outcomes.seeds):
+        notes.append(f"{found.spread.seeds} of {len(outcomes.seeds)} seeds: the others have INVALID or missing runs")
+    if found.spread.tasks < len(outcomes.tasks):
+        notes.append(f"{found.spread.tasks} of {len(outcomes.tasks)} tasks: the others have missing episodes")
+    return "; ".join(notes)
+
+
+def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking | None:
+    """Over the seeds that all its effects share; None where that is none or the tasks differ."""
+    draws = joint_draws(measured)
+    if draws is None:
+        return None
+    probability = rank_probabilities(draws)
+    expected = probability @ np.arange(1, len(probability) + 1)
+    order = sorted(range(len(expected)), key=lambda i: (round(expected[i], 9), i))
+    return Ranking(
+        kind,
+        outcome,
+        tuple(measured[i].contrast.factors[0] for i in order),
+        tuple(tuple(float(p) for p in probability[i]) for i in order),
+        tuple(float(expected[i]) for i in order),
+        len(set.intersection(*(set(m.seeds) for m in measured))),
+    )
+
+
+def joint_draws(measured: Sequence[Measured]) -> Array | None:
+    """(K, B) bootstrap draws of several effects under the same resampled seeds and tasks."""
+    shared = set.intersection(*(set(m.seeds) for m in measured))
+    if not shared or len({m.values_N_T.shape[1] for m in measured}) > 1:
+        return None
+    values = np.array([m.values_N_T[[m.seeds.index(s) for s in sorted(shared)]] for m in measured])
+    return calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
+
+
+def ranking_draws(
+    outcomes: Outcomes, kind: str, outcome: str
+) -> tuple[tuple[str, ...], Array, tuple[float, ...]] | None:
+    """(factors, (F, B) draws, estimates) of a kind of effect; None where no effect of that kind is answered without
+    aliases, or where the controls refute what it rests on."""
+    usable = usable_arms(outcomes)
+    if len(outcomes.steps) < 2:
+        return None
+    refuted = any(c.holds is False for c in gate_checks(outcomes, usable) if c.outcome == outcome)
+    wanted = [c for c in all_contrasts(outcomes.arms, usable) if c.kind == kind and not c.aliases]
+    found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
+    known = [m for m in found if isinstance(m, Measured)]
+    draws = joint_draws(known) if known else None
+    if draws is None:
+        return None
+    return tuple(m.contrast.factors[0] for m in known), draws, tuple(m.spread.mean for m in known)
+
+
+def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, ...]:
+    out = []
+    compared = gates.checks(outcomes.arms, usable)
+    for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
+        found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
+        known = [(text, m) for text, m in found if isinstance(m, Measured)]
+        adjusted = holm(np.array([m.spread.p_value for _, m in known]))
+        together = 1 - (1 - LEVEL) / max(len(known), 1)
+        for (text, m), p_holm in zip(known, adjusted, strict=True):
+            half = m.spread.half_width(together)
+            near = abs(m.spread.mean) + half <= margin_of("gate", outcome, outcomes.steps)
+            holds = True if m.identical or near else None
+            out.append(
+                GateCheck(
+                    text, outcome, m.spread.mean, m.spread.mean - half, m.spread.mean + half, float(p_holm),
+                    m.identical, False if p_holm < 1 - LEVEL else holds,
+                )
+            )  # fmt: skip
+    return tuple(out)
+
+
+def design_name(outcomes: Outcomes) -> str:
+    """The named design with exactly these arms, or how many arms of its own the sweep has."""
+    for name, arms in DESIGNS.items():
+        if set(arms()) == set(outcomes.arms):
+            return name
+    return f"{len(outcomes.arms)} arms of its own"
+
+
+def _notes(outcomes: Outcomes) -> tuple[str, ...]:
+    notes = []
+    if len(outcomes.seeds) == 1:
+        notes.append("One seed: intervals are over tasks only and hold for this seed; another seed may differ.")
+    elif len(outcomes.seeds) < 5:
+        notes.append(f"{len(outcomes.seeds)} seeds: the seed variance is itself a guess, intervals are wide.")
+    if outcomes.left_out:
+        kinds = {x.why for x in outcomes.left_out}
+        counts = ", ".join(f"{sum(x.why == k for x in outcomes.left_out)} {k}" for k in sorted(kinds))
+        notes.append(f"{len(outcomes.left_out)} runs are left out: {counts}.")
+    if len(outcomes.steps) < 2:
+        notes.append("Fewer than two common validations: no area and no slope.")
+    return tuple(notes)
+
+
+def to_json(effects: Effects) -> str:
+    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null."""
+    return json.dumps(_plain(asdict(effects)), indent=1, ensure_ascii=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return round(value, 6) + 0.0 if math.isfinite(value) else None
+    return value

@@ -1,0 +1,166 @@
+"""Intervals for a mean over seeds × tasks, both of them random and crossed.
+
+A paired contrast of arms is one number D per (seed, task): the same seeds and the same tasks for all arms, so
+whatever they share cancels. Its mean over 5 seeds and 45 tasks is no mean of 225 independent numbers: a lucky
+seed lifts all tasks of its row, an easy task all seeds of its column. In the model
+
+    D[n, t] = mean + seed[n] + task[t] + rest[n, t]
+
+the variance of the mean is estimated without bias by  V = A + B − C,  A = s²(seed means) / N,
+B = s²(task means) / T,  C = s²(rest) / (N T)  (two-way random-effects ANOVA).
+
+Three seeds know little of A: by luck it may come out ten times too small, and Satterthwaite's degrees of
+freedom grow just then (11 % family-wise error at 3 seeds in our calibration). So the interval takes what V could
+have been, given A and B (generalised interval: Weerahandi 1993, JASA 88, 899-905; Hannig, Iyer & Patterson 2006,
+JASA 101, 254-269):
+
+    V* = A (N−1)/χ²(N−1) + B (T−1)/χ²(T−1) − C,  at least as large as its first and its second term,
+
+and the two-sided p-value of a mean m is the expectation of 2 Φ(−|m| / √V*) over both χ². Where the seeds are all
+there is, this is Student's t with N − 1 degrees of freedom; where the tasks are, with T − 1. The interval holds
+the means that this test does not reject. Where seeds add nothing to the variance it is too wide, 98 to 99 % for
+95 % at 3 to 5 seeds: a small A is not believed (V* is no smaller than its second term), a large one has to be.
+
+Why no plain bootstrap: no resampling scheme is right for crossed effects (McCullagh 2000, Bernoulli 6, 285-301).
+Resampling seeds and tasks ("pigeonhole", Owen 2007, Ann. Appl. Stat. 1, 386-411) counts the rest three times, its
+percentiles shrink with (N−1)/N, which at 5 seeds hides a fifth of the seed variance, and they ignore that a
+variance from 5 seeds is itself a guess. `experiments/benchmarks/calibration.py` measures both.
+
+With one seed nothing is known of the seed variance: the interval is over tasks only and holds for that seed.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
+
+Array = np.ndarray
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean of a contrast over N seeds and T tasks, and the parts of its variance.
+
+    by_seed, by_task, by_rest: A, B, C above; with one seed (or one task) B (or A) alone, the others NaN;
+    infinite where there is one number only.
+    least: a lower bound of the standard error.
+    """
+
+    mean: float
+    by_seed: float
+    by_task: float
+    by_rest: float
+    seeds: int
+    tasks: int
+    least: float = 0.0
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; 0 where every D is the same."""
+        a, b, c = (0.0 if np.isnan(part) else part for part in (self.by_seed, self.by_task, self.by_rest))
+        return float(np.sqrt(max(a + b - c, a, b, self.least**2)))
+
+    def half_width(self, level: float = LEVEL) -> float:
+        """Half the width of the interval at this level."""
+        if self.error == 0:
+            return 0.0
+        if self._df:
+            return max(float(stdtrit(self._df, 0.5 + level / 2)) * self.error, 2 * self.least)
+        variances, weights = self._plausible
+        low, high = 0.0, 2 * self.error
+        while _p_value(high, variances, weights) > 1 - level:
+            low, high = high, 2 * high
+        for _ in range(26):
+            middle = (low + high) / 2
+            low, high = (middle, high) if _p_value(middle, variances, weights) > 1 - level else (low, middle)
+        return (low + high) / 2
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, against a mean of zero. 1.0 where every difference is zero."""
+        if self.error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        if self._df:
+            return float(2 * stdtr(self._df, -abs(self.mean) / self.error))
+        return _p_value(self.mean, *self._plausible)
+
+    @property
+    def components(self) -> tuple[float, float, float]:
+        """Variances of seed, task and rest in D itself; estimates, so they may come out below zero."""
+        rest = self.by_rest * self.seeds * self.tasks
+        return self.by_seed * self.seeds - rest / self.tasks, self.by_task * self.tasks - rest / self.seeds, rest
+
+    @property
+    def _df(self) -> int:
+        """Degrees of freedom where only one of seeds and tasks varies; 0 where both do."""
+        return max(self.seeds * self.tasks - 1, 1) if 1 in (self.seeds, self.tasks) else 0
+
+    @property
+    def _plausible(self) -> tuple[Array, Array]:
+        """Values of V* on a grid of the two χ², and their weights."""
+        of_seed, seed_weights = _inverse_chi2(self.seeds - 1, 24)
+        of_task, task_weights = _inverse_chi2(self.tasks - 1, 6)
+        a, b = self.by_seed * of_seed[:, None], self.by_task * of_task[None, :]
+        variances = np.maximum(np.maximum(a + b - self.by_rest, np.maximum(a, b)), self.least**2)
+        return variances.ravel(), np.outer(seed_weights, task_weights).ravel()
+
+
+def crossed(values_N_T: Array, smallest: float = 0.0) -> Spread:
+    """The spread of an N × T table without holes. Raises ValueError for an empty one.
+
+    smallest: the change of one value when one episode comes out the other way. Where hardly any episode
+    differs, the variance may be near zero by luck; so the error is at least 1.5 such episodes in N T, which
+    gives the half-width of the rule of three, 3 / (N T).
+    """
+    seeds, tasks = values_N_T.shape
+    if values_N_T.size == 0:
+        raise ValueError("No seed or no task is left.")
+    mean, least = float(values_N_T.mean()), 1.5 * smallest / values_N_T.size
+    if seeds == 1 or tasks == 1:
+        of_line = float(values_N_T.var(ddof=1)) / values_N_T.size if values_N_T.size > 1 else np.inf
+        parts = (np.nan, of_line) if seeds == 1 else (of_line, np.nan)
+        return Spread(mean, *parts, np.nan, seeds, tasks, least)
+    by_seed, by_task = values_N_T.mean(axis=1), values_N_T.mean(axis=0)
+    left = values_N_T - by_seed[:, None] - by_task[None, :] + mean
+    rest = float((left**2).sum() / ((seeds - 1) * (tasks - 1)))
+    return Spread(
+        mean,
+        float(by_seed.var(ddof=1)) / seeds,
+        float(by_task.var(ddof=1)) / tasks,
+        rest / (seeds * tasks),
+        seeds,
+        tasks,
+        least,
+    )
+
+
+def holm(p_values: Array) -> Array:
+    """Holm's step-down adjustment (1979); NaN stays NaN and is no test."""
+    adjusted = np.full(len(p_values), np.nan)
+    known = [i for i in np.argsort(p_values, kind="stable") if not np.isnan(p_values[i])]
+    highest = 0.0
+    for rank, i in enumerate(known):
+        highest = max(highest, min(1.0, float(p_values[i]) * (len(known) - rank)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def _p_value(mean: float, variances: Array, weights: Array) -> float:
+    return float(2 * weights @ ndtr(-abs(mean) / np.sqrt(variances)))
+
+
+@cache
+def _inverse_chi2(df: int, points: int) -> tuple[Array, Array]:
+    """Values of df / χ²(df) with weights that sum to 1: Gauss-Legendre over the probability, denser towards
+    small χ², where V* is large."""
+    u, weights = np.polynomial.legendre.leggauss(points)
+    u = (u + 1) / 2
+    return df / (2 * gammaincinv(df / 2, u**2)), weights * u
+
+
+def settled(value: float) -> float:
+    """Without the last digits, in which processors differ, and without a minus before zero: else a value that lies
+    between two written ones, as means of a few rewards often do, would be written in another way elsewhere."""
+    return round(value, 9) + 0.0

@@ -1,0 +1,55 @@
+"""What an arm would have shown by its own rules, beside what it is worth: reported against reference reward.
+
+The reference ruler asks the trained adapter on its tasks; `reported` asks the arm's own endpoint, with
+its own reward, split and temperature. A fix can matter for the one and not for the other: with endpoint off the
+adapter goes on learning and nobody asks it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.records.load import SweepRecords
+from harness.stats.intervals import crossed
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Means over the valid, completed runs of an arm. low, high: 95 % over seeds; None with one seed."""
+
+    arm: str
+    seeds: int
+    reference_rise: float  # last minus first validation
+    reported_rise: float
+    gap: float  # reported minus reference at the last validation
+    low: float | None
+    high: float | None
+    nonexistent: float  # validation ids of the arm's own split that do not exist
+
+
+def gaps(sweep: SweepRecords) -> tuple[Gap, ...]:
+    """One per arm that has a valid, completed run with both readings."""
+    out = []
+    for arm in sweep.arms:
+        ends = []
+        for run in sweep.runs_of(arm):
+            seen = [v for v in run.validations if v.reference is not None and v.reported is not None]
+            if run.valid and run.state == "completed" and seen:
+                ends.append((seen[0], seen[-1]))
+        if ends:
+            spread = crossed(np.array([[last.reported - last.reference] for _, last in ends]))
+            half = spread.half_width()
+            known = bool(np.isfinite(half))
+            out.append(
+                Gap(
+                    arm,
+                    len(ends),
+                    float(np.mean([last.reference - first.reference for first, last in ends])),
+                    float(np.mean([last.reported - first.reported for first, last in ends])),
+                    spread.mean,
+                    spread.mean - half if known else None,
+                    spread.mean + half if known else None,
+                    float(np.mean([last.nonexistent for _, last in ends])),
+                )
+            )
+    return tuple(out)

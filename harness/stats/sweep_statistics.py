@@ -1,0 +1,22 @@
+"""What a sweep answers: its effects, and the verdict on each registered claim."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.records.load import SweepRecords
+from harness.stats.claims import Verdict, load_claims, verdicts
+from harness.stats.effects import Effects, analyse
+
+REGISTERED = Path(__file__).resolve().parents[2] / "experiments" / "claims"
+
+
+@dataclass(frozen=True)
+class Answer:
+    effects: Effects
+    verdicts: tuple[Verdict, ...]  # none where no claims are registered
+
+
+def answer(sweep: SweepRecords, claims: Path = REGISTERED) -> Answer:
+    """All statistics of a report; pure but for reading the claims. Raises ConfigError for a broken claim."""
+    registered = load_claims(claims) if claims.is_dir() else ()
+    return Answer(analyse(sweep), verdicts(sweep, registered))

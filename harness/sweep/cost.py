@@ -1,0 +1,77 @@
+"""What a sweep cost: wall-clock and CPU seconds, memory, and what the store computed and shared."""
+
+import json
+import os
+import resource
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.records.store import write_synced
+
+# doubled: computed although another process had stored it meanwhile, which its claim prevents where locks work
+COUNTED = ("asked", "computed", "shared", "doubled", "audited", "audit_differs")
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def peak_gib() -> float:
+    """This process's largest resident memory plus that of its largest child."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (own.ru_maxrss + children.ru_maxrss) / 2**20
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Of one engine in a process of its own, as it says at its end. counts: the store's; cpu in seconds."""
+
+    counts: dict[str, int]
+    cpu: float
+    peak_memory_gib: float
+
+
+@dataclass
+class Spent:
+    """One start of a sweep, from its construction on. counts: the store's, `<kind>/<what>`; engines: at once."""
+
+    engines: int = 1
+    counts: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.perf_counter)
+    cpu: float = field(default_factory=cpu_seconds)
+    elsewhere: list[Spending] = field(default_factory=list)
+
+    def spending(self) -> Spending:
+        """Of this process, so far."""
+        return Spending(dict(self.counts), cpu_seconds() - self.cpu, peak_gib())
+
+    def add_to(self, path: Path) -> None:
+        """Adds this start to reuse.json, which sums over all starts of the sweep.
+
+        Of several engines the CPU seconds and counts add up, and the memory is that of the largest one: they may be
+        on different machines. An engine that was killed said nothing: what it spent is missing. Of several starts
+        the number of engines is the largest.
+        """
+        parts = [self.spending(), *self.elsewhere]
+        before = json.loads(path.read_text()) if path.exists() else {}
+        out: dict[str, object] = {
+            kind: {
+                what: before.get(kind, {}).get(what, 0) + sum(part.counts.get(f"{kind}/{what}", 0) for part in parts)
+                for what in COUNTED
+            }
+            for kind in ("episodes", "updates")
+        }
+        seconds = before.get("seconds", {})
+        out["seconds"] = {
+            "wall": seconds.get("wall", 0.0) + time.perf_counter() - self.started,
+            "cpu": seconds.get("cpu", 0.0) + sum(part.cpu for part in parts),
+        }
+        peak = max(part.peak_memory_gib for part in parts)
+        out["peak_memory_gib"] = max(before.get("peak_memory_gib", 0.0), peak)
+        out["engines"] = max(before.get("engines", 0), self.engines)
+        out["cores"] = os.cpu_count() or 1
+        write_synced(path, (json.dumps(out, indent=1) + "\n").encode())

@@ -1,0 +1,237 @@
+"""What a sweep will cost, before anything runs: runs, distinct steps, time, and the effects that it can find.
+
+Which steps are distinct follows from the fixes (see DESIGN): behind a sealed gate no update happens, so the
+weights stay those of step 0; `split` changes neither training episodes nor updates; behind the closed endpoint
+the episodes are the base policy's. Arms under one seed that are in the same state share the step.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.designs import DESIGNS, alias_table, is_orthogonal
+from harness.factors import Arm, Run
+from harness.records.load import load_sweep, read_object
+from harness.report import effect_text
+from harness.report.cost import duration
+from harness.stats.effects import fails
+from harness.stats.gates import is_sealed
+from harness.stats.outcomes import outcomes_of
+from harness.stats.power import Variance, power_lines, variance_of
+
+# Wall seconds per computed episode, updates and start included, with policy=micro on env=mock. Source: the full
+# factorial of one seed on 2 cores of an AMD EPYC: 3,402 episodes and 64 updates computed in 148 s.
+MICRO_SECONDS = 0.05
+MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of this policy and domain is in {results}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is asked to do. episodes: training episodes per step of a run; split: of the ruler
+
+    reference: ids of the ruler's tasks; reported: by level of fix/split, the ids of the arm's own split that exist
+    engines: that work at once; None where the launcher learns it when it starts
+    """
+
+    runs: tuple[Run, ...]
+    steps: int
+    validate_every: int
+    episodes: int
+    reference: tuple[str, ...]
+    reported: Mapping[str, tuple[str, ...]]
+    policy: str
+    domain: str
+    reuse: bool
+    results: Path
+    backend: str = "shared"
+    split: str = "test"
+    engines: int | None = None
+
+    @property
+    def tasks(self) -> int:
+        return len(self.reference)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        return tuple(dict.fromkeys(run.arm for run in self.runs))
+
+    @property
+    def validations(self) -> int:
+        """Step 0, every so many steps, and the last one."""
+        return 1 + -(-self.steps // self.validate_every)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Steps asked for, and those among them that have to be computed."""
+
+    updates: int
+    distinct_updates: int
+    episodes: int
+    distinct_episodes: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Wall seconds per computed episode, all else included, and where that is known from
+
+    engines: that worked at once; None where that was not recorded
+    """
+
+    seconds: float
+    source: str
+    engines: int | None
+
+
+def work(plan: Plan) -> Work:
+    chains = {_chain(run) for run in plan.runs} - {None}
+    training = plan.steps * plan.episodes
+    validation = sum(plan.tasks + len(_reported(plan, run)) for run in plan.runs)
+    asked = len(plan.runs) * training + plan.validations * validation
+    updates = plan.steps * sum(_chain(run) is not None for run in plan.runs)
+    if not plan.reuse:
+        return Work(updates, updates, asked, asked)
+    sampled = {(run.seed, _asked(run), run.arm.level("exploration")) for run in plan.runs}
+    validated = {(None, _chain(run), task) for run in plan.runs for task in plan.reference}
+    validated |= {(_luck(run), _asked(run), task) for run in plan.runs for task in _reported(plan, run)}
+    start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
+    later = sum(chain is not None for _, chain, _ in validated)
+    distinct = len(sampled) * training + len(start) + (plan.validations - 1) * later
+    return Work(updates, len(chains) * plan.steps, asked, min(distinct, asked))
+
+
+def _reported(plan: Plan, run: Run) -> tuple[str, ...]:
+    return plan.reported[run.arm.level("split")]
+
+
+def _luck(run: Run) -> int | None:
+    """Whose sampling seeds a run's reported validation has: its own, or, if it is greedy, the ruler's (None)."""
+    return run.seed if run.arm.level("exploration") == "on" else None
+
+
+def _chain(run: Run) -> tuple[object, ...] | None:
+    """What the updates of a run depend on; None where there are none."""
+    return None if is_sealed(run.arm) else (run.seed, *(run.arm.level(f) for f in ("endpoint", "tools", "reward")))
+
+
+def _asked(run: Run) -> tuple[object, ...] | None:
+    """The chain of weights that answers the rollouts of a run; None for the base policy."""
+    return _chain(run) if run.arm.level("endpoint") == "on" else None
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What `plan_only=true` prints."""
+    earlier = earlier_sweeps(plan)
+    todo, rate = work(plan), pace(plan, earlier)
+    seeds = len({run.seed for run in plan.runs})
+    name = next((n for n, arms in DESIGNS.items() if set(arms()) == set(plan.arms)), "of its own")
+    lines = [
+        f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
+        f"of {plan.steps} steps, {plan.validations} validations each on {effect_text.ruler(plan.tasks, plan.split)}",
+        *(f"  {run.name}" for run in plan.runs),
+        f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
+        f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
+        _time_line(todo, rate, plan),
+        *power_lines(plan.arms, seeds, plan.tasks, _variance(earlier)),
+    ]
+    return [*lines, *alias_lines(plan.arms)]
+
+
+def alias_lines(arms: Sequence[Arm]) -> list[str]:
+    """What a fraction of the factorial mixes with what; nothing for other designs."""
+    if not is_orthogonal(arms) or len(arms) == 64:
+        return []
+    table = [f"  {line}" for line in alias_table(arms)]
+    return ["aliases: what is estimated as the left is the sum of the left and the right", *table]
+
+
+def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
+    if rate is None:
+        return (
+            f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
+            "(`+ablation=smoke` makes one)"
+        )
+    engines = f" with {rate.engines} engine{'s' * (rate.engines != 1)}" if rate.engines else ""
+    pace = f"{rate.seconds:.3f} s per distinct episode{engines}, all included: {rate.source}"
+    same = todo.distinct_episodes * rate.seconds
+    if plan.engines is None:
+        return f"time: about {duration(same)} ({pace}; how many engines this plan gets is known when it starts)"
+    if rate.engines is None and plan.engines > 1:
+        unknown = f"this plan has {plan.engines} engines, what that one had is not known"
+        return f"time: about {duration(same)} ({pace}; {unknown})"
+    if rate.engines in (None, plan.engines):
+        return f"time: about {duration(same)} ({pace})"
+    least, most = sorted((same, same * rate.engines / plan.engines))
+    return (
+        f"time: {duration(least)} to {duration(most)} ({pace}; this plan has {plan.engines}: their number divides the "
+        "time as far as they share no cores and no GPU)"
+    )
+
+
+def earlier_sweeps(plan: Plan) -> list[Path]:
+    """Folders of finished sweeps of the same policy, domain, backend and ruler among the results, newest first."""
+    found = []
+    for path in plan.results.glob("*/reuse.json"):
+        manifest = read_object(path.parent / "manifest.json")
+        config = manifest.get("config") or {}
+        same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
+        same += [manifest.get("backend", "shared"), (config.get("validation") or {}).get("split", "test")]
+        if same == [plan.policy, plan.domain, plan.backend, plan.split] and _seconds(read_object(path)):
+            found.append((str(manifest.get("created", "")), path.parent))
+    return [folder for _, folder in sorted(found, reverse=True)]
+
+
+def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
+    """From the largest earlier sweep, where the start weighs least; else the stated constant for the micro policy, else
+    nothing."""
+    if earlier:
+        computed, folder = max((_computed(read_object(e / "reuse.json")), e) for e in earlier)
+        reuse = read_object(folder / "reuse.json")
+        if computed and (seconds := _seconds(reuse)):
+            return Pace(seconds, f"measured in {folder}{_machine(folder)}", reuse.get("engines"))
+    if (plan.policy, plan.domain, plan.backend) == ("micro", "mock", "shared"):
+        return Pace(MICRO_SECONDS, MICRO_SOURCE.format(results=plan.results), engines=1)
+    return None
+
+
+def _machine(folder: Path) -> str:
+    """' on …', what a sweep was computed on; nothing where its manifest does not say."""
+    machine = read_object(folder / "manifest.json").get("machine") or {}
+    if not isinstance(machine, dict):
+        return ""
+    cards = [f"{count} × {name}" for name, count in Counter(machine.get("gpus") or []).items()]
+    return f" on {', '.join(cards)}" if cards else f" on {machine['cores']} cores" if "cores" in machine else ""
+
+
+def _seconds(reuse: dict[str, object]) -> float | None:
+    """Wall seconds per computed episode of a finished sweep."""
+    seconds, episodes = reuse.get("seconds"), reuse.get("episodes")
+    if not isinstance(seconds, dict) or not isinstance(episodes, dict) or not episodes.get("computed"):
+        return None
+    return float(seconds.get("wall", 0.0)) / float(episodes["computed"]) or None
+
+
+def _computed(reuse: dict[str, object]) -> float:
+    episodes = reuse.get("episodes")
+    return float(episodes.get("computed", 0)) if isinstance(episodes, dict) else 0.0
+
+
+def _variance(earlier: Sequence[Path]) -> Variance | None:
+    """Of the earlier sweep with the most seeds that has arms to compare."""
+
+    def seeds(folder: Path) -> int:
+        return len({path.name for path in folder.glob("runs/*/seed=*")})
+
+    for folder in sorted(earlier, key=seeds, reverse=True):
+        outcomes = outcomes_of(load_sweep(folder))
+        if fails(outcomes):  # where the policy breaks, its rewards vary in another way
+            continue
+        found = variance_of(outcomes) if outcomes.steps else None
+        if found:
+            return replace(found, source=str(folder))
+    return None
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"

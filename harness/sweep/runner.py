@@ -1,0 +1,91 @@
+"""One run on a backend: its ART model and its loop."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import art
+import litellm
+
+from harness.backend import Backend
+from harness.backend.context import Contexts
+from harness.backend.tokenizer import tokenizer_of
+from harness.config import RunConfig
+from harness.episode_player import Plays
+from harness.loop import run_loop
+from harness.records.run_records import RunRecords
+from harness.records.store import Store
+from harness.rollout import Rollouts, Sampling
+from harness.seams import Check
+from harness.sweep.display import Progress
+from harness.validation import Ruler
+
+if TYPE_CHECKING:
+    from harness.sweep.plan import Sweep
+
+
+class Model(art.TrainableModel):
+    """ART's model without a W&B run of its own: our tracking writes one per run, as a view of the records."""
+
+    def _get_wandb_run(self) -> None:
+        return None
+
+
+@dataclass
+class Runner:
+    sweep: "Sweep"
+    backend: Backend
+    rollouts: Rollouts
+    contexts: Contexts
+    ruler: Ruler
+
+    @classmethod
+    def build(
+        cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store, player: Plays | None
+    ) -> "Runner":
+        """What all runs on a backend share in this process. player: plays the episodes, None: this process does."""
+        litellm.suppress_debug_info = True
+        policy = sweep.policy
+        rollouts = Rollouts(
+            sweep.domain,
+            policy.digest,
+            store,
+            endpoint=backend.endpoint,
+            serve=backend.serve,
+            weights=backend.weights,
+            alive=backend.assert_alive,
+            in_flight=config.backend.requests,
+            exact=policy.dtype == "float32",
+            player=player,
+        )
+        sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
+        contexts = Contexts(tokenizer_of(str(policy.path)), backend.tool_schema_format)
+        return cls(sweep, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
+
+    async def run(
+        self, config: RunConfig, records: RunRecords, progress: Progress
+    ) -> tuple[list[Check], float]:
+        """Trains one run: its checks, and how far the base's answers have moved (nats). Raises what its loop raises;
+        the records keep what was done."""
+        run = config.run
+        model = Model(
+            name=f"{run.arm.name}-seed{run.seed}",
+            project=self.sweep.name,
+            base_model=str(self.sweep.policy.path),
+            report_metrics=[],
+        )
+        try:
+            await self.backend.admit(model, run.name, run.seed)
+            checks = await run_loop(
+                config,
+                model,
+                self.backend,
+                self.rollouts,
+                self.contexts,
+                self.ruler,
+                records,
+                lambda step, reward: progress.step(run.name, step, reward),
+            )
+            # before the run is called completed: nobody's adapter in the base's answers
+            return checks, await self.backend.check_base()
+        finally:
+            await self.backend.release(model)

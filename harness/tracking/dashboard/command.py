@@ -1,0 +1,95 @@
+"""`python -m harness dashboard results/<sweep>`: save a W&B workspace and report for an uploaded sweep."""
+
+import argparse
+import importlib
+import json
+import netrc
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlparse
+
+from harness.errors import ConfigError, HarnessError
+from harness.records.load import SweepRecords, load_sweep
+from harness.stats.sweep_statistics import answer
+from harness.tracking.dashboard.build import report, workspace
+from harness.tracking.dashboard.spec import Dashboard, dashboard
+from harness.tracking.tracker import PROJECT
+
+PINNED = "wandb-workspaces==0.4.5"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness dashboard", description="Save a W&B workspace and report for an uploaded sweep."
+    )
+    parser.add_argument("sweep", help="results/<sweep>")
+    parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="W&B user or team")
+    parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", PROJECT))
+    parser.add_argument("--dry-run", action="store_true", help="print what would be shown, as JSON; no network")
+    asked = parser.parse_args(arguments)
+    try:
+        sweep = load_sweep(asked.sweep)
+        spec = dashboard(sweep, answer(sweep), asked.entity, asked.project)
+        if asked.dry_run:
+            print(json.dumps(asdict(spec), indent=1, ensure_ascii=False))
+            return 0
+        for name, url in save(spec, sweep).items():
+            print(f"{name}: {url}")
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def save(spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
+    """Saves both to W&B; their addresses. Raises ConfigError with all that is missing."""
+    if missing := [*_missing_package(), *_missing_key()]:
+        raise ConfigError("The dashboard needs W&B:\n  " + "\n  ".join(missing) + "\nWithout: --dry-run.")
+    import wandb
+
+    workspaces, reports = _library()
+    entity = spec.entity or str(wandb.Api().default_entity)
+    spec = Dashboard(**(vars(spec) | {"entity": entity}))
+    if not _uploaded(wandb.Api(), spec):
+        raise ConfigError(
+            f"{entity}/{spec.project} holds no run of the group {spec.group!r}. Upload the sweep first: "
+            f"`python -m harness track {sweep.folder} --mode online`."
+        )
+    saved = {"workspace": workspace(spec, workspaces, reports), "report": report(spec, reports)}
+    return {name: str(thing.save().url) for name, thing in saved.items()}
+
+
+def _uploaded(api: Any, spec: Dashboard) -> bool:
+    """Whether W&B has a run of the sweep."""
+    try:
+        return len(api.runs(f"{spec.entity}/{spec.project}", filters={"group": spec.group}, per_page=1)) > 0
+    except ValueError:  # what W&B raises for a project that does not exist
+        return False
+
+
+def _library() -> tuple[Any, Any]:
+    find = importlib.import_module
+    return find("wandb_workspaces.workspaces"), find("wandb_workspaces.reports.v2")
+
+
+def _missing_package() -> list[str]:
+    try:
+        _library()
+    except ImportError as error:
+        return [f"the package: {error}. `pip install '{PINNED}'` (the last one for wandb 0.25.0)"]
+    return []
+
+
+def _missing_key() -> list[str]:
+    if os.environ.get("WANDB_API_KEY"):
+        return []
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"
+    try:
+        known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        known = None
+    return [] if known else [f"a key for {host}: set WANDB_API_KEY, or run `wandb login`"]
+

@@ -1,0 +1,166 @@
+"""Engines that come, train, and are lost: what is trained, by whom, and what is given up. Hand-written engines."""
+
+import asyncio
+
+import pytest
+
+from harness.errors import ConfigError, EngineError
+from harness.launch.engine_pool import LOSSES, STARTS, Crew
+from harness.sweep.cost import Spending
+
+
+class Records:
+    """What the runs' status files would say."""
+
+    def __init__(self):
+        self.completed: list[str] = []
+        self.settled: set[str] = set()
+        self.notes: list[str] = []
+
+    def crew(self, units, *make) -> Crew:
+        return Crew(
+            units,
+            make,
+            open_runs=lambda names: tuple(name for name in names if name not in self.completed),
+            settled=self.settled.update,
+            note=self.notes.append,
+        )
+
+
+class FakeEngine:
+    """Trains a run in no time. lost_at: the run at which it is lost, every time."""
+
+    def __init__(self, records: Records, lost_at: str | None = None, starts: bool = True):
+        self.records, self.lost_at, self.starts = records, lost_at, starts
+        self.stopped = False
+
+    async def start(self):
+        await asyncio.sleep(0)
+        if not self.starts:
+            raise EngineError("no GPU left")
+        return "ready"
+
+    async def train(self, names):
+        for name in names:
+            await asyncio.sleep(0)
+            if name == self.lost_at:
+                raise EngineError("killed")
+            self.records.completed.append(name)
+
+    async def stop(self):
+        self.stopped = True
+        return None if self.lost_at else Spending({"episodes/computed": 1}, 1.0, 1.0)
+
+
+def work(crew: Crew) -> None:
+    asyncio.run(asyncio.wait_for(crew.work(), 5))
+
+
+UNITS = [("a", "b"), ("c", "d"), ("e", "f")]
+ALL = ["a", "b", "c", "d", "e", "f"]
+
+
+@pytest.mark.parametrize("engines", [1, 2, 5])
+def test_every_run_is_trained_once(engines):
+    records = Records()
+    crew = records.crew(UNITS, *[lambda: FakeEngine(records)] * engines)
+    work(crew)
+    assert sorted(records.completed) == ALL
+    assert records.settled == set(ALL)
+    assert crew.queue.given_up == []
+
+
+def test_the_runs_of_a_lost_engine_continue_elsewhere_and_completed_ones_are_not_repeated():
+    records = Records()
+    lost = iter([FakeEngine(records, lost_at="b")])
+    work(records.crew(UNITS, lambda: next(lost, None) or FakeEngine(records), lambda: FakeEngine(records)))
+    assert sorted(records.completed) == ALL
+    assert any("killed" in note for note in records.notes)
+
+
+def test_an_engine_that_is_lost_last_is_replaced():
+    records = Records()
+    engines = iter([FakeEngine(records, lost_at="b"), FakeEngine(records)])
+    work(records.crew([("a", "b")], lambda: next(engines)))
+    assert records.completed == ["a", "b"]
+
+
+def test_a_run_that_takes_every_engine_down_is_given_up_and_the_others_complete():
+    records = Records()
+    crew = records.crew(UNITS, *[lambda: FakeEngine(records, lost_at="c")] * 2)
+    work(crew)
+    assert crew.queue.losses["c"] == LOSSES
+    assert "c" in crew.queue.given_up
+    assert {"a", "b", "e", "f"} <= set(records.completed)
+
+
+def test_a_place_without_an_engine_leaves_the_work_to_the_others():
+    records = Records()
+    work(records.crew(UNITS, lambda: FakeEngine(records, starts=False), lambda: FakeEngine(records)))
+    assert sorted(records.completed) == ALL
+
+
+def test_without_any_engine_the_first_fault_is_raised():
+    records = Records()
+    with pytest.raises(EngineError, match="no GPU left"):
+        work(records.crew(UNITS, *[lambda: FakeEngine(records, starts=False)] * 2))
+    assert sum("no GPU left" in note for note in records.notes) == 2 * STARTS
+
+
+def test_a_machine_that_cannot_hold_an_engine_is_asked_once():
+    class Elsewhere(FakeEngine):
+        async def start(self):
+            raise ConfigError("other versions")
+
+    records = Records()
+    with pytest.raises(ConfigError, match="other versions"):
+        work(records.crew(UNITS, lambda: Elsewhere(records)))
+    assert len(records.notes) == 1
+
+
+def test_the_sweep_does_not_wait_for_an_engine_that_finds_no_place():
+    class Pending(FakeEngine):
+        async def start(self):
+            await asyncio.sleep(60)
+
+    records = Records()
+    pending = Pending(records)
+    work(records.crew(UNITS, lambda: pending, lambda: FakeEngine(records)))
+    assert sorted(records.completed) == ALL
+    assert pending.stopped
+
+
+def test_an_interrupted_sweep_stops_its_engines():
+    class Endless(FakeEngine):
+        async def train(self, names):
+            await asyncio.sleep(60)
+
+    records = Records()
+    engine = Endless(records)
+
+    async def interrupted():
+        working = asyncio.create_task(records.crew(UNITS, lambda: engine).work())
+        await asyncio.sleep(0.05)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    asyncio.run(interrupted())
+    assert engine.stopped
+
+
+def test_what_engines_spent_is_collected_and_a_lost_one_says_nothing():
+    records = Records()
+    engines = iter([FakeEngine(records, lost_at="b"), FakeEngine(records)])
+    crew = records.crew([("a", "b")], lambda: next(engines))
+    work(crew)
+    assert [spent.counts for spent in crew.spent] == [{"episodes/computed": 1}]
+
+
+def test_a_fault_of_the_harness_itself_is_not_taken_for_a_lost_engine():
+    class Broken(FakeEngine):
+        async def train(self, names):
+            raise TypeError("a bug")
+
+    records = Records()
+    with pytest.raises(TypeError, match="a bug"):
+        work(records.crew(UNITS, lambda: Broken(records)))

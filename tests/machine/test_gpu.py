@@ -1,0 +1,69 @@
+"""What runs on a GPU, and with which defaults."""
+
+import pytest
+
+from harness.config import BackendConfig
+from harness.errors import ConfigError
+from harness.machine import gpu
+
+H100 = gpu.Gpu(0, "NVIDIA H100 80GB HBM3", 79.6)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """machine(*gpus): the driver shows these."""
+
+    def shown(*found: gpu.Gpu) -> None:
+        gpu.gpus.cache_clear()
+        monkeypatch.setattr(gpu, "_installed", lambda: found)
+
+    yield shown
+    gpu.gpus.cache_clear()
+
+
+def test_auto_means_the_gpu_where_there_is_one(machine):
+    machine(H100)
+    assert BackendConfig("shared").on_gpu
+    machine()
+    assert not BackendConfig("shared").on_gpu
+
+
+def test_a_hidden_gpu_is_not_used(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    machine(H100)
+    assert not BackendConfig("shared").on_gpu
+
+
+def test_an_engine_sees_the_gpu_that_it_was_given(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    machine(H100, gpu.Gpu(1, "NVIDIA H200", 140.4))
+    assert [gpu.name for gpu in gpu.gpus()] == ["NVIDIA H200"]
+
+
+def test_a_gpu_may_be_named_by_its_uuid(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-55d6")
+    machine(gpu.Gpu(0, "NVIDIA H200", 140.4, "GPU-d998-81d3"), gpu.Gpu(1, "NVIDIA H200", 140.4, "GPU-55d6-c49b"))
+    assert [gpu.index for gpu in gpu.gpus()] == [1]
+
+
+def test_asking_for_a_gpu_that_is_not_there_is_a_config_error(machine):
+    machine()
+    with pytest.raises(ConfigError, match="no NVIDIA GPU is visible"):
+        _ = BackendConfig("shared", device="cuda").on_gpu
+
+
+def test_requests_and_slots_follow_the_device_unless_they_are_given(machine):
+    machine(H100)
+    on_gpu = BackendConfig("shared")
+    machine()
+    on_cpu = BackendConfig("shared")
+    assert (on_cpu.requests, on_cpu.slots) == (48, 8)
+    machine(H100)
+    assert (on_gpu.requests, on_gpu.slots) == (256, 16)
+    assert BackendConfig("shared", in_flight=512, max_loras=4).requests == 512
+
+
+@pytest.mark.parametrize("split", [(0.6, 0.5), (0.0, 0.4), (0.5, -0.1)])
+def test_a_split_that_cannot_be_is_a_config_error(split):
+    with pytest.raises(ConfigError, match="gpu_split"):
+        BackendConfig("shared", gpu_split=split)

@@ -1,0 +1,137 @@
+"""The numbers of an arm, and the table that a terminal shows."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from harness.records.load import load_sweep
+from harness.report import formats
+from harness.report.arm_rows import area, arm_rows, reuse_rows, slope
+from harness.report.arm_table import print_report
+from tests.synthetic import factorial, make_invalid, run_folder, write_status, write_sweep
+
+
+def shown(sweep, width=100):
+    file = io.StringIO()
+    print_report(load_sweep(sweep), Console(file=file, width=width))
+    return file.getvalue()
+
+
+def row(sweep, arm):
+    return next(r for r in arm_rows(load_sweep(sweep)) if r.arm == arm)
+
+
+@pytest.mark.parametrize(
+    ("curve", "per_step", "height"),
+    [
+        ([(0, 0.2), (1, 0.3), (2, 0.4)], 0.1, 0.3),
+        ([(0, 0.5), (4, 0.5)], 0.0, 0.5),
+        ([(0, 0.0), (1, 0.0), (3, 0.3)], 0.3 * (5 / 3) / (14 / 3), 0.1),
+        ([(0, 0.2)], None, None),
+        ([], None, None),
+    ],
+)
+def test_slope_is_least_squares_per_step_and_area_is_mean_height(curve, per_step, height):
+    assert slope(curve) == (per_step if per_step is None else pytest.approx(per_step))
+    assert area(curve) == (height if height is None else pytest.approx(height))
+
+
+def test_the_fully_fixed_arm_is_first_then_the_best(tmp_path):
+    rows = arm_rows(load_sweep(write_sweep(tmp_path / "s")))
+    assert rows[0].arm == "all_on"
+    assert [r.last for r in rows[1:]] == sorted((r.last for r in rows[1:]), reverse=True)
+
+
+def test_an_invalid_run_does_not_stand_for_its_arm(tmp_path):
+    sweep = write_sweep(tmp_path / "s", seeds=(0, 1))
+    both = row(sweep, "all_on").last
+    make_invalid(sweep, "all_on", "endpoint", "adapter never answered", seed=1)
+    assert row(sweep, "all_on").invalid_runs == 1
+    (run_folder(sweep, "all_on", 1) / "validation.jsonl").write_text("")
+    assert row(sweep, "all_on").last != pytest.approx(both) or both == row(sweep, "all_on").last
+    assert row(sweep, "all_on").last is not None
+
+
+def test_the_gap_is_reported_minus_reference(tmp_path):
+    split = row(write_sweep(tmp_path / "s"), "without_split")
+    assert split.gap == pytest.approx(split.reported - split.last)
+    assert split.gap < -0.2
+
+
+def test_sixty_four_arms_fit_one_line_each_at_100_columns(tmp_path):
+    text = shown(write_sweep(tmp_path / "s", arms=factorial()))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum("○" in line or "●" in line for line in lines) == 64 + 1  # and the legend
+    assert "only_endpoint_tools " in text
+
+
+def test_invalid_and_failed_runs_say_why_and_how_to_go_on(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    make_invalid(sweep, "without_tools", "tools", "equal contexts 1.0, expected 0.0")
+    write_status(sweep, "without_reward", state="failed", error="Traceback …\nEngineError: vLLM died")
+    text = shown(sweep, 120)
+    assert "without_tools/seed=0  tools: equal contexts 1.0, expected 0.0" in text
+    assert "without_reward/seed=0  EngineError: vLLM died" in text
+    assert "python -m harness +ablation=leave_one_out" in text
+    assert "INVALID t" in text
+
+
+def test_it_ends_with_the_verdict_in_three_sentences(tmp_path):
+    text = " ".join(shown(write_sweep(tmp_path / "s", seeds=(0, 1)), 120).split())
+    end = text[text.index("Verdict With all six fixes on") :]
+    assert "How sure: " in end and "Not known: " in end
+
+
+def test_the_state_says_how_far_a_running_arm_is(tmp_path):
+    sweep = write_sweep(tmp_path / "s", seeds=(0, 1))
+    write_status(sweep, "all_on", 0, state="running")
+    assert formats.state(row(sweep, "all_on"), 6) == "1 running"
+    write_status(sweep, "all_on", 1, state="running")
+    assert formats.state(row(sweep, "all_on"), 6) == "at 6/6"
+    assert formats.state(row(sweep, "all_off"), 6) == "done"
+
+
+def test_reuse_comes_from_the_store_where_it_counted_and_else_from_the_steps(tmp_path):
+    sweep = write_sweep(tmp_path / "s", steps=6)
+    episodes, updates = reuse_rows(load_sweep(sweep))
+    assert (episodes.asked, episodes.computed + episodes.shared) == (8 * 6 * 36, episodes.asked)
+    assert (updates.asked, updates.computed, updates.shared) == (48, 24, 24)
+    counts = {"episodes": {"asked": 9, "computed": 3, "shared": 6}, "seconds": {"wall": 1.0}}
+    (sweep / "reuse.json").write_text(json.dumps(counts))
+    assert formats.reuse_cells(reuse_rows(load_sweep(sweep))[0]) == ("episodes", "9", "3", "6", "67%")
+
+
+def test_what_a_continued_sweep_asked_for_twice_counts_once(tmp_path):
+    sweep = write_sweep(tmp_path / "s", steps=6)
+    once = reuse_rows(load_sweep(sweep))[0].asked
+    held = once + sum(v.asked for run in load_sweep(sweep).runs for v in run.validations)
+    (sweep / "reuse.json").write_text(json.dumps({"episodes": {"asked": 3 * held, "computed": 3, "shared": 6}}))
+    assert reuse_rows(load_sweep(sweep))[0].asked == held
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25, "+0.250"), (-0.1, "−0.100"), (1e-9, "0.000"), (-1e-9, "0.000"), (None, "–")]
+)
+def test_signed_numbers(value, text):
+    assert formats.signed(value) == text
+
+
+@pytest.mark.parametrize(("values", "text"), [([0], "0"), ([2, 0, 1], "0-2"), ([0, 3], "0,3"), ([0, 1], "0,1")])
+def test_seeds(values, text):
+    assert formats.seeds(values) == text
+
+
+def test_each_factor_has_a_letter_of_its_own():
+    letters = formats.letters(("endpoint", "tools", "exploration", "reward", "logprobs", "split", "tokens"))
+    assert len(set(letters.values())) == 7
+    assert letters["exploration"] == "x"
+
+
+def test_the_last_digits_of_a_processor_do_not_change_what_is_written():
+    apart = -0.0025 * (1 - 1e-15), -0.0025 * (1 + 1e-15)  # on both sides of what rounds down and up
+    assert f"{apart[0]:.3f}" != f"{apart[1]:.3f}"
+    assert formats.signed(apart[0]) == formats.signed(apart[1])
+    assert formats.reward(-1e-17) == formats.reward(0.0)

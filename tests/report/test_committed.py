@@ -1,0 +1,26 @@
+"""The committed sweeps: what is committed beside their records is what the analysis makes of them, to the byte."""
+
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.records.load import load_sweep
+from harness.report.markdown import markdown
+from harness.stats.effects import to_json
+from harness.stats.sweep_statistics import answer
+
+RESULTS = Path(harness.__file__).parent.parent / "results"
+SWEEPS = sorted(path.parent for path in RESULTS.glob("*/effects.json"))
+
+
+def test_the_sweeps_of_the_answer_are_committed():
+    assert {"cpu_all", "cpu_gate_aware", "cpu_leave_one_out", "cpu_short_term"} <= {path.name for path in SWEEPS}
+
+
+@pytest.mark.parametrize("folder", SWEEPS, ids=lambda folder: folder.name)
+def test_a_committed_report_follows_from_its_committed_records(folder):
+    sweep = load_sweep(folder)
+    found = answer(sweep)
+    assert to_json(found.effects) == (folder / "effects.json").read_text(encoding="utf-8")
+    assert markdown(sweep, found) == (folder / "report.md").read_text(encoding="utf-8")

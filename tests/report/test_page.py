@@ -1,0 +1,166 @@
+"""The figures and the page, made from records alone."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from harness.designs import design
+from harness.records.load import load_sweep
+from harness.report import command
+from harness.report.curves import (
+    average,
+    contrasted_factors,
+    factor_curves,
+    merged,
+    pair_curves,
+    valid_curves,
+)
+from harness.report.figures import main_figure, spread
+from harness.report.page import page as page_of
+from harness.report.page import write_report
+from harness.stats.sweep_statistics import answer
+from tests.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
+
+VOID = {"meta", "path", "use", "br", "rect", "circle", "image"}
+
+
+class Balanced(HTMLParser):
+    """Raises on a tag that closes what is not open."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def page(sweep):
+    return page_of(sweep, answer(sweep))
+
+
+def well_formed(text):
+    parser = Balanced()
+    parser.feed(text)
+    return parser.open == []
+
+
+def test_curves_that_coincide_are_one_with_all_their_names(tmp_path):
+    curves = merged(valid_curves(load_sweep(write_sweep(tmp_path / "s", arms=factorial()))))
+    assert len(curves) == 5
+    assert sum(len(curve.arms) for curve in curves) == 64
+    assert {curve.label(30) for curve in curves} >= {"all_on = without_split", "all_off and 55 others"}
+
+
+def test_a_mean_over_seeds_covers_the_steps_that_all_reached():
+    curve = average(["a"], [[(0, 0.0), (1, 0.4), (2, 0.9)], [(0, 0.2), (1, 0.6)]])
+    assert curve.steps == (0, 1)
+    assert curve.mean == pytest.approx((0.1, 0.5))
+    assert (curve.low, curve.high) == ((0.0, 0.4), (0.2, 0.6))
+
+
+def test_an_arm_without_a_valid_run_does_not_count_for_its_factor(tmp_path):
+    sweep = write_sweep(tmp_path / "s")
+    make_invalid(sweep, "without_tools", "tools", "…")
+    assert factor_curves(load_sweep(sweep), "tools")["off"].arms == ("all_off",)
+
+
+def test_a_factor_with_one_level_has_no_panel(tmp_path):
+    arms = [a for a in leave_one_out() if a["split"] == "on"]
+    assert "split" not in contrasted_factors(load_sweep(write_sweep(tmp_path / "s", arms=arms)))
+
+
+def test_an_invalid_pair_has_no_panel_rather_than_a_confounded_one(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    make_invalid(folder, "without_split", "split", "…")
+    assert contrasted_factors(load_sweep(folder)) == ("endpoint", "tools", "exploration", "reward", "logprobs")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("leave_one_out", ["all on", "without"]), ("one_at_a_time", ["alone", "all off"]), ("screening", [])],
+)
+def test_a_panel_shows_the_pair_of_arms_that_the_design_holds(name, lines, tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=[arm.as_dict for arm in design(name)]))
+    assert list(pair_curves(sweep, "tools")) == lines
+    assert "tools" in contrasted_factors(sweep)
+
+
+def test_labels_keep_their_order_and_their_distance():
+    places = spread([0.5, 0.49, 0.1, 0.5], 0.05, 0.52)
+    assert sorted(places) == [places[i] for i in (2, 1, 0, 3)]
+    gaps = [b - a for a, b in zip(sorted(places), sorted(places)[1:], strict=False)]
+    assert min(gaps) == pytest.approx(0.05)
+    assert max(places) <= 0.52
+
+
+def test_the_page_stands_alone_and_says_everything(tmp_path):
+    sweep = write_sweep(tmp_path / "s", seeds=(0, 1))
+    make_invalid(sweep, "without_tools", "tools", "equal contexts <1.0>")
+    write_status(sweep, "without_reward", state="failed", error="EngineError: died")
+    text = page(load_sweep(sweep))
+    assert well_formed(text)
+    assert not re.search(r'(src|href)="(https?:)?//|<script|@import|<link', text)
+    for part in ("without_tools/seed=0", "equal contexts &lt;1.0&gt;", "EngineError: died", "f78796e", "0.20.2"):
+        assert part in text
+    assert "python -m harness +ablation=leave_one_out" in text
+    assert "endpoint is off: share 0.0" in text
+    assert text.count("<svg") == 2 + 6 + 2 + 2 + 8  # curves, fix by fix, forest, profiles, arms
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert {ref for ref in re.findall(r'href="#([^"]+)"', text)} <= set(ids)
+
+
+def test_the_same_records_give_the_same_page(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=leave_one_out()[:2]))
+    assert page(sweep) == page(sweep)
+
+
+def test_sixty_four_arms_are_one_picture_and_not_sixty_four(tmp_path):
+    text = page(load_sweep(write_sweep(tmp_path / "s", arms=factorial())))
+    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2 + 2  # curves, fix by fix, forest, Shapley, profiles, gaps
+    assert len(text) < 1_000_000
+
+
+@pytest.mark.parametrize("moment", ["planned", "one validation", "running"])
+def test_a_report_can_be_made_at_any_moment(tmp_path, moment):
+    sweep = write_sweep(tmp_path / "s", arms=leave_one_out()[:3])
+    for arm in ("all_on", "without_endpoint", "without_tools"):
+        folder = run_folder(sweep, arm)
+        keep = {"planned": 0, "one validation": 1, "running": 3}[moment]
+        for name in ("steps", "validation", "checks"):
+            path = folder / f"{name}.jsonl"
+            path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
+        (folder / "status.json").unlink()
+    write_report(load_sweep(sweep))
+    assert well_formed((sweep / "report.html").read_text())
+    assert (sweep / "figures" / "curves.png").exists() == (moment != "planned")
+
+
+def test_the_command_makes_page_twin_and_figures(tmp_path, capsys):
+    sweep = write_sweep(tmp_path / "s")
+    assert command.main([str(sweep)]) == 0
+    assert "report.html" in capsys.readouterr().out
+    for name in ("report.html", "report.md", "figures/curves.png", "figures/factors.png", "figures/reported.png"):
+        assert (sweep / name).stat().st_size > 1000
+    twin = (sweep / "report.md").read_text()
+    assert "| all_on | ● ● ● ● ● ● |" in twin and "](figures/curves.png)" in twin
+
+
+def test_the_command_refuses_what_is_no_sweep(tmp_path, capsys):
+    assert command.main([str(tmp_path)]) == 2
+    assert "no sweep folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command.main([])
+
+
+def test_all_on_is_the_thick_black_line(tmp_path):
+    axes = main_figure(load_sweep(write_sweep(tmp_path / "s"))).axes[0]
+    thickest = max(axes.lines, key=lambda line: line.get_linewidth())
+    assert thickest.get_color() == "#000000"

@@ -1,0 +1,127 @@
+"""What the report holds for each design, and that making it again changes nothing."""
+
+import json
+import time
+
+import pytest
+
+from harness.designs import design
+from harness.records.load import load_sweep
+from harness.report.effect_sections import effect_sections, pairing_section
+from harness.report.markdown import markdown
+from harness.report.page import page, write_report
+from harness.stats.claims import CONFIRMED, REFUTED
+from harness.stats.sweep_statistics import answer
+from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
+
+EFFECTS, PROFILES, ABSENT = "Effects of the fixes", "Performance profiles", "What this sweep cannot answer"
+SECTIONS = {
+    "full_factorial": [EFFECTS, "Interactions", "Shapley attribution", "Ranking", PROFILES],
+    "leave_one_out": [EFFECTS, "Ranking", PROFILES, ABSENT],
+    "screening": [EFFECTS, "Interactions", PROFILES, ABSENT],
+    "one_at_a_time": [EFFECTS, PROFILES, ABSENT],
+    "smoke": [PROFILES, ABSENT],
+}
+
+
+def sections(folder):
+    return {s.title: s for s in effect_sections(answer(load_sweep(folder)).effects)}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_what_a_design_cannot_fill_is_left_out_with_the_reason(name, tmp_path):
+    arms = [arm.as_dict for arm in design(name)]
+    found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
+    assert list(found) == SECTIONS[name]
+    if name == "leave_one_out":
+        lines = found[ABSENT].notes
+        assert "Interaction: this design identifies no interaction." in lines
+
+
+def test_the_heat_map_is_a_triangle_that_says_its_colours_in_numbers(tmp_path):
+    (_, grid), *_ = sections(write_sweep(tmp_path / "s", arms=factorial(), seeds=(0, 1)))["Interactions"].grids
+    assert [len([c for c in row[1:] if c]) for row in grid.rows] == [1, 2, 3, 4, 5]
+    for row, shades in zip(grid.rows, grid.shades, strict=True):
+        for cell, shade in zip(row, shades, strict=True):
+            assert shade is None or (shade > 0) == cell.startswith("+")
+
+
+def test_a_fraction_names_the_sum_that_it_estimates_wherever_it_shows_a_number(tmp_path):
+    arms = [arm.as_dict for arm in design("screening")]
+    found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
+    (_, grid), *_ = found[EFFECTS].grids
+    assert {row[1] for row in grid.rows} == {"mixed with its aliases"}
+    assert all(row[0].count(" × ") == 4 for row in grid.rows)  # two aliases of three fixes each
+    assert any("cannot take apart" in note for note in found["Interactions"].notes)
+    assert any("sums of effects" in note for note in found[ABSENT].notes)
+
+
+def test_one_seed_stands_beside_every_verdict_and_claim(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s"))
+    found = answer(sweep)
+    (_, grid), *_ = sections(sweep.folder)[EFFECTS].grids
+    assert all(row[1].endswith(", one seed") for row in grid.rows)
+    text = page(sweep, found)
+    for claim in (v for v in found.verdicts if v.verdict in (CONFIRMED, REFUTED)):
+        assert f"{claim.verdict}, one seed" in text and f"{claim.verdict}, one seed" in markdown(sweep, found)
+
+
+def test_rank_probabilities_of_a_fix_add_up(tmp_path):
+    (_, grid), *_ = sections(write_sweep(tmp_path / "s", seeds=range(3)))["Ranking"].grids
+    for row in grid.shades:
+        assert sum(p for p in row if p is not None) == pytest.approx(1.0)
+
+
+def test_an_invalid_fix_is_not_answered_with_its_reading(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    make_invalid(folder, "without_tools", "tools", "equal contexts 1.0")
+    found = sections(folder)
+    (_, grid), *_ = found[EFFECTS].grids
+    assert next(row for row in grid.rows if row[0] == "tools")[1:3] == ("not answered", "–")
+    assert any("equal contexts 1.0" in line for line in found[ABSENT].notes)
+
+
+def test_what_pairing_bought_is_a_factor_in_runs(tmp_path):
+    section = pairing_section(answer(load_sweep(write_sweep(tmp_path / "s", seeds=range(3)))).effects)
+    assert "times less variable" in section.sentences[0]
+
+
+def test_the_page_says_cost_origin_claims_and_numbers_of_the_verdict(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    (folder / "reuse.json").write_text(
+        json.dumps(
+            {
+                "episodes": {"asked": 900, "computed": 300, "shared": 600},
+                "seconds": {"wall": 148.0, "cpu": 173.0},
+                "cores": 2,
+            }
+        )
+    )
+    sweep = load_sweep(folder)
+    text = page(sweep, answer(sweep))
+    for part in (
+        "2 min 28 s of wall time and 2 min 53 s of CPU time for 16 runs, on 2 cores",
+        "3.0 times fewer episodes",
+        "python -m harness report results/s",
+        "(a) policy not queried",
+        "not tested here",
+    ):
+        assert part in text
+    assert text.index('id="verdict"') < text.index('id="reference-validation"') < text.index('id="arms"')
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path):
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out(), seeds=(0, 1))
+    made = []
+    for _ in range(2):
+        write_report(load_sweep(folder))
+        made.append([(folder / name).read_bytes() for name in ("effects.json", "report.html", "report.md")])
+    assert made[0] == made[1]
+    assert json.loads(made[0][0])["design"] == "leave_one_out"
+
+
+def test_sixty_four_arms_of_five_seeds_take_seconds(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=factorial(), seeds=range(5)))
+    started = time.process_time()
+    write_report(sweep)
+    assert time.process_time() - started < 15  # about 4 on one core

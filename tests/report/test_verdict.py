@@ -1,0 +1,131 @@
+"""The verdict: three plain sentences that claim no more than the sweep shows."""
+
+import json
+import re
+
+import pytest
+
+from harness.designs import design
+from harness.records.load import load_sweep
+from harness.report import formats
+from harness.report.verdict import conclusion, mind
+from harness.stats.effects import analyse
+from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
+
+
+def verdict(folder):
+    sweep = load_sweep(folder)
+    effects = analyse(sweep)
+    return conclusion(sweep, effects), mind(sweep, effects)
+
+
+def named(name):
+    return [arm.as_dict for arm in design(name)]
+
+
+@pytest.mark.parametrize("arms", [leave_one_out(), factorial()], ids=["leave_one_out", "factorial"])
+def test_it_says_what_matters_how_sure_and_what_is_not_known(arms, tmp_path):
+    (what, sure, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=arms, seeds=range(5)))
+    assert what.startswith("With all six fixes on the policy goes from 0.167 to 0.527; endpoint (+0.360 [")
+    assert "exploration" in what and "logprobs" in what and "tools" not in what
+    assert "after Holm's correction over 6 fixes, over 30 held-out tasks and 5 seeds" in sure
+    assert "whether tools (" in unknown and "split made no difference to the reference reward (exactly 0)" in unknown
+
+
+def test_one_seed_is_said_to_be_one_seed(tmp_path):
+    (_, sure, _), notes = verdict(write_sweep(tmp_path / "s", seeds=(3,)))
+    assert "seed 3 alone" in sure and "another may differ" in sure
+    assert notes[0].startswith("One seed")
+
+
+def test_a_ruler_on_the_training_tasks_is_said_to_be_one(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"] = {"validation": {"split": "train"}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (_, sure, _), _ = verdict(folder)
+    assert "tasks that are trained on" in sure and "held-out" not in sure
+    assert "validation.split=train" in formats.notes(load_sweep(folder))[0]
+
+
+def test_one_at_a_time_is_flat_by_construction_and_never_no_effect(tmp_path):
+    (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("one_at_a_time"), seeds=range(3)))
+    assert "by construction" in what
+    assert unknown.startswith("Not known: which of the fixes matter")
+    assert "no difference" not in what + unknown
+
+
+def test_a_fraction_says_that_it_mixes_effects(tmp_path):
+    (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("screening"), seeds=range(3)))
+    assert "stand out" in what and "matter" not in what  # split is planted as nothing, and its sum stands out
+    assert "split + … (+" in what and "cannot take apart" in what
+    assert "mixes it with interactions of three fixes" in unknown and "+ablation=gate_aware" in unknown
+
+
+def test_an_invalid_fix_is_unknown_and_never_no_effect(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    for seed in range(3):
+        make_invalid(folder, "without_split", "split", "…", seed)
+    (_, _, unknown), notes = verdict(folder)
+    assert "what split does (its runs are INVALID)" in unknown
+    assert "no difference" not in unknown
+    assert any("3 INVALID" in note for note in notes)
+
+
+def test_a_sweep_without_pairs_points_to_one_with(tmp_path):
+    (what, _, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=named("smoke")))
+    assert "nothing about single fixes" in what
+    assert "+ablation=leave_one_out" in unknown
+
+
+def test_a_sweep_without_completed_runs_says_nothing(tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    for path in folder.glob("runs/*/*/*.json*"):
+        path.unlink()
+    assert verdict(folder)[0] == ("Nothing can be said yet: no run has completed with valid switches.",)
+
+
+def test_gates_on_learning_are_told_from_the_gate_on_what_is_shown(tmp_path):
+    _, notes = verdict(write_sweep(tmp_path / "s"))
+    (note,) = [note for note in notes if "one_at_a_time" in note]
+    assert note.startswith("exploration and logprobs are gates on learning")
+    assert "endpoint is a gate on what is shown" in note and "the reference ruler sees what it learns" in note
+
+
+def test_where_nothing_moves_nothing_is_called_no_difference(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    for path in folder.glob("runs/*/*/validation.jsonl"):
+        path.write_text(re.sub(r'("task-\d\d"): [01]\.0', r"\1: 0.0", path.read_text()))
+    (what, _, unknown), _ = verdict(folder)
+    assert "no arm moves by 0.1 reward, so this sweep cannot tell what any of the fixes does" in what
+    assert "made no difference" not in unknown
+
+
+def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_called_no_difference(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(3))
+    for path in folder.glob("runs/*/*/validation.jsonl"):
+        first, *later = path.read_text().splitlines()
+        fallen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", line) for line in later]
+        path.write_text("\n".join([first, *fallen]) + "\n")
+    (what, _, unknown), _ = verdict(folder)
+    assert "goes from 0.167 to 0.000: training itself failed here" in what
+    assert "split made no difference to the reference reward (exactly 0)" in unknown  # the same weights throughout
+    assert "whether endpoint (" in unknown and "reward (" in unknown
+
+
+def test_a_sweep_that_is_not_finished_is_not_sent_to_the_design_that_it_has(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0,))
+    for path in folder.glob("runs/*/seed=0/status.json"):
+        path.write_text(path.read_text().replace("completed", "running")) if "all_on" in str(path) else None
+    (_, _, unknown), _ = verdict(folder)
+    assert unknown == "Not known: which of the fixes matter; 1 of its runs is not finished."
+
+
+def test_one_seed_stands_beside_every_number(tmp_path):
+    (what, _, _), _ = verdict(write_sweep(tmp_path / "s"))
+    assert what.count("], one seed)") == 3
+
+
+def test_the_verdict_follows_the_kind_of_effect_that_the_sweep_answers_most_of(tmp_path):
+    (what, _, _), _ = verdict(write_sweep(tmp_path / "s", arms=named("short_term"), seeds=range(3)))
+    assert "no fix alone moves the broken loop, which is so by construction" in what

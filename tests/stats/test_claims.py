@@ -1,0 +1,189 @@
+"""The note's claims against hand-made records."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.designs import design
+from harness.errors import ConfigError
+from harness.factors import Arm
+from harness.records.load import load_sweep
+from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED, load_claims, verdicts
+from harness.stats.command import main
+from tests.synthetic import make_invalid, run_folder, write_jsonl, write_run, write_sweep
+
+REGISTERED = Path(harness.__file__).parent.parent / "experiments" / "claims"
+SEEDS = (0, 1, 2, 3, 4)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """leave_one_out with the arms of the note's last sentence, and the readings that the checks write."""
+    folder = write_sweep(tmp_path / "sweep", seeds=SEEDS)
+    extra = Arm.with_on("endpoint", "tools")
+    plan = (folder / "plan.jsonl").read_text()
+    for seed in SEEDS:
+        line = {"run": f"{extra.name}/seed={seed}", "arm": extra.name, "levels": extra.as_dict, "seed": seed}
+        plan += json.dumps(line) + "\n"
+        write_run(folder, extra.name, extra.as_dict, seed, 6)
+    (folder / "plan.jsonl").write_text(plan)
+    for run in load_sweep(folder).runs:
+        checks = [json.loads(line) for line in (run.folder / "checks.jsonl").read_text().splitlines()]
+        for check in checks:
+            check["reading"] = {
+                "endpoint": {"asked_current_adapter": float(check["level"] == "on" or check["step"] == 1)},
+                "exploration": {"distinct_per_group": 4.5 if check["level"] == "on" else 1.0},
+            }.get(check["factor"], {})
+        write_jsonl(run.folder / "checks.jsonl", checks)
+        change_steps(run.folder, arm=run.arm, seed=run.seed)
+    return folder
+
+
+def change_steps(folder, *, arm, seed):
+    """Without tools a wider log-prob gap; without shaped reward fewer groups with spread."""
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    for step in steps:
+        if arm == "without_tools":
+            step |= {"logprob_gap": 0.04 + 0.002 * seed, "probs_corr": 0.985 - 0.0005 * seed, "grad_norm": 0.5}
+        if arm == "without_reward":
+            step["groups_with_spread"] = 1 + seed % 2
+    write_jsonl(folder / "steps.jsonl", steps)
+
+
+def found(folder):
+    return {v.claim.id: v for v in verdicts(load_sweep(folder), load_claims(REGISTERED))}
+
+
+def test_the_six_mechanisms_are_confirmed_where_their_symptoms_are_seen(sweep):
+    assert {k: v.verdict for k, v in found(sweep).items() if k in "abcdef"} == dict.fromkeys("abcdef", CONFIRMED)
+
+
+def test_fixes_one_and_two_are_refuted_by_a_flat_curve(sweep):
+    assert found(sweep)["h"].verdict == REFUTED
+
+
+def test_the_ranking_is_refuted_by_three_gates_tied_at_the_top(sweep):
+    verdict = found(sweep)["g"]
+    assert verdict.verdict == REFUTED
+    assert "Kendall" in verdict.evidence and "endpoint +" in verdict.evidence
+
+
+def test_a_claim_whose_arms_are_absent_is_not_tested_and_never_refuted(tmp_path):
+    folder = write_sweep(tmp_path / "smoke", arms=[a.as_dict for a in design("smoke")], seeds=SEEDS)
+    assert {v.verdict for v in found(folder).values()} == {NOT_TESTED}
+    assert "without_tools is not in this sweep" in found(folder)["b"].evidence
+
+
+def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_said_of_what_is_learned(sweep):
+    for path in sweep.glob("runs/*/*/validation.jsonl"):
+        first, *later = path.read_text().splitlines()
+        fallen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", line) for line in later]
+        path.write_text("\n".join([first, *fallen]) + "\n")
+    verdicts = found(sweep)
+    assert {verdicts[name].verdict for name in "acdeg"} == {NOT_TESTED}
+    assert "with all fixes on the policy got worse" in verdicts["g"].evidence
+
+
+def test_a_ruler_on_the_training_tasks_tests_no_claim_about_the_ruler(sweep):
+    manifest = json.loads((sweep / "manifest.json").read_text()) | {"config": {"validation": {"split": "train"}}}
+    (sweep / "manifest.json").write_text(json.dumps(manifest))
+    verdicts = found(sweep)
+    assert {verdicts[name].verdict for name in "agh"} == {NOT_TESTED}
+    assert "tasks that it trains on" in verdicts["g"].evidence
+    assert verdicts["b"].verdict == CONFIRMED, "the log-prob gap needs no ruler"
+
+
+def test_a_claim_whose_arm_is_invalid_is_not_tested_and_says_why(sweep):
+    for seed in SEEDS:
+        make_invalid(sweep, "without_tools", "tools", "off: 100 % of contexts are equal", seed=seed)
+    verdict = found(sweep)["b"]
+    assert verdict.verdict == NOT_TESTED
+    assert "100 % of contexts are equal" in verdict.evidence
+
+
+def test_one_contrary_part_refutes_a_claim(sweep):
+    for seed in SEEDS:
+        folder = run_folder(sweep, "without_logprobs", seed)
+        steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+        write_jsonl(folder / "steps.jsonl", [s | {"gradient_steps": 3} for s in steps])
+    verdict = found(sweep)["e"]
+    assert verdict.verdict == REFUTED
+    assert [f.verdict for f in verdict.findings] == [CONFIRMED, REFUTED, CONFIRMED, CONFIRMED, CONFIRMED]
+
+
+def test_an_interval_that_reaches_over_the_expected_bound_decides_nothing(sweep):
+    for seed in SEEDS:
+        folder = run_folder(sweep, "without_tools", seed)
+        steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+        write_jsonl(folder / "steps.jsonl", [s | {"logprob_gap": 0.01 * (1 + seed % 3)} for s in steps])
+    verdict = found(sweep)["b"]
+    assert verdict.verdict == INCONCLUSIVE
+    assert verdict.parts == "1 inconclusive, 2 confirmed"
+
+
+def test_a_claim_that_can_be_tested_in_part_only_is_not_refuted(sweep):
+    plan = [line for line in (sweep / "plan.jsonl").read_text().splitlines() if "all_off" not in line]
+    (sweep / "plan.jsonl").write_text("\n".join(plan) + "\n")
+    verdict = found(sweep)["h"]
+    assert [f.verdict for f in verdict.findings] == [REFUTED, NOT_TESTED, REFUTED]
+    assert verdict.verdict == NOT_TESTED
+
+
+def test_one_seed_cannot_decide_what_has_one_number_per_run(tmp_path, sweep):
+    plan = [line for line in (sweep / "plan.jsonl").read_text().splitlines() if json.loads(line)["seed"] == 0]
+    (sweep / "plan.jsonl").write_text("\n".join(plan) + "\n")
+    verdict = found(sweep)["b"]
+    assert verdict.verdict == INCONCLUSIVE
+    assert "one seed, which gives no interval" in verdict.evidence
+
+
+def test_a_verdict_of_one_seed_says_so_beside_it(sweep):
+    assert {v.label for v in found(sweep).values() if v.verdict == REFUTED} == {REFUTED}
+    plan = [line for line in (sweep / "plan.jsonl").read_text().splitlines() if json.loads(line)["seed"] == 0]
+    (sweep / "plan.jsonl").write_text("\n".join(plan) + "\n")
+    assert {v.label for v in found(sweep).values() if v.verdict == CONFIRMED} == {f"{CONFIRMED}, one seed"}
+    assert found(sweep)["g"].seeds == 1
+
+
+def test_a_fraction_of_the_factorial_does_not_test_the_ranking(tmp_path):
+    arms = [a.as_dict for a in design("screening")]
+    verdict = found(write_sweep(tmp_path / "screening", arms=arms, seeds=SEEDS))["g"]
+    assert verdict.verdict == NOT_TESTED and "one by one" in verdict.evidence
+
+
+def test_the_issue_asks_for_eight_claims_with_prediction_and_decision_rule():
+    claims = load_claims(REGISTERED)
+    assert [c.id for c in claims] == list("abcdefgh")
+    assert all(c.prediction and c.statement and c.source and c.parts for c in claims)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("parts: []", "is no claim"),
+        ("parts: [{says: x, metric: reference_rise, arm: a}]", "needs one of `every` and `interval`"),
+        ("parts: [{says: x, metric: nonsense, arm: a, interval: {at_least: 0}}]", "'nonsense' is none of"),
+        ("parts: [{says: x, metric: reference_rise, arm: a, interval: {above: 0}}]", "neither at_least"),
+    ],
+)
+def test_a_file_that_is_no_claim_is_refused_with_the_reason(tmp_path, text, message):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_claims(tmp_path)
+
+
+def test_the_verdict_is_printed_as_a_table_and_as_json(sweep, capsys):
+    assert main([str(sweep)]) == 0
+    assert "refuted" in capsys.readouterr().out
+    assert main([str(sweep), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [r["id"] for r in rows] == list("abcdefgh")
+    assert all(r["parts"][0]["evidence"] for r in rows)
+
+
+def test_a_folder_that_is_no_sweep_ends_with_a_sentence(tmp_path, capsys):
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "no folder" in capsys.readouterr().err

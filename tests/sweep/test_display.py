@@ -1,0 +1,96 @@
+"""What a sweep says while it runs."""
+
+import io
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from harness.sweep import display as module
+from harness.sweep.display import Progress, duration
+
+
+def lines_of(file):
+    return [line.split(" ", 1)[1] for line in file.getvalue().splitlines()]
+
+
+def test_without_a_terminal_each_run_says_when_it_starts_and_ends_and_steps_say_nothing():
+    file = io.StringIO()
+    with Progress(total_runs=1, total_steps=6, file=file) as progress:
+        progress.start_run("all_on/seed=0")
+        for step in range(7):
+            progress.step("all_on/seed=0", step, 0.1 * step)
+        progress.finish_run("all_on/seed=0", "completed", "valid")
+    assert lines_of(file) == [
+        "all_on/seed=0 started",
+        "all_on/seed=0 completed at step 6, validation 0.600",
+        "1/1 runs, 6/6 steps; took 0 s",
+    ]
+
+
+def test_without_a_terminal_a_summary_comes_at_most_every_fifteen_seconds(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    file = io.StringIO()
+    with Progress(total_runs=4, total_steps=400, file=file) as progress:
+        progress.start_run("a/seed=0")
+        for step in range(100):
+            now[0] += 1.0
+            progress.step("a/seed=0", step, None)
+    summaries = [line for line in lines_of(file) if "to go" in line and "took" not in line]
+    assert len(summaries) == 6
+    assert summaries[0] == "0/4 runs, 14/400 steps, about 6 min to go"
+
+
+def test_an_invalid_run_is_called_so():
+    file = io.StringIO()
+    with Progress(total_runs=2, total_steps=2, file=file) as progress:
+        progress.finish_run("a/seed=0", "completed", "INVALID")
+        progress.finish_run("b/seed=0", "failed", None)
+    assert "a/seed=0 completed INVALID at step 0" in lines_of(file)
+    assert lines_of(file)[-1].startswith("2/2 runs (1 failed, 1 INVALID), 2/2 steps")
+
+
+def test_sixty_four_active_runs_fit_on_a_low_terminal(monkeypatch):
+    progress = Progress(total_runs=64, total_steps=384, file=io.StringIO())
+    progress._console = Console(file=io.StringIO(), width=80, height=12, force_terminal=True)
+    for i in range(64):
+        progress.start_run(f"arm{i}/seed=0")
+        progress.step(f"arm{i}/seed=0", i % 3, 0.2)
+    shown = Console(file=io.StringIO(), width=80)
+    shown.print(progress._picture())
+    text = shown.file.getvalue()
+    assert len(text.splitlines()) <= 12
+    assert "and 56 more runs" in text
+
+
+def test_an_error_inside_is_named_and_not_swallowed():
+    file = io.StringIO()
+    with pytest.raises(KeyboardInterrupt), Progress(1, 1, file=file):
+        raise KeyboardInterrupt
+    assert lines_of(file)[-1].endswith("stopped by KeyboardInterrupt")
+
+
+def test_many_threads_may_report_at_once():
+    progress = Progress(total_runs=8, total_steps=8 * 200, file=io.StringIO())
+
+    def report(name):
+        for step in range(201):
+            progress.step(name, step, 0.5)
+        progress.finish_run(name, "completed", "valid")
+
+    threads = [threading.Thread(target=report, args=(f"r{i}",)) for i in range(8)]
+    started = time.process_time()
+    with progress:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert "8/8 runs, 1600/1600 steps" in progress._console.file.getvalue()
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (700, "12 min"), (12000, "3 h 20 min")])
+def test_durations_read_as_a_person_says_them(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,152 @@
+"""A plan is written before anything runs, and a folder never mixes two configurations."""
+
+import json
+
+import pytest
+
+from harness.episode import EPISODE_VERSION
+from harness.errors import ConfigError
+from harness.launch.execute import execute
+from harness.sweep import manifest
+from harness.sweep.manifest import sweep_name, write_plan
+from harness.sweep.plan import prepare
+
+CONTENT = {"policy": "p1", "domain": "d1"}
+
+
+def test_the_same_configuration_finds_the_same_folder(run_config):
+    one, other = run_config(), run_config("train.steps=3")
+    assert sweep_name([one], None) == sweep_name([run_config()], None) != sweep_name([other], None)
+    assert sweep_name([one], "mine") == "mine"
+
+
+def test_how_a_sweep_is_computed_does_not_change_its_folder(run_config):
+    assert sweep_name([run_config()], None) == sweep_name([run_config("reuse=off", "backend.in_flight=2")], None)
+
+
+def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
+    configs = [run_config(), run_config("fix/tools=off", "seed=2")]
+    write_plan(tmp_path / "s", "s", configs, ["a"], ["b"], CONTENT)
+    lines = [json.loads(line) for line in (tmp_path / "s" / "plan.jsonl").read_text().splitlines()]
+    assert [line["run"] for line in lines] == ["all_on/seed=0", "without_tools/seed=2"]
+    assert lines[1]["levels"]["tools"] == "off"
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    assert manifest["train_ids"] == ["a"] and manifest["reference_ids"] == ["b"]
+    assert manifest["backend"] == "shared"
+    assert (tmp_path / "s" / "runs" / "without_tools" / "seed=2" / "config.yaml").exists()
+
+
+def test_more_seeds_may_join_a_folder(run_config, tmp_path):
+    for seed in (0, 1):
+        write_plan(tmp_path, "s", [run_config(f"seed={seed}")], ["a"], ["b"], CONTENT)
+    assert len((tmp_path / "plan.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ("train.learning_rate=0.5", "train.learning_rate: 0.0015 there, 0.5 now"),
+        ("fix.exploration.temperature=0.7", "fix.exploration.temperature: 1.0 there, 0.7 now"),
+    ],
+)
+def test_a_changed_configuration_is_refused_with_the_difference(changed, difference, run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match=difference):
+        write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"], CONTENT)
+
+
+def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["config"]["validation"]["split"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    write_plan(tmp_path, "s", [run_config("seed=1")], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match="validation.split: test there, train now"):
+        write_plan(tmp_path, "s", [run_config("validation.split=train")], ["a"], ["b"], CONTENT)
+
+
+def test_a_sweep_with_episodes_of_another_kind_is_not_continued(run_config, tmp_path):
+    run = [run_config(f"results={tmp_path}", "train.steps=1")]
+    write_plan(tmp_path / "s", "s", run, ["a"], ["b"], CONTENT)  # a manifest from before episodes were numbered
+    with pytest.raises(ConfigError, match=f"content.episodes: None there, {EPISODE_VERSION} now"):
+        execute(run, "s", lambda *_: None, plan_only=True)
+
+
+def test_a_plan_alone_is_refused_where_the_sweep_would_be(run_config, tmp_path):
+    write_plan(tmp_path / "s", "s", [run_config()], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match="holds results of another configuration"):
+        execute([run_config("train.steps=3", f"results={tmp_path}")], "s", lambda *_: None, plan_only=True)
+
+
+def test_a_plan_counts_the_episodes_of_each_arms_own_split(run_config, tmp_path, capsys):
+    """The mock domain trains on 30 of 75 tasks: 45 are left, of the 85 ids that split=off asks for too."""
+    short = ("validation.max_tasks=10", "train.steps=0", f"results={tmp_path}")
+    runs = [run_config(*short), run_config("fix/split=off", *short)]
+    execute(runs, "s", lambda *_: None, plan_only=True)
+    assert f"episodes: {2 * (10 + 45)} asked for, about {10 + 45} distinct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("engines", "useful"), [(1, "with 1 engine,"), (8, "this plan has 2")])
+def test_a_plan_reckons_with_no_more_engines_than_it_has_units_of_work(engines, useful, run_config, tmp_path, capsys):
+    runs = [run_config(f"seed={seed}", f"results={tmp_path}") for seed in (0, 1)]
+    execute(runs, "s", lambda *_: None, plan_only=True, engines=engines)
+    assert useful in capsys.readouterr().out
+
+
+def test_a_changed_policy_is_refused_although_its_name_is_the_same(run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    with pytest.raises(ConfigError, match="content.policy: p1 there, p2 now"):
+        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT | {"policy": "p2"})
+
+
+def test_a_full_disk_is_refused_before_anything_starts(run_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(ConfigError, match="is free"):
+        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+
+
+def test_runs_may_differ_in_fixes_and_seeds_only(run_config):
+    with pytest.raises(ConfigError, match="fixes and seeds only"):
+        prepare([run_config(), run_config("train.steps=2", "seed=1")], None)
+
+
+def test_the_same_run_twice_is_refused(run_config):
+    with pytest.raises(ConfigError, match="asked for twice"):
+        prepare([run_config(), run_config()], None)
+
+
+def test_a_domain_without_held_out_tasks_is_refused(run_config):
+    with pytest.raises(ConfigError, match="no held-out task"):
+        prepare([run_config("env.tasks=30")], None)
+
+
+def test_an_unknown_domain_is_refused_with_the_nearest_name(run_config):
+    with pytest.raises(ConfigError, match="Did you mean 'retail'"):
+        prepare([run_config("env.domain=retial")], None)
+
+
+def test_a_domain_that_does_not_fit_the_policy_is_refused(run_config):
+    with pytest.raises(ConfigError, match="policy=micro has room for 1024"):
+        prepare([run_config("env=retail")], None)
+
+
+def test_a_ruler_that_would_be_trained_on_is_refused(run_config):
+    with pytest.raises(ConfigError, match="reaches into the held-out tasks"):
+        prepare([run_config("train.train_tasks=40")], None)
+
+
+def test_the_ruler_has_the_held_out_tasks_or_those_that_are_trained_on(run_config):
+    held_out = prepare([run_config()], None)
+    seen = prepare([run_config("validation.split=train", "validation.max_tasks=5")], None)
+    assert held_out.reference_ids == tuple(held_out.domain.test_ids)
+    assert seen.reference_ids == tuple(seen.domain.train_ids[:5])
+
+
+def test_a_split_switch_that_could_not_act_is_refused(run_config):
+    with pytest.raises(ConfigError, match="fix/split=off would have no effect"):
+        prepare([run_config("fix/split=off", "train.val_tasks=45")], None)
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+    with manifest.alone_in(tmp_path), pytest.raises(ConfigError, match="Another process"), manifest.alone_in(tmp_path):
+        pass

@@ -1,0 +1,85 @@
+"""Players in processes play as a player in this process does, and their end is noticed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+
+from harness.env import load_domain
+from harness.episode_player import Job, Player, Sampling
+from harness.errors import EngineError
+from harness.player_pool import Players
+
+ANSWERS = Path(__file__).parent.parent / "experiments" / "benchmarks" / "answers.py"
+LOAD = partial(load_domain, "mock", tasks=40)
+
+
+@cache
+def domain():
+    return LOAD()
+
+
+@contextmanager
+def server():
+    """Base URL of a server that answers at once."""
+    argv = [sys.executable, str(ANSWERS), "--tools", "1", "--prompt", "20", "--output", "3"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        finally:
+            process.kill()
+
+
+def jobs(url, count):
+    sampling = Sampling(1.0, 32, 6)
+    return [Job(url, "key", "hosted_vllm/p@1", f"mock_{i:03d}", sampling, i, True) for i in range(count)]
+
+
+def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_path):
+    async def both(url):
+        here = Player(domain(), 8)
+        there = Players(2, LOAD, domain().digest, 8, tmp_path / "players.log")
+        try:
+            played = await asyncio.gather(*(there.play(job) for job in jobs(url, 10)))
+            expected = await asyncio.gather(*(here.play(job) for job in jobs(url, 10)))
+            pids = [each.process.pid for each in there._processes]
+            # an interrupt at the terminal reaches its whole session: players must not be in ours
+            assert os.getsid(0) not in {os.getsid(pid) for pid in pids}
+        finally:
+            await there.close()
+        return played, expected, pids
+
+    with server() as url:
+        played, expected, pids = asyncio.run(both(url))
+    assert [replace(e, seconds=0.0) for e in played] == [replace(e, seconds=0.0) for e in expected]
+    assert len(set(pids)) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_process_that_dies_fails_its_jobs_and_names_its_log(tmp_path):
+    async def lose(url):
+        players = Players(1, LOAD, domain().digest, 8, tmp_path / "players.log")
+        await players.start()
+        players._processes[0].process.kill()
+        try:
+            await players.play(jobs(url, 1)[0])
+        finally:
+            await players.close()
+
+    with pytest.raises(EngineError, match=r"player process ended \(status -9\).*players\.log"):
+        asyncio.run(lose("http://127.0.0.1:9/v1"))
+
+
+def test_a_process_with_another_domain_is_refused(tmp_path):
+    async def start():
+        await Players(1, LOAD, "another digest", 8, tmp_path / "players.log").start()
+
+    with pytest.raises(EngineError, match="another domain"):
+        asyncio.run(start())

@@ -1,0 +1,122 @@
+"""The W&B dashboard: what would be sent is compared offline; what is missing is said. No network."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from harness.records.load import load_sweep, read_lines
+from harness.stats.sweep_statistics import answer
+from harness.tracking.dashboard.build import report, workspace
+from harness.tracking.dashboard.command import main
+from harness.tracking.dashboard.spec import dashboard
+from harness.tracking.metrics import check_rows, train_row, validation_row
+from tests.synthetic import FACTORS, run_folder, write_sweep
+
+
+@pytest.fixture(autouse=True)
+def no_wandb_environment(monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture
+def spec(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s"))
+    return dashboard(sweep, answer(sweep), "team", "tau")
+
+
+class Recorder:
+    """Stands for a module of wandb-workspaces: every class keeps its name and arguments."""
+
+    def __getattr__(self, name):
+        return lambda *positional, **named: Recorded(name, positional, named)
+
+
+class Recorded(SimpleNamespace):
+    def __init__(self, kind, positional, named):
+        super().__init__(kind=kind, positional=positional, **named)
+
+
+def test_every_factor_has_reference_and_reported_curves_by_its_level_and_its_check(spec):
+    sections = {s.name.split(":")[0]: s for s in spec.sections}
+    for factor in FACTORS:
+        panels = sections[factor].panels
+        assert {p.group for p in panels} == {f"fix.{factor}"}
+        keys = [key for p in panels for key in p.keys]
+        assert keys[:3] == ["val/reward", "reported/reward", f"check/{factor}/took_effect"]
+
+
+def test_a_panel_shows_only_what_tracking_writes(spec, tmp_path):
+    folder = run_folder(tmp_path / "s", "all_on")
+    lines = {n: read_lines(folder / f"{n}.jsonl")[0] for n in ("steps", "validation", "checks")}
+    rows = [train_row(lines["steps"][0]), validation_row(lines["validation"][0]), *check_rows(lines["checks"])]
+    written = {key for row in rows for key in row}
+    assert {key for s in spec.sections for p in s.panels for key in p.keys} <= written
+
+
+def test_the_report_opens_with_the_verdict(spec):
+    assert "go" in spec.text[1] and "matter" in spec.text[1]
+
+
+def test_a_command_of_the_report_can_be_copied_as_it_stands(spec):
+    blocks = report(spec, Recorder()).blocks
+    commands = [b.code for b in blocks if b.kind == "CodeBlock"]
+    assert commands == ["python -m harness +ablation=leave_one_out", "python -m harness report results/s"]
+    assert not any("python -m" in text for b in blocks if b.kind == "P" for text in b.positional)
+
+
+def test_the_workspace_holds_the_runs_of_the_sweep_only(spec):
+    made = workspace(spec, Recorder(), Recorder())
+    assert (made.entity, made.project, made.name) == ("team", "tau", "Ablation: s")
+    assert made.runset_settings.filters == "Metric('Group') == 's'"
+    assert [s.name for s in made.sections] == [s.name for s in spec.sections]
+    panel = made.sections[2].panels[0]
+    assert (panel.x, panel.y, panel.groupby.positional) == ("step", ["val/reward"], ("fix.tools",))
+
+
+def test_the_report_groups_each_factors_runs_by_its_level(spec):
+    made = report(spec, Recorder())
+    grids = [b for b in made.blocks if b.kind == "PanelGrid"]
+    assert [g.runsets[0].groupby for g in grids[1:3]] == [["config.fix.endpoint"], ["config.fix.tools"]]
+    assert {g.runsets[0].filters for g in grids} == {"Metric('Group') == 's'"}
+
+
+def test_the_real_library_takes_both(spec, monkeypatch):
+    """What would be sent, as the library itself writes it; only its look-up of the project is replaced."""
+    workspaces = pytest.importorskip("wandb_workspaces.workspaces")
+    reports = pytest.importorskip("wandb_workspaces.reports.v2")
+    monkeypatch.setattr(reports.interface, "_get_api", lambda: None)
+    found = {"project": {"internalId": "abc"}}
+    monkeypatch.setattr(reports.interface, "execute_graphql", lambda *_: found)
+    sent = workspace(spec, workspaces, reports)._to_model().model_dump(by_alias=True)["spec"]["section"]
+    filters = sent["runSets"][0]["filters"]["filters"]
+    assert [(f["key"]["name"], f["op"], f["value"]) for f in filters] == [("group", "=", "s")]
+    assert sent["settings"]["xAxis"] == "step"
+    first = sent["panelBankConfig"]["sections"][2]["panels"][0]["config"]
+    assert (first["metrics"], first["groupBy"], first["groupAgg"]) == (["val/reward"], "fix.value.tools", "mean")
+    text = json.dumps(report(spec, reports)._to_model().model_dump(by_alias=True), default=str)
+    assert '"fix.value.tools"' in text and "reported/reward" in text
+
+
+def test_a_dry_run_prints_the_spec_and_needs_nothing(tmp_path, capsys):
+    assert main([str(write_sweep(tmp_path / "s")), "--entity", "team", "--dry-run"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["entity"], printed["group"], len(printed["sections"])) == ("team", "s", 8)
+
+
+def test_all_that_is_missing_is_said_at_once(tmp_path, capsys, monkeypatch):
+    for name in ("wandb_workspaces", "wandb_workspaces.workspaces", "wandb_workspaces.reports.v2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main([str(write_sweep(tmp_path / "s"))]) == 2
+    said = capsys.readouterr().err
+    assert "wandb-workspaces==0.4.5" in said
+    assert "WANDB_API_KEY" in said
+    assert "--dry-run" in said
+
+
+def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "no sweep folder" in capsys.readouterr().err

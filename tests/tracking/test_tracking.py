@@ -1,0 +1,237 @@
+"""W&B shows what the records hold. Real client, offline; its files are read back."""
+
+import importlib.util
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import tracking
+from harness.tracking import Tracker, background
+from harness.tracking.command import main
+from harness.tracking.metrics import check_rows, train_row, validation_row
+from harness.tracking.tracker import resolve_mode
+from tests.synthetic import FACTORS, leave_one_out, run_folder, write_status, write_sweep
+
+# a machine without a network may have the client's modules without the program that writes its files
+CORE = Path(importlib.util.find_spec("wandb").submodule_search_locations[0], "bin", "wandb-core")
+needs_core = pytest.mark.skipif(not CORE.is_file(), reason=f"no {CORE}")
+
+LEVELS = dict.fromkeys(FACTORS, "on") | {"tools": "off"}
+
+
+@pytest.fixture(autouse=True)
+def no_wandb_environment(monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(background, "_background", None)
+
+
+def start(folder, run="without_tools/seed=0", mode="offline", config=None):
+    return Tracker.start(run, run.split("/")[0], 0, "my_sweep", config or {"lr": 1e-4}, LEVELS, folder, mode)
+
+
+def validation(step, reference=0.2, reported=0.1):
+    return {
+        "step": step,
+        "reference": {"mean": reference, "by_task": {}, "missing": 0},
+        "reported": {"mean": reported, "n": 85, "by_task": {}, "nonexistent": 55},
+    }
+
+
+def read_back(folder: Path):
+    """name -> what W&B wrote for that run: group, config, history rows, summary, metrics, exit code."""
+    runs = [read_run(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+    return {run["name"]: run for run in runs}
+
+
+def read_run(path: Path, patience: float = 5.0):
+    """W&B's service may still hold the end of a file for a moment after `finish` has returned."""
+    from wandb.proto import wandb_internal_pb2 as pb
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, out = DataStore(), {"history": [], "summary": {}, "metrics": {}}
+    store.open_for_scan(str(path))
+    while (data := store.scan_data()) is not None:
+        record = pb.Record()
+        record.ParseFromString(data)
+        if record.HasField("run"):
+            out |= {"name": record.run.display_name, "group": record.run.run_group, "id": record.run.run_id}
+            out["config"] = {i.key: json.loads(i.value_json) for i in record.run.config.update}
+        if record.HasField("history"):
+            out["history"].append({_key(i): json.loads(i.value_json) for i in record.history.item})
+        if record.HasField("summary"):
+            out["summary"] |= {_key(i): json.loads(i.value_json) for i in record.summary.update}
+        if record.HasField("metric"):
+            out["metrics"][record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        if record.HasField("exit"):
+            out["exit"] = record.exit.exit_code
+    store._fp.close()
+    if "exit" not in out and patience > 0:
+        time.sleep(0.1)
+        return read_run(path, patience - 0.1)
+    return out
+
+
+def _key(item):
+    return item.key or ".".join(item.nested_key)
+
+
+@needs_core
+def test_group_name_levels_and_step_axis_are_there(tmp_path):
+    tracker = start(tmp_path, config={"lr": 1e-4, "fix": {"tools": {"_target_": "x"}}})
+    tracker.validation(validation(0))
+    tracker.finish("completed")
+    assert tracking.drain()
+    run = read_back(tmp_path)["without_tools/seed=0"]
+    assert run["group"] == "my_sweep"
+    assert run["config"]["fix"] == LEVELS
+    assert run["config"]["fix_settings"] == {"tools": {"_target_": "x"}}
+    assert (run["config"]["lr"], run["config"]["arm"], run["config"]["seed"]) == (1e-4, "without_tools", 0)
+    assert {run["metrics"][k] for k in ("val/*", "reported/*", "val_gap", "train/*", "check/*")} == {"step"}
+    assert run["exit"] == 0
+
+
+@needs_core
+def test_history_holds_reference_reported_and_their_gap(tmp_path):
+    tracker = start(tmp_path)
+    tracker.validation(validation(0, 0.2, 0.05))
+    tracker.validation(validation(1, 0.4, 0.05))
+    tracker.finish("completed", "valid")
+    assert tracking.drain()
+    run = read_back(tmp_path)["without_tools/seed=0"]
+    rows = [(r["step"], r["val/reward"], r["reported/reward"], r["val_gap"]) for r in run["history"]]
+    assert rows == [(0, 0.2, 0.05, pytest.approx(-0.15)), (1, 0.4, 0.05, pytest.approx(-0.35))]
+    assert run["summary"]["validity"] == "valid"
+    assert run["summary"]["state"] == "completed"
+
+
+def test_missing_numbers_are_left_out_and_bools_become_numbers():
+    row = train_row(
+        {
+            "step": 3,
+            "loss": None,
+            "entropy": math.nan,
+            "advanced_without_training": True,
+            "seconds": {"train": 2.5},
+            "update": "abc",
+        }
+    )
+    assert row == {"step": 3, "train/advanced_without_training": 1, "train/seconds_train": 2.5}
+    assert validation_row(validation(1, reference=None))["reported/reward"] == 0.1
+    assert "val_gap" not in validation_row(validation(1, reference=None))
+
+
+def test_checks_of_a_step_are_one_row():
+    line = {"step": 1, "level": "on", "text": "…"}
+    rows = check_rows(
+        [
+            line | {"factor": "endpoint", "reading": {"share": 1.0}, "took_effect": True},
+            line | {"factor": "reward", "reading": {"levels": 4, "odd": None}, "took_effect": None},
+        ]
+    )
+    assert rows == [{"step": 1, "check/endpoint/share": 1.0, "check/endpoint/took_effect": 1, "check/reward/levels": 4}]
+
+
+@needs_core
+def test_interleaved_runs_stay_apart(tmp_path):
+    trackers = [start(tmp_path, f"arm{i}/seed=0") for i in range(3)]
+    for step in range(2):
+        for i, tracker in enumerate(trackers):
+            tracker.validation(validation(step, reference=0.1 * i))
+    for tracker in trackers:
+        tracker.finish("completed")
+    assert tracking.drain()
+    runs = read_back(tmp_path)
+    for i in range(3):
+        assert [r["val/reward"] for r in runs[f"arm{i}/seed=0"]["history"]] == [pytest.approx(0.1 * i)] * 2
+
+
+@needs_core
+def test_a_replayed_run_replaces_its_earlier_view(tmp_path):
+    for _ in range(2):
+        tracker = start(tmp_path)
+        tracker.validation(validation(0))
+        tracker.finish("completed")
+        assert tracking.drain()
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+
+
+def test_a_failing_wandb_is_reported_once_and_breaks_nothing(tmp_path, monkeypatch, caplog):
+    import wandb
+
+    def refuse(**_):
+        raise wandb.errors.CommError("no network")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    trackers = [start(tmp_path, f"arm{i}/seed=0") for i in range(3)]
+    for tracker in trackers:
+        tracker.validation(validation(0))
+        tracker.finish("completed")
+    assert not tracking.drain()
+    assert len(caplog.records) == 1
+    assert "harness.tracking" in caplog.text and "no network" in caplog.text
+
+
+def test_a_slow_wandb_does_not_slow_the_run(tmp_path, monkeypatch):
+    import wandb
+
+    def slowly(**_):
+        time.sleep(0.5)
+        raise TimeoutError
+
+    monkeypatch.setattr(wandb, "init", slowly)
+    started = time.perf_counter()
+    tracker = start(tmp_path)
+    tracker.validation(validation(0))
+    tracker.finish("completed")
+    assert time.perf_counter() - started < 0.2
+    tracking.drain()
+
+
+def test_off_writes_nothing(tmp_path):
+    tracker = start(tmp_path, mode="off")
+    tracker.validation(validation(0))
+    tracker.finish("completed")
+    assert tracking.drain()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [
+        ({}, "offline"),
+        ({"WANDB_API_KEY": "k"}, "online"),
+        ({"WANDB_API_KEY": "k", "WANDB_MODE": "offline"}, "offline"),
+        ({"WANDB_MODE": "disabled"}, "off"),
+    ],
+)
+def test_auto_is_online_only_with_a_key(monkeypatch, environment, mode):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert resolve_mode("auto") == mode
+
+
+@needs_core
+def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
+    sweep = write_sweep(tmp_path / "s", arms=leave_one_out()[:2], steps=3)
+    write_status(sweep, "all_on", state="failed", error="killed")
+    with open(run_folder(sweep, "all_on") / "validation.jsonl", "a") as file:
+        file.write('{"step": 4, "refer')
+    assert main([str(sweep)]) == 0
+    assert "wandb sync" in capsys.readouterr().out
+    runs = read_back(sweep)
+    assert set(runs) == {"all_on/seed=0", "without_endpoint/seed=0"}
+    failed = runs["all_on/seed=0"]
+    assert failed["exit"] == 1 and failed["summary"]["state"] == "failed"
+    assert [r["step"] for r in failed["history"] if "val/reward" in r] == [0, 1, 2, 3]
+    assert [r["step"] for r in failed["history"] if "train/reward" in r] == [1, 2, 3]
+    assert [r["step"] for r in failed["history"] if "check/endpoint/share" in r] == [1, 2, 3]
+    assert failed["config"]["train"] == {"steps": 3}
+
+
+def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "no sweep folder" in capsys.readouterr().err
