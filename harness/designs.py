@@ -127,9 +127,7 @@ def closest(word: str, valid: object) -> str:
 def design(name: str) -> list[Arm]:
     """The arms of a named design. Raises ConfigError for an unknown name."""
     if name not in DESIGNS:
-        raise ConfigError(
-            f"No design is called {name!r}.{closest(name, DESIGNS)} Designs: {', '.join(DESIGNS)}."
-        )
+        raise ConfigError(f"No design is called {name!r}.{closest(name, DESIGNS)} Designs: {', '.join(DESIGNS)}.")
     return DESIGNS[name]()
 
 
@@ -147,9 +145,7 @@ def signs(arms: Sequence[Arm], *factors: str) -> tuple[int, ...]:
     return tuple(prod(1 if arm.level(f) == "on" else -1 for f in factors) for arm in arms)
 
 
-def aliases(
-    arms: Sequence[Arm], effect: tuple[str, ...], order: int = 3
-) -> list[tuple[int, tuple[str, ...]]]:
+def aliases(arms: Sequence[Arm], effect: tuple[str, ...], order: int = 3) -> list[tuple[int, tuple[str, ...]]]:
     """The other effects of up to `order` factors with the column of `effect` or its negative, and the sign.
 
     What a design estimates as `effect` is its sum with these.

@@ -73,8 +73,7 @@ def gather_evidence(
         opening_equal_N=[c.opening for c in compared],
         context_equal_N=[c.whole for c in compared],
         distinct_G=[
-            len({present[p][0].episode.sampled_ids for p in present if p[0] == task})
-            for task in sampled.tasks
+            len({present[p][0].episode.sampled_ids for p in present if p[0] == task}) for task in sampled.tasks
         ],
         logprobs_N=[_has_logprobs(t) for _, t in present.values()],
         temperature=temperature,

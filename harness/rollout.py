@@ -139,8 +139,7 @@ def trajectory(asked: Asked, number: int, seams: Seams, tools: list[dict[str, An
     episode = asked.episode
     return art.Trajectory(
         messages_and_choices=[
-            seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m
-            for m in episode.messages
+            seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m for m in episode.messages
         ],
         tools=seams.tools.attach(tools),
         reward=seams.reward.training_reward(episode.outcome),

@@ -17,9 +17,7 @@ def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str
     checks = list(checks)
     out = []
     for strategy in seams.all():
-        judged = [
-            (n, c) for n, c in enumerate(checks) if c.factor == strategy.factor and c.took_effect is not None
-        ]
+        judged = [(n, c) for n, c in enumerate(checks) if c.factor == strategy.factor and c.took_effect is not None]
         failed = [c for _, c in judged if not c.took_effect]
         if not failed or (strategy.needs == "ever" and len(failed) < len(judged)):
             continue

@@ -173,7 +173,7 @@ TARGETS: tuple[tuple[str, Callable[[float], bool]], ...] = (
     ("coverage", lambda x: 93 <= x <= 97),
     ("all together", lambda x: x >= 95),
     ("family-wise error", lambda x: x <= 5),
-    ("false \"no effect\"", lambda x: x <= 0),
+    ('false "no effect"', lambda x: x <= 0),
 )
 
 

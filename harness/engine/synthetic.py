@@ -42,9 +42,7 @@ def packed_groups(
         random.setstate(state)
 
 
-def _rollout(
-    source: random.Random, vocabulary: int, prompt_id: int, shared: list[int], own: int
-) -> TokenizedResult:
+def _rollout(source: random.Random, vocabulary: int, prompt_id: int, shared: list[int], own: int) -> TokenizedResult:
     trained = [int(place % (2 * TURN) >= TURN) for place in range(own)]
     tokens = shared + [source.randrange(vocabulary) for _ in range(own)]
     return TokenizedResult(

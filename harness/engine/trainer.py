@@ -222,12 +222,16 @@ class Trainer:
             twice = each.amount.computed * self.activation_bytes > self.room()
         for layer in self._layers:
             layer.gradient_checkpointing = twice
-        return self.model.get_base_model().model(
-            input_ids=each.rows["tokens"].clamp(min=0),
-            position_ids=each.rows["input_pos"],
-            attention_mask=each.attention,
-            use_cache=False,
-        ).last_hidden_state
+        return (
+            self.model.get_base_model()
+            .model(
+                input_ids=each.rows["tokens"].clamp(min=0),
+                position_ids=each.rows["input_pos"],
+                attention_mask=each.attention,
+                use_cache=False,
+            )
+            .last_hidden_state
+        )
 
     def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probs of the targets and entropies, both [n], from hidden states [n, width]."""

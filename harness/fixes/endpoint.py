@@ -62,8 +62,7 @@ class On:
             self.level,
             _reading(evidence, share),
             None if share is None else evidence.asked_current and share == 1.0,
-            f"{_percent(share)} of rollouts were answered by the weights of step {evidence.step} "
-            "(expected 100 %)",
+            f"{_percent(share)} of rollouts were answered by the weights of step {evidence.step} (expected 100 %)",
         )
 
 

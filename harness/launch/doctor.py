@@ -143,4 +143,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print("\nRuns can start: python -m harness --help")
     return 0
-

@@ -52,4 +52,3 @@ def run() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra wraps what goes wrong
     with errors_as_sentences():
         main()
-

@@ -24,4 +24,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"Copy the files of {chosen.out} into one folder there, and run: python3 FOLDER/unpack.py")
     return 0
-

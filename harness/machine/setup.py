@@ -58,4 +58,3 @@ def install(trainer_only: bool, gpu: bool) -> None:
             jobs.append(pool.submit(ensure_server_env, None, gpu))
         for job in jobs:
             job.result()
-

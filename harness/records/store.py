@@ -143,9 +143,7 @@ class Store:
         finally:
             del self._underway[place]
 
-    async def _read_or_compute(
-        self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]
-    ) -> Found:
+    async def _read_or_compute(self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]) -> Found:
         stored = self._recent.get((kind, key)) or await self._read_or_claim(kind, key)
         if stored is None:
             found = await self._compute(kind, key, by, compute)
@@ -195,9 +193,7 @@ class Store:
         if len(found.value) <= SMALL:
             self._recent[kind, key] = found
 
-    async def _audit(
-        self, kind: str, key: str, stored: bytes, compute: Callable[[], Awaitable[bytes]]
-    ) -> None:
+    async def _audit(self, kind: str, key: str, stored: bytes, compute: Callable[[], Awaitable[bytes]]) -> None:
         self.counts[f"{kind}/audited"] += 1
         again = await compute()
         same = self.same.get(kind, bytes.__eq__)

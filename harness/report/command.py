@@ -20,4 +20,3 @@ def main(arguments: list[str]) -> int:
     print_report(sweep)
     print(write_report(sweep))
     return 0
-

@@ -35,7 +35,9 @@ def effects_section(effects: Effects) -> Section | None:
     return Section(
         "Effects of the fixes",
         figure="forest",
-        grids=tuple((f"{effect_text.KIND_TITLES[k]}: {effect_text.KIND_MEANS[k]}", _effects_grid(effects, k)) for k in kinds),
+        grids=tuple(
+            (f"{effect_text.KIND_TITLES[k]}: {effect_text.KIND_MEANS[k]}", _effects_grid(effects, k)) for k in kinds
+        ),
         notes=(OUTCOME_MEANS, *(note for k in kinds for note in _effect_notes(effects, k))),
     )
 
@@ -58,7 +60,9 @@ def _effect_notes(effects: Effects, kind: str) -> tuple[str, ...]:
     for effect in effect_text.answered(effects, kind):
         for note in filter(None, effect.note.split("; ")):
             who.setdefault(note, []).append(effect.factors[0])
-    return tuple(f"{effect_text.KIND_TITLES[kind]}, {effect_text.listed(fixes)}: {note}." for note, fixes in who.items())
+    return tuple(
+        f"{effect_text.KIND_TITLES[kind]}, {effect_text.listed(fixes)}: {note}." for note, fixes in who.items()
+    )
 
 
 def profiles_section(effects: Effects) -> Section | None:
@@ -252,15 +256,17 @@ def pairing_section(effects: Effects) -> Section | None:
             f"{middle:.1f} times as many of both."
         )
     if same:
-        sentences.append(f"For {effect_text.listed(same)} the pair ended the same for every seed and task: nothing varies.")
+        sentences.append(
+            f"For {effect_text.listed(same)} the pair ended the same for every seed and task: nothing varies."
+        )
     area = {p.factor: p for p in effects.pairing if p.outcome == "area"}
-    rows = tuple((p.factor, *_ratios(p), _ratios(area[p.factor])[2] if p.factor in area else formats.NONE) for p in found)
+    rows = tuple(
+        (p.factor, *_ratios(p), _ratios(area[p.factor])[2] if p.factor in area else formats.NONE) for p in found
+    )
     heads = ("fix", "error, paired", "error, unpaired", "variance ratio, final", "variance ratio, area")
     return Section("What pairing bought", tuple(sentences), folded=(("Fix by fix", Grid(heads, rows)),))
 
 
 def _ratios(pairing: Pairing) -> tuple[str, str, str]:
     ratio = "no difference" if pairing.ratio is None else f"{pairing.ratio:.1f}"
-    return f"{pairing.paired ** 0.5:.3f}", f"{pairing.unpaired ** 0.5:.3f}", ratio
-
-
+    return f"{pairing.paired**0.5:.3f}", f"{pairing.unpaired**0.5:.3f}", ratio

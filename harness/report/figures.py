@@ -255,7 +255,13 @@ def _label_ends(axes: "Axes", ends: Sequence[End], size: float = 9) -> None:
             fontweight="bold" if end.bold else "normal",
             # grey and dotted, so that it is not taken for data where a run has not gone all the way
             arrowprops={
-                "arrowstyle": "-", "color": GREY, "lw": 0.6, "ls": ":", "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5),
+                "arrowstyle": "-",
+                "color": GREY,
+                "lw": 0.6,
+                "ls": ":",
+                "shrinkA": 0,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
             },
         )
 

@@ -292,7 +292,7 @@ def _part(content: dict[str, Any]) -> Part:
     known = READINGS if part.every else MEASURES if part.metric != "ranking" else {"ranking"}
     if part.metric not in known:
         raise ValueError(f"{part.metric!r} is none of {', '.join(known)}")
-    for bound in (part.every or part.interval or {}):
+    for bound in part.every or part.interval or {}:
         if bound not in ("at_least", "at_most"):
             raise ValueError(f"{bound!r} is neither at_least nor at_most")
     return part

@@ -70,4 +70,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console = Console()
         (console if console.is_terminal else Console(width=140)).print(verdict_table(found))
     return 0
-

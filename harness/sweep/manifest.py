@@ -171,9 +171,7 @@ def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:
         out.append(f"{path}: {old} there, {new} now")
 
 
-def _manifest(
-    name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]
-) -> dict[str, Any]:
+def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> dict[str, Any]:
     return {
         "sweep": name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -39,9 +39,7 @@ class Runner:
     ruler: Ruler
 
     @classmethod
-    def build(
-        cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store, player: Plays | None
-    ) -> "Runner":
+    def build(cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store, player: Plays | None) -> "Runner":
         """What all runs on a backend share in this process. player: plays the episodes, None: this process does."""
         litellm.suppress_debug_info = True
         policy = sweep.policy
@@ -61,9 +59,7 @@ class Runner:
         contexts = Contexts(tokenizer_of(str(policy.path)), backend.tool_schema_format)
         return cls(sweep, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
 
-    async def run(
-        self, config: RunConfig, records: RunRecords, progress: Progress
-    ) -> tuple[list[Check], float]:
+    async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> tuple[list[Check], float]:
         """Trains one run: its checks, and how far the base's answers have moved (nats). Raises what its loop raises;
         the records keep what was done."""
         run = config.run

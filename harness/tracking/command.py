@@ -50,4 +50,3 @@ def _config(run: RecordedRun) -> dict[str, Any]:
 
     path = run.folder / "config.yaml"
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-

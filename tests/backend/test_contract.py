@@ -38,9 +38,7 @@ def either(request):
 
 
 def train(world, model, *groups, learning_rate=1e-2):
-    return asyncio.run(
-        world.backend.train(model, groups, learning_rate=learning_rate, packed_sequence_length=512)
-    )
+    return asyncio.run(world.backend.train(model, groups, learning_rate=learning_rate, packed_sequence_length=512))
 
 
 def packed(world, groups):

@@ -16,9 +16,7 @@ from tests.backend.conftest import TOOLS
 
 
 def train(world, model, groups, **options):
-    return asyncio.run(
-        world.backend.train(model, groups, learning_rate=1e-2, packed_sequence_length=512, **options)
-    )
+    return asyncio.run(world.backend.train(model, groups, learning_rate=1e-2, packed_sequence_length=512, **options))
 
 
 def test_registration_pins_the_first_name_and_a_step_moves_the_current_one(world, group):

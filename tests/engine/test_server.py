@@ -25,7 +25,9 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setattr(environments, "ensure_server_env", lambda gpu: Path(sys.executable))
 
     def made(mode: str = "ok", **changes) -> Server:
-        monkeypatch.setattr(server_process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode])
+        monkeypatch.setattr(
+            server_process, "command", lambda config, python, port: [str(python), str(FAKE), str(port), mode]
+        )
         fields = dict(path=tmp_path, name="base", tool_parser="hermes", max_model_len=64, dtype="float32")
         fields |= dict(lora_rank=8, max_loras=3, log=tmp_path / "server.log")
         return Server(ServerConfig(**fields | changes))

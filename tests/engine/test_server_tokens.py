@@ -27,7 +27,7 @@ ODD = (
     "<|im_end|>",
     "two  spaces\n\n and a tab\t<|im_start|> user\n",
     "an <|im_end|>end inside, <|im_e, and <|endoftext|><|endoftext|>",
-    "naïve – 你好 🙂 #W2378156 {\"order_id\": 7}",
+    'naïve – 你好 🙂 #W2378156 {"order_id": 7}',
 )
 
 

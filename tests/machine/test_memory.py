@@ -69,5 +69,6 @@ def test_small_policies_fit_a_large_card_and_get_a_time():
 
 def test_an_unknown_card_gets_no_time():
     assert (
-        memory.estimate_lines("micro", "Some Card", 24.0, domain="mock")[-1] == "time: no data sheet of 'Some Card' here"
+        memory.estimate_lines("micro", "Some Card", 24.0, domain="mock")[-1]
+        == "time: no data sheet of 'Some Card' here"
     )

@@ -27,7 +27,9 @@ TINY = Settings(steps=40, minutes=2.0, row_tokens=2048, rank=16, learning_rate=1
 def main(arguments: list[str] | None = None) -> int:
     default = Settings()
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.warm_starts.retail", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m experiments.warm_starts.retail",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="FOLDER", help="train, and write the adapter here")

@@ -92,4 +92,3 @@ def _missing_key() -> list[str]:
     except (OSError, netrc.NetrcParseError):
         known = None
     return [] if known else [f"a key for {host}: set WANDB_API_KEY, or run `wandb login`"]
-
