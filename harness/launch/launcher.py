@@ -11,7 +11,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from harness.config import RunConfig, typed
-from harness.sweep.plan import Sweep, execute
+from harness.launch.execute import execute
+from harness.sweep.plan import Sweep
 
 
 class SweepLauncher(Launcher):

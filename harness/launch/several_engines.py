@@ -1,4 +1,4 @@
-"""Several engines train the runs of a sweep, wherever they are: the crew, the display, what it cost, what was given up."""
+"""Several engines train the runs of a sweep, wherever they are: their pool, the display, what it cost."""
 
 import asyncio
 from collections.abc import Callable, Sequence

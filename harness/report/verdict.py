@@ -187,7 +187,8 @@ def _is_shown_only(gap: Gap) -> bool:
 def _shown_line(gap: Gap) -> str:
     return (
         "endpoint decides what is shown, not what is learned: without it the reported reward moves by "
-        f"{formats.signed(gap.reported_rise)} while the reference reward rises by {formats.signed(gap.reference_rise)}, "
+        f"{formats.signed(gap.reported_rise)} while the reference reward rises by "
+        f"{formats.signed(gap.reference_rise)}, "
         "because the trainer goes on and nobody asks its adapter. Effects are measured with the reference ruler, "
         "which does ask it."
     )

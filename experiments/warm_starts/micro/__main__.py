@@ -1,4 +1,4 @@
-"""python -m experiments.warm_starts.micro --out DIR [--seed 0] [--steps N]: build the micro policy from its demonstrations."""
+"""python -m experiments.warm_starts.micro --out DIR [--seed 0] [--steps N]: build the micro policy."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 It follows tau2's retail policy: find the customer, look up the orders one after another until what is asked for is
 found, look up the products, propose, act on the user's yes, report. The warm start imitates it, so its rates become
 the policy's probabilities: a rate under one half makes greedy decoding wrong, while sampling shows the right decision
-often enough to be found (as in `experiments.warm_starts.micro.demonstrations`). Only one rate is: half of all tasks are about
+often enough to be found (as in `warm_starts.micro.demonstrations`). Only one rate is: half of all tasks are about
 delivered items. With all four under one half, the first warm start, 1 to 3 of 40 held-out tasks were solved, and few
 rollouts in training: an episode that fails for two reasons at once teaches little (results/h200_first_runs.md).
 """
