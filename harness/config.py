@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from harness.designs import closest
 from harness.errors import ConfigError, HarnessError
-from harness.factors import FACTORS, Arm, Run
+from harness.factors import ON, Arm, Factors, Run
+from harness.fixes import registry
 from harness.machine.gpu import gpus
-from harness.seams import Seams
+from harness.seams import OPEN, Seams, Strategy
 
 
 def _positive(owner: str, **values: float) -> None:
@@ -241,6 +243,7 @@ class RunConfig:
 
     run: Run
     seams: Seams
+    factors: Factors
     env: EnvConfig
     rollout: RolloutConfig
     train: TrainConfig
@@ -251,6 +254,12 @@ class RunConfig:
     tracking: TrackingConfig
     results: Path
     resolved: dict[str, Any]
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Levels of the fixes that the sweep does not compare and that are not on."""
+        levels = {s.factor.name: s.level for s in self.seams.all()}
+        return {name: level for name, level in levels.items() if name not in self.factors.names and level != ON}
 
     def shared(self) -> dict[str, Any]:
         """What all runs of a sweep must have in common: all but the levels and the seed."""
@@ -269,20 +278,88 @@ def _instantiated(cfg: DictConfig) -> Any:
         raise ConfigError(f"The configuration cannot be used: {error}") from error
 
 
+def factor_names(cfg: DictConfig) -> tuple[str, ...]:
+    """The factors that `factors` names: `note` for the fixes of the investigation note, or a list of fixes."""
+    asked = OmegaConf.to_container(cfg.factors) if OmegaConf.is_config(cfg.factors) else cfg.factors
+    if asked == "note":
+        return registry.note().names
+    names = [str(name) for name in asked] if isinstance(asked, list) else []
+    known = [str(name) for name in cfg.fix]
+    wrong = next((name for name in names if name not in known), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"factors names {wrong!r}, which is no fix.{closest(wrong, known)} Fixes: {', '.join(known)}."
+        )
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"factors is {asked!r}; expected note, or a list of fixes: factors=[{known[0]},{known[1]}].")
+    return tuple(names)
+
+
+def declared(cfg: DictConfig, names: Sequence[str]) -> Factors:
+    """The factors of these names as their classes declare them. Raises ConfigError for a class that does not."""
+    return Factors(tuple(_class(cfg, name).factor for name in names))
+
+
+def _class(cfg: DictConfig, name: str) -> type[Strategy]:
+    """The class behind a fix's chosen level."""
+    target = str(cfg.fix[name].get("_target_"))
+    try:
+        found = get_class(target)
+    except Exception as error:  # whatever an import of somebody's package raises
+        raise ConfigError(f"fix/{name}: {target} cannot be imported: {error}") from error
+    what = getattr(getattr(found, "factor", None), "name", None)
+    if what != name:
+        raise ConfigError(
+            f"fix/{name}: {target} must declare `factor = Factor(name={name!r}, …)` (harness.seams.Factor); "
+            f"it declares {what!r}."
+        )
+    if missing := [a for a in ("level", "needs", "check") if not hasattr(found, a)]:
+        raise ConfigError(f"fix/{name}: {target} lacks {', '.join(missing)}; harness.seams.Strategy says what it is.")
+    return found
+
+
+def _seams(cfg: DictConfig) -> Seams:
+    """The strategies of a run. Raises ConfigError for a foreign one at no open seam."""
+    strategies = {str(name): _instantiated(cfg.fix[name]) for name in cfg.fix if _class(cfg, str(name))}
+    owned = registry.note().names
+    further = {name: s for name, s in sorted(strategies.items()) if name not in owned}
+    for name, strategy in further.items():
+        seam = getattr(strategy, "seam", None)
+        if seam not in OPEN or not callable(getattr(strategy, str(seam), None)):
+            raise ConfigError(
+                f"fix/{name}: {type(strategy).__name__}.seam is {seam!r}; expected one of {', '.join(OPEN)}, and a "
+                f"method of that name (harness.seams). Another way to act at the seam of {', '.join(owned)} is "
+                "a further level of that fix."
+            )
+    return Seams(**{name: strategies[name] for name in owned}, further=tuple(further.values()))
+
+
+def _arm(seams: Seams, names: Sequence[str]) -> Arm:
+    levels = {s.factor.name: s.level for s in seams.all()}
+    return Arm.of({name: levels[name] for name in names})
+
+
+def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
+    """Of a single run: those that `factors` names, and every other fix that is not on."""
+    named = factor_names(cfg)
+    return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
+
+
 def typed(cfg: DictConfig) -> RunConfig:
     """The typed config of one run. Raises ConfigError, naming the option, for anything out of range."""
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
     parts = {name: _instantiated(cfg[name]) for name in PARTS}
-    seams = Seams(**{factor: _instantiated(cfg.fix[factor]) for factor in FACTORS})
+    seams, names = _seams(cfg), factor_names(cfg)
     seed = resolved["seed"]
     if not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed is {seed!r}; expected a whole number, 0 or more.")
     return RunConfig(
-        run=Run(Arm.of({f: getattr(seams, f).level for f in FACTORS}), seed),
+        run=Run(_arm(seams, names), seed),
         seams=seams,
+        factors=declared(cfg, names),
         **parts,
         results=Path(resolved["results"]),
         # Where the results go, and how the display looks, changes no number.
-        resolved={str(k): v for k, v in resolved.items() if k not in ("results", "sweep", "plan_only")},
+        resolved={str(k): v for k, v in resolved.items() if k not in ("results", "sweep", "plan_only", "factors")},
     )

@@ -1,134 +1,146 @@
-"""Designs: which arms a sweep compares."""
+"""Designs: which arms a sweep compares, made from the factors that it is given."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations, product
 from math import prod
 
 from harness.errors import ConfigError
-from harness.factors import FACTORS, LEVELS, Arm
+from harness.factors import OFF, ON, Arm, Factors
+
+Levels = Mapping[str, Sequence[str]]  # by factor; `on` first
 
 
-def full_factorial() -> list[Arm]:
-    """Every combination of the six levels: 64 arms, all_on first."""
-    return [Arm(levels) for levels in product(reversed(LEVELS), repeat=len(FACTORS))]
+def full_factorial(factors: Factors, levels: Levels | None = None) -> list[Arm]:
+    """Every combination of the levels, all_on first."""
+    of = _levels(factors, levels)
+    return [Arm(tuple(zip(factors.names, own, strict=True))) for own in product(*(of[n] for n in factors.names))]
 
 
-def leave_one_out() -> list[Arm]:
-    """all_on, each fix taken away alone, all_off. Informative also behind gates."""
-    return [Arm.with_off(), *(Arm.with_off(f) for f in FACTORS), Arm.with_on()]
+def leave_one_out(factors: Factors, levels: Levels | None = None) -> list[Arm]:
+    """all_on, each fix taken away alone (further levels too), all_off. Informative also behind gates."""
+    of, all_on = _levels(factors, levels), factors.with_off()
+    changed = [all_on.but(**{n: level}) for n in factors.names for level in of[n] if level != ON]
+    return [all_on, *changed, factors.with_on()]
 
 
-def one_at_a_time() -> list[Arm]:
-    """all_off, each fix added alone, all_on. Flat by construction where a gate stays closed."""
-    return [Arm.with_on(), *(Arm.with_on(f) for f in FACTORS), Arm.with_off()]
+def one_at_a_time(factors: Factors, levels: Levels | None = None) -> list[Arm]:
+    """all_off, each fix added alone (further levels too), all_on. Flat by construction where a gate stays closed."""
+    of, all_off = _levels(factors, levels), factors.with_on()
+    changed = [all_off.but(**{n: level}) for n in factors.names for level in of[n] if level != OFF]
+    return [all_off, *changed, factors.with_off()]
 
 
-def one_and_two() -> list[Arm]:
-    """The note's claim that fixes 1 and 2 suffice, with its controls."""
-    return [
-        Arm.with_on("endpoint", "tools"),
-        Arm.with_on("endpoint"),
-        Arm.with_on("tools"),
-        Arm.with_on(),
-        Arm.with_off(),
-    ]
+def ends(factors: Factors, levels: Levels | None = None) -> list[Arm]:
+    """All on and all off."""
+    return [factors.with_off(), factors.with_on()]
 
 
-# With one of these off, the reported reward stays flat. Behind the sealed ones no gradient step is taken, so the
-# weights stay those of step 0 and the reference reward is flat, too. Behind `endpoint` the trainer goes on,
-# off-policy (on rollouts of the first policy): the adapter moves, and the reference ruler sees it.
-GATES = ("endpoint", "exploration", "logprobs")
-SEALED = ("exploration", "logprobs")
+def gate_aware(factors: Factors, levels: Levels | None = None) -> list[Arm]:
+    """All main effects, interactions and Shapley values of the factorial from a part of its arms.
 
-
-def gate_aware() -> list[Arm]:
-    """All main effects, interactions and Shapley values of the factorial from 19 of its 64 arms.
-
-    tools × reward × split in full inside the open gates (8 arms). Behind the closed endpoint tools × reward
-    with split on (4) and all others off (1). Behind the sealed gates controls only (6): each closed alone,
-    each closed with the other fixes off, the note's fixes 1 + 2, all off. What is assumed for the 45 other
-    arms, and how the controls test it: `analysis/gates.py`.
+    A gate is a factor that declares what its off level stops: sealing gates stop every update, masking gates show the
+    first policy whatever is learned. The free factors are crossed inside the open gates. Behind a masking gate those
+    of them are crossed that change more than what is reported, and once all are off. Behind the sealing gates there
+    are controls only: each closed alone, each closed with the free fixes off, the first two fixes alone, all off. What
+    is assumed for the other arms, and how the controls test it: `stats/gates.py`.
     """
-    open_gates = [
-        Arm.of(dict.fromkeys(FACTORS, "on") | {"tools": t, "reward": r, "split": s})
-        for t, r, s in product(reversed(LEVELS), repeat=3)
-    ]
-    behind_endpoint = [
-        Arm.with_off("endpoint"),
-        Arm.with_off("endpoint", "tools"),
-        Arm.with_off("endpoint", "reward"),
-        Arm.with_off("endpoint", "tools", "reward"),
-        Arm.with_on("exploration", "logprobs"),
+    free, masking, sealing = factors.free, factors.masking, factors.sealing
+    all_on = factors.with_off()
+    inside = [all_on.but(**dict(zip(free, own, strict=True))) for own in product((ON, OFF), repeat=len(free))]
+    crossed = [name for name in free if name not in factors.only_reported]
+    subsets = [s for size in range(len(crossed) + 1) for s in combinations(crossed, size)]
+    masked = [
+        arm
+        for gate in masking
+        for arm in (*(factors.with_off(gate, *s) for s in subsets), factors.with_off(gate, *free))
     ]
     sealed = [
-        Arm.with_off("exploration"),
-        Arm.with_off("logprobs"),
-        Arm.with_on("endpoint", "logprobs"),
-        Arm.with_on("endpoint", "exploration"),
-        Arm.with_on("endpoint", "tools"),
-        Arm.with_on(),
+        *(factors.with_off(gate) for gate in sealing),
+        *(factors.with_on(*masking, *(s for s in sealing if s != gate)) for gate in sealing),
+        factors.with_on(*factors.names[:2]),
+        factors.with_on(),
     ]
-    return [*open_gates, *behind_endpoint, *sealed]
+    return list(dict.fromkeys([*inside, *masked, *sealed]))
 
 
-def screening() -> list[Arm]:
-    """A quarter of the factorial, 2^(6-2) of resolution IV: 16 arms; no main effect is mixed with another
+def screening(factors: Factors, levels: Levels | None = None) -> list[Arm]:
+    """A fraction of the factorial of resolution IV or more, as small as it gets: no main effect is mixed with another
     or with a two-way interaction.
 
-    Generators E = ABC, F = BCD. The letters are dealt so that no main
-    effect is mixed with endpoint × exploration × logprobs, which is large when these three are gates.
+    The base factors are crossed in full; each other one is the product of an odd number of them, at least three, so
+    that every word of the defining relation is even (Box, Hunter & Hunter, Statistics for Experimenters, ch. 6). Where
+    it is possible, no main effect is mixed with the interaction of all gates, which is large when they are gates.
     """
+    names = [*factors.gates, *factors.free]
+    size = next(p for p in range(1, len(names) + 1) if len(names) <= max(2 ** (p - 1), p if p < 4 else 0))
+    base, derived = names[:size], names[size:]
+    odd = [c for n in range(3, size + 1, 2) for c in combinations(base, n)]
+    found = _generators(derived, odd, set(factors.gates))
     arms = []
-    for endpoint, exploration, tools, logprobs in product((1, -1), repeat=4):  # A, B, C, D
-        signs = {
-            "endpoint": endpoint,
-            "exploration": exploration,
-            "tools": tools,
-            "logprobs": logprobs,
-            "reward": endpoint * exploration * tools,
-            "split": exploration * tools * logprobs,
-        }
-        arms.append(Arm.of({f: "on" if sign > 0 else "off" for f, sign in signs.items()}))
+    for signs_of_base in product((1, -1), repeat=size):
+        sign = dict(zip(base, signs_of_base, strict=True))
+        sign |= {name: prod(sign[b] for b in generator) for name, generator in found.items()}
+        arms.append(Arm(tuple((n, ON if sign[n] > 0 else OFF) for n in factors.names)))
     return arms
 
 
-def short_term() -> list[Arm]:
-    """The note's five short-term experiments: each alone on the broken loop, then stacked in its order."""
-    experiments = ("endpoint", "tools", "exploration", "reward", "logprobs")
-    alone = [Arm.with_on(f) for f in experiments]
-    stacked = [Arm.with_on(*experiments[:n]) for n in range(2, len(experiments) + 1)]
-    return [Arm.with_on(), *alone, *stacked, Arm.with_off()]
+def _generators(derived: Sequence[str], odd: Sequence[tuple[str, ...]], gates: set[str]) -> dict[str, tuple[str, ...]]:
+    """For each derived factor another product; of the choices, the first that keeps main effects clear of the gates."""
+    choices = list(combinations(odd, len(derived)))
+    for chosen in choices:
+        found = dict(zip(derived, chosen, strict=True))
+        words = [{name, *generator} for name, generator in found.items()]
+        relation = [_product(some) for n in range(1, len(words) + 1) for some in combinations(words, n)]
+        if not any(gates < word and len(word) == len(gates) + 1 for word in relation):
+            return found
+    return dict(zip(derived, choices[0], strict=True))
 
 
-def smoke() -> list[Arm]:
-    """The two ends."""
-    return [Arm.with_off(), Arm.with_on()]
+def _product(words: Sequence[set[str]]) -> set[str]:
+    """Of columns of signs: what stands in an even number of words cancels."""
+    out: set[str] = set()
+    for word in words:
+        out ^= word
+    return out
 
 
-DESIGNS = {
+def _levels(factors: Factors, levels: Levels | None) -> dict[str, Sequence[str]]:
+    return {name: (levels or {}).get(name, (ON, OFF)) for name in factors.names}
+
+
+DESIGNS: dict[str, Callable[[Factors, Levels | None], list[Arm]]] = {
     "full_factorial": full_factorial,
     "leave_one_out": leave_one_out,
     "one_at_a_time": one_at_a_time,
-    "one_and_two": one_and_two,
     "screening": screening,
     "gate_aware": gate_aware,
-    "short_term": short_term,
-    "smoke": smoke,
+    "smoke": ends,
 }
 
 
-def closest(word: str, valid: object) -> str:
+def closest(word: str, valid: Iterable[object]) -> str:
     """` Did you mean 'x'?`, or nothing when no valid word is near."""
-    near = difflib.get_close_matches(word, [str(v) for v in valid], n=1)  # type: ignore[attr-defined]
+    near = difflib.get_close_matches(word, [str(v) for v in valid], n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def design(name: str) -> list[Arm]:
+def design(name: str, factors: Factors, levels: Levels | None = None) -> list[Arm]:
     """The arms of a named design. Raises ConfigError for an unknown name."""
     if name not in DESIGNS:
         raise ConfigError(f"No design is called {name!r}.{closest(name, DESIGNS)} Designs: {', '.join(DESIGNS)}.")
-    return DESIGNS[name]()
+    return DESIGNS[name](factors, levels)
+
+
+def listed(factors: Factors, on: Sequence[Sequence[str]]) -> list[Arm]:
+    """A design of one's own: per arm the fixes that are on. Raises ConfigError for a name that is no factor."""
+    for name in (name for arm in on for name in arm):
+        if name not in factors.names:
+            raise ConfigError(
+                f"hydra.sweeper.arms names {name!r}, which is no factor of this sweep.{closest(name, factors.names)} "
+                f"Factors: {', '.join(factors.names)}."
+            )
+    return list(dict.fromkeys(factors.with_on(*arm) for arm in on))
 
 
 def restrict(arms: list[Arm], levels: Mapping[str, tuple[str, ...]]) -> list[Arm]:
@@ -142,7 +154,7 @@ def restrict(arms: list[Arm], levels: Mapping[str, tuple[str, ...]]) -> list[Arm
 
 def signs(arms: Sequence[Arm], *factors: str) -> tuple[int, ...]:
     """Per arm the product of +1 (on) and -1 (off) over the factors: the column of an effect."""
-    return tuple(prod(1 if arm.level(f) == "on" else -1 for f in factors) for arm in arms)
+    return tuple(prod(1 if arm.level(f) == ON else -1 for f in factors) for arm in arms)
 
 
 def aliases(arms: Sequence[Arm], effect: tuple[str, ...], order: int = 3) -> list[tuple[int, tuple[str, ...]]]:
@@ -154,7 +166,7 @@ def aliases(arms: Sequence[Arm], effect: tuple[str, ...], order: int = 3) -> lis
     minus = tuple(-c for c in column)
     found = []
     for size in range(1, order + 1):
-        for other in combinations(FACTORS, size):
+        for other in combinations(arms[0].factors, size):
             if other != effect and signs(arms, *other) in (column, minus):
                 found.append((1 if signs(arms, *other) == column else -1, other))
     return found
@@ -167,14 +179,28 @@ def alias_table(arms: Sequence[Arm]) -> list[str]:
         return ["Not an orthogonal design: effects are differences between named arms, nothing is aliased."]
     lines = []
     for size in (1, 2):
-        for effect in combinations(FACTORS, size):
+        for effect in combinations(arms[0].factors, size):
             others = [f"{'−' if sign < 0 else ''}{' × '.join(o)}" for sign, o in aliases(arms, effect)]
             if others:
                 lines.append(f"{' × '.join(effect)} = {', '.join(others)}")
     return lines or ["No effect of up to three factors is mixed with another."]
 
 
+def resolution(arms: Sequence[Arm]) -> int | None:
+    """The length of the shortest word of the defining relation: the fewest factors whose product is constant over the
+    arms. None for a full factorial, which has none."""
+    for size in range(1, len(arms[0].factors) + 1):
+        for word in combinations(arms[0].factors, size):
+            if len(set(signs(arms, *word))) == 1:
+                return size
+    return None
+
+
 def is_orthogonal(arms: Sequence[Arm]) -> bool:
-    """Whether every factor is balanced and every pair of factors is crossed evenly."""
-    pairs = combinations(FACTORS, 2)
-    return all(sum(signs(arms, f)) == 0 for f in FACTORS) and all(sum(signs(arms, *p)) == 0 for p in pairs)
+    """Whether every factor has the levels on and off evenly, and every pair of factors is crossed evenly."""
+    if any(level not in (ON, OFF) for arm in arms for _, level in arm.levels):
+        return False
+    names = arms[0].factors
+    return all(sum(signs(arms, f)) == 0 for f in names) and all(
+        sum(signs(arms, *pair)) == 0 for pair in combinations(names, 2)
+    )

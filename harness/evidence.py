@@ -37,6 +37,7 @@ def gather_evidence(
     weights: Callable[[str], str],
     temperature: float,
     row_length: int,
+    options: Mapping[str, Any],
     split: TaskSplit,
     exact: bool,
 ) -> tuple[Evidence, dict[str, Any]]:
@@ -81,6 +82,8 @@ def gather_evidence(
         gradient_steps=gradient_steps,
         split=split,
         exact=exact,
+        options=options,
+        metrics=metrics,
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
     return evidence, line | {"longer_than_row": sum(c.tokens > row_length for c in compared)}

@@ -1,59 +1,172 @@
-"""Arm, Run and seeds: what is compared, and the luck that it shares.
+"""Factor, Arm, Run and seeds: what is compared, and the luck that it shares.
 
-Factor = fix; level `off` = upstream's behaviour, `on` = fixed; arm = one level per factor;
-run = arm × seed.
+Factor = fix; level `off` = as upstream, `on` = fixed, any other name = another way; arm = one level per factor;
+run = arm × seed. Which factors there are is never written here: they declare themselves (`harness.fixes.registry`), and
+a sweep keeps those it was made with.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-# In the order in which the investigation note ranks them.
-FACTORS = ("endpoint", "tools", "exploration", "reward", "logprobs", "split")
-LEVELS = ("off", "on")
+OFF, ON = "off", "on"
+# What a factor may change: the training rollouts, what the trainer is given or does, what the arm reports of itself.
+EPISODES, BATCH, REPORTED = "episodes", "batch", "reported"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor as it declares itself: all that designs, plans and reports know of it. Plain data, kept with the sweep.
+
+    summary: one line; levels: what each level does, one line each, `off` first
+    changes: of EPISODES, BATCH, REPORTED
+    proof: what its check reads
+    rank: its place in the investigation note's ranking, from 1; None: the note does not name it
+
+    What follows from its mechanism is an assumption that a sweep's controls test:
+    no_update: levels at which no gradient step is taken
+    first_policy: levels at which rollouts are those of the first policy, whatever was trained since
+    apart: levels at which the trainer scores another policy or context than was served
+    """
+
+    name: str
+    summary: str = ""
+    levels: Mapping[str, str] = field(default_factory=lambda: {OFF: "", ON: ""})
+    changes: tuple[str, ...] = (EPISODES, BATCH, REPORTED)
+    proof: str = ""
+    rank: int | None = None
+    no_update: tuple[str, ...] = ()
+    first_policy: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+
+    @property
+    def only_reported(self) -> bool:
+        """Whether it changes neither what is trained nor how."""
+        return self.changes == (REPORTED,)
+
+    @property
+    def trains(self) -> bool:
+        """Whether runs that differ in it may take other gradient steps."""
+        return EPISODES in self.changes or BATCH in self.changes
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self) | {"levels": dict(self.levels)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Factor":
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
 
 
 @dataclass(frozen=True, order=True)
 class Arm:
-    """One level per factor, in the order of `FACTORS`."""
+    """levels: (factor, level) of each factor of a sweep, in the sweep's order."""
 
-    levels: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.levels) != len(FACTORS) or any(level not in LEVELS for level in self.levels):
-            raise ValueError(f"An arm needs {len(FACTORS)} levels out of {LEVELS}, got {self.levels}")
+    levels: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, levels: Mapping[str, str]) -> "Arm":
-        return cls(tuple(levels[factor] for factor in FACTORS))
-
-    @classmethod
-    def with_on(cls, *on: str) -> "Arm":
-        """The arm in which exactly the named fixes are on."""
-        return cls(tuple("on" if factor in on else "off" for factor in FACTORS))
-
-    @classmethod
-    def with_off(cls, *off: str) -> "Arm":
-        """The arm in which exactly the named fixes are off."""
-        return cls(tuple("off" if factor in off else "on" for factor in FACTORS))
+        return cls(tuple(levels.items()))
 
     def level(self, factor: str) -> str:
-        return self.levels[FACTORS.index(factor)]
+        """Raises KeyError for a factor that the sweep does not have."""
+        return self.as_dict[factor]
 
     @property
     def as_dict(self) -> dict[str, str]:
-        return dict(zip(FACTORS, self.levels, strict=True))
+        return dict(self.levels)
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        return tuple(factor for factor, _ in self.levels)
+
+    def at(self, level: str) -> tuple[str, ...]:
+        """The factors that have this level."""
+        return tuple(factor for factor, own in self.levels if own == level)
+
+    def but(self, **levels: str) -> "Arm":
+        """The arm with other levels of some factors."""
+        return Arm(tuple((factor, levels.get(factor, own)) for factor, own in self.levels))
 
     @property
     def name(self) -> str:
-        """`all_on`, `all_off`, else the shorter of `only_<on fixes>` and `without_<off fixes>`."""
-        on = [f for f in FACTORS if self.level(f) == "on"]
-        off = [f for f in FACTORS if self.level(f) == "off"]
+        """`all_on`, `all_off`, else the shorter of `only_<on fixes>` and `without_<off fixes>`; further levels behind:
+        `all_on_with_reward=mine`."""
+        on, off = self.at(ON), self.at(OFF)
         if not off:
-            return "all_on"
-        if not on:
-            return "all_off"
-        return "only_" + "_".join(on) if len(on) <= len(off) else "without_" + "_".join(off)
+            name = "all_on"
+        elif not on:
+            name = "all_off"
+        else:
+            name = "only_" + "_".join(on) if len(on) <= len(off) else "without_" + "_".join(off)
+        further = [f"{factor}={level}" for factor, level in self.levels if level not in (OFF, ON)]
+        return "_with_".join((name, "_".join(further))) if further else name
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The factors of a sweep, in order."""
+
+    all: tuple[Factor, ...]
+
+    @classmethod
+    def named(cls, names: Iterable[str]) -> "Factors":
+        """Factors of which nothing but the name is known; nothing is assumed of them."""
+        return cls(tuple(Factor(name) for name in names))
+
+    def __iter__(self) -> Iterator[Factor]:
+        return iter(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(factor.name for factor in self.all)
+
+    def with_on(self, *on: str) -> Arm:
+        """The arm in which exactly the named fixes are on."""
+        return Arm(tuple((name, ON if name in on else OFF) for name in self.names))
+
+    def with_off(self, *off: str) -> Arm:
+        """The arm in which exactly the named fixes are off."""
+        return Arm(tuple((name, OFF if name in off else ON) for name in self.names))
+
+    def no_update(self, arm: Arm) -> bool:
+        """Whether by some factor's mechanism the arm takes no gradient step: it is sealed."""
+        return any(arm.level(factor.name) in factor.no_update for factor in self.all)
+
+    def first_policy(self, arm: Arm) -> bool:
+        """Whether by some factor's mechanism the arm's rollouts are those of the first policy."""
+        return any(arm.level(factor.name) in factor.first_policy for factor in self.all)
+
+    @property
+    def sealing(self) -> tuple[str, ...]:
+        """Factors that stop all updates when they are off."""
+        return tuple(factor.name for factor in self.all if OFF in factor.no_update)
+
+    @property
+    def masking(self) -> tuple[str, ...]:
+        """Factors that let the trainer go on when they are off, and hide what is learned."""
+        return tuple(factor.name for factor in self.all if OFF in factor.first_policy)
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name in (*self.sealing, *self.masking))
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name not in self.gates)
+
+    @property
+    def only_reported(self) -> tuple[str, ...]:
+        return tuple(factor.name for factor in self.all if factor.only_reported)
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """Factors on which gradient steps depend, those first that stop all of them."""
+        names = [factor.name for factor in self.all if factor.trains]
+        return tuple(sorted(names, key=lambda name: name not in self.sealing))
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +181,16 @@ class Run:
         return f"{self.arm.name}/seed={self.seed}"
 
 
+def differ_in(one: Arm, other: Arm) -> tuple[str, ...]:
+    """The factors whose levels differ."""
+    return tuple(f for f, level in one.levels if level != other.level(f))
+
+
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """A 31-bit seed from (seed, purpose, step, task, rollout, …): arms with one seed meet the same luck."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def names_of(factors: Sequence[Factor]) -> tuple[str, ...]:
+    return tuple(factor.name for factor in factors)

@@ -78,12 +78,10 @@ async def run_loop(
         rolled_out = time.perf_counter()
 
         # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.
-        result = await backend.train(
-            model,
-            groups,
-            learning_rate=train.learning_rate,
-            packed_sequence_length=train.packed_sequence_length,
+        options = seams.update(
+            {"learning_rate": train.learning_rate, "packed_sequence_length": train.packed_sequence_length}
         )
+        result = await backend.train(model, seams.batch(groups), **options)
         trained = backend.trained(model)
         seconds = {"rollout": rolled_out - started, "train": time.perf_counter() - rolled_out}
 
@@ -99,7 +97,8 @@ async def run_loop(
             names=names,
             weights=rollouts.weights,
             temperature=sampling.temperature,
-            row_length=backend.row_length(train.packed_sequence_length),
+            row_length=backend.row_length(options["packed_sequence_length"]),
+            options=options,
             split=split,
             exact=rollouts.exact,
         )

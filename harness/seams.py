@@ -1,14 +1,40 @@
-"""The six seams at which a fix acts. Protocols and the `Seams` dataclass; no behaviour.
+"""The seams at which a fix acts: Protocols, and the data that they exchange.
 
-The loop calls a seam and holds no `if fix`. Each strategy also says, from what was measured in a
-step, whether it took effect (`check`): that is the manipulation check.
+The loop calls a seam and holds no `if fix`. Each strategy also says, from what was measured in a step, whether it took
+effect (`check`): that is the manipulation check. Six seams have an owner, a fix of the note: another way to act there
+is a further level of that fix. At an open seam (OPEN) any number of further fixes act, one after another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+
+from harness.factors import BATCH, EPISODES, REPORTED, Factor
+
+__all__ = [
+    "BATCH",
+    "EPISODES",
+    "OPEN",
+    "REPORTED",
+    "Batch",
+    "Check",
+    "Endpoint",
+    "Evidence",
+    "Exploration",
+    "Factor",
+    "Logprobs",
+    "Names",
+    "Outcome",
+    "Reward",
+    "Seams",
+    "Split",
+    "Strategy",
+    "TaskSplit",
+    "Tools",
+    "Update",
+]
 
 
 @dataclass(frozen=True)
@@ -62,6 +88,7 @@ class Evidence:
     distinct_G: distinct rollouts (by sampled token ids) in each group
     logprobs_N: every kept choice carries log-probs
     temperature: of the training rollouts
+    options: what the trainer was called with, its metrics what it answered
     exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
     """
 
@@ -80,6 +107,8 @@ class Evidence:
     gradient_steps: int
     split: TaskSplit
     exact: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,9 +128,9 @@ class Check:
 class Strategy(Protocol):
     """What every level of every factor has. `needs`: over a run, `always` or `ever` must a check hold?"""
 
-    factor: str
-    level: str
-    needs: str
+    factor: ClassVar[Factor]
+    level: ClassVar[str]
+    needs: ClassVar[str]
 
     def check(self, evidence: Evidence) -> Check: ...
 
@@ -140,14 +169,53 @@ class Split(Strategy, Protocol):
     def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit: ...
 
 
+class Batch(Strategy, Protocol):
+    """Open seam `batch`: what is trained on."""
+
+    seam: ClassVar[str]  # "batch"
+
+    def batch(self, groups: list[Any]) -> list[Any]:
+        """The `art.TrajectoryGroup`s of a step that go to the trainer, given those that were gathered."""
+        ...
+
+
+class Update(Strategy, Protocol):
+    """Open seam `update`: how the trainer is called."""
+
+    seam: ClassVar[str]  # "update"
+
+    def update(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of ART's `LocalBackend.train` (learning_rate, loss_fn, epsilon, …), given those so far."""
+        ...
+
+
+OPEN = {"batch": Batch, "update": Update}
+
+
 @dataclass(frozen=True)
 class Seams:
+    """further: strategies at open seams, in the order in which they act."""
+
     endpoint: Endpoint
     tools: Tools
     exploration: Exploration
     reward: Reward
     logprobs: Logprobs
     split: Split
+    further: tuple[Strategy, ...] = ()
 
     def all(self) -> tuple[Strategy, ...]:
-        return (self.endpoint, self.tools, self.exploration, self.reward, self.logprobs, self.split)
+        return (*(v for name, v in vars(self).items() if name != "further"), *self.further)
+
+    def batch(self, groups: list[Any]) -> list[Any]:
+        for strategy in self._at("batch"):
+            groups = strategy.batch(groups)
+        return groups
+
+    def update(self, options: dict[str, Any]) -> dict[str, Any]:
+        for strategy in self._at("update"):
+            options = strategy.update(options)
+        return options
+
+    def _at(self, seam: str) -> list[Any]:
+        return [strategy for strategy in self.further if getattr(strategy, "seam", None) == seam]

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.factors import Arm
 from harness.seams import Check, Seams
 
 
@@ -17,11 +16,13 @@ def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str
     checks = list(checks)
     out = []
     for strategy in seams.all():
-        judged = [(n, c) for n, c in enumerate(checks) if c.factor == strategy.factor and c.took_effect is not None]
+        judged = [
+            (n, c) for n, c in enumerate(checks) if c.factor == strategy.factor.name and c.took_effect is not None
+        ]
         failed = [c for _, c in judged if not c.took_effect]
         if not failed or (strategy.needs == "ever" and len(failed) < len(judged)):
             continue
-        out.append({"factor": strategy.factor, "reading": f"{strategy.level}: {failed[0].text}"})
+        out.append({"factor": strategy.factor.name, "reading": f"{strategy.level}: {failed[0].text}"})
     return out
 
 
@@ -32,7 +33,7 @@ SAME_POLICY = {"float32": 0.01}
 SAME_POLICY_16_BIT = 0.1
 
 
-def findings(steps: Iterable[Mapping[str, Any]], arm: Arm, dtype: str) -> list[str]:
+def findings(steps: Iterable[Mapping[str, Any]], seams: Seams, dtype: str) -> list[str]:
     """What a reader must know of a run that is no fault of the run: an inert arm is a finding.
 
     dtype: of the policy's weights, as it is served
@@ -40,7 +41,7 @@ def findings(steps: Iterable[Mapping[str, Any]], arm: Arm, dtype: str) -> list[s
     steps = list(steps)
     out = []
     allowed = SAME_POLICY.get(dtype, SAME_POLICY_16_BIT)
-    if arm.level("endpoint") == arm.level("tools") == "on":
+    if not any(s.level in s.factor.apart for s in seams.all()):
         apart = [s["step"] for s in steps if (s["logprob_gap"] or 0.0) > allowed]
         if apart:
             out.append(f"trainer and sampler disagree on the policy at steps {', '.join(map(str, apart))}")

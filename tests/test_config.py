@@ -3,8 +3,10 @@
 import pytest
 
 from harness.errors import ConfigError
-from harness.factors import FACTORS
+from harness.fixes.registry import note
 from harness.launch.paths import CONF
+
+NOTE = note()
 
 GROUPS = [
     (f"{path.parent.relative_to(CONF)}", path.stem)
@@ -24,7 +26,7 @@ def test_every_ablation_composes_and_opens_with_its_command(ablation, run_config
     assert f"# python -m harness +ablation={ablation}" in (CONF / "ablation" / f"{ablation}.yaml").read_text()
 
 
-@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("factor", NOTE.names)
 @pytest.mark.parametrize("level", ["on", "off"])
 def test_a_fix_group_chooses_its_level(factor, level, run_config):
     config = run_config(f"fix/{factor}={level}")

@@ -2,9 +2,12 @@
 
 import pytest
 
-from harness.designs import DESIGNS, GATES, alias_table, aliases, closest, design, is_orthogonal, restrict
+from harness.designs import DESIGNS, alias_table, aliases, closest, design, is_orthogonal, restrict
 from harness.errors import ConfigError
-from harness.factors import FACTORS, Arm, derive_seed
+from harness.factors import derive_seed
+from harness.fixes.registry import note
+
+NOTE = note()
 
 
 @pytest.mark.parametrize(
@@ -26,31 +29,34 @@ def test_a_design_has_its_arms_once_each_with_names_of_their_own(name, runs):
 
 
 def test_arms_are_named_by_the_shorter_of_what_is_on_and_what_is_off():
-    assert Arm.with_off().name == "all_on"
-    assert Arm.with_on().name == "all_off"
-    assert Arm.with_off("tools").name == "without_tools"
-    assert Arm.with_on("endpoint", "tools").name == "only_endpoint_tools"
-    assert Arm.with_off("endpoint", "tools").name == "without_endpoint_tools"
+    assert NOTE.with_off().name == "all_on"
+    assert NOTE.with_on().name == "all_off"
+    assert NOTE.with_off("tools").name == "without_tools"
+    assert NOTE.with_on("endpoint", "tools").name == "only_endpoint_tools"
+    assert NOTE.with_off("endpoint", "tools").name == "without_endpoint_tools"
 
 
 def test_leave_one_out_holds_all_on_each_single_removal_and_all_off():
-    names = [a.name for a in design("leave_one_out")]
-    assert names == ["all_on", *(f"without_{f}" for f in FACTORS), "all_off"]
+    names = [a.name for a in design("leave_one_out", NOTE)]
+    assert names == ["all_on", *(f"without_{f}" for f in NOTE.names), "all_off"]
 
 
 def test_an_override_keeps_the_arms_that_match_it():
-    assert len(restrict(design("full_factorial"), {"tools": ("on",)})) == 32
-    assert [a.name for a in restrict(design("leave_one_out"), {"tools": ("off",)})] == ["without_tools", "all_off"]
+    assert len(restrict(design("full_factorial", NOTE), {"tools": ("on",)})) == 32
+    assert [a.name for a in restrict(design("leave_one_out", NOTE), {"tools": ("off",)})] == [
+        "without_tools",
+        "all_off",
+    ]
 
 
 def test_an_override_that_no_arm_matches_is_refused():
     with pytest.raises(ConfigError, match="No arm of this design"):
-        restrict(design("smoke"), {"tools": ("on",), "split": ("off",)})
+        restrict(design("smoke", NOTE), {"tools": ("on",), "split": ("off",)})
 
 
 def test_an_unknown_design_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="Did you mean 'leave_one_out'"):
-        design("leave_one_ou")
+        design("leave_one_ou", NOTE)
     assert closest("xyz", DESIGNS) == ""
 
 
@@ -62,50 +68,50 @@ def test_seeds_depend_on_everything_that_they_are_for():
 
 
 def test_the_gate_aware_design_crosses_the_free_factors_inside_open_gates():
-    arms = design("gate_aware")
-    inside = [a for a in arms if all(a.level(g) == "on" for g in GATES)]
+    arms = design("gate_aware", NOTE)
+    inside = [a for a in arms if all(a.level(g) == "on" for g in NOTE.gates)]
     assert len(inside) == 8
     assert len({(a.level("tools"), a.level("reward"), a.level("split")) for a in inside}) == 8
 
 
 def test_the_gate_aware_design_costs_at_most_30_percent_of_the_factorial():
-    assert len(design("gate_aware")) <= 0.3 * len(design("full_factorial"))
+    assert len(design("gate_aware", NOTE)) <= 0.3 * len(design("full_factorial", NOTE))
 
 
 def test_the_gate_aware_design_closes_each_gate_alone_and_with_the_other_fixes_off():
-    arms = set(design("gate_aware"))
-    for gate in GATES:
-        assert Arm.with_off(gate) in arms
-        assert Arm.with_on(*(g for g in GATES if g != gate)) in arms
-    assert {Arm.with_off(f) for f in FACTORS} <= arms
+    arms = set(design("gate_aware", NOTE))
+    for gate in NOTE.gates:
+        assert NOTE.with_off(gate) in arms
+        assert NOTE.with_on(*(g for g in NOTE.gates if g != gate)) in arms
+    assert {NOTE.with_off(f) for f in NOTE.names} <= arms
 
 
 def test_screening_is_balanced_and_mixes_no_main_effect_with_a_two_way_interaction():
-    arms = design("screening")
+    arms = design("screening", NOTE)
     assert is_orthogonal(arms)
-    for factor in FACTORS:
+    for factor in NOTE.names:
         assert {len(other) for _, other in aliases(arms, (factor,))} == {3}
 
 
 def test_screening_keeps_main_effects_clear_of_the_interaction_of_the_gates():
-    arms = design("screening")
-    assert all(set(other) != set(GATES) for f in FACTORS for _, other in aliases(arms, (f,)))
+    arms = design("screening", NOTE)
+    assert all(set(other) != set(NOTE.gates) for f in NOTE.names for _, other in aliases(arms, (f,)))
 
 
 def test_the_alias_table_of_screening_names_every_main_effect_and_interaction():
-    table = alias_table(design("screening"))
+    table = alias_table(design("screening", NOTE))
     assert len(table) == 6 + 15
     assert "endpoint × exploration = tools × reward" in table
     assert "tools = endpoint × exploration × reward, exploration × logprobs × split" in table
 
 
 def test_the_full_factorial_mixes_nothing_and_leave_one_out_is_no_orthogonal_array():
-    assert alias_table(design("full_factorial")) == ["No effect of up to three factors is mixed with another."]
-    assert "Not an orthogonal design" in alias_table(design("leave_one_out"))[0]
+    assert alias_table(design("full_factorial", NOTE)) == ["No effect of up to three factors is mixed with another."]
+    assert "Not an orthogonal design" in alias_table(design("leave_one_out", NOTE))[0]
 
 
 def test_short_term_runs_the_five_experiments_alone_and_stacked_beside_the_baseline():
-    names = [a.name for a in design("short_term")]
+    names = [a.name for a in design("short_term", NOTE)]
     assert names[0] == "all_off"
     assert names[1:6] == [f"only_{f}" for f in ("endpoint", "tools", "exploration", "reward", "logprobs")]
     assert "only_endpoint_tools" in names and "without_split" in names and "all_on" in names

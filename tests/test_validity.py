@@ -1,6 +1,7 @@
 """From checks to a verdict: INVALID names the factor and quotes the reading."""
 
-from harness.factors import Arm
+from dataclasses import replace
+
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.seams import Check, Seams
 from harness.validity import findings, invalid_factors, unequal_starts
@@ -32,27 +33,27 @@ def step(number, **changes):
 
 
 def test_a_healthy_run_has_no_findings():
-    assert findings([step(1), step(2)], Arm.with_off(), "float32") == []
+    assert findings([step(1), step(2)], SEAMS, "float32") == []
 
 
 def test_an_inert_arm_is_a_finding():
     steps = [step(n, advanced_without_training=True, logprob_gap=None) for n in (1, 2)]
-    assert findings(steps, Arm.with_on(), "float32") == ["inert: every step advanced without training"]
+    assert findings(steps, SEAMS, "float32") == ["inert: every step advanced without training"]
 
 
 def test_missing_rollouts_are_a_finding():
-    assert findings([step(1, missing=2)], Arm.with_off(), "float32") == ["2 rollouts are missing after retries"]
+    assert findings([step(1, missing=2)], SEAMS, "float32") == ["2 rollouts are missing after retries"]
 
 
 def test_a_trainer_that_sees_another_policy_than_was_served_is_a_finding_where_it_must_not():
     steps = [step(1), step(2, logprob_gap=0.3)]
-    assert findings(steps, Arm.with_off(), "float32") == ["trainer and sampler disagree on the policy at steps 2"]
-    assert findings(steps, Arm.with_off("tools"), "float32") == []
+    assert findings(steps, SEAMS, "float32") == ["trainer and sampler disagree on the policy at steps 2"]
+    assert findings(steps, replace(SEAMS, tools=tools.Off()), "float32") == []
 
 
 def test_sixteen_bits_round_more_and_a_wrong_policy_still_shows():
-    assert findings([step(1, logprob_gap=0.064)], Arm.with_off(), "bfloat16") == []
-    assert findings([step(1, logprob_gap=0.2)], Arm.with_off(), "bfloat16") != []
+    assert findings([step(1, logprob_gap=0.064)], SEAMS, "bfloat16") == []
+    assert findings([step(1, logprob_gap=0.2)], SEAMS, "bfloat16") != []
 
 
 def test_arms_of_a_seed_start_from_the_same_policy():

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.designs import design
-from harness.factors import FACTORS, Arm
+from harness.fixes.registry import note
 from harness.stats.bootstrap import raw_draws, resample
 from harness.stats.contrasts import all_contrasts
 from harness.stats.effects import (
@@ -45,6 +45,9 @@ from harness.stats.outcomes import OUTCOMES, step_weights
 from harness.stats.profiles import interquartile_mean, iqm_triple
 from harness.stats.ranking import rank_probabilities
 from harness.stats.simulated_sweeps import STEPS, World, planted_sweep
+
+NOTE = note()
+
 
 # Used once, for the committed table, when the statistics were done; development and tests use other seeds.
 SEED = 20261123
@@ -163,7 +166,7 @@ def rows(settings: Sequence[Setting], sweeps: int) -> Iterator[Row]:
             yield (
                 setting.name, kind.replace("_", " "), outcome, percent(c.covered, c.intervals),
                 percent(c.raw_covered, c.raw_intervals), percent(c.all_covered, c.sweeps),
-                percent(c.false_alarms, c.null_sweeps), percent(c.false_none, c.sweeps * len(FACTORS)),
+                percent(c.false_alarms, c.null_sweeps), percent(c.false_none, c.sweeps * len(NOTE.names)),
                 f"{c.invalid_as_none} of {c.invalid}" if c.invalid else "–",
             )  # fmt: skip
         print(f"{setting.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
@@ -194,7 +197,7 @@ def outside(cells: Sequence[Row], sweeps: int) -> str:
 
 def iqm_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     """Coverage of the interval of an arm's interquartile mean. The truth is that of a very large sweep."""
-    arms = [Arm.with_off(), Arm.with_off("reward")]
+    arms = [NOTE.with_off(), NOTE.with_off("reward")]
     for (name, world), seeds in product((("usual", USUAL), ("weak", WEAK), ("collapses", COLLAPSES)), (3, 5)):
         random = np.random.default_rng([seed, 101, seeds])
         large, _ = planted_sweep(arms, replace(world, tasks=1000), 1000, random)
@@ -210,7 +213,7 @@ def iqm_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
 
 def gate_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     """How often the controls refute sealed gates: where they are sealed (an error), and where one leaks."""
-    arms = design("gate_aware")
+    arms = design("gate_aware", NOTE)
     anew = replace(USUAL, repeats=False)
     worlds = (("sealed, episodes repeated", USUAL), ("sealed, episodes sampled anew", anew),
               ("30 % of the gain leaks", replace(anew, leak=0.3)))  # fmt: skip
@@ -230,7 +233,7 @@ BINS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0 + TINY)
 
 def rank_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     """Rank probabilities against the true ranks, in worlds whose effects are drawn anew for every sweep."""
-    arms = design("leave_one_out")
+    arms = design("leave_one_out", NOTE)
     family = [c for c in all_contrasts(arms, [True] * len(arms)) if c.kind == "leave_one_out"]
     for seeds in (1, 3, 5):
         random = np.random.default_rng([seed, 103, seeds])

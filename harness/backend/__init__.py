@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import ConfigError
 
@@ -68,8 +68,10 @@ class Backend(Protocol):
         *,
         learning_rate: float,
         packed_sequence_length: int,
+        **options: Any,
     ) -> "art.LocalTrainResult":
-        """ART's step: trained or skipped, the step and the inference name advance by one."""
+        """ART's step: trained or skipped, the step and the inference name advance by one. options: further arguments
+        of ART's `LocalBackend.train`."""
         ...
 
     def row_length(self, wanted: int) -> int:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import art
@@ -109,10 +110,11 @@ class ArtLocalBackend:
         *,
         learning_rate: float,
         packed_sequence_length: int,
+        **options: Any,
     ) -> art.LocalTrainResult:
         """ART's own step. packed_sequence_length is ignored: stock ART packs nothing and pads to the longest row."""
         admitted = self._admitted[model.name]
-        result = await admitted.local.train(model, trajectory_groups, learning_rate=learning_rate)
+        result = await admitted.local.train(model, trajectory_groups, learning_rate=learning_rate, **options)
         stepped = result.metrics.get(TRAIN_GRADIENT_STEPS_KEY, 0) > 0
         admitted.last = Trained(self.weights(f"{model.name}@{result.step}"), None) if stepped else SKIPPED
         return result

@@ -1,6 +1,6 @@
-"""The six fixes. One module per factor holds its off level, its on level and its manipulation check.
+"""The fixes. One module per factor: its declaration, its off level, its on level and its manipulation check.
 
-Which level a run gets is chosen by its config group through `_target_` (conf/fix/<factor>/{off,on}.yaml).
-A seventh fix is one module here, two YAML files and one test; plus one Protocol in `seams.py` and one call
-site if its seam is new.
+Nothing else knows them: designs, plans, reports, colours and the help are made from what a fix declares (registry.py).
+Which level a run gets is chosen by its config group through `_target_` (conf/fix/<factor>/{off,on}.yaml). A further fix
+is one module here, or in a package of your own, and two YAML files: docs/bring_your_own.md.
 """

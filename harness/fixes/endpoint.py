@@ -11,7 +11,21 @@ evidence:   the name that requests carry; share of rollouts that the weights of 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.seams import Check, Evidence, Names
+from harness.seams import EPISODES, REPORTED, Check, Evidence, Factor, Names
+
+FACTOR = Factor(
+    name="endpoint",
+    summary="which checkpoint answers the rollouts",
+    levels={
+        "off": "requests carry the name pinned at registration: the first checkpoint answers",
+        "on": "requests carry ART's current name, resolved at every step",
+    },
+    changes=(EPISODES, REPORTED),
+    proof="the weights that answered each rollout",
+    rank=1,
+    first_policy=("off",),
+    apart=("off",),
+)
 
 
 def _share_current(evidence: Evidence) -> float | None:
@@ -21,7 +35,7 @@ def _share_current(evidence: Evidence) -> float | None:
 
 @dataclass(frozen=True)
 class Off:
-    factor: ClassVar[str] = "endpoint"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
 
@@ -37,7 +51,7 @@ class Off:
         if evidence.step > 0 and share is not None:
             effect = not evidence.asked_current and (share == 0.0 or not evidence.policy_moved)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             _reading(evidence, share),
             effect,
@@ -48,7 +62,7 @@ class Off:
 
 @dataclass(frozen=True)
 class On:
-    factor: ClassVar[str] = "endpoint"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "always"
 
@@ -58,7 +72,7 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         share = _share_current(evidence)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             _reading(evidence, share),
             None if share is None else evidence.asked_current and share == 1.0,

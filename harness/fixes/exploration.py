@@ -13,7 +13,18 @@ from typing import ClassVar
 import numpy as np
 
 from harness.errors import ConfigError
-from harness.seams import Check, Evidence
+from harness.seams import EPISODES, REPORTED, Check, Evidence, Factor
+
+FACTOR = Factor(
+    name="exploration",
+    summary="how training rollouts are sampled",
+    levels={"off": "temperature 0.0", "on": "a positive temperature"},
+    changes=(EPISODES, REPORTED),
+    proof="distinct rollouts per group",
+    rank=3,
+    no_update=("off",),
+)
+
 
 # Distinct greedy rollouts per group, on average, that rounding in 16 bits accounts for. Measured on retail with groups
 # of six: 1.0 to 1.33 (results/h200_retail_*); sampling gives nearly as many as there are rollouts.
@@ -31,7 +42,7 @@ def _reading(evidence: Evidence) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Off:
-    factor: ClassVar[str] = "exploration"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
     # faithful to upstream: `--temperature` defaults to 0.0
@@ -50,7 +61,7 @@ class Off:
         greedy = evidence.temperature == 0.0
         repeated = bool(distinct) and (max(distinct) <= 1 if evidence.exact else np.mean(distinct) <= ROUNDED)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             _reading(evidence),
             bool(greedy and repeated) if distinct else None,
@@ -63,7 +74,7 @@ class Off:
 class On:
     """needs `ever`: a policy that has become certain may well repeat itself later in the run."""
 
-    factor: ClassVar[str] = "exploration"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "ever"
     temperature: float = 0.7
@@ -78,7 +89,7 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         distinct = list(evidence.distinct_G)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             _reading(evidence),
             max(distinct) > 1 if distinct else None,

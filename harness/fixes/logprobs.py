@@ -13,7 +13,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.errors import EpisodeError
-from harness.seams import Check, Evidence
+from harness.seams import BATCH, Check, Evidence, Factor
+
+FACTOR = Factor(
+    name="logprobs",
+    summary="what is kept of the sampled log-probs",
+    levels={
+        "off": "the deployment drops them, the update is silently skipped",
+        "on": "verified on every reply; missing = asked again, then an error",
+    },
+    changes=(BATCH,),
+    proof="log-probs kept, tokens trained",
+    rank=5,
+    no_update=("off",),
+)
 
 
 def _share(evidence: Evidence) -> float | None:
@@ -30,7 +43,7 @@ def _reading(evidence: Evidence, share: float | None) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Off:
-    factor: ClassVar[str] = "logprobs"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
     required: ClassVar[bool] = False
@@ -42,7 +55,7 @@ class Off:
     def check(self, evidence: Evidence) -> Check:
         share = _share(evidence)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             _reading(evidence, share),
             None if share is None else share == 0.0 and evidence.trainable_tokens == 0,
@@ -53,7 +66,7 @@ class Off:
 
 @dataclass(frozen=True)
 class On:
-    factor: ClassVar[str] = "logprobs"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "always"
     required: ClassVar[bool] = True
@@ -69,7 +82,7 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         share = _share(evidence)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             _reading(evidence, share),
             None if share is None else share == 1.0,

@@ -14,7 +14,16 @@ from typing import ClassVar
 import numpy as np
 
 from harness.errors import ConfigError
-from harness.seams import Check, Evidence, Outcome
+from harness.seams import BATCH, REPORTED, Check, Evidence, Factor, Outcome
+
+FACTOR = Factor(
+    name="reward",
+    summary="what a training rollout earns",
+    levels={"off": "the benchmark's 0/1", "on": "partial credit; success stays the maximum"},
+    changes=(BATCH, REPORTED),
+    proof="reward levels seen",
+    rank=4,
+)
 
 
 def _dyadic(reward: float) -> float:
@@ -39,7 +48,7 @@ def _reading(evidence: Evidence) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Off:
-    factor: ClassVar[str] = "reward"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
 
@@ -50,7 +59,7 @@ class Off:
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             reading,
             reading["partial_credits"] == 0 if reading["reward_levels"] else None,
@@ -68,7 +77,7 @@ class On:
     nearly as much as serving the customer: results/h200_leave_one_out.md.)
     """
 
-    factor: ClassVar[str] = "reward"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "ever"
     partial: float = 0.8
@@ -90,7 +99,7 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             reading,
             reading["partial_credits"] > 0 if reading["reward_levels"] else None,

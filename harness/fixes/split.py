@@ -12,7 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.seams import Check, Evidence, TaskSplit
+from harness.errors import ConfigError
+from harness.seams import REPORTED, Check, Evidence, Factor, TaskSplit
+
+FACTOR = Factor(
+    name="split",
+    summary="which task ids are validated on",
+    levels={"off": "30 + 85 task ids run past the end; missing tasks score 0", "on": "bounded, disjoint"},
+    changes=(REPORTED,),
+    proof="ids that do not exist",
+    rank=6,
+)
 
 
 def _reading(split: TaskSplit) -> dict[str, float]:
@@ -23,11 +33,16 @@ def _reading(split: TaskSplit) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Off:
-    factor: ClassVar[str] = "split"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
 
     def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit:
+        if train_size + val_size <= len(task_ids):
+            raise ConfigError(
+                f"fix/split=off would have no effect: {train_size} + {val_size} ids fit into the {len(task_ids)} "
+                "tasks. Raise train.val_tasks, or use fix/split=on."
+            )
         train = tuple(task_ids[i] for i in range(min(train_size, len(task_ids))))
         # faithful to upstream: the upper end is never compared with the task count
         indices = range(len(train), len(train) + val_size)
@@ -36,7 +51,7 @@ class Off:
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence.split)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             reading,
             reading["nonexistent"] > 0,
@@ -46,7 +61,7 @@ class Off:
 
 @dataclass(frozen=True)
 class On:
-    factor: ClassVar[str] = "split"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "always"
 
@@ -57,7 +72,7 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence.split)
         return Check(
-            self.factor,
+            self.factor.name,
             self.level,
             reading,
             reading["nonexistent"] == 0 and reading["overlap"] == 0 and reading["ids"] > 0,

@@ -12,7 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.seams import Check, Evidence
+from harness.seams import BATCH, Check, Evidence, Factor
+
+FACTOR = Factor(
+    name="tools",
+    summary="what the trainer is told of the tools",
+    levels={"off": "Trajectory.tools is None", "on": "the schemas that were sent"},
+    changes=(BATCH,),
+    proof="trained token ids begin with the served ones",
+    rank=2,
+    apart=("off",),
+)
 
 
 def _share(equal: Sequence[bool]) -> float:
@@ -37,7 +47,7 @@ def _text(reading: dict[str, float], expected: str) -> str:
 
 @dataclass(frozen=True)
 class Off:
-    factor: ClassVar[str] = "tools"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
 
@@ -48,12 +58,12 @@ class Off:
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence)
         effect = reading["opening_equal"] == 0.0 if evidence.opening_equal_N else None
-        return Check(self.factor, self.level, reading, effect, _text(reading, "0 %"))
+        return Check(self.factor.name, self.level, reading, effect, _text(reading, "0 %"))
 
 
 @dataclass(frozen=True)
 class On:
-    factor: ClassVar[str] = "tools"
+    factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "always"
 
@@ -63,4 +73,4 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         reading = _reading(evidence)
         effect = reading["opening_equal"] == 1.0 if evidence.opening_equal_N else None
-        return Check(self.factor, self.level, reading, effect, _text(reading, "100 %"))
+        return Check(self.factor.name, self.level, reading, effect, _text(reading, "100 %"))

@@ -67,7 +67,7 @@ def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
 
 async def _train(sweep: Sweep, runs: Sequence[RunConfig], shares: Sequence[Sequence[int]]) -> None:
     order = Order.of(sweep, runs)
-    parts = units([config.run for config in runs], len(shares))
+    parts = units([config.run for config in runs], len(shares), runs[0].factors)
     names = [tuple(run.name for run in part) for part in parts]
     # A thread per engine, that waits for it, and one to stop it meanwhile.
     with ThreadPoolExecutor(2 * len(shares), thread_name_prefix="engine") as threads:

@@ -47,7 +47,7 @@ class RayLauncher(SweepLauncher):
 
     async def _train(self, sweep: Sweep, runs: Sequence[RunConfig], count: int, gpus: float) -> None:
         order = Order.of(sweep, runs)
-        parts = units([config.run for config in runs], count)
+        parts = units([config.run for config in runs], count, runs[0].factors)
         start = partial(_start_actor, self.cpus, gpus)
         make = [partial(_RayEngine, order, partial(start, number)) for number in range(count)]
         await train_on(sweep, runs, [tuple(run.name for run in part) for part in parts], make)

@@ -36,10 +36,11 @@ def errors_as_sentences() -> Iterator[None]:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
     """One run, as a sweep of one, where the launcher would train a sweep."""
-    from harness.config import typed
+    from harness.config import factors_of_one, typed
     from harness.launch.execute import execute
 
     with errors_as_sentences():  # here too: Hydra writes a line of its own for an error that leaves its job
+        cfg.factors = list(factors_of_one(cfg))
         launcher, runs = instantiate(HydraConfig.get().launcher), [typed(cfg)]
         code = execute(runs, cfg.sweep, launcher.train, cfg.plan_only, launcher.engines(runs))
     if code:

@@ -70,7 +70,7 @@ class SlurmLauncher(SweepLauncher):
         held = {name for names in live for name in names}
         rest = [config.run for config in runs if config.run.name not in held]
         engines = runs[0].backend.engines
-        parts = units(rest, engines or len({run.seed for run in rest})) if rest else []
+        parts = units(rest, engines or len({run.seed for run in rest}), sweep.configs[0].factors) if rest else []
         names = [*live, *(tuple(run.name for run in part) for part in parts)]
         count = min(len(names), max(engines or len(names), len(live)))
         order = Order.of(sweep, runs)

@@ -1,31 +1,40 @@
 """A Hydra sweeper that knows designs: `hydra.sweeper.design` names the arms, everything else is as usual.
 
-Overrides of `fix/<factor>` keep the arms of the design that match them; any other comma list multiplies the
-arms, as in Hydra's basic sweeper: `+ablation=all fix/tools=on seed=0,1` is 32 arms × 2 seeds.
+Overrides of `fix/<factor>` keep the arms of the design that match them, and levels beyond on and off add arms. Any
+other comma list multiplies the arms, as in Hydra's basic sweeper: `+ablation=all fix/tools=on seed=0,1` is 32 arms × 2
+seeds.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from harness.designs import closest, design, restrict
+from harness.config import declared, factor_names
+from harness.designs import closest, design, listed, restrict
 from harness.errors import ConfigError
-from harness.factors import FACTORS, LEVELS
+from harness.factors import OFF, ON, Arm, Factors
+
+Wishes = Mapping[str, tuple[str, ...]]  # levels by factor, as the command line names them
 
 
 class DesignSweeper(Sweeper):
-    def __init__(self, design: str | None) -> None:
-        self.design = design
+    """design: a name of `harness.designs`; arms: a design of one's own, per arm the fixes that are on."""
+
+    def __init__(self, design: str | None, arms: Sequence[Sequence[str]] | None = None) -> None:
+        self.design, self.arms = design, arms
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context = hydra_context
+        self.loader = hydra_context.config_loader
         self.config = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -33,40 +42,79 @@ class DesignSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.launcher is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        wished: dict[str, tuple[str, ...]] = {}
-        axes: list[list[str]] = []
-        for override in parser.parse_overrides(arguments):
-            key = override.get_key_element().lstrip("+~")
-            values = (
-                [str(v) for v in override.sweep_string_iterator()]
-                if override.is_sweep_override()
-                else [str(override.get_value_element_as_str())]
-            )
-            if key.startswith("fix/"):
-                wished[factor_of(key)] = tuple(level_of(key, v) for v in values)
-            else:
-                axes.append([f"{override.get_key_element()}={value}" for value in values])
-        fixes = self._fix_overrides(wished)
-        jobs = [[*fix, *rest] for fix, rest in product(fixes, product(*axes))]
+        parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(arguments)
+        fixes = [o for o in parsed if _key(o).startswith("fix/")]
+        rest = [o for o in parsed if not _key(o).startswith("fix/")]
+        keys = {self._factor(_key(o)): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
+        wished = {self._factor(_key(o)): tuple(self._level(_key(o), v) for v in _values(o)) for o in fixes}
+        axes = [[f"{o.get_key_element()}={value}" for value in _values(o)] for o in rest]
+        factors = self._factors(wished, [axis[0] for axis in axes], keys)
+        arms = self._arms(factors, wished)
+        constant = {f: levels[0] for f, levels in wished.items() if f not in factors.names}
+        named = f"factors=[{','.join(factors.names)}]"
+        jobs = [
+            [
+                *(f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()),
+                *(o for o in others if not o.startswith("factors=")),
+                named,
+            ]
+            for arm in arms
+            for others in product(*axes)
+        ]
         return self.launcher.launch(jobs, initial_job_idx=0)
 
-    def _fix_overrides(self, wished: dict[str, tuple[str, ...]]) -> list[list[str]]:
+    def _arms(self, factors: Factors, wished: Wishes) -> list[Arm]:
+        wished = {f: levels for f, levels in wished.items() if f in factors.names}
+        if self.arms is not None:
+            return restrict(listed(factors, self.arms), wished)
         if self.design is None:
-            axes = [[f"fix/{f}={level}" for level in levels] for f, levels in wished.items()]
-            return [list(levels) for levels in product(*axes)]
-        arms = restrict(design(self.design), wished)
-        return [[f"fix/{f}={arm.level(f)}" for f in FACTORS] for arm in arms]
+            axes = [wished.get(name, (ON,)) for name in factors.names]
+            return [Arm(tuple(zip(factors.names, own, strict=True))) for own in product(*axes)]
+        further = {f: (ON, OFF, *(v for v in levels if v not in (ON, OFF))) for f, levels in wished.items()}
+        return restrict(design(self.design, factors, further), wished)
+
+    def _factors(self, wished: Wishes, others: list[str], keys: Mapping[str, str]) -> Factors:
+        """Those that `factors=` names, and every fix that is swept over."""
+        levels = [f"{keys[f]}={own[0]}" for f, own in wished.items()]
+        cfg = self.loader.load_sweep_config(self.config, [*levels, *others])
+        named = factor_names(cfg)
+        swept = [
+            f for f, own in wished.items() if f not in named and (len(own) > 1 or (self._is_plain and own != (ON,)))
+        ]
+        return declared(cfg, (*named, *swept))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the arms are what the command line lists, without a design."""
+        return self.design is None and self.arms is None
+
+    def _factor(self, key: str) -> str:
+        factor, known = key.removeprefix("fix/"), self._options("fix", ObjectType.GROUP)
+        if factor not in known:
+            raise ConfigError(f"No fix is called {factor!r}.{closest(factor, known)} Fixes: {', '.join(known)}.")
+        return factor
+
+    def _level(self, key: str, value: str) -> str:
+        known = self._options(key, ObjectType.CONFIG)
+        if value not in known:
+            raise ConfigError(
+                f"{key}={value}: this fix has no such level.{closest(value, known)} Levels: {', '.join(known)} "
+                "(off: as upstream)."
+            )
+        return value
+
+    def _options(self, group: str, kind: ObjectType) -> list[str]:
+        searchpath = OmegaConf.select(self.config, "hydra.overrides.hydra") or []
+        return self.loader.get_group_options(
+            group, kind, config_name="config", overrides=[o for o in searchpath if o.startswith("hydra.searchpath=")]
+        )
 
 
-def factor_of(key: str) -> str:
-    factor = key.removeprefix("fix/")
-    if factor not in FACTORS:
-        raise ConfigError(f"No fix is called {factor!r}.{closest(factor, FACTORS)} Fixes: {', '.join(FACTORS)}.")
-    return factor
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+~")
 
 
-def level_of(key: str, value: str) -> str:
-    if value not in LEVELS:
-        raise ConfigError(f"{key}={value}: a fix is either on or off (off = as upstream).")
-    return value
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_string_iterator()]
+    return [str(override.get_value_element_as_str())]

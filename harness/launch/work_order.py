@@ -27,12 +27,15 @@ class Order:
     """folder: the sweep's, on a path that every machine of the sweep sees
 
     manifest: digest of its manifest.json, so that an engine knows the folder when it sees it
-    configs: the resolved configurations of the runs to do; server_python: HARNESS_VLLM_PYTHON where the order was made
+    factors: names of what the sweep compares
+    configs: the resolved configurations of the runs to do
+    server_python: HARNESS_VLLM_PYTHON where the order was made
     """
 
     name: str
     folder: str
     manifest: str
+    factors: tuple[str, ...]
     configs: tuple[dict[str, Any], ...]
     server_python: str | None
 
@@ -43,6 +46,7 @@ class Order:
             sweep.name,
             str(folder),
             _digest(folder / "manifest.json"),
+            sweep.configs[0].factors.names,
             tuple(config.resolved for config in runs),
             os.environ.get("HARNESS_VLLM_PYTHON"),
         )
@@ -75,7 +79,7 @@ class Order:
         from harness.sweep.plan import join
 
         folder = self.check_shared()
-        ours = {"results": str(folder.parent), "sweep": self.name, "plan_only": False}
+        ours = {"results": str(folder.parent), "sweep": self.name, "plan_only": False, "factors": list(self.factors)}
         return join([typed(OmegaConf.create({**config, **ours})) for config in self.configs], self.name)
 
 

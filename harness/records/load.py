@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
+from harness.factors import Factor, Factors
 
 Record = dict[str, Any]
 STATES = ("completed", "running", "failed", "missing")
@@ -78,6 +79,17 @@ class SweepRecords:
     factors: tuple[str, ...]
     runs: tuple[RecordedRun, ...]
     reuse: Record
+
+    @property
+    def declared(self) -> Factors:
+        """The factors as the sweep keeps them. Of one that kept none, the names: nothing is assumed of them."""
+        kept = self.manifest.get("factors")
+        return Factors(tuple(map(Factor.from_record, kept))) if kept else Factors.named(self.factors)
+
+    @property
+    def design(self) -> str:
+        """The ablation's name; empty where the arms were chosen on the command line."""
+        return str(self.manifest.get("design") or "")
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.factors import FACTORS
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
@@ -105,17 +104,18 @@ def interactions_section(effects: Effects) -> Section | None:
     if not found:
         return None
     largest = max((abs(e.value or 0.0) for e in found.values()), default=0.0) or 1.0
+    names = tuple(dict.fromkeys(f for e in effects.of("interaction") for f in e.factors))
     rows, shades = [], []
-    for i, row in enumerate(FACTORS[1:], start=1):
+    for i, row in enumerate(names[1:], start=1):
         cells, colours = [row], [None]
-        for column in FACTORS[:-1]:
+        for column in names[:-1]:
             effect = found.get((column, row))
-            below = column in FACTORS[:i]
+            below = column in names[:i]
             cells.append(_starred(effect) if effect else formats.NONE if below else "")
             colours.append((effect.value or 0.0) / largest if effect else None)
         rows.append(tuple(cells))
         shades.append(tuple(colours))
-    heads = ("", *FACTORS[:-1])
+    heads = ("", *names[:-1])
     sums = "Each cell is a sum of interactions that this fraction cannot take apart; the table of all pairs names them."
     mixed = (sums,) if any(e.aliases for e in found.values()) else ()
     table = [
@@ -152,7 +152,7 @@ def shapley_section(effects: Effects) -> Section | None:
     return Section(
         "Shapley attribution",
         (f"The whole difference between all fixes and none ({formats.signed(total)} final reward), shared out fairly: "
-         "a fix's share is what it adds, averaged over all 720 orders of switching the six on.",),
+         "a fix's share is what it adds, averaged over all orders of switching them on.",),
         figure="shapley",
         grids=(("", Grid(("fix", "share", "of the whole", "p"), rows)),),
     )  # fmt: skip

@@ -14,8 +14,8 @@ KIND_TITLES = {
     "shapley": "Shapley share",
 }
 KIND_MEANS = {
-    "leave_one_out": "what is lost when this fix alone is taken from the six",
-    "main": "what the fix adds on average over all combinations of the other five",
+    "leave_one_out": "what is lost when this fix alone is taken away",
+    "main": "what the fix adds on average over all combinations of the others",
     "added_alone": "what the fix alone adds to the broken loop",
 }
 KIND_BY = {

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from harness.designs import SEALED
 from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
+from harness.report.gates import Gate, gates_here
 from harness.stats.effects import (
     LOWERS,
     MARGIN,
@@ -42,9 +42,7 @@ def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
                 "no valid run."
             ),
             f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(sweep, effects)}.",
-            f"Not known: which of the fixes matter; {open_runs}."
-            if unfinished
-            else "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms.",
+            f"Not known: which of the fixes matter; {open_runs}." if unfinished else _ask_leave_one_out(sweep),
         )
     found = effects.of(kind)
     return (_what_matters(rise, effects, kind, found), _how_sure(sweep, effects, kind, found), _not_known(sweep, found))
@@ -55,8 +53,8 @@ def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect
     large = sorted((e for e in found if _stands_out(e)), key=lambda e: -abs(e.value or 0.0))
     if kind == "added_alone" and all(e.identical for e in found if e.value is not None):
         return _sentence(
-            f"{rise}no fix alone moves the broken loop, which is so by construction: each of them leaves "
-            f"{effect_text.listed(SEALED, 'or')} off, and then no gradient step is taken."
+            f"{rise}no fix alone moves the broken loop, which is so by construction: none of these arms takes a "
+            "gradient step."
         )
     if not effects.moves:
         return _sentence(
@@ -92,8 +90,8 @@ def _rise(sweep: SweepRecords, effects: Effects) -> str:
     if best is None or best.first is None or best.last is None:
         return ""
     if abs(best.last - best.first) < 0.0005:
-        return f"With all six fixes on the policy stays at {formats.reward(best.first)}; "
-    went = f"With all six fixes on the policy goes from {formats.reward(best.first)} to {formats.reward(best.last)}"
+        return f"With all fixes on the policy stays at {formats.reward(best.first)}; "
+    went = f"With all fixes on the policy goes from {formats.reward(best.first)} to {formats.reward(best.last)}"
     if effects.fails:
         return (
             f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
@@ -131,7 +129,7 @@ def _over(sweep: SweepRecords, effects: Effects) -> str:
 
 def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
-        return "Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with 8 arms."
+        return _ask_leave_one_out(sweep)
     parts = []
     if any(e.verdict == MIXED for e in found):
         parts.append(
@@ -159,21 +157,14 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
 def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
     lines = list(effects.notes)
-    lines += [_shown_line(g) for g in effects.gaps if g.arm == "without_endpoint" and _is_shown_only(g)]
-    lines.append(
-        f"{effect_text.listed(SEALED)} are gates on learning: with one of them off no gradient step is taken, so the "
-        "reference reward is flat. endpoint is a gate on what is shown: with it off the reported reward is flat, while "
-        "the trainer goes on, off-policy, and the reference ruler sees what it learns. So a fix added alone to the "
-        "broken loop (one_at_a_time) is flat by construction, and a mean over the factorial dilutes a fix that needs "
-        "both gates open to a quarter of its size, or to an eighth if it needs endpoint, too. Leave-one-out is the "
-        "informative comparison."
-    )
-    sealed = [run for run in sweep.runs if any(run.levels.get(factor) == "off" for factor in SEALED)]
-    steps = [step for run in sealed for step in run.steps]
-    if let_through := sum(bool(step.get("gradient_steps")) for step in steps):
+    lines += [_shown_line(g) for g in effects.gaps if g.arm.startswith("without_") and _is_shown_only(g)]
+    if gates := gates_here(sweep):
+        lines.append(_stopped_line(gates))
+    if let_through := [g for g in gates if g.made]:
+        made, batches = sum(g.made for g in let_through), sum(g.batches for g in let_through)
         lines.append(
-            f"In {let_through} of {len(steps)} batches of arms behind a gate on learning an update was made all the "
-            "same: in 16 bits greedy rollouts of a group may differ by rounding."
+            f"In {made} of {batches} batches behind these an update was made all the same: in 16 bits greedy rollouts "
+            "of a group may differ by rounding."
         )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
@@ -185,13 +176,26 @@ def _is_shown_only(gap: Gap) -> bool:
 
 
 def _shown_line(gap: Gap) -> str:
+    factor = gap.arm.removeprefix("without_")
     return (
-        "endpoint decides what is shown, not what is learned: without it the reported reward moves by "
+        f"{factor} decides what is shown, not what is learned: without it the reported reward moves by "
         f"{formats.signed(gap.reported_rise)} while the reference reward rises by "
-        f"{formats.signed(gap.reference_rise)}, "
-        "because the trainer goes on and nobody asks its adapter. Effects are measured with the reference ruler, "
-        "which does ask it."
+        f"{formats.signed(gap.reference_rise)}. Effects are measured with the reference validation."
     )
+
+
+def _stopped_line(gates: Sequence[Gate]) -> str:
+    each = effect_text.listed([f"{g.factor} ({g.made} of {g.batches} batches)" for g in gates], "or")
+    return (
+        f"Here next to no update was made without {each}: the reference reward is flat there. So a fix added "
+        "alone to the broken loop (one_at_a_time) cannot show, and a mean over the factorial dilutes a fix that needs "
+        "the others. Leave-one-out is the informative comparison. Whether a fix is such a gate depends on the loop."
+    )
+
+
+def _ask_leave_one_out(sweep: SweepRecords) -> str:
+    arms = len(sweep.factors) + 2
+    return f"Not known: which of the fixes matter; `+ablation=leave_one_out` answers that with {arms} arms."
 
 
 def _gate_line(holds: Sequence[bool | None]) -> str:

@@ -221,7 +221,7 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
             factors, draws, estimates = found
             break
     else:
-        return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of all six fixes one by one.")
+        return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of these fixes one by one.")
     order = [factors.index(f) for f in part.order]
     low, high = np.quantile(kendall(order, draws), (0.025, 0.975))
     seeds = len(outcomes.seeds)

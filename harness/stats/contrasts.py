@@ -1,6 +1,6 @@
 """Effects as linear contrasts over arms: effect = Σ weight × mean reward of the arm.
 
-main           mean over all combinations of the other five fixes of (f on − f off)
+main           mean over all combinations of the other fixes of (f on − f off)
 leave_one_out  all_on − all_on without f
 added_alone    f alone − all_off; flat by construction where a gate stays closed
 interaction    how much more f adds where g is on: (on,on) − (off,on) − (on,off) + (off,off), mean over the rest
@@ -11,19 +11,21 @@ A design that cannot answer one of them says so in `problem`; a note says what a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from math import prod
 
 import numpy as np
 
 from harness.designs import aliases, full_factorial, is_orthogonal, signs
-from harness.factors import FACTORS, LEVELS, Arm
+from harness.factors import OFF, ON, Arm, Factors
 from harness.stats import gates
 from harness.stats.shapley import shapley_weights
 
 KINDS = ("main", "leave_one_out", "added_alone", "interaction", "shapley")
 Array = np.ndarray
 ASSUMES = "assumes that sealed gates are sealed (see gate_checks)"
-BEHIND = "flat by construction: exploration or logprobs is off in both arms, so neither of them trains"
+BEHIND = "flat by construction: neither arm takes a gradient step"
 
 
 @dataclass(frozen=True)
@@ -39,84 +41,120 @@ class Contrast:
     partial: bool = False  # some combinations are left out, since their runs are INVALID or missing
 
 
-def all_contrasts(arms: Sequence[Arm], usable: Sequence[bool]) -> list[Contrast]:
-    """Every effect of every kind, answered or not. usable: arms with a counted run in every kept seed."""
-    pairs = list(combinations(FACTORS, 2))
-    filled = None if _is_crossed(arms) else gates.fill(arms, usable)
+@dataclass(frozen=True)
+class Switch:
+    """Two levels of a factor that an effect compares: `plus` against `minus`."""
+
+    factor: str
+    plus: str = ON
+    minus: str = OFF
+
+    @property
+    def name(self) -> str:
+        """The factor, or `reward=mine` for a level beyond on and off."""
+        return self.factor if self.plus == ON else f"{self.factor}={self.plus}"
+
+
+def switches(factors: Factors, arms: Sequence[Arm]) -> list[Switch]:
+    """On against off of every factor, and each further level that some arm has against the baseline: off where the
+    sweep has it, else on."""
+    out = []
+    for name in factors.names:
+        there = dict.fromkeys(arm.level(name) for arm in arms)
+        further = [level for level in there if level not in (ON, OFF)]
+        out += [Switch(name), *(Switch(name, level, OFF if OFF in there else ON) for level in further)]
+    return out
+
+
+def all_contrasts(
+    factors: Factors, arms: Sequence[Arm], usable: Sequence[bool], still: Sequence[bool]
+) -> list[Contrast]:
+    """Every effect of every kind, answered or not. usable: arms with a counted run in every kept seed; still: arms that
+    take no gradient step."""
+    of, all_on, all_off = switches(factors, arms), factors.with_off(), factors.with_on()
+    pairs = [(a, b) for a, b in combinations(of, 2) if a.factor != b.factor]
+    filled = None if _is_crossed(arms) else gates.fill(factors, arms, usable)
+    alone = partial(_two_arms, arms, still)
     return [
-        *(_factorial("main", (f,), arms, usable, filled) for f in FACTORS),
-        *(_two_arms("leave_one_out", f, arms, Arm.with_off(), Arm.with_off(f)) for f in FACTORS),
-        *(_two_arms("added_alone", f, arms, Arm.with_on(f), Arm.with_on()) for f in FACTORS),
-        *(_factorial("interaction", p, arms, usable, filled) for p in pairs),
-        *(_shapley(f, arms, filled) for f in FACTORS),
+        *(_factorial("main", (s,), arms, usable, filled, factors) for s in of),
+        *(alone("leave_one_out", s, all_on, all_on.but(**{s.factor: OFF if s.plus == ON else s.plus})) for s in of),
+        *(alone("added_alone", s, all_off.but(**{s.factor: s.plus}), all_off) for s in of),
+        *(_factorial("interaction", p, arms, usable, filled, factors) for p in pairs),
+        *(_shapley(s, arms, filled, factors) for s in of),
     ]
 
 
-def _two_arms(kind: str, factor: str, arms: Sequence[Arm], plus: Arm, minus: Arm) -> Contrast:
-    weights = np.zeros(len(arms))
+def _two_arms(arms: Sequence[Arm], still: Sequence[bool], kind: str, switch: Switch, plus: Arm, minus: Arm) -> Contrast:
+    weights, names = np.zeros(len(arms)), (switch.name,)
     for arm, sign in ((plus, 1.0), (minus, -1.0)):
         if arm not in arms:
-            return Contrast(kind, (factor,), weights, problem=f"{arm.name} is not in this design")
+            return Contrast(kind, names, weights, problem=f"{arm.name} is not in this design")
         weights[list(arms).index(arm)] = sign
-    return Contrast(kind, (factor,), weights, note=BEHIND if gates.is_sealed(plus) and gates.is_sealed(minus) else "")
+    return Contrast(kind, names, weights, note=BEHIND if all(still[list(arms).index(a)] for a in (plus, minus)) else "")
 
 
 def _factorial(
     kind: str,
-    factors: tuple[str, ...],
+    of: tuple[Switch, ...],
     arms: Sequence[Arm],
     usable: Sequence[bool],
     filled: tuple[Array, str] | None,
+    factors: Factors,
 ) -> Contrast:
     """A main effect or a two-way interaction, as the full factorial defines it."""
+    names, plain = tuple(s.name for s in of), tuple(s.factor for s in of)
     if _is_crossed(arms):
-        return _over_cells(kind, factors, arms, usable)
-    if filled is not None:
+        return _over_cells(kind, of, arms, usable)
+    if filled is not None and all(s.plus == ON for s in of):
         rows, missing = filled
         if missing:
-            return Contrast(kind, factors, np.zeros(len(arms)), problem=missing)
-        column = np.array(signs(full_factorial(), *factors)) * (2 ** len(factors) / len(rows))
-        return Contrast(kind, factors, column @ rows, note=ASSUMES)
+            return Contrast(kind, names, np.zeros(len(arms)), problem=missing)
+        column = np.array(signs(full_factorial(factors), *plain)) * (2 ** len(of) / len(rows))
+        return Contrast(kind, names, column @ rows, note=ASSUMES)
     if is_orthogonal(arms):
-        mixed = tuple(f"{'−' if s < 0 else ''}{' × '.join(o)}" for s, o in aliases(arms, factors))
-        column = np.array(signs(arms, *factors)) * (2 ** len(factors) / len(arms))
-        return Contrast(kind, factors, column, f"mixed with {', '.join(mixed)}" if mixed else "", aliases=mixed)
+        mixed = tuple(f"{'−' if s < 0 else ''}{' × '.join(o)}" for s, o in aliases(arms, plain))
+        column = np.array(signs(arms, *plain)) * (2 ** len(of) / len(arms))
+        return Contrast(kind, names, column, f"mixed with {', '.join(mixed)}" if mixed else "", aliases=mixed)
     what = "main effect" if kind == "main" else "interaction"
-    return Contrast(kind, factors, np.zeros(len(arms)), problem=f"this design identifies no {what}")
+    return Contrast(kind, names, np.zeros(len(arms)), problem=f"this design identifies no {what}")
 
 
-def _over_cells(kind: str, factors: tuple[str, ...], arms: Sequence[Arm], usable: Sequence[bool]) -> Contrast:
+def _over_cells(kind: str, of: tuple[Switch, ...], arms: Sequence[Arm], usable: Sequence[bool]) -> Contrast:
     """Mean over the combinations of the other factors in which every needed arm is usable."""
+    names, own = tuple(s.name for s in of), {s.factor: s for s in of}
+    weights = np.zeros(len(arms))
     cells: dict[tuple[str, ...], list[int]] = {}
     for i, arm in enumerate(arms):
-        cells.setdefault(tuple(arm.level(f) for f in FACTORS if f not in factors), []).append(i)
-    weights = np.zeros(len(arms))
-    whole = [c for c in cells.values() if len(c) == 2 ** len(factors) and all(usable[i] for i in c)]
-    if any(len(c) < 2 ** len(factors) for c in cells.values()):
-        fixed = [f for f in factors if len({a.level(f) for a in arms}) == 1]
-        return Contrast(kind, factors, weights, problem=f"{' and '.join(fixed)} has one level in this sweep")
+        if all(arm.level(f) in (s.plus, s.minus) for f, s in own.items()):
+            cells.setdefault(tuple(level for f, level in arm.levels if f not in own), []).append(i)
+    whole = [c for c in cells.values() if len(c) == 2 ** len(of) and all(usable[i] for i in c)]
+    if not cells or any(len(c) < 2 ** len(of) for c in cells.values()):
+        fixed = [f for f, s in own.items() if not {s.plus, s.minus} <= {a.level(f) for a in arms}]
+        return Contrast(kind, names, weights, problem=f"{' and '.join(fixed)} has one level in this sweep")
     if not whole:
-        return Contrast(kind, factors, weights, problem="no combination of the other fixes has all its arms valid")
-    column = signs(arms, *factors)
+        return Contrast(kind, names, weights, problem="no combination of the other fixes has all its arms valid")
     for i in (i for c in whole for i in c):
-        weights[i] = column[i] / len(whole)
-    notes = [f"{f} is {arms[0].level(f)} throughout" for f in FACTORS if len({a.level(f) for a in arms}) == 1]
+        weights[i] = prod(1 if arms[i].level(f) == s.plus else -1 for f, s in own.items()) / len(whole)
+    notes = [f"{f} is {arms[0].level(f)} throughout" for f in arms[0].factors if len({a.level(f) for a in arms}) == 1]
+    notes += [f"{s.name} against {s.minus}" for s in of if s.plus != ON]
     if len(whole) < len(cells):
         notes.append(f"over {len(whole)} of {len(cells)} combinations, the others have INVALID or missing runs")
-    return Contrast(kind, factors, weights, note="; ".join(notes), partial=len(whole) < len(cells))
+    return Contrast(kind, names, weights, note="; ".join(notes), partial=len(whole) < len(cells))
 
 
-def _shapley(factor: str, arms: Sequence[Arm], filled: tuple[Array, str] | None) -> Contrast:
-    whole = full_factorial()
+def _shapley(switch: Switch, arms: Sequence[Arm], filled: tuple[Array, str] | None, factors: Factors) -> Contrast:
+    whole, names = full_factorial(factors), (switch.name,)
+    if switch.plus != ON:
+        return Contrast("shapley", names, np.zeros(len(arms)), problem="a Shapley share is of on against off")
     if set(arms) == set(whole):
-        return Contrast("shapley", (factor,), shapley_weights(arms, factor))
+        return Contrast("shapley", names, shapley_weights(arms, switch.factor))
     if filled is None or filled[1]:
         why = filled[1] if filled else "this design does not hold every combination of the fixes"
-        return Contrast("shapley", (factor,), np.zeros(len(arms)), problem=why)
-    return Contrast("shapley", (factor,), shapley_weights(whole, factor) @ filled[0], note=ASSUMES)
+        return Contrast("shapley", names, np.zeros(len(arms)), problem=why)
+    return Contrast("shapley", names, shapley_weights(whole, switch.factor) @ filled[0], note=ASSUMES)
 
 
 def _is_crossed(arms: Sequence[Arm]) -> bool:
-    """Whether the arms are every combination of the factors that vary, and at least two vary."""
-    varied = sum({a.level(f) for a in arms} == set(LEVELS) for f in FACTORS)
-    return varied >= 2 and len(set(arms)) == 2**varied
+    """Whether the arms are every combination of the levels that are there, and at least two factors vary."""
+    there = [{arm.level(f) for arm in arms} for f in arms[0].factors]
+    return sum(len(levels) > 1 for levels in there) >= 2 and len(set(arms)) == prod(len(levels) for levels in there)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from harness.designs import DESIGNS
+from harness.factors import ON
 from harness.records.load import SweepRecords
 from harness.stats import gates
 from harness.stats.bootstrap import calibrated_draws, resample
@@ -139,7 +140,7 @@ def analyse(sweep: SweepRecords) -> Effects:
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     """The estimates alone, without the gaps, for which arrays of reference rewards are not enough."""
     usable = usable_arms(outcomes)
-    contrasts = all_contrasts(outcomes.arms, usable)
+    contrasts = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A)
     checks = gate_checks(outcomes, usable)
     failed = fails(outcomes)
     effects, rankings = [], []
@@ -235,7 +236,7 @@ def fails(outcomes: Outcomes) -> bool:
     curves = [
         _mean_curve(rewards)
         for arm, rewards in zip(outcomes.arms, outcomes.rewards_A_N_S_T, strict=True)
-        if set(arm.levels) == {"on"}
+        if arm.at(ON) == arm.factors
     ]
     return any(bool(curve.size) and bool(curve[0] - curve[-1] >= MOVES - 1e-9) for curve in curves)
 
@@ -360,7 +361,8 @@ def ranking_draws(
     if len(outcomes.steps) < 2:
         return None
     refuted = any(c.holds is False for c in gate_checks(outcomes, usable) if c.outcome == outcome)
-    wanted = [c for c in all_contrasts(outcomes.arms, usable) if c.kind == kind and not c.aliases]
+    every = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A)
+    wanted = [c for c in every if c.kind == kind and not c.aliases]
     found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
     known = [m for m in found if isinstance(m, Measured)]
     draws = joint_draws(known) if known else None
@@ -371,7 +373,7 @@ def ranking_draws(
 
 def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, ...]:
     out = []
-    compared = gates.checks(outcomes.arms, usable)
+    compared = gates.checks(outcomes.factors, outcomes.arms, usable)
     for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
         found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
         known = [(text, m) for text, m in found if isinstance(m, Measured)]
@@ -393,9 +395,9 @@ def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, 
 def design_name(outcomes: Outcomes) -> str:
     """The named design with exactly these arms, or how many arms of its own the sweep has."""
     for name, arms in DESIGNS.items():
-        if set(arms()) == set(outcomes.arms):
+        if set(arms(outcomes.factors, None)) == set(outcomes.arms):
             return name
-    return f"{len(outcomes.arms)} arms of its own"
+    return outcomes.design or f"{len(outcomes.arms)} arms of its own"
 
 
 def _notes(outcomes: Outcomes) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.factors import Arm
+from harness.factors import Arm, Factors
 from harness.records.load import RecordedRun, SweepRecords
 
 OUTCOMES = ("final", "area", "slope")
+UNTRAINED = "untrained"
 ENOUGH = 0.8  # a run counts when at least this share of its validation episodes is there
 Array = np.ndarray
 
@@ -35,8 +36,9 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Reference rewards of a sweep's counted runs."""
+    """Reference rewards of a sweep's counted runs. design: as the sweep was called; empty where that is not known."""
 
+    factors: Factors
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     steps: tuple[int, ...]
@@ -47,10 +49,21 @@ class Outcomes:
     # (A, N, S) names of the weights that were validated; arms of one seed with the same name had the same
     # weights. None: not recorded, so equal episodes are taken for equal weights.
     weights_A_N_S: Array | None = None
+    design: str = ""
 
     def of(self, outcome: str) -> Array:
         """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""
         return np.einsum("anst,s->ant", self.rewards_A_N_S_T, step_weights(outcome, self.steps))
+
+    @property
+    def still_A(self) -> Array:
+        """(A,) whether an arm took no gradient step in any counted run; as the factors declare where that is not
+        recorded."""
+        if self.weights_A_N_S is None:
+            return np.array([self.factors.no_update(arm) for arm in self.arms])
+        last = self.weights_A_N_S[:, :, -1]
+        took = (last != UNTRAINED) & self.counted_A_N
+        return ~took.any(axis=1) & self.counted_A_N.any(axis=1)
 
     def why_absent(self, arm: Arm) -> str:
         """Why an arm has no counted run: the readings of its runs, or that the design does not hold it."""
@@ -100,7 +113,9 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         rewards[a, n] = [[_number(by_step[s].get(t)) for t in tasks] for s in steps]
         weights[a, n] = [_weights(run, s) for s in steps]
     left_out = tuple(LeftOut(r.name, r.arm, r.seed, *why[r.name]) for r in sweep.runs if r.name in why)
-    return Outcomes(arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out, weights)
+    return Outcomes(
+        sweep.declared, arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out, weights, sweep.design
+    )
 
 
 def _reason(run: RecordedRun) -> tuple[str, str] | None:
@@ -141,7 +156,7 @@ def _weights(run: RecordedRun, step: int) -> str:
     """
     taken = [s for s in run.steps if s["step"] <= step and s.get("gradient_steps")]
     if not taken:
-        return "untrained"
+        return UNTRAINED
     return str(taken[-1].get("update") or f"{run.name} after step {taken[-1]['step']}")
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.factors import FACTORS, Arm
 from harness.stats.intervals import crossed
 from harness.stats.outcomes import Outcomes
 
@@ -27,8 +26,8 @@ class Pairing:
 def pairing(outcomes: Outcomes, outcome: str = "final") -> tuple[Pairing, ...]:
     values, arms = outcomes.of(outcome), list(outcomes.arms)
     out = []
-    for factor in FACTORS:
-        pair = (Arm.with_off(), Arm.with_off(factor))
+    for factor in outcomes.factors.names:
+        pair = (outcomes.factors.with_off(), outcomes.factors.with_off(factor))
         if not all(arm in arms for arm in pair):
             continue
         i, j = (arms.index(arm) for arm in pair)

@@ -6,7 +6,7 @@ The error of a contrast follows from its weights and the variance components of 
              + Σ weight² × (seed / N + shared_task / T)             only if arms meet seeds and tasks of their own
 
 where the sum goes over the arms that learn (a sealed arm is the base policy: it repeats itself). The test is the
-two-sided one at 5 % / 6, the first step of Holm's correction for six factors. Its critical value is that of
+two-sided one at 5 % / k, the first step of Holm's correction for k factors. Its critical value is that of
 intervals.py at the expected variances; power adds a t quantile with Satterthwaite's degrees of freedom, since the
 error that a sweep will estimate is itself uncertain.
 """
@@ -17,14 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from harness.factors import FACTORS, Arm
+from harness.factors import Arm, Factors
 from harness.stats.contrasts import KINDS, all_contrasts
-from harness.stats.gates import is_sealed
 from harness.stats.intervals import Spread, crossed
 from harness.stats.outcomes import Outcomes
 
 POWER = 0.8
-LEVEL = 1 - 0.05 / len(FACTORS)
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,22 @@ class Smallest:
 
 
 def smallest_effect(
-    arms: Sequence[Arm], kind: str, seeds: int, tasks: int, variance: Variance | None = None
+    factors: Factors, arms: Sequence[Arm], kind: str, seeds: int, tasks: int, variance: Variance | None = None
 ) -> Smallest | None:
     """None where the design does not answer this kind."""
     variance = variance or Variance()
-    answered = [c for c in all_contrasts(arms, [True] * len(arms)) if c.kind == kind and not c.problem]
+    still = [factors.no_update(arm) for arm in arms]
+    answered = [c for c in all_contrasts(factors, arms, [True] * len(arms), still) if c.kind == kind and not c.problem]
     if not answered:
         return None
-    learns = np.array([not is_sealed(arm) for arm in arms])
+    learns = ~np.array(still)
     size = max(float((c.weights_A[learns] ** 2).sum()) for c in answered)
-    return Smallest(kind, *(_detectable(size, seeds, tasks, variance, paired) for paired in (True, False)))
+    return Smallest(
+        kind, *(_detectable(size, seeds, tasks, variance, paired, len(factors)) for paired in (True, False))
+    )
 
 
-def _detectable(size: float, seeds: int, tasks: int, v: Variance, paired: bool) -> float:
+def _detectable(size: float, seeds: int, tasks: int, v: Variance, paired: bool, factors: int) -> float:
     run = v.run + (0 if paired else v.seed)
     task = v.task + (0 if paired else v.shared_task)
     # A, B and C of intervals.py as they are expected; with one seed the interval holds for that seed only.
@@ -75,7 +76,7 @@ def _detectable(size: float, seeds: int, tasks: int, v: Variance, paired: bool) 
     else:
         spread = Spread(0.0, by_seed, by_task, by_rest, seeds, tasks)
         df = spread.error**4 / (by_seed**2 / (seeds - 1) + by_task**2 / (tasks - 1))
-    return spread.half_width(LEVEL) + float(stdtrit(df, POWER)) * spread.error
+    return spread.half_width(1 - 0.05 / factors) + float(stdtrit(df, POWER)) * spread.error
 
 
 def variance_of(outcomes: Outcomes) -> Variance | None:
@@ -84,7 +85,8 @@ def variance_of(outcomes: Outcomes) -> Variance | None:
     None where fewer than two such arms share at least two seeds.
     """
     values = outcomes.of("final")
-    open_arms = [i for i, a in enumerate(outcomes.arms) if not is_sealed(a) and a.level("endpoint") == "on"]
+    factors = outcomes.factors
+    open_arms = [i for i, a in enumerate(outcomes.arms) if not outcomes.still_A[i] and not factors.first_policy(a)]
     differences, own = [], []
     for place, i in enumerate(open_arms):
         for j in open_arms[place + 1 :]:
@@ -101,7 +103,9 @@ def variance_of(outcomes: Outcomes) -> Variance | None:
     return Variance(float(run), float(task), float(rest), float(seed), float(shared_task), "an earlier sweep")
 
 
-def power_lines(arms: Sequence[Arm], seeds: int, tasks: int, variance: Variance | None = None) -> list[str]:
+def power_lines(
+    factors: Factors, arms: Sequence[Arm], seeds: int, tasks: int, variance: Variance | None = None
+) -> list[str]:
     """What `plan_only=true` prints of a design's power: smallest effects on the final reference reward."""
     variance = variance or Variance()
     words = {
@@ -113,7 +117,7 @@ def power_lines(arms: Sequence[Arm], seeds: int, tasks: int, variance: Variance 
     }
     lines = []
     for kind in KINDS:
-        found = smallest_effect(arms, kind, seeds, tasks, variance)
+        found = smallest_effect(factors, arms, kind, seeds, tasks, variance)
         if found is None:
             continue
         if found.paired == 0:
@@ -123,10 +127,11 @@ def power_lines(arms: Sequence[Arm], seeds: int, tasks: int, variance: Variance 
         else:
             lines.append(f"  {words[kind]}: {found.paired:.3f} (without pairing {found.unpaired:.3f})")
     if not lines:
-        return ["power: this design answers none of the six factors' effects"]
+        return ["power: this design answers the effect of no factor alone"]
     conditional = "; one seed: for that seed only" if seeds == 1 else ""
     head = (
-        f"smallest effect on the final reference reward found with {POWER:.0%} power, corrected for six factors "
-        f"({seeds} seed{'s' if seeds > 1 else ''} × {tasks} tasks, variances from {variance.source}{conditional}):"
+        f"smallest effect on the final reference reward found with {POWER:.0%} power, corrected for "
+        f"{len(factors)} factors ({seeds} seed{'s' if seeds > 1 else ''} × {tasks} tasks, variances from "
+        f"{variance.source}{conditional}):"
     )
     return [head, *lines]

@@ -1,8 +1,8 @@
-"""Shapley attribution: all_on − all_off, shared out among the six fixes, exactly.
+"""Shapley attribution: all_on − all_off, shared out among the fixes, exactly.
 
-A fix's share is what it adds, averaged over all 720 orders in which the fixes could be switched on
-(Shapley 1953). The shares add up to the whole difference, also with interactions, and fixes that do the same
-get the same. Over the 64 arms this is a linear contrast, so it gets the same intervals as every other effect.
+A fix's share is what it adds, averaged over all orders in which the fixes could be switched on (Shapley 1953). The
+shares add up to the whole difference, also with interactions, and fixes that do the same get the same. Over the full
+factorial this is a linear contrast, so it gets the same intervals as every other effect.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,16 @@ from math import factorial
 
 import numpy as np
 
-from harness.factors import FACTORS, Arm
+from harness.factors import ON, Arm
 
 
 def shapley_weights(arms: Sequence[Arm], factor: str) -> np.ndarray:
-    """(A,) weights over all 64 arms: ± |S|! (5 − |S|)! / 6!, where S are the other fixes that are on."""
+    """(A,) weights over all arms of the factorial: ± |S|! (k − 1 − |S|)! / k!, where S are the other fixes that are on
+    and k is the number of fixes."""
     weights = []
     for arm in arms:
-        others = sum(arm.level(f) == "on" for f in FACTORS if f != factor)
-        size = factorial(others) * factorial(len(FACTORS) - 1 - others) / factorial(len(FACTORS))
-        weights.append(size if arm.level(factor) == "on" else -size)
+        on = arm.at(ON)
+        k, others = len(arm.factors), len(set(on) - {factor})
+        size = factorial(others) * factorial(k - 1 - others) / factorial(k)
+        weights.append(size if factor in on else -size)
     return np.array(weights)

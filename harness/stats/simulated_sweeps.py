@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from harness.designs import SEALED
-from harness.factors import Arm
+from harness.factors import OFF, Arm, Factors
 from harness.stats.outcomes import LeftOut, Outcomes
 
 Array = np.ndarray
@@ -39,28 +38,29 @@ class World:
     steady: float = 0.7  # share of the luck of an episode that stays the same from validation to validation
     tasks: int = 45
     sealed: bool = True  # exploration and logprobs are gates; else they change nothing
-    leak: float = 0.0  # share of the gain that comes through where exploration alone is off
+    leak: float = 0.0  # share of the gain that comes through where `leaks` alone is off
+    leaks: str = "exploration"
     repeats: bool = True  # a policy that never moves repeats its episodes; else they are sampled anew
 
 
-def gains(arms: Sequence[Arm], world: World) -> Array:
+def gains(factors: Factors, arms: Sequence[Arm], world: World) -> Array:
     """(A,) mean gain of skill; NaN behind a sealed gate, where every episode is that of step 0."""
     out = []
     for arm in arms:
-        factor = np.prod([share for f, share in world.off if arm.level(f) == "off"])
-        if world.leak and arm == Arm.with_off("exploration"):
+        factor = np.prod([share for f, share in world.off if arm.level(f) == OFF])
+        if world.leak and arm == factors.with_off(world.leaks):
             out.append(world.leak * world.gain)
         else:
-            closed = world.sealed and any(arm.level(g) == "off" for g in SEALED)
+            closed = world.sealed and factors.no_update(arm)
             out.append(np.nan if closed else world.gain * factor)
     return np.array(out)
 
 
-def truth(arms: Sequence[Arm], world: World, skill_A_N: Array | None) -> Array:
+def truth(factors: Factors, arms: Sequence[Arm], world: World, skill_A_N: Array | None) -> Array:
     """(A, S) success probabilities over the population of tasks and seeds; of the given seed if there is one."""
     if skill_A_N is not None:
         return success(world, skill_A_N[:, 0], np.zeros(len(arms)))
-    mean = np.nan_to_num(gains(arms, world))
+    mean = np.nan_to_num(gains(factors, arms, world))
     sd = mean * np.hypot(world.seed_sd, world.run_sd)
     whole = success(world, mean, sd)
     return (1 - world.collapse) * whole + world.collapse * success(world, COLLAPSED * mean, COLLAPSED * sd)
@@ -73,6 +73,7 @@ def success(world: World, mean: Array, sd: Array) -> Array:
 
 
 def planted_sweep(
+    factors: Factors,
     arms: Sequence[Arm],
     world: World,
     seeds: int,
@@ -85,7 +86,7 @@ def planted_sweep(
     invalid: share of runs that are INVALID; invalid_arm: an arm all of whose runs are.
     """
     shape = (len(arms), seeds, len(STEPS), world.tasks)
-    mean = gains(arms, world)
+    mean = gains(factors, arms, world)
     of_seed, of_run = random.normal(size=(1, seeds)), random.normal(size=shape[:2])
     skill = np.nan_to_num(mean)[:, None] * (1 + world.seed_sd * of_seed + world.run_sd * of_run)
     skill *= np.where(random.random(shape[:2]) < world.collapse, COLLAPSED, 1.0)
@@ -108,5 +109,5 @@ def planted_sweep(
         for i, n in np.argwhere(~counted)
     )
     tasks = tuple(f"task-{t}" for t in range(world.tasks))
-    made = Outcomes(tuple(arms), tuple(range(seeds)), STEPS, tasks, rewards, counted, left_out)
-    return made, truth(arms, world, skill if seeds == 1 else None)
+    made = Outcomes(factors, tuple(arms), tuple(range(seeds)), STEPS, tasks, rewards, counted, left_out)
+    return made, truth(factors, arms, world, skill if seeds == 1 else None)

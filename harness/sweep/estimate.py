@@ -1,8 +1,8 @@
 """What a sweep will cost, before anything runs: runs, distinct steps, time, and the effects that it can find.
 
-Which steps are distinct follows from the fixes (see DESIGN): behind a sealed gate no update happens, so the
-weights stay those of step 0; `split` changes neither training episodes nor updates; behind the closed endpoint
-the episodes are the base policy's. Arms under one seed that are in the same state share the step.
+Which steps are distinct follows from what the factors declare: at a level without updates the weights stay those of
+step 0; a factor that changes only what is reported changes neither training episodes nor updates; at a level of the
+first policy the episodes are the base policy's. Arms under one seed that are in the same state share the step.
 """
 
 from collections import Counter
@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.designs import DESIGNS, alias_table, is_orthogonal
-from harness.factors import Arm, Run
+from harness.designs import DESIGNS, alias_table, is_orthogonal, resolution
+from harness.factors import EPISODES, Arm, Factors, Run
 from harness.records.load import load_sweep, read_object
 from harness.report import effect_text
 from harness.report.cost import duration
 from harness.stats.effects import fails
-from harness.stats.gates import is_sealed
 from harness.stats.outcomes import outcomes_of
 from harness.stats.power import Variance, power_lines, variance_of
 
@@ -30,16 +29,19 @@ MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of th
 class Plan:
     """What a sweep is asked to do. episodes: training episodes per step of a run; split: of the ruler
 
-    reference: ids of the ruler's tasks; reported: by level of fix/split, the ids of the arm's own split that exist
+    reference: ids of the ruler's tasks; reported: by run, the ids of the arm's own split that exist
+    greedy: runs whose own validation decodes as the ruler does
     engines: that work at once; None where the launcher learns it when it starts
     """
 
     runs: tuple[Run, ...]
+    factors: Factors
     steps: int
     validate_every: int
     episodes: int
     reference: tuple[str, ...]
-    reported: Mapping[str, tuple[str, ...]]
+    reported: Mapping[Run, tuple[str, ...]]
+    greedy: frozenset[Run]
     policy: str
     domain: str
     reuse: bool
@@ -85,39 +87,43 @@ class Pace:
 
 
 def work(plan: Plan) -> Work:
-    chains = {_chain(run) for run in plan.runs} - {None}
+    chains = {_chain(plan, run) for run in plan.runs} - {None}
     training = plan.steps * plan.episodes
-    validation = sum(plan.tasks + len(_reported(plan, run)) for run in plan.runs)
+    validation = sum(plan.tasks + len(plan.reported[run]) for run in plan.runs)
     asked = len(plan.runs) * training + plan.validations * validation
-    updates = plan.steps * sum(_chain(run) is not None for run in plan.runs)
+    updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
         return Work(updates, updates, asked, asked)
-    sampled = {(run.seed, _asked(run), run.arm.level("exploration")) for run in plan.runs}
-    validated = {(None, _chain(run), task) for run in plan.runs for task in plan.reference}
-    validated |= {(_luck(run), _asked(run), task) for run in plan.runs for task in _reported(plan, run)}
+    sampled = {(run.seed, _asked(plan, run), _sampling(plan, run)) for run in plan.runs}
+    validated = {(None, _chain(plan, run), task) for run in plan.runs for task in plan.reference}
+    validated |= {(_luck(plan, run), _asked(plan, run), task) for run in plan.runs for task in plan.reported[run]}
     start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
     later = sum(chain is not None for _, chain, _ in validated)
     distinct = len(sampled) * training + len(start) + (plan.validations - 1) * later
     return Work(updates, len(chains) * plan.steps, asked, min(distinct, asked))
 
 
-def _reported(plan: Plan, run: Run) -> tuple[str, ...]:
-    return plan.reported[run.arm.level("split")]
+def _luck(plan: Plan, run: Run) -> int | None:
+    """Whose sampling seeds a run's reported validation has: its own, or, if it decodes alike, the ruler's (None)."""
+    return None if run in plan.greedy else run.seed
 
 
-def _luck(run: Run) -> int | None:
-    """Whose sampling seeds a run's reported validation has: its own, or, if it is greedy, the ruler's (None)."""
-    return run.seed if run.arm.level("exploration") == "on" else None
-
-
-def _chain(run: Run) -> tuple[object, ...] | None:
+def _chain(plan: Plan, run: Run) -> tuple[object, ...] | None:
     """What the updates of a run depend on; None where there are none."""
-    return None if is_sealed(run.arm) else (run.seed, *(run.arm.level(f) for f in ("endpoint", "tools", "reward")))
+    if plan.factors.no_update(run.arm):
+        return None
+    return (run.seed, *(run.arm.level(name) for name in plan.factors.training))
 
 
-def _asked(run: Run) -> tuple[object, ...] | None:
+def _asked(plan: Plan, run: Run) -> tuple[object, ...] | None:
     """The chain of weights that answers the rollouts of a run; None for the base policy."""
-    return _chain(run) if run.arm.level("endpoint") == "on" else None
+    return None if plan.factors.first_policy(run.arm) else _chain(plan, run)
+
+
+def _sampling(plan: Plan, run: Run) -> tuple[str, ...]:
+    """What decides training rollouts beside the weights that answer."""
+    factors = [f for f in plan.factors if EPISODES in f.changes and not f.first_policy]
+    return tuple(run.arm.level(factor.name) for factor in factors)
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -125,7 +131,7 @@ def plan_lines(plan: Plan) -> list[str]:
     earlier = earlier_sweeps(plan)
     todo, rate = work(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
-    name = next((n for n, arms in DESIGNS.items() if set(arms()) == set(plan.arms)), "of its own")
+    name = next((n for n, arms in DESIGNS.items() if set(arms(plan.factors, None)) == set(plan.arms)), "of its own")
     lines = [
         f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
         f"of {plan.steps} steps, {plan.validations} validations each on {effect_text.ruler(plan.tasks, plan.split)}",
@@ -133,17 +139,18 @@ def plan_lines(plan: Plan) -> list[str]:
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
         _time_line(todo, rate, plan),
-        *power_lines(plan.arms, seeds, plan.tasks, _variance(earlier)),
+        *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier)),
     ]
     return [*lines, *alias_lines(plan.arms)]
 
 
 def alias_lines(arms: Sequence[Arm]) -> list[str]:
     """What a fraction of the factorial mixes with what; nothing for other designs."""
-    if not is_orthogonal(arms) or len(arms) == 64:
+    word = resolution(arms) if is_orthogonal(arms) else None
+    if word is None:
         return []
     table = [f"  {line}" for line in alias_table(arms)]
-    return ["aliases: what is estimated as the left is the sum of the left and the right", *table]
+    return [f"resolution {word}; aliases: what is estimated as the left is the sum of the left and the right", *table]
 
 
 def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:

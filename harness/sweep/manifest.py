@@ -144,6 +144,8 @@ def _differences(
     _compare("", _with_defaults(manifest["config"], now, configs[0]), now, differences)
     _compare("content", manifest["content"], content, differences)
     _compare("versions", manifest["versions"], _versions(), differences)
+    if "factors" in manifest:
+        _compare("factors", [f["name"] for f in manifest["factors"]], list(configs[0].factors.names), differences)
     for config in configs:
         line = planned.get(config.run.name)
         if not differences and line and line["config_digest"] != config_digest(config):
@@ -187,6 +189,8 @@ def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_
         "train_ids": list(train_ids),
         "reference_ids": list(reference_ids),
         "steps": config.train.steps,
+        "factors": [factor.record() for factor in config.factors],
+        "held": config.held,
         "backend": config.backend.kind,
         "config": {k: v for k, v in config.shared().items() if k not in NOT_IDENTITY},
     }

@@ -8,15 +8,12 @@ together. Cutting is never wrong: what another engine computes is found in the s
 from collections.abc import Sequence
 from itertools import groupby
 
-from harness.factors import Run
-
-# `split` changes neither episodes nor updates, so runs that differ in it alone share all of their training.
-TRAINING = ("exploration", "logprobs", "endpoint", "tools", "reward")
+from harness.factors import ON, Factors, Run
 
 Unit = tuple[Run, ...]
 
 
-def units(runs: Sequence[Run], engines: int) -> list[Unit]:
+def units(runs: Sequence[Run], engines: int, factors: Factors) -> list[Unit]:
     """Whole seeds, and the remaining fewer-than-engines seeds in `engines` pieces; the largest need goes first."""
     seeds = sorted({run.seed for run in runs})
     rest = len(seeds) % engines
@@ -24,17 +21,20 @@ def units(runs: Sequence[Run], engines: int) -> list[Unit]:
     of_seed = {seed: [run for run in runs if run.seed == seed] for seed in seeds}
     found = [tuple(of_seed[seed]) for seed in whole]
     for number, seed in enumerate(cut):
-        found += pieces(of_seed[seed], engines // rest + (number < engines % rest))
+        found += pieces(of_seed[seed], engines // rest + (number < engines % rest), factors)
     return found
 
 
-def pieces(runs: Sequence[Run], count: int) -> list[Unit]:
-    """At most `count` parts of the runs of one seed, dealt by what they train: no part is empty."""
-    chains = [list(chain) for _, chain in groupby(sorted(runs, key=_training), key=_training)]
+def pieces(runs: Sequence[Run], count: int, factors: Factors) -> list[Unit]:
+    """At most `count` parts of the runs of one seed, dealt by what they train: no part is empty.
+
+    Runs that differ only in factors on which no gradient step depends share all of their training. Those that learn
+    come first, so that all pieces get some.
+    """
+
+    def steps(run: Run) -> tuple[tuple[bool, str], ...]:
+        return tuple((run.arm.level(name) != ON, run.arm.level(name)) for name in factors.training)
+
+    chains = [list(chain) for _, chain in groupby(sorted(runs, key=steps), key=steps)]
     dealt = [[run for chain in chains[first::count] for run in chain] for first in range(count)]
     return [tuple(part) for part in dealt if part]
-
-
-def _training(run: Run) -> tuple[bool, ...]:
-    """Equal for runs that take the same gradient steps; those that learn come first, so that all pieces get some."""
-    return tuple(run.arm.level(factor) == "off" for factor in TRAINING)

@@ -32,22 +32,28 @@ class Sweep:
 def work_of(sweep: Sweep, engines: int | None) -> Plan:
     """What the sweep asks for, to be estimated before anything runs."""
     first = sweep.configs[0]
-    runs = tuple(c.run for c in sweep.configs)
+    runs, factors = tuple(c.run for c in sweep.configs), first.factors
     splits = _splits(sweep.configs, sweep.domain)
     return Plan(
         runs=runs,
+        factors=factors,
+        greedy=frozenset(
+            c.run for c in sweep.configs if c.seams.exploration.temperature == first.validation.temperature
+        ),
         steps=first.train.steps,
         validate_every=first.validation.every,
         episodes=first.train.groups_per_step * first.train.rollouts_per_group,
         reference=sweep.reference_ids,
-        reported={level: tuple(t for t in s.validation if t is not None) for level, s in splits.items()},
+        reported={
+            c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None) for c in sweep.configs
+        },
         split=first.validation.split,
         policy=sweep.policy.name,
         domain=sweep.domain.name,
         backend=first.backend.kind,
         reuse=first.reuse.enabled,
         results=first.results,
-        engines=engines and min(engines, len(units(runs, engines))),
+        engines=engines and min(engines, len(units(runs, engines, factors))),
     )
 
 
@@ -125,23 +131,18 @@ def _content(sweep: Sweep) -> dict[str, str]:
 
 
 def _splits(configs: Sequence[RunConfig], domain: Domain) -> dict[str, TaskSplit]:
-    """By level of fix/split; all train on the same tasks. Raises ConfigError if held-out ones are among them, or a
-    split switch cannot act."""
+    """By level of fix/split; all train on the same tasks. Raises ConfigError if held-out ones are among them, or if
+    a level cannot act on these tasks."""
     train = configs[0].train
     seams = {c.seams.split.level: c.seams.split for c in configs}
     splits = {
         level: seam.split(domain.index_order, train.train_tasks, train.val_tasks) for level, seam in seams.items()
     }
-    for level, split in splits.items():
+    for split in splits.values():
         if shared := set(split.train) & set(domain.test_ids):
             raise ConfigError(
                 f"train.train_tasks={train.train_tasks} reaches into the held-out tasks of domain {domain.name} "
                 f"({len(shared)} of {len(domain.test_ids)}); it has {len(domain.train_ids)} training tasks. Lower it."
-            )
-        if level == "off" and None not in split.validation:
-            raise ConfigError(
-                f"fix/split=off would have no effect: {train.train_tasks} + {train.val_tasks} ids fit into the "
-                f"{len(domain.index_order)} tasks of domain {domain.name}. Raise train.val_tasks, or use fix/split=on."
             )
     return splits
 

@@ -154,7 +154,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         state="completed",
         validity=validity,
         invalid=invalid,
-        findings=findings(records.lines("steps"), run.arm, sweep.policy.dtype),
+        findings=findings(records.lines("steps"), config.seams, sweep.policy.dtype),
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
     )

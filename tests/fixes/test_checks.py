@@ -49,7 +49,7 @@ HAD_NO_EFFECT = [
 
 
 def _name(value):
-    return f"{value.factor}-{value.level}" if hasattr(value, "factor") else "+".join(value) or "healthy"
+    return f"{value.factor.name}-{value.level}" if hasattr(value, "factor") else "+".join(value) or "healthy"
 
 
 @pytest.mark.parametrize(("strategy", "changes"), TOOK_EFFECT, ids=_name)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness.designs import design
+from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.markdown import markdown
@@ -13,6 +14,9 @@ from harness.report.page import page, write_report
 from harness.stats.claims import CONFIRMED, REFUTED
 from harness.stats.sweep_statistics import answer
 from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
+
+NOTE = note()
+
 
 EFFECTS, PROFILES, ABSENT = "Effects of the fixes", "Performance profiles", "What this sweep cannot answer"
 SECTIONS = {
@@ -47,7 +51,7 @@ def test_the_heat_map_is_a_triangle_that_says_its_colours_in_numbers(tmp_path):
 
 
 def test_a_fraction_names_the_sum_that_it_estimates_wherever_it_shows_a_number(tmp_path):
-    arms = [arm.as_dict for arm in design("screening")]
+    arms = [arm.as_dict for arm in design("screening", NOTE)]
     found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
     (_, grid), *_ = found[EFFECTS].grids
     assert {row[1] for row in grid.rows} == {"mixed with its aliases"}

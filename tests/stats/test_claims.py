@@ -9,11 +9,14 @@ import pytest
 import harness
 from harness.designs import design
 from harness.errors import ConfigError
-from harness.factors import Arm
+from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED, load_claims, verdicts
 from harness.stats.command import main
 from tests.synthetic import make_invalid, run_folder, write_jsonl, write_run, write_sweep
+
+NOTE = note()
+
 
 REGISTERED = Path(harness.__file__).parent.parent / "experiments" / "claims"
 SEEDS = (0, 1, 2, 3, 4)
@@ -23,7 +26,7 @@ SEEDS = (0, 1, 2, 3, 4)
 def sweep(tmp_path):
     """leave_one_out with the arms of the note's last sentence, and the readings that the checks write."""
     folder = write_sweep(tmp_path / "sweep", seeds=SEEDS)
-    extra = Arm.with_on("endpoint", "tools")
+    extra = NOTE.with_on("endpoint", "tools")
     plan = (folder / "plan.jsonl").read_text()
     for seed in SEEDS:
         line = {"run": f"{extra.name}/seed={seed}", "arm": extra.name, "levels": extra.as_dict, "seed": seed}
@@ -72,7 +75,7 @@ def test_the_ranking_is_refuted_by_three_gates_tied_at_the_top(sweep):
 
 
 def test_a_claim_whose_arms_are_absent_is_not_tested_and_never_refuted(tmp_path):
-    folder = write_sweep(tmp_path / "smoke", arms=[a.as_dict for a in design("smoke")], seeds=SEEDS)
+    folder = write_sweep(tmp_path / "smoke", arms=[a.as_dict for a in design("smoke", NOTE)], seeds=SEEDS)
     assert {v.verdict for v in found(folder).values()} == {NOT_TESTED}
     assert "without_tools is not in this sweep" in found(folder)["b"].evidence
 
@@ -149,7 +152,7 @@ def test_a_verdict_of_one_seed_says_so_beside_it(sweep):
 
 
 def test_a_fraction_of_the_factorial_does_not_test_the_ranking(tmp_path):
-    arms = [a.as_dict for a in design("screening")]
+    arms = [a.as_dict for a in design("screening", NOTE)]
     verdict = found(write_sweep(tmp_path / "screening", arms=arms, seeds=SEEDS))["g"]
     assert verdict.verdict == NOT_TESTED and "one by one" in verdict.evidence
 

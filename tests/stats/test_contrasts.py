@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from harness.designs import design
-from harness.factors import FACTORS, Arm
+from harness.fixes.registry import note
 from harness.stats import gates
 from harness.stats.contrasts import all_contrasts
+
+NOTE = note()
 
 
 def value(contrasts, means, kind, *factors):
@@ -16,7 +18,7 @@ def value(contrasts, means, kind, *factors):
 
 
 def additive(arm):
-    return sum(0.1 * (n + 1) * (arm.level(f) == "on") for n, f in enumerate(FACTORS))
+    return sum(0.1 * (n + 1) * (arm.level(f) == "on") for n, f in enumerate(NOTE.names))
 
 
 def gated(arm):
@@ -34,7 +36,7 @@ def of(name, truth, usable=None):
 
 def test_additive_effects_are_main_effects_leave_one_out_effects_and_shapley_shares_alike():
     contrasts, means = of("full_factorial", additive)
-    for n, factor in enumerate(FACTORS):
+    for n, factor in enumerate(NOTE.names):
         for kind in ("main", "leave_one_out", "added_alone", "shapley"):
             assert value(contrasts, means, kind, factor) == pytest.approx(0.1 * (n + 1))
     assert value(contrasts, means, "interaction", "tools", "reward") == pytest.approx(0)
@@ -48,9 +50,9 @@ def test_an_interaction_is_how_much_more_a_fix_adds_where_the_other_is_on():
 
 def test_shapley_shares_add_up_to_the_whole_difference():
     contrasts, means = of("full_factorial", gated)
-    shares = [value(contrasts, means, "shapley", f) for f in FACTORS]
-    assert sum(shares) == pytest.approx(gated(Arm.with_off()) - gated(Arm.with_on()))
-    assert shares[FACTORS.index("exploration")] == pytest.approx(shares[FACTORS.index("logprobs")])
+    shares = [value(contrasts, means, "shapley", f) for f in NOTE.names]
+    assert sum(shares) == pytest.approx(gated(NOTE.with_off()) - gated(NOTE.with_on()))
+    assert shares[NOTE.names.index("exploration")] == pytest.approx(shares[NOTE.names.index("logprobs")])
 
 
 def test_19_arms_answer_what_64_arms_answer_when_the_gates_are_sealed():
@@ -69,7 +71,7 @@ def test_gate_aware_says_what_its_answers_rest_on():
 
 
 def test_the_controls_are_zero_where_the_gates_are_sealed_and_not_where_one_leaks():
-    arms = design("gate_aware")
+    arms = design("gate_aware", NOTE)
     checks = gates.checks(arms, [True] * len(arms))
     sealed = np.array([gated(a) for a in arms])
     leaking = sealed + np.array([0.3 * (a.name == "without_exploration") for a in arms])
@@ -91,7 +93,7 @@ def test_screening_notes_what_each_effect_is_mixed_with():
 
 
 def test_an_unusable_arm_takes_only_its_own_combination_out_of_a_main_effect():
-    arms = design("full_factorial")
+    arms = design("full_factorial", NOTE)
     contrasts, means = of("full_factorial", additive, [a.name != "without_tools" for a in arms])
     tools = next(c for c in contrasts if c.kind == "main" and c.factors == ("tools",))
     assert tools.weights_A @ means == pytest.approx(0.2)
@@ -100,7 +102,7 @@ def test_an_unusable_arm_takes_only_its_own_combination_out_of_a_main_effect():
 
 
 def test_half_a_factorial_answers_the_factors_that_vary():
-    arms = [a for a in design("full_factorial") if a.level("tools") == "on"]
+    arms = [a for a in design("full_factorial", NOTE) if a.level("tools") == "on"]
     contrasts = all_contrasts(arms, [True] * 32)
     assert "one level" in next(c for c in contrasts if c.kind == "main" and c.factors == ("tools",)).problem
     assert "tools is on throughout" in next(c for c in contrasts if c.factors == ("reward",)).note

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.designs import design
-from harness.factors import Arm
+from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.stats.effects import (
     MIXED,
@@ -23,6 +23,9 @@ from harness.stats.effects import (
 from harness.stats.gates import is_sealed
 from harness.stats.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
+
+NOTE = note()
+
 
 STEPS = (0, 2, 4, 6)
 
@@ -50,7 +53,7 @@ def by_factor(effects, kind, outcome="final"):
 
 
 def test_planted_leave_one_out_effects_are_found_and_a_planted_zero_is_not():
-    found = by_factor(analyse_outcomes(planted(design("leave_one_out"))), "leave_one_out")
+    found = by_factor(analyse_outcomes(planted(design("leave_one_out", NOTE))), "leave_one_out")
     assert {f for f, e in found.items() if e.verdict == RAISES} == {"endpoint", "exploration", "reward", "logprobs"}
     assert found["split"].verdict == found["tools"].verdict == NO_EFFECT
     assert found["split"].identical and found["split"].value == 0
@@ -67,7 +70,9 @@ def test_planted_main_effects_are_found(name):
 
 def test_an_invalid_arm_is_not_answered_with_its_reading_and_never_no_effect():
     invalid = [("without_split", n) for n in range(5)]
-    effect = by_factor(analyse_outcomes(planted(design("leave_one_out"), invalid=invalid)), "leave_one_out")["split"]
+    effect = by_factor(analyse_outcomes(planted(design("leave_one_out", NOTE), invalid=invalid)), "leave_one_out")[
+        "split"
+    ]
     assert effect.verdict == NOT_ANSWERED
     assert effect.value is None and effect.p is None
     assert "the switch did nothing" in effect.note
@@ -75,7 +80,7 @@ def test_an_invalid_arm_is_not_answered_with_its_reading_and_never_no_effect():
 
 def test_a_mean_that_lacks_invalid_combinations_is_never_no_effect():
     # All that tools could show happens inside the open gates; with these arms INVALID the rest is flat.
-    arms = design("full_factorial")
+    arms = design("full_factorial", NOTE)
     gates = ("endpoint", "exploration", "logprobs")
     inside = [a.name for a in arms if all(a.level(g) == "on" for g in gates) and a.level("tools") == "off"]
     invalid = [(name, n) for name in inside for n in range(5)]
@@ -86,7 +91,7 @@ def test_a_mean_that_lacks_invalid_combinations_is_never_no_effect():
 
 def test_a_fraction_of_the_factorial_decides_nothing_about_a_single_fix():
     # split does nothing, but its column is also that of an interaction of the gates
-    effects = analyse_outcomes(planted(design("screening")))
+    effects = analyse_outcomes(planted(design("screening", NOTE)))
     split = by_factor(effects, "main")["split"]
     assert split.p_holm < 0.05 and split.verdict == MIXED
     assert split.aliases == ("endpoint × reward × logprobs", "tools × exploration × logprobs")
@@ -96,7 +101,7 @@ def test_a_fraction_of_the_factorial_decides_nothing_about_a_single_fix():
 
 
 def test_where_nothing_moves_a_difference_could_not_have_shown():
-    sweep = planted(design("leave_one_out"))
+    sweep = planted(design("leave_one_out", NOTE))
     sweep.rewards_A_N_S_T[:] = 0.0
     effects = analyse_outcomes(sweep)
     assert not effects.moves
@@ -105,9 +110,9 @@ def test_where_nothing_moves_a_difference_could_not_have_shown():
 
 
 def test_equal_episodes_of_different_weights_are_not_exactly_zero():
-    arms = design("leave_one_out")
+    arms = design("leave_one_out", NOTE)
     sweep = planted(arms, seeds=1, tasks=20)
-    without_split = list(arms).index(Arm.with_off("split"))
+    without_split = list(arms).index(NOTE.with_off("split"))
     names = np.full(sweep.rewards_A_N_S_T.shape[:3], "all alike", dtype=object)
     same = by_factor(analyse_outcomes(replace(sweep, weights_A_N_S=names)), "leave_one_out")["split"]
     assert same.identical and (same.low, same.high) == (0.0, 0.0) and same.verdict == NO_EFFECT
@@ -127,12 +132,12 @@ def test_the_records_name_the_weights_of_each_validation(tmp_path):
 
 
 def test_an_effect_added_behind_a_closed_gate_says_that_it_is_flat_by_construction():
-    found = by_factor(analyse_outcomes(planted(design("one_at_a_time"))), "added_alone")
+    found = by_factor(analyse_outcomes(planted(design("one_at_a_time", NOTE))), "added_alone")
     assert all("flat by construction" in e.note for e in found.values())
 
 
 def test_an_invalid_run_takes_its_seed_out_of_the_effects_that_need_it_only():
-    effects = analyse_outcomes(planted(design("leave_one_out"), invalid=[("without_reward", 2)]))
+    effects = analyse_outcomes(planted(design("leave_one_out", NOTE), invalid=[("without_reward", 2)]))
     found = by_factor(effects, "leave_one_out")
     assert found["reward"].seeds == 4 and "4 of 5 seeds" in found["reward"].note
     assert found["endpoint"].seeds == 5
@@ -140,8 +145,8 @@ def test_an_invalid_run_takes_its_seed_out_of_the_effects_that_need_it_only():
 
 
 def test_controls_that_refute_the_gates_leave_the_main_effects_unanswered():
-    sweep = planted(design("gate_aware"))
-    leaky = list(sweep.arms).index(Arm.with_off("exploration"))
+    sweep = planted(design("gate_aware", NOTE))
+    leaky = list(sweep.arms).index(NOTE.with_off("exploration"))
     sweep.rewards_A_N_S_T[leaky] = sweep.rewards_A_N_S_T[0]
     effects = analyse_outcomes(sweep)
     assert any(c.holds is False for c in effects.gate_checks)
@@ -150,23 +155,23 @@ def test_controls_that_refute_the_gates_leave_the_main_effects_unanswered():
 
 
 def test_sealed_controls_hold_and_are_reported():
-    checks = analyse_outcomes(planted(design("gate_aware"))).gate_checks
+    checks = analyse_outcomes(planted(design("gate_aware", NOTE))).gate_checks
     assert checks and all(c.holds for c in checks)
 
 
 def test_one_seed_says_that_its_intervals_hold_for_that_seed():
-    effects = analyse_outcomes(planted(design("leave_one_out"), seeds=1))
+    effects = analyse_outcomes(planted(design("leave_one_out", NOTE), seeds=1))
     assert any("One seed" in n for n in effects.notes)
     assert all("seed 0 alone" in e.note for e in effects.of("leave_one_out"))
 
 
 def test_pairing_lowers_the_variance_of_a_difference_between_arms_that_share_their_luck():
-    reward = next(p for p in analyse_outcomes(planted(design("leave_one_out"))).pairing if p.factor == "reward")
+    reward = next(p for p in analyse_outcomes(planted(design("leave_one_out", NOTE))).pairing if p.factor == "reward")
     assert reward.ratio > 1
 
 
 def test_gates_share_the_first_ranks_and_split_is_last():
-    ranking = analyse_outcomes(planted(design("leave_one_out"))).ranking("leave_one_out")
+    ranking = analyse_outcomes(planted(design("leave_one_out", NOTE))).ranking("leave_one_out")
     assert set(ranking.factors[:3]) == {"endpoint", "exploration", "logprobs"}
     assert ranking.probability[0][:3] == pytest.approx((1 / 3,) * 3, abs=0.01)
 
@@ -179,7 +184,7 @@ def test_the_three_outcomes_of_a_curve():
 
 
 def test_a_sigmoid_needs_five_points():
-    assert analyse_outcomes(planted(design("leave_one_out"))).sigmoids == ()
+    assert analyse_outcomes(planted(design("leave_one_out", NOTE))).sigmoids == ()
 
 
 def test_a_planted_sigmoid_is_found(tmp_path):
@@ -237,7 +242,7 @@ def test_a_sweep_without_a_single_counted_run_is_analysed_as_not_answered(tmp_pa
 
 
 def test_64_arms_5_seeds_and_45_tasks_take_seconds():
-    sweep = planted(design("full_factorial"))
+    sweep = planted(design("full_factorial", NOTE))
     started = time.perf_counter()
     to_json(analyse_outcomes(sweep))
     assert time.perf_counter() - started < 30

@@ -5,17 +5,25 @@ import json
 import pytest
 
 from harness.designs import design
-from harness.factors import Arm, Run
+from harness.factors import Run
+from harness.fixes.registry import note
 from harness.sweep.estimate import Plan, plan_lines, work
 from tests.synthetic import write_sweep
+
+NOTE = note()
 
 
 def plan(arms, tmp_path, seeds=(0,), **changes):
     runs = tuple(Run(arm, seed) for arm in arms for seed in seeds)
     ids = tuple(f"task_{n}" for n in range(45))
     usual = {"steps": 6, "validate_every": 2, "episodes": 36, "policy": "micro", "domain": "mock", "engines": 1}
-    tasks = {"reference": ids, "reported": {"on": ids, "off": ids}}
-    return Plan(runs=runs, **(usual | tasks | {"reuse": True, "results": tmp_path} | changes))
+    own = changes.pop("reported", {"on": ids, "off": ids})
+    of_run = {
+        "factors": NOTE,
+        "reported": {run: own[run.arm.level("split")] for run in runs},
+        "greedy": frozenset(run for run in runs if run.arm.level("exploration") == "off"),
+    }
+    return Plan(runs=runs, **(usual | of_run | {"reference": ids, "reuse": True, "results": tmp_path} | changes))
 
 
 def earlier(folder, computed, wall, **known):
@@ -31,9 +39,9 @@ def time_line(plan):
 @pytest.mark.parametrize(
     ("arms", "asked", "distinct"),
     [
-        (design("full_factorial"), 16 * 6, 8 * 6),  # endpoint × tools × reward
-        (design("leave_one_out"), 5 * 6, 4 * 6),  # all_on and without_split are one chain
-        ([Arm.with_on(), Arm.with_off("logprobs"), Arm.with_off("exploration")], 0, 0),
+        (design("full_factorial", NOTE), 16 * 6, 8 * 6),  # endpoint × tools × reward
+        (design("leave_one_out", NOTE), 5 * 6, 4 * 6),  # all_on and without_split are one chain
+        ([NOTE.with_on(), NOTE.with_off("logprobs"), NOTE.with_off("exploration")], 0, 0),
     ],
     ids=["full_factorial", "leave_one_out", "sealed arms"],
 )
@@ -43,12 +51,12 @@ def test_arms_in_the_same_state_share_their_updates(arms, asked, distinct, tmp_p
 
 
 def test_seeds_share_no_training(tmp_path):
-    one, two = (work(plan([Arm.with_off()], tmp_path, seeds=s)) for s in ((0,), (0, 1)))
+    one, two = (work(plan([NOTE.with_off()], tmp_path, seeds=s)) for s in ((0,), (0, 1)))
     assert two.distinct_updates == 2 * one.distinct_updates
 
 
 def test_the_full_factorial_costs_a_few_runs(tmp_path):
-    found = work(plan(design("full_factorial"), tmp_path))
+    found = work(plan(design("full_factorial", NOTE), tmp_path))
     assert found.episodes == 64 * (6 * 36 + 2 * 4 * 45)
     assert found.distinct_episodes < found.episodes / 10
 
@@ -68,31 +76,31 @@ OWN = {"on": ("b", "c", "d"), "off": ("b",)}  # what is left of the ruler's task
     ids=["on", "split off", "greedy", "two seeds"],
 )
 def test_reported_validation_plays_the_arms_own_split(off, seeds, asked, distinct, tmp_path):
-    asks = plan([Arm.with_off(*off)], tmp_path, seeds, steps=0, reference=RULER, reported=OWN)
+    asks = plan([NOTE.with_off(*off)], tmp_path, seeds, steps=0, reference=RULER, reported=OWN)
     found = work(asks)
     assert (found.episodes, found.distinct_episodes) == (asked, distinct)
 
 
 def test_a_policy_that_learns_is_validated_anew_each_time(tmp_path):
-    found = work(plan([Arm.with_on()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
+    found = work(plan([NOTE.with_on()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
     assert found.distinct_episodes == 2  # all fixes off: sealed and greedy, the base policy at every step
-    found = work(plan([Arm.with_off()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
+    found = work(plan([NOTE.with_off()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
     assert found.distinct_episodes == 2 * (2 + 3)
 
 
 def test_without_reuse_everything_is_computed(tmp_path):
-    found = work(plan(design("full_factorial"), tmp_path, reuse=False))
+    found = work(plan(design("full_factorial", NOTE), tmp_path, reuse=False))
     assert (found.distinct_updates, found.distinct_episodes) == (found.updates, found.episodes)
 
 
 @pytest.mark.parametrize(("steps", "every", "validations"), [(6, 2, 4), (8, 2, 5), (5, 2, 4), (2, 2, 2)])
 def test_the_last_step_is_always_validated(steps, every, validations, tmp_path):
-    assert plan([Arm.with_off()], tmp_path, steps=steps, validate_every=every).validations == validations
+    assert plan([NOTE.with_off()], tmp_path, steps=steps, validate_every=every).validations == validations
 
 
 def test_the_time_follows_from_an_earlier_sweep_of_this_machine(tmp_path):
     earlier(tmp_path / "earlier", computed=100, wall=20.0)
-    line = time_line(plan([Arm.with_off()], tmp_path))
+    line = time_line(plan([NOTE.with_off()], tmp_path))
     assert "0.200 s per distinct episode" in line and "earlier" in line
 
 
@@ -110,57 +118,57 @@ def test_the_time_follows_from_an_earlier_sweep_of_this_machine(tmp_path):
 def test_the_time_says_how_many_engines_it_reckons_with(measured, planned, said, tmp_path):
     earlier(tmp_path / "earlier", computed=100, wall=200.0, **measured)
     ten_minutes = {"steps": 0, "reference": ("a",), "reported": {"on": tuple(map(str, range(299)))}}
-    assert said in time_line(plan([Arm.with_off()], tmp_path, engines=planned, **ten_minutes))
+    assert said in time_line(plan([NOTE.with_off()], tmp_path, engines=planned, **ten_minutes))
 
 
 def test_the_time_names_the_machine_that_was_measured(tmp_path):
     earlier(tmp_path / "earlier", computed=100, wall=20.0)
     manifest = json.loads((tmp_path / "earlier" / "manifest.json").read_text()) | {"machine": {"gpus": ["H200"] * 2}}
     (tmp_path / "earlier" / "manifest.json").write_text(json.dumps(manifest))
-    assert "on 2 × H200" in time_line(plan([Arm.with_on()], tmp_path))
+    assert "on 2 × H200" in time_line(plan([NOTE.with_on()], tmp_path))
 
 
 def test_the_largest_earlier_sweep_gives_the_pace(tmp_path):
     for name, computed, wall in (("large", 1000, 30.0), ("smoke", 10, 20.0)):  # a small one is mostly start
         earlier(tmp_path / name, computed, wall)
-    assert "0.030 s per distinct episode" in time_line(plan([Arm.with_off()], tmp_path))
+    assert "0.030 s per distinct episode" in time_line(plan([NOTE.with_off()], tmp_path))
 
 
 def test_a_sweep_on_another_backend_gives_no_pace(tmp_path):
     earlier(tmp_path / "earlier", computed=100, wall=20.0)
     manifest = json.loads((tmp_path / "earlier" / "manifest.json").read_text()) | {"backend": "art_local"}
     (tmp_path / "earlier" / "manifest.json").write_text(json.dumps(manifest))
-    assert "0.200 s" not in time_line(plan([Arm.with_on()], tmp_path))
-    assert "0.200 s" in time_line(plan([Arm.with_on()], tmp_path, backend="art_local"))
+    assert "0.200 s" not in time_line(plan([NOTE.with_on()], tmp_path))
+    assert "0.200 s" in time_line(plan([NOTE.with_on()], tmp_path, backend="art_local"))
 
 
 def test_an_effect_beyond_the_rewards_range_is_not_offered(tmp_path):
-    lines = plan_lines(plan(design("leave_one_out"), tmp_path, seeds=(0, 1)))
+    lines = plan_lines(plan(design("leave_one_out", NOTE), tmp_path, seeds=(0, 1)))
     assert any("leave-one-out effect: none" in line and "add seeds" in line for line in lines)
 
 
 def test_without_one_it_says_where_its_constant_comes_from(tmp_path):
-    lines = plan_lines(plan([Arm.with_off()], tmp_path))
+    lines = plan_lines(plan([NOTE.with_off()], tmp_path))
     assert any("two cores" in line and "no earlier sweep" in line for line in lines)
 
 
 def test_an_unknown_policy_gets_no_invented_time(tmp_path):
-    lines = plan_lines(plan([Arm.with_off()], tmp_path, policy="qwen3_14b"))
+    lines = plan_lines(plan([NOTE.with_off()], tmp_path, policy="qwen3_14b"))
     assert any(line.startswith("time: not known") and "+ablation=smoke" in line for line in lines)
 
 
 def test_a_fractional_design_prints_what_is_mixed_with_what(tmp_path):
-    assert "  endpoint × tools = exploration × reward" in plan_lines(plan(design("screening"), tmp_path))
+    assert "  endpoint × tools = exploration × reward" in plan_lines(plan(design("screening", NOTE), tmp_path))
     for name in ("full_factorial", "leave_one_out"):
         assert not any(line.startswith("aliases") for line in plan_lines(plan(design(name), tmp_path)))
 
 
 def test_one_at_a_time_is_called_flat_by_construction(tmp_path):
-    assert any("flat by construction" in line for line in plan_lines(plan(design("one_at_a_time"), tmp_path)))
+    assert any("flat by construction" in line for line in plan_lines(plan(design("one_at_a_time", NOTE), tmp_path)))
 
 
 def test_every_run_is_named(tmp_path):
-    lines = plan_lines(plan(design("smoke"), tmp_path, seeds=(0, 1)))
+    lines = plan_lines(plan(design("smoke", NOTE), tmp_path, seeds=(0, 1)))
     assert [line.strip() for line in lines if "/seed=" in line] == [
         f"{arm}/seed={seed}" for arm in ("all_on", "all_off") for seed in (0, 1)
     ]
