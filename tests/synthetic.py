@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-FACTORS = ("endpoint", "tools", "exploration", "reward", "logprobs", "split")
-GATES = ("endpoint", "exploration", "logprobs")
+from harness.fixes.registry import note
+
+FACTORS, GATES = note().names, note().gates
 TASKS = [f"task-{i:02d}" for i in range(30)]
 
 
@@ -47,6 +48,7 @@ def write_sweep(folder: Path, arms=None, seeds=(0,), steps=6, **manifest) -> Pat
             "machine": {"cpu": "2 cores", "gpu": None},
             "train_ids": [f"task-{i}" for i in range(30, 60)],
             "reference_ids": TASKS,
+            "factors": [factor.record() for factor in note()],
         }
         | manifest,
     )

@@ -1,11 +1,15 @@
 """Which arms a design compares, and what they are called."""
 
-import pytest
+import json
 
-from harness.designs import DESIGNS, alias_table, aliases, closest, design, is_orthogonal, restrict
+import pytest
+from omegaconf import OmegaConf
+
+from harness.designs import DESIGNS, alias_table, aliases, closest, design, is_orthogonal, listed, resolution, restrict
 from harness.errors import ConfigError
-from harness.factors import derive_seed
+from harness.factors import Factor, Factors, derive_seed
 from harness.fixes.registry import note
+from harness.launch.paths import CONF
 
 NOTE = note()
 
@@ -16,15 +20,13 @@ NOTE = note()
         ("full_factorial", 64),
         ("leave_one_out", 8),
         ("one_at_a_time", 8),
-        ("one_and_two", 5),
         ("screening", 16),
         ("gate_aware", 19),
-        ("short_term", 11),
         ("smoke", 2),
     ],
 )
 def test_a_design_has_its_arms_once_each_with_names_of_their_own(name, runs):
-    arms = design(name)
+    arms = design(name, NOTE)
     assert len(arms) == len(set(arms)) == len({a.name for a in arms}) == runs
 
 
@@ -102,7 +104,7 @@ def test_the_alias_table_of_screening_names_every_main_effect_and_interaction():
     table = alias_table(design("screening", NOTE))
     assert len(table) == 6 + 15
     assert "endpoint × exploration = tools × reward" in table
-    assert "tools = endpoint × exploration × reward, exploration × logprobs × split" in table
+    assert "tools = endpoint × exploration × reward, endpoint × logprobs × split" in table
 
 
 def test_the_full_factorial_mixes_nothing_and_leave_one_out_is_no_orthogonal_array():
@@ -110,8 +112,62 @@ def test_the_full_factorial_mixes_nothing_and_leave_one_out_is_no_orthogonal_arr
     assert "Not an orthogonal design" in alias_table(design("leave_one_out", NOTE))[0]
 
 
+@pytest.mark.parametrize(("name", "runs"), [("one_and_two", 5), ("short_term", 11)])
+def test_a_listed_design_is_the_arms_of_its_ablation_file(name, runs):
+    arms = listed(NOTE, OmegaConf.load(CONF / "ablation" / f"{name}.yaml").hydra.sweeper.arms)
+    assert len(arms) == len({a.name for a in arms}) == runs
+
+
 def test_short_term_runs_the_five_experiments_alone_and_stacked_beside_the_baseline():
-    names = [a.name for a in design("short_term", NOTE)]
+    names = [a.name for a in listed(NOTE, OmegaConf.load(CONF / "ablation" / "short_term.yaml").hydra.sweeper.arms)]
     assert names[0] == "all_off"
     assert names[1:6] == [f"only_{f}" for f in ("endpoint", "tools", "exploration", "reward", "logprobs")]
     assert "only_endpoint_tools" in names and "without_split" in names and "all_on" in names
+
+
+def test_a_listed_design_names_factors_only():
+    with pytest.raises(ConfigError, match="Did you mean 'tools'"):
+        listed(NOTE, [["tool"]])
+
+
+def more(count):
+    """The note's factors and further ones."""
+    return Factors((*NOTE.all, *(Factor(f"x{n}") for n in range(count))))
+
+
+@pytest.mark.parametrize(("further", "runs"), [(1, 16), (2, 16), (3, 32)])
+def test_screening_is_of_resolution_four_for_any_number_of_factors(further, runs):
+    arms = design("screening", more(further))
+    assert len(set(arms)) == runs and is_orthogonal(arms) and resolution(arms) == 4
+
+
+@pytest.mark.parametrize(("name", "runs"), [("full_factorial", 128), ("leave_one_out", 9), ("one_at_a_time", 9)])
+def test_a_seventh_factor_is_in_every_design(name, runs):
+    assert len(set(design(name, more(1)))) == runs
+
+
+def test_the_gate_aware_design_crosses_a_seventh_factor_with_the_free_ones():
+    arms = design("gate_aware", more(1))
+    inside = [a for a in arms if all(a.level(g) == "on" for g in NOTE.gates)]
+    assert len(inside) == 16 and len(arms) < 0.3 * 128
+
+
+def test_factors_without_gates_have_a_full_factorial_for_a_gate_aware_design():
+    plain = Factors.named(["a", "b", "c"])
+    assert set(design("full_factorial", plain)) <= set(design("gate_aware", plain))
+
+
+def test_a_further_level_is_crossed_and_left_out_beside_off():
+    levels = {"reward": ("on", "off", "mine")}
+    assert len(design("full_factorial", NOTE, levels)) == 96
+    assert "all_on_with_reward=mine" in [a.name for a in design("leave_one_out", NOTE, levels)]
+
+
+def test_arms_of_further_levels_are_named_after_them():
+    arm = NOTE.with_off("tools").but(reward="mine")
+    assert arm.name == "without_tools_with_reward=mine"
+    assert NOTE.with_on().but(reward="mine").name == "all_off_with_reward=mine"
+
+
+def test_a_factor_is_kept_as_plain_data_and_read_again():
+    assert [Factor.from_record(json.loads(json.dumps(f.record()))) for f in NOTE] == list(NOTE.all)

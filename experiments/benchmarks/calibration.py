@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.designs import design
+from harness.factors import Arm
 from harness.fixes.registry import note
 from harness.stats.bootstrap import raw_draws, resample
-from harness.stats.contrasts import all_contrasts
+from harness.stats.contrasts import Contrast, all_contrasts
 from harness.stats.effects import (
     NO_EFFECT,
     NOT_ANSWERED,
@@ -59,6 +60,10 @@ USUAL = World()
 NULL = World(off=(("endpoint", 1.0), ("tools", 1.0), ("reward", 1.0)), sealed=False)
 WEAK = World(gain=1.6, off=(("endpoint", 0.0), ("tools", 0.8), ("reward", 0.6)), seed_sd=0.4, run_sd=0.3)
 COLLAPSES = World(collapse=0.15)
+
+
+def contrasts_of(arms: Sequence[Arm], usable: Sequence[bool]) -> list[Contrast]:
+    return all_contrasts(NOTE, arms, usable, [NOTE.no_update(arm) for arm in arms])
 
 
 @dataclass(frozen=True)
@@ -111,14 +116,14 @@ class Count:
 
 def run(setting: Setting, sweeps: int, seed: int = SEED) -> dict[tuple[str, str], Count]:
     """Counts per (kind, outcome) over so many synthetic sweeps."""
-    arms, random = design(setting.design), np.random.default_rng([seed, SETTINGS.index(setting)])
+    arms, random = design(setting.design, NOTE), np.random.default_rng([seed, SETTINGS.index(setting)])
     weights = resample(setting.seeds, setting.world.tasks, draws=400)
-    whole = all_contrasts(arms, [True] * len(arms))
+    whole = contrasts_of(arms, [True] * len(arms))
     counts: dict[tuple[str, str], Count] = {}
     for _ in range(sweeps):
         planted = (setting.world, setting.seeds, random, setting.invalid, setting.invalid_arm)
-        made, true_A_S = planted_sweep(arms, *planted)
-        contrasts = all_contrasts(arms, usable_arms(made)) if made.left_out else whole
+        made, true_A_S = planted_sweep(NOTE, arms, *planted)
+        contrasts = contrasts_of(arms, usable_arms(made)) if made.left_out else whole
         for outcome, kind in product(OUTCOMES, setting.kinds):
             family = [c for c in contrasts if c.kind == kind]
             measured = {id(c): measure(made, c, outcome) for c in family}
@@ -200,11 +205,11 @@ def iqm_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     arms = [NOTE.with_off(), NOTE.with_off("reward")]
     for (name, world), seeds in product((("usual", USUAL), ("weak", WEAK), ("collapses", COLLAPSES)), (3, 5)):
         random = np.random.default_rng([seed, 101, seeds])
-        large, _ = planted_sweep(arms, replace(world, tasks=1000), 1000, random)
+        large, _ = planted_sweep(NOTE, arms, replace(world, tasks=1000), 1000, random)
         true = [float(interquartile_mean(scores.ravel())) for scores in large.of("area")]
         held = 0
         for _ in range(sweeps):
-            made, _ = planted_sweep(arms, world, seeds, random)
+            made, _ = planted_sweep(NOTE, arms, world, seeds, random)
             for value, scores in zip(true, made.of("area"), strict=True):
                 _, low, high = iqm_triple(scores)
                 held += low - TINY <= value <= high + TINY
@@ -221,7 +226,7 @@ def gate_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
         random = np.random.default_rng([seed, 102, seeds])
         refuted = dict.fromkeys(OUTCOMES, 0)
         for _ in range(sweeps):
-            made, _ = planted_sweep(arms, world, seeds, random)
+            made, _ = planted_sweep(NOTE, arms, world, seeds, random)
             checks = gate_checks(made, [True] * len(arms))
             for outcome in OUTCOMES:
                 refuted[outcome] += any(c.holds is False for c in checks if c.outcome == outcome)
@@ -234,13 +239,13 @@ BINS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0 + TINY)
 def rank_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     """Rank probabilities against the true ranks, in worlds whose effects are drawn anew for every sweep."""
     arms = design("leave_one_out", NOTE)
-    family = [c for c in all_contrasts(arms, [True] * len(arms)) if c.kind == "leave_one_out"]
+    family = [c for c in contrasts_of(arms, [True] * len(arms)) if c.kind == "leave_one_out"]
     for seeds in (1, 3, 5):
         random = np.random.default_rng([seed, 103, seeds])
         said, is_true = [], []
         for _ in range(sweeps):
             shares = zip(("endpoint", "tools", "reward"), random.random(3).tolist(), strict=True)
-            made, true_A_S = planted_sweep(arms, replace(USUAL, off=tuple(shares)), seeds, random)
+            made, true_A_S = planted_sweep(NOTE, arms, replace(USUAL, off=tuple(shares)), seeds, random)
             measured = [m for c in family if isinstance(m := measure(made, c, "final"), Measured)]
             draws = joint_draws(measured)
             assert draws is not None, "planted sweeps have all their runs"

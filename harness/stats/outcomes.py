@@ -61,8 +61,7 @@ class Outcomes:
         recorded."""
         if self.weights_A_N_S is None:
             return np.array([self.factors.no_update(arm) for arm in self.arms])
-        last = self.weights_A_N_S[:, :, -1]
-        took = (last != UNTRAINED) & self.counted_A_N
+        took = (self.weights_A_N_S != UNTRAINED).any(axis=2) & self.counted_A_N
         return ~took.any(axis=1) & self.counted_A_N.any(axis=1)
 
     def why_absent(self, arm: Arm) -> str:

@@ -11,6 +11,10 @@ from harness.stats.contrasts import all_contrasts
 NOTE = note()
 
 
+def contrasts_of(arms, usable=None):
+    return all_contrasts(NOTE, arms, usable or [True] * len(arms), [NOTE.no_update(arm) for arm in arms])
+
+
 def value(contrasts, means, kind, *factors):
     (found,) = [c for c in contrasts if c.kind == kind and c.factors == factors]
     assert not found.problem
@@ -23,7 +27,7 @@ def additive(arm):
 
 def gated(arm):
     """Learning behind sealed gates only; behind a closed endpoint a little, which tools changes."""
-    if gates.is_sealed(arm):
+    if NOTE.no_update(arm):
         return 0.2
     gain = 0.7 * (0.8 if arm.level("tools") == "off" else 1) * (0.6 if arm.level("reward") == "off" else 1)
     return 0.2 + gain * (0.15 if arm.level("endpoint") == "off" else 1)
@@ -31,7 +35,7 @@ def gated(arm):
 
 def of(name, truth, usable=None):
     arms = design(name)
-    return all_contrasts(arms, usable or [True] * len(arms)), np.array([truth(a) for a in arms])
+    return contrasts_of(arms, usable), np.array([truth(a) for a in arms])
 
 
 def test_additive_effects_are_main_effects_leave_one_out_effects_and_shapley_shares_alike():
@@ -72,7 +76,7 @@ def test_gate_aware_says_what_its_answers_rest_on():
 
 def test_the_controls_are_zero_where_the_gates_are_sealed_and_not_where_one_leaks():
     arms = design("gate_aware", NOTE)
-    checks = gates.checks(arms, [True] * len(arms))
+    checks = gates.checks(NOTE, arms, [True] * len(arms))
     sealed = np.array([gated(a) for a in arms])
     leaking = sealed + np.array([0.3 * (a.name == "without_exploration") for a in arms])
     assert all(weights @ sealed == pytest.approx(0) for _, weights in checks)
@@ -103,6 +107,6 @@ def test_an_unusable_arm_takes_only_its_own_combination_out_of_a_main_effect():
 
 def test_half_a_factorial_answers_the_factors_that_vary():
     arms = [a for a in design("full_factorial", NOTE) if a.level("tools") == "on"]
-    contrasts = all_contrasts(arms, [True] * 32)
+    contrasts = contrasts_of(arms)
     assert "one level" in next(c for c in contrasts if c.kind == "main" and c.factors == ("tools",)).problem
     assert "tools is on throughout" in next(c for c in contrasts if c.factors == ("reward",)).note

@@ -20,7 +20,6 @@ from harness.stats.effects import (
     analyse_outcomes,
     to_json,
 )
-from harness.stats.gates import is_sealed
 from harness.stats.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
 
@@ -37,7 +36,7 @@ def planted(arms, seeds=5, tasks=45, invalid=(), rng=0):
     luck = random.normal(size=(seeds, 1, tasks))
     rewards = np.zeros((len(arms), seeds, len(STEPS), tasks))
     for i, arm in enumerate(arms):
-        gain = 0.0 if is_sealed(arm) or arm.level("endpoint") == "off" else 3.0
+        gain = 0.0 if NOTE.no_update(arm) or arm.level("endpoint") == "off" else 3.0
         gain *= 0.5 if arm.level("reward") == "off" else 1.0
         base = np.broadcast_to(ease - 1.4, luck.shape) + (0.5 * luck if gain else 0)
         rewards[i] = base + gain * np.array([0, 0.4, 0.8, 1.0])[None, :, None] > 0
@@ -45,7 +44,7 @@ def planted(arms, seeds=5, tasks=45, invalid=(), rng=0):
     rewards[~counted] = np.nan
     left_out = tuple(LeftOut(f"{a}/seed={n}", a, n, "INVALID", "the switch did nothing") for a, n in invalid)
     names = tuple(f"task-{t}" for t in range(tasks))
-    return Outcomes(tuple(arms), tuple(range(seeds)), STEPS, names, rewards, counted, left_out)
+    return Outcomes(NOTE, tuple(arms), tuple(range(seeds)), STEPS, names, rewards, counted, left_out)
 
 
 def by_factor(effects, kind, outcome="final"):
@@ -61,7 +60,7 @@ def test_planted_leave_one_out_effects_are_found_and_a_planted_zero_is_not():
 
 @pytest.mark.parametrize("name", ["full_factorial", "gate_aware"])
 def test_planted_main_effects_are_found(name):
-    found = by_factor(analyse_outcomes(planted(design(name))), "main")
+    found = by_factor(analyse_outcomes(planted(design(name, NOTE))), "main")
     for factor in ("endpoint", "exploration", "logprobs", "reward"):
         assert found[factor].verdict == RAISES, factor
         assert found[factor].low <= found[factor].value <= found[factor].high
@@ -94,7 +93,7 @@ def test_a_fraction_of_the_factorial_decides_nothing_about_a_single_fix():
     effects = analyse_outcomes(planted(design("screening", NOTE)))
     split = by_factor(effects, "main")["split"]
     assert split.p_holm < 0.05 and split.verdict == MIXED
-    assert split.aliases == ("endpoint × reward × logprobs", "tools × exploration × logprobs")
+    assert split.aliases == ("endpoint × tools × logprobs", "exploration × reward × logprobs")
     assert effects.ranking("main") is None
     assert {e.verdict for e in effects.of("interaction")} == {MIXED}
     assert {tuple(e["aliases"]) for e in json.loads(to_json(effects))["effects"] if e["verdict"] == MIXED}

@@ -17,7 +17,7 @@ VARIANCE = Variance()
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
 def test_an_effect_of_the_smallest_size_is_found_with_about_80_percent_power(seeds):
-    size = smallest_effect(design("leave_one_out", NOTE), "leave_one_out", seeds, 45, VARIANCE).paired
+    size = smallest_effect(NOTE, design("leave_one_out", NOTE), "leave_one_out", seeds, 45, VARIANCE).paired
     random = np.random.default_rng(0)
     found = []
     for _ in range(600):
@@ -34,7 +34,7 @@ def test_an_effect_of_the_smallest_size_is_found_with_about_80_percent_power(see
 
 def test_more_seeds_more_tasks_and_pairing_each_help():
     def paired(seeds, tasks):
-        return smallest_effect(design("leave_one_out", NOTE), "leave_one_out", seeds, tasks, VARIANCE)
+        return smallest_effect(NOTE, design("leave_one_out", NOTE), "leave_one_out", seeds, tasks, VARIANCE)
 
     assert paired(10, 45).paired < paired(5, 45).paired
     assert paired(5, 90).paired < paired(5, 45).paired
@@ -42,7 +42,7 @@ def test_more_seeds_more_tasks_and_pairing_each_help():
 
 
 def test_a_design_that_answers_no_main_effect_promises_none():
-    assert smallest_effect(design("leave_one_out", NOTE), "main", 5, 45) is None
+    assert smallest_effect(NOTE, design("leave_one_out", NOTE), "main", 5, 45) is None
 
 
 def test_the_components_of_an_earlier_sweep_are_taken_from_arms_that_learn():
@@ -52,6 +52,6 @@ def test_the_components_of_an_earlier_sweep_are_taken_from_arms_that_learn():
 
 
 def test_the_plan_says_where_its_variances_come_from_and_what_is_flat_by_construction():
-    assert "stated defaults" in power_lines(design("gate_aware", NOTE), 5, 45)[0]
-    assert "flat by construction" in power_lines(design("one_at_a_time", NOTE), 5, 45)[1]
-    assert "for that seed only" in power_lines(design("leave_one_out", NOTE), 1, 45)[0]
+    assert "stated defaults" in power_lines(NOTE, design("gate_aware", NOTE), 5, 45)[0]
+    assert "flat by construction" in power_lines(NOTE, design("one_at_a_time", NOTE), 5, 45)[1]
+    assert "for that seed only" in power_lines(NOTE, design("leave_one_out", NOTE), 1, 45)[0]
