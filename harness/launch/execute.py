@@ -21,14 +21,16 @@ def execute(
     train: Train,
     plan_only: bool = False,
     engines: int | None = None,
+    design: str | None = None,
 ) -> int:
     """Runs a sweep, or what is left of it; 0, or 1 if a run failed. Everything wrong with the input is
     raised as ConfigError before an engine starts.
 
     train: where the engines are: `launch.local`, `launch.ray_launcher`, `launch.slurm_launcher`
     engines: as many as it would use at once, None if it learns that when it starts; for the plan's estimate only
+    design: name of the ablation, kept with the sweep
     """
-    sweep = preview(configs, name) if plan_only else prepare(configs, name)
+    sweep = preview(configs, name) if plan_only else prepare(configs, name, design)
     open_runs = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
     print(
         f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
@@ -36,9 +38,9 @@ def execute(
         flush=True,
     )
     if plan_only:
-        print("\n".join([*plan_lines(work_of(sweep, engines)), *fit_lines(sweep)]))
+        print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
         return 0
-    if aliases := alias_lines(work_of(sweep, engines).arms):
+    if aliases := alias_lines(work_of(sweep, engines, design).arms):
         print("\n".join(aliases), flush=True)
     if open_runs:
         with alone_in(sweep.folder):

@@ -18,6 +18,8 @@ from harness.sweep.plan import Sweep
 class SweepLauncher(Launcher):
     """A launcher's options are the arguments of its constructor and the keys of conf/hydra/launcher/<name>.yaml."""
 
+    design: str | None = None  # the ablation whose arms these are, all of them
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
@@ -35,7 +37,7 @@ class SweepLauncher(Launcher):
         configs = [self._compose(overrides) for overrides in job_overrides]
         first = configs[0]
         runs = [typed(cfg) for cfg in configs]
-        code = execute(runs, first.sweep, self.train, first.plan_only, self.engines(runs))
+        code = execute(runs, first.sweep, self.train, first.plan_only, self.engines(runs), self.design)
         if code:
             sys.exit(code)
         return [

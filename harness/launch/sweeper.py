@@ -27,10 +27,16 @@ Wishes = Mapping[str, tuple[str, ...]]  # levels by factor, as the command line 
 
 
 class DesignSweeper(Sweeper):
-    """design: a name of `harness.designs`; arms: a design of one's own, per arm the fixes that are on."""
+    """design: a name of `harness.designs`; arms: a design of one's own, per arm the fixes that are on.
 
-    def __init__(self, design: str | None, arms: Sequence[Sequence[str]] | None = None) -> None:
-        self.design, self.arms = design, arms
+    implied: fixes among the overrides that the command line does not name (launch/command_line.py appends those of
+    other packages): they choose no arms
+    """
+
+    def __init__(
+        self, design: str | None, arms: Sequence[Sequence[str]] | None = None, implied: Sequence[str] = ()
+    ) -> None:
+        self.design, self.arms, self.implied = design, arms, implied
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -46,12 +52,14 @@ class DesignSweeper(Sweeper):
         fixes = [o for o in parsed if _key(o).startswith("fix/")]
         rest = [o for o in parsed if not _key(o).startswith("fix/")]
         keys = {self._factor(_key(o)): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
-        wished = {self._factor(_key(o)): tuple(self._level(_key(o), v) for v in _values(o)) for o in fixes}
+        given = {self._factor(_key(o)): tuple(self._level(_key(o), v) for v in _values(o)) for o in fixes}
+        wished = {f: levels for f, levels in given.items() if f not in self.implied}
         axes = [[f"{o.get_key_element()}={value}" for value in _values(o)] for o in rest]
-        factors = self._factors(wished, [axis[0] for axis in axes], keys)
+        factors = self._factors(wished, given, [axis[0] for axis in axes], keys)
         arms = self._arms(factors, wished)
-        constant = {f: levels[0] for f, levels in wished.items() if f not in factors.names}
+        constant = {f: levels[0] for f, levels in given.items() if f not in factors.names}
         named = f"factors=[{','.join(factors.names)}]"
+        self.launcher.design = None if set(wished) & set(factors.names) else self.design  # type: ignore[attr-defined]
         jobs = [
             [
                 *(f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()),
@@ -73,9 +81,9 @@ class DesignSweeper(Sweeper):
         further = {f: (ON, OFF, *(v for v in levels if v not in (ON, OFF))) for f, levels in wished.items()}
         return restrict(design(self.design, factors, further), wished)
 
-    def _factors(self, wished: Wishes, others: list[str], keys: Mapping[str, str]) -> Factors:
+    def _factors(self, wished: Wishes, given: Wishes, others: list[str], keys: Mapping[str, str]) -> Factors:
         """Those that `factors=` names, and every fix that is swept over."""
-        levels = [f"{keys[f]}={own[0]}" for f, own in wished.items()]
+        levels = [f"{keys[f]}={own[0]}" for f, own in given.items()]
         cfg = self.loader.load_sweep_config(self.config, [*levels, *others])
         named = factor_names(cfg)
         swept = [

@@ -187,7 +187,8 @@ def _shown_line(gap: Gap) -> str:
 def _stopped_line(gates: Sequence[Gate]) -> str:
     each = effect_text.listed([f"{g.factor} ({g.made} of {g.batches} batches)" for g in gates], "or")
     return (
-        f"Here next to no update was made without {each}: the reference reward is flat there. So a fix added "
+        f"Here {'next to no' if any(g.made for g in gates) else 'no'} update was made without {each}: the reference "
+        "reward is flat there. So a fix added "
         "alone to the broken loop (one_at_a_time) cannot show, and a mean over the factorial dilutes a fix that needs "
         "the others. Leave-one-out is the informative comparison. Whether a fix is such a gate depends on the loop."
     )

@@ -49,6 +49,7 @@ class Plan:
     backend: str = "shared"
     split: str = "test"
     engines: int | None = None
+    design: str | None = None
 
     @property
     def tasks(self) -> int:
@@ -131,7 +132,8 @@ def plan_lines(plan: Plan) -> list[str]:
     earlier = earlier_sweeps(plan)
     todo, rate = work(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
-    name = next((n for n, arms in DESIGNS.items() if set(arms(plan.factors, None)) == set(plan.arms)), "of its own")
+    named = (n for n, arms in DESIGNS.items() if set(arms(plan.factors, None)) == set(plan.arms))
+    name = next(named, plan.design or "of its own")
     lines = [
         f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
         f"of {plan.steps} steps, {plan.validations} validations each on {effect_text.ruler(plan.tasks, plan.split)}",

@@ -55,6 +55,7 @@ def write_plan(
     train_ids: Sequence[str],
     reference_ids: Sequence[str],
     content: dict[str, str],
+    design: str | None = None,
 ) -> None:
     """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
 
@@ -69,7 +70,7 @@ def write_plan(
         refuse_another(folder, configs, content)
         manifest = json.loads(manifest_path.read_text())
     else:
-        manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"content": content}
+        manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"design": design, "content": content}
         write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
     for config in configs:
         planned[config.run.name] = {

@@ -29,7 +29,7 @@ class Sweep:
     reference_ids: tuple[str, ...]
 
 
-def work_of(sweep: Sweep, engines: int | None) -> Plan:
+def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Plan:
     """What the sweep asks for, to be estimated before anything runs."""
     first = sweep.configs[0]
     runs, factors = tuple(c.run for c in sweep.configs), first.factors
@@ -37,6 +37,7 @@ def work_of(sweep: Sweep, engines: int | None) -> Plan:
     return Plan(
         runs=runs,
         factors=factors,
+        design=design,
         greedy=frozenset(
             c.run for c in sweep.configs if c.seams.exploration.temperature == first.validation.temperature
         ),
@@ -88,10 +89,10 @@ def preview(configs: Sequence[RunConfig], name: str | None) -> Sweep:
     return sweep
 
 
-def prepare(configs: Sequence[RunConfig], name: str | None) -> Sweep:
+def prepare(configs: Sequence[RunConfig], name: str | None, design: str | None = None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
     sweep, train_ids = _load(configs, sweep_name(configs, name))
-    write_plan(sweep.folder, sweep.name, sweep.configs, train_ids, sweep.reference_ids, _content(sweep))
+    write_plan(sweep.folder, sweep.name, sweep.configs, train_ids, sweep.reference_ids, _content(sweep), design)
     return sweep
 
 

@@ -81,7 +81,7 @@ def test_invalid_and_failed_runs_say_why_and_how_to_go_on(tmp_path):
 
 def test_it_ends_with_the_verdict_in_three_sentences(tmp_path):
     text = " ".join(shown(write_sweep(tmp_path / "s", seeds=(0, 1)), 120).split())
-    end = text[text.index("Verdict With all six fixes on") :]
+    end = text[text.index("Verdict With all fixes on") :]
     assert "How sure: " in end and "Not known: " in end
 
 

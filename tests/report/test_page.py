@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from harness.designs import design
+from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.report import command
 from harness.report.curves import (
@@ -21,6 +22,8 @@ from harness.report.page import page as page_of
 from harness.report.page import write_report
 from harness.stats.sweep_statistics import answer
 from tests.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
+
+NOTE = note()
 
 VOID = {"meta", "path", "use", "br", "rect", "circle", "image"}
 
@@ -87,7 +90,7 @@ def test_an_invalid_pair_has_no_panel_rather_than_a_confounded_one(tmp_path):
     [("leave_one_out", ["all on", "without"]), ("one_at_a_time", ["alone", "all off"]), ("screening", [])],
 )
 def test_a_panel_shows_the_pair_of_arms_that_the_design_holds(name, lines, tmp_path):
-    sweep = load_sweep(write_sweep(tmp_path / "s", arms=[arm.as_dict for arm in design(name)]))
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=[arm.as_dict for arm in design(name, NOTE)]))
     assert list(pair_curves(sweep, "tools")) == lines
     assert "tools" in contrasted_factors(sweep)
 

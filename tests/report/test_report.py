@@ -34,7 +34,7 @@ def sections(folder):
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_what_a_design_cannot_fill_is_left_out_with_the_reason(name, tmp_path):
-    arms = [arm.as_dict for arm in design(name)]
+    arms = [arm.as_dict for arm in design(name, NOTE)]
     found = sections(write_sweep(tmp_path / "s", arms=arms, seeds=(0, 1)))
     assert list(found) == SECTIONS[name]
     if name == "leave_one_out":

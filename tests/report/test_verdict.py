@@ -4,13 +4,18 @@ import json
 import re
 
 import pytest
+from omegaconf import OmegaConf
 
-from harness.designs import design
+from harness.designs import design, listed
+from harness.fixes.registry import note
+from harness.launch.paths import CONF
 from harness.records.load import load_sweep
 from harness.report import formats
 from harness.report.verdict import conclusion, mind
 from harness.stats.effects import analyse
 from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
+
+NOTE = note()
 
 
 def verdict(folder):
@@ -20,13 +25,15 @@ def verdict(folder):
 
 
 def named(name):
-    return [arm.as_dict for arm in design(name)]
+    path = CONF / "ablation" / f"{name}.yaml"
+    arms = OmegaConf.load(path).hydra.sweeper.get("arms") if path.exists() else None
+    return [arm.as_dict for arm in (listed(NOTE, arms) if arms else design(name, NOTE))]
 
 
 @pytest.mark.parametrize("arms", [leave_one_out(), factorial()], ids=["leave_one_out", "factorial"])
 def test_it_says_what_matters_how_sure_and_what_is_not_known(arms, tmp_path):
     (what, sure, unknown), _ = verdict(write_sweep(tmp_path / "s", arms=arms, seeds=range(5)))
-    assert what.startswith("With all six fixes on the policy goes from 0.167 to 0.527; endpoint (+0.360 [")
+    assert what.startswith("With all fixes on the policy goes from 0.167 to 0.527; endpoint (+0.360 [")
     assert "exploration" in what and "logprobs" in what and "tools" not in what
     assert "after Holm's correction over 6 fixes, over 30 held-out tasks and 5 seeds" in sure
     assert "whether tools (" in unknown and "split made no difference to the reference reward (exactly 0)" in unknown
@@ -85,11 +92,16 @@ def test_a_sweep_without_completed_runs_says_nothing(tmp_path):
     assert verdict(folder)[0] == ("Nothing can be said yet: no run has completed with valid switches.",)
 
 
-def test_gates_on_learning_are_told_from_the_gate_on_what_is_shown(tmp_path):
+def test_it_says_without_which_fixes_no_update_was_made_here_and_calls_none_a_gate_by_nature(tmp_path):
     _, notes = verdict(write_sweep(tmp_path / "s"))
     (note,) = [note for note in notes if "one_at_a_time" in note]
-    assert note.startswith("exploration and logprobs are gates on learning")
-    assert "endpoint is a gate on what is shown" in note and "the reference ruler sees what it learns" in note
+    assert note.startswith("Here no update was made without exploration (0 of 6 batches) or logprobs (0 of 6 batches)")
+    assert "depends on the loop" in note
+
+
+def test_where_no_pair_of_arms_shows_it_nothing_is_said_of_gates(tmp_path):
+    _, notes = verdict(write_sweep(tmp_path / "s", arms=named("one_at_a_time")))
+    assert not any("update was made without" in note for note in notes)
 
 
 def test_where_nothing_moves_nothing_is_called_no_difference(tmp_path):

@@ -34,7 +34,7 @@ def gated(arm):
 
 
 def of(name, truth, usable=None):
-    arms = design(name)
+    arms = design(name, NOTE)
     return contrasts_of(arms, usable), np.array([truth(a) for a in arms])
 
 
