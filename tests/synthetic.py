@@ -14,6 +14,9 @@ TASKS = [f"task-{i:02d}" for i in range(30)]
 
 
 def arm_name(levels):
+    if further := [f"{f}={v}" for f, v in levels.items() if v not in ("on", "off")]:
+        plain = {f: v if v in ("on", "off") else "on" for f, v in levels.items()}
+        return f"{arm_name(plain)}_with_{'_'.join(further)}"
     on = [f for f in FACTORS if levels[f] == "on"]
     off = [f for f in FACTORS if levels[f] == "off"]
     if not off:

@@ -32,7 +32,7 @@ def _console() -> Console:
 def report(sweep: SweepRecords) -> Iterator[RenderableType]:
     yield Text(f"{sweep.name}: {formats.headline(sweep)}", style="bold")
     yield arm_table(sweep)
-    yield Text(f"{formats.legend(sweep.factors)} {formats.CAPTION}", style="dim")
+    yield Text(f"{formats.legend(sweep)} {formats.CAPTION}", style="dim")
     yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(sweep), "red")
     failed = formats.failed_lines(sweep)
     yield from _attention("Failed", failed, "red")
@@ -71,10 +71,9 @@ def reuse_table(sweep: SweepRecords) -> Table:
 
 
 def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str]) -> list[RenderableType]:
-    dots = (formats.ON if row.levels.get(f) == "on" else formats.OFF for f in sweep.factors)
     return [
         row.arm,
-        " ".join(dots),
+        " ".join(formats.dots(row, sweep.factors)),
         formats.seeds(row.seeds),
         formats.reward(row.first),
         formats.reward(row.last),

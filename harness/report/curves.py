@@ -99,7 +99,9 @@ def pair_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
     found = {}
     for curve in valid_curves(sweep):
         on = {f for f, level in levels[curve.arms[0]].items() if level == "on"}
-        off = set(levels[curve.arms[0]]) - on
+        off = {f for f, level in levels[curve.arms[0]].items() if level == "off"}
+        if on | off < set(levels[curve.arms[0]]):  # a further level is neither
+            continue
         is_one = {"all on": not off, "without": off == {factor}, "alone": on == {factor}, "all off": not on}
         found |= {name: curve for name, yes in is_one.items() if yes}
     for pair in (("all on", "without"), ("alone", "all off")):

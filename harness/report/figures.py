@@ -150,7 +150,9 @@ def _draw_pair(axes: "Axes", pair: dict[str, Curve]) -> list[End]:
 def _draw_levels(axes: "Axes", sweep: SweepRecords, factor: str) -> list[End]:
     """Mean curve of the arms with the factor on against those with it off; each arm faintly."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
+    free = cycle(colour for colour in ARM_COLOURS if colour not in (BLUE, VERMILLION))
     colours = {"on": BLUE, "off": VERMILLION}
+    colours |= {level: next(free) for level in sorted(set(levels.values()) - set(colours))}
     for curve in merged(valid_curves(sweep)):
         sides = {levels[arm] for arm in curve.arms}
         faint = colours[sides.pop()] if len(sides) == 1 else GREY

@@ -7,7 +7,7 @@ from harness.records.load import RecordedRun, SweepRecords
 from harness.report.arm_rows import ArmRow, Reuse
 from harness.stats.intervals import settled
 
-ON, OFF, NONE = "●", "○", "–"
+ON, OFF, OTHER, NONE = "●", "○", "◐", "–"
 CAPTION = (
     "first, last: reference validation reward. slope: reward per step, least squares. "
     "area: mean height of the curve. reported: what the arm would have shown by its own rules; "
@@ -44,9 +44,15 @@ def letters(factors: Iterable[str]) -> dict[str, str]:
     return taken
 
 
-def legend(factors: Iterable[str]) -> str:
-    named = ", ".join(f"{letter} {factor}" for factor, letter in letters(factors).items())
-    return f"{ON} fixed, {OFF} as upstream: {named}."
+def dots(row: ArmRow, factors: Iterable[str]) -> list[str]:
+    """One sign per factor: on, off, or another level, which the arm's name says."""
+    return [{"on": ON, "off": OFF}.get(row.levels.get(factor, "off"), OTHER) for factor in factors]
+
+
+def legend(sweep: SweepRecords) -> str:
+    named = ", ".join(f"{letter} {factor}" for factor, letter in letters(sweep.factors).items())
+    further = any(level not in ("on", "off") for run in sweep.runs for level in run.levels.values())
+    return f"{ON} fixed, {OFF} as upstream{f', {OTHER} as the name says' * further}: {named}."
 
 
 def validity(row: ArmRow, short: dict[str, str] | None = None) -> str:

@@ -85,13 +85,13 @@ def _arms(sweep: SweepRecords) -> Iterator[str]:
     heads = ["arm", " ".join(formats.letters(sweep.factors).values())]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
-    yield f"\n{formats.legend(sweep.factors)} {formats.CAPTION}"
+    yield f"\n{formats.legend(sweep)} {formats.CAPTION}"
 
 
 def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
     return [
         row.arm,
-        " ".join(formats.ON if row.levels.get(f) == "on" else formats.OFF for f in sweep.factors),
+        " ".join(formats.dots(row, sweep.factors)),
         formats.seeds(row.seeds),
         formats.reward(row.first),
         formats.reward(row.last),

@@ -95,15 +95,14 @@ def arms(sweep: SweepRecords) -> Iterator[str]:
     rows = [_arm_cells(row, sweep) for row in arm_rows(sweep)]
     yield heading("Arms")
     out = table(heads, rows, "arms")
-    for symbol in (formats.ON, formats.OFF, *formats.letters(sweep.factors).values()):
+    for symbol in (formats.ON, formats.OFF, formats.OTHER, *formats.letters(sweep.factors).values()):
         for tag in ("td", "th"):
             out = out.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
     yield out
-    yield f'<p class="note">{text(formats.legend(sweep.factors))} {text(formats.CAPTION)}</p>'
+    yield f'<p class="note">{text(formats.legend(sweep))} {text(formats.CAPTION)}</p>'
 
 
 def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
-    dots = [formats.ON if row.levels.get(f) == "on" else formats.OFF for f in sweep.factors]
     numbers = [
         formats.seeds(row.seeds),
         formats.reward(row.first),
@@ -117,7 +116,7 @@ def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
     validity = text(formats.validity(row))
     return [
         f"<b>{name}</b>" if is_all(row.levels, "on") else name,
-        *dots,
+        *formats.dots(row, sweep.factors),
         *map(text, numbers),
         f'<b class="red">{validity}</b>' if row.invalid_runs else validity,
         text(formats.state(row, sweep.total_steps)),
