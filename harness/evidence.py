@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.backend import Trained
 from harness.backend.context import Contexts
+from harness.records.schema import StepRecord
 from harness.rollout import PROVIDER, Asked
 from harness.seams import Evidence, Names, Seams, TaskSplit
 
@@ -40,7 +41,7 @@ def gather_evidence(
     options: Mapping[str, Any],
     split: TaskSplit,
     exact: bool,
-) -> tuple[Evidence, dict[str, Any]]:
+) -> tuple[Evidence, StepRecord]:
     """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
     trajectories = {
         (str(t.metadata["task"]), str(t.metadata["episode"])): t for g in sampled.groups for t in g.trajectories
@@ -86,7 +87,8 @@ def gather_evidence(
         metrics=metrics,
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
-    return evidence, line | {"longer_than_row": sum(c.tokens > row_length for c in compared)}
+    line["longer_than_row"] = sum(c.tokens > row_length for c in compared)
+    return evidence, line
 
 
 def transcript(sampled: Sampled, seams: Seams) -> list[dict[str, Any]]:
@@ -105,6 +107,7 @@ def transcript(sampled: Sampled, seams: Seams) -> list[dict[str, Any]]:
                 "step": sampled.step,
                 "task": task,
                 "rollout": number,
+                "episode": asked.key,
                 "reward": seams.reward.training_reward(episode.outcome),
                 "raw_reward": episode.outcome.reward,
                 "end": episode.end,
@@ -122,7 +125,7 @@ def _has_logprobs(trajectory: art.Trajectory) -> bool:
 
 def _line(
     sampled: Sampled, evidence: Evidence, metrics: Mapping[str, float], trained: Trained, present: int
-) -> dict[str, Any]:
+) -> StepRecord:
     rewards = evidence.rewards_G_R
     shared = sum(a.shared_with is not None for a in sampled.asked.values())
     return {

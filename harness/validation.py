@@ -15,6 +15,7 @@ import numpy as np
 
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Run, derive_seed
+from harness.records.schema import Record, ValidationRecord
 from harness.rollout import PROVIDER, Rollouts, Sampling
 from harness.seams import Names, Seams, TaskSplit
 
@@ -27,23 +28,19 @@ class Validation:
     reported: tuple[tuple[str | None, float], ...]
     seconds: float
 
-    def record(self, step: int) -> dict[str, object]:
+    def record(self, step: int) -> Record:
         present = [r for r in self.reference.values() if r is not None]
-        return {
-            "step": step,
-            "reference": {
-                "mean": float(np.mean(present)) if present else math.nan,
-                "by_task": self.reference,
-                "missing": len(self.reference) - len(present),
-            },
-            "reported": {
-                "mean": float(np.mean([r for _, r in self.reported])) if self.reported else math.nan,
-                "n": len(self.reported),
-                "by_task": {t: r for t, r in self.reported if t is not None},
-                "nonexistent": sum(t is None for t, _ in self.reported),
-            },
-            "seconds": self.seconds,
-        }
+        return ValidationRecord(
+            step=step,
+            reference=float(np.mean(present)) if present else math.nan,
+            by_task=self.reference,
+            missing=len(self.reference) - len(present),
+            reported=float(np.mean([r for _, r in self.reported])) if self.reported else math.nan,
+            reported_n=len(self.reported),
+            nonexistent=sum(t is None for t, _ in self.reported),
+            reported_by_task={t: r for t, r in self.reported if t is not None},
+            seconds=self.seconds,
+        ).line()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.records.run_records import read_lines
+from harness.records.json_files import read_lines
 
 pytestmark = pytest.mark.engine
 

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from harness.machine.gpu import gpus
-from harness.records.run_records import read_lines
+from harness.records.load import load_sweep
 from harness.stats.intervals import crossed
 
 AT_ONCE = {"shared_2": 2, "shared_4": 4}  # runs
@@ -90,7 +90,7 @@ def run_part(part: str, argv: list[str], out: Path, limit: float | None) -> dict
         "seconds": seconds,
         "exit_code": process.returncode,
         "cut": cut,
-        "runs": read_runs(out / "results" / part),
+        "runs": read_runs(out / "results" / part) if (out / "results" / part).exists() else [],
     }
     (out / f"{part}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(f"{part}: {seconds:.0f} s, exit code {process.returncode}{', cut' if cut else ''}", flush=True)
@@ -99,30 +99,22 @@ def run_part(part: str, argv: list[str], out: Path, limit: float | None) -> dict
 
 def read_runs(folder: Path) -> list[dict[str, Any]]:
     """The records of a sweep's runs, as far as they are needed here."""
-    out = []
-    for file in sorted(folder.glob("runs/*/*/status.json")):
-        status = json.loads(file.read_text())
-        steps, validations = (read_lines(file.with_name(f"{name}.jsonl")) for name in ("steps", "validation"))
-        kept = ("step", "seconds", "reward", "raw_reward", "gradient_steps", "trainable_tokens", "missing")
-        out.append(
-            {
-                "name": status["run"],
-                "state": status["state"],
-                "error": status.get("error"),
-                "seconds": status.get("seconds"),
-                "steps": [{name: line[name] for name in kept} for line in steps],
-                "validations": [
-                    {
-                        "step": line["step"],
-                        "seconds": line["seconds"],
-                        "reference": line["reference"]["mean"],
-                        "by_task": line["reference"]["by_task"],
-                    }
-                    for line in validations
-                ],
-            }
-        )
-    return out
+    kept = ("step", "seconds", "reward", "raw_reward", "gradient_steps", "trainable_tokens", "missing")
+    return [
+        {
+            "name": run.name,
+            "state": run.state,
+            "error": run.error,
+            "seconds": run.seconds,
+            "steps": [{name: line[name] for name in kept} for line in run.steps],
+            "validations": [
+                {"step": v.step, "seconds": v.seconds, "reference": v.reference, "by_task": v.by_task}
+                for v in run.validations
+            ],
+        }
+        for run in sorted(load_sweep(folder).runs, key=lambda run: run.name)
+        if run.state != "missing"
+    ]
 
 
 def summary(part: dict[str, Any], project: int) -> dict[str, Any]:

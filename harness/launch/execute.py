@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig
+from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
-from harness.records.run_records import RunRecords, read_lines
+from harness.records.run_records import RunRecords
+from harness.records.schema import ValidationRecord
 from harness.report.arm_table import print_report
 from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_lines
@@ -64,12 +66,13 @@ def _refute_unequal_starts(sweep: Sweep) -> None:
     """
     if sweep.policy.dtype != "float32":
         return
+    files = SweepFiles(sweep.folder)
     for seed in {c.run.seed for c in sweep.configs}:
         names = [c.run.name for c in sweep.configs if c.run.seed == seed]
-        lines = {name: read_lines(sweep.folder / "runs" / name / "validation.jsonl") for name in names}
-        starts = {name: found[0]["reference"]["by_task"] for name, found in lines.items() if found}
+        lines = {name: files.content(name).validation for name in names}
+        starts = {name: ValidationRecord.of(found[0]).by_task for name, found in lines.items() if found}
         for name, reading in unequal_starts(starts).items():
-            records = RunRecords(sweep.folder / "runs" / name)
+            records = RunRecords(files.run(name).folder)
             status = records.status() or {"run": name}
             others = [i for i in status.get("invalid", []) if i["factor"] != "engine"]
             invalid = [*others, {"factor": "engine", "reading": reading}]

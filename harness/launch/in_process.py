@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.config import RunConfig
+from harness.records.layout import SweepFiles
 from harness.sweep.cost import Spent
 from harness.sweep.display import Progress
 from harness.sweep.plan import Sweep
@@ -33,4 +34,4 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
             await work(sweep, only(runs), progress, spent.counts, logs)
         finally:
             sys.stdout = terminal
-            spent.add_to(sweep.folder / "reuse.json")
+            spent.add_to(SweepFiles(sweep.folder).reuse_path)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig
 from harness.launch.engine_pool import LOSSES, Crew, Engine, Names
+from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.sweep.cost import Spent
 from harness.sweep.display import Progress
@@ -41,7 +42,7 @@ async def train_on(
             _give_up(sweep, crew.queue.given_up)
             watch.look(settled | set(crew.queue.given_up))
             spent.elsewhere = crew.spent
-            spent.add_to(sweep.folder / "reuse.json")
+            spent.add_to(SweepFiles(sweep.folder).reuse_path)
 
 
 async def _look(watch: Watch, settled: set[str]) -> None:
@@ -52,7 +53,7 @@ async def _look(watch: Watch, settled: set[str]) -> None:
 
 def _give_up(sweep: Sweep, names: Sequence[str]) -> None:
     for name in names:
-        records = RunRecords(sweep.folder / "runs" / name)
+        records = RunRecords(SweepFiles(sweep.folder).run(name).folder)
         status = records.status() or {"run": name}
         reason = status.get("error") or "no error of its own was recorded"
         error = f"{LOSSES} engines were lost while this run was with them; {reason}"

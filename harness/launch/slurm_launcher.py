@@ -21,7 +21,7 @@ from harness.launch.engine_process import EngineProcess
 from harness.launch.launcher import SweepLauncher
 from harness.launch.several_engines import train_on
 from harness.launch.work_order import Order
-from harness.records.run_records import read_lines
+from harness.records.json_files import read_lines
 from harness.sweep.cost import Spending
 from harness.sweep.partition import units
 from harness.sweep.plan import Sweep

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from harness.config import typed
 from harness.errors import ConfigError
+from harness.records.layout import SweepFiles
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -45,7 +46,7 @@ class Order:
         return cls(
             sweep.name,
             str(folder),
-            _digest(folder / "manifest.json"),
+            _digest(SweepFiles(folder).manifest_path),
             sweep.configs[0].factors.names,
             tuple(config.resolved for config in runs),
             os.environ.get("HARNESS_VLLM_PYTHON"),
@@ -63,9 +64,10 @@ class Order:
     def check_shared(self) -> Path:
         """The sweep's folder, as seen here. Raises ConfigError when it is not the one that the order was made with."""
         folder = Path(self.folder)
+        manifest = SweepFiles(folder).manifest_path
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if (folder / "manifest.json").exists() and _digest(folder / "manifest.json") == self.manifest:
+            if manifest.exists() and _digest(manifest) == self.manifest:
                 return folder
             time.sleep(0.2)
         raise ConfigError(

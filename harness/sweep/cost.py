@@ -1,6 +1,5 @@
 """What a sweep cost: wall-clock and CPU seconds, memory, and what the store computed and shared."""
 
-import json
 import os
 import resource
 import time
@@ -8,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.records.store import write_synced
+from harness.records.json_files import read_object, write_object
 
 # doubled: computed although another process had stored it meanwhile, which its claim prevents where locks work
 COUNTED = ("asked", "computed", "shared", "doubled", "audited", "audit_differs")
@@ -57,7 +56,7 @@ class Spent:
         the number of engines is the largest.
         """
         parts = [self.spending(), *self.elsewhere]
-        before = json.loads(path.read_text()) if path.exists() else {}
+        before = read_object(path)
         out: dict[str, object] = {
             kind: {
                 what: before.get(kind, {}).get(what, 0) + sum(part.counts.get(f"{kind}/{what}", 0) for part in parts)
@@ -74,4 +73,4 @@ class Spent:
         out["peak_memory_gib"] = max(before.get("peak_memory_gib", 0.0), peak)
         out["engines"] = max(before.get("engines", 0), self.engines)
         out["cores"] = os.cpu_count() or 1
-        write_synced(path, (json.dumps(out, indent=1) + "\n").encode())
+        write_object(path, out)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harness.designs import DESIGNS, alias_table, is_orthogonal, resolution
 from harness.factors import EPISODES, Arm, Factors, Run
-from harness.records.load import load_sweep, read_object
+from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
 from harness.report import effect_text
 from harness.report.cost import duration
 from harness.stats.effects import fails
@@ -181,13 +182,14 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
 def earlier_sweeps(plan: Plan) -> list[Path]:
     """Folders of finished sweeps of the same policy, domain, backend and ruler among the results, newest first."""
     found = []
-    for path in plan.results.glob("*/reuse.json"):
-        manifest = read_object(path.parent / "manifest.json")
+    for folder in plan.results.glob("*"):
+        files = SweepFiles(folder)
+        manifest = files.manifest()
         config = manifest.get("config") or {}
         same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
         same += [manifest.get("backend", "shared"), (config.get("validation") or {}).get("split", "test")]
-        if same == [plan.policy, plan.domain, plan.backend, plan.split] and _seconds(read_object(path)):
-            found.append((str(manifest.get("created", "")), path.parent))
+        if same == [plan.policy, plan.domain, plan.backend, plan.split] and _seconds(files.reuse()):
+            found.append((str(manifest.get("created", "")), folder))
     return [folder for _, folder in sorted(found, reverse=True)]
 
 
@@ -195,8 +197,8 @@ def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
     """From the largest earlier sweep, where the start weighs least; else the stated constant for the micro policy, else
     nothing."""
     if earlier:
-        computed, folder = max((_computed(read_object(e / "reuse.json")), e) for e in earlier)
-        reuse = read_object(folder / "reuse.json")
+        computed, folder = max((_computed(SweepFiles(e).reuse()), e) for e in earlier)
+        reuse = SweepFiles(folder).reuse()
         if computed and (seconds := _seconds(reuse)):
             return Pace(seconds, f"measured in {folder}{_machine(folder)}", reuse.get("engines"))
     if (plan.policy, plan.domain, plan.backend) == ("micro", "mock", "shared"):
@@ -206,7 +208,7 @@ def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
 
 def _machine(folder: Path) -> str:
     """' on …', what a sweep was computed on; nothing where its manifest does not say."""
-    machine = read_object(folder / "manifest.json").get("machine") or {}
+    machine = SweepFiles(folder).manifest().get("machine") or {}
     if not isinstance(machine, dict):
         return ""
     cards = [f"{count} × {name}" for name, count in Counter(machine.get("gpus") or []).items()]
@@ -230,7 +232,7 @@ def _variance(earlier: Sequence[Path]) -> Variance | None:
     """Of the earlier sweep with the most seeds that has arms to compare."""
 
     def seeds(folder: Path) -> int:
-        return len({path.name for path in folder.glob("runs/*/seed=*")})
+        return len({planned.seed for planned in SweepFiles(folder).plan().values()})
 
     for folder in sorted(earlier, key=seeds, reverse=True):
         outcomes = outcomes_of(load_sweep(folder))

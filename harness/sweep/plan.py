@@ -11,6 +11,7 @@ from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
 from harness.policy import Policy, load_policy
+from harness.records.layout import SweepFiles
 from harness.seams import TaskSplit
 from harness.sweep.estimate import Plan
 from harness.sweep.manifest import check_plan, refuse_another, sweep_name, write_plan
@@ -162,5 +163,4 @@ def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:
 
 
 def is_completed(folder: Path, run: str) -> bool:
-    path = folder / "runs" / run / "status.json"
-    return path.exists() and json.loads(path.read_text())["state"] == "completed"
+    return SweepFiles(folder).is_completed(run)

@@ -15,6 +15,7 @@ from harness.config import RunConfig
 from harness.env import load_domain
 from harness.episode import same_rollout
 from harness.errors import HarnessError
+from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
 from harness.sweep.display import Progress
@@ -48,7 +49,11 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     """
     first = sweep.configs[0]
     store = Store(
-        sweep.folder / "store", first.reuse.enabled, first.reuse.audit, same={"episodes": same_rollout}, counts=counts
+        SweepFiles(sweep.folder).store,
+        first.reuse.enabled,
+        first.reuse.audit,
+        same={"episodes": same_rollout},
+        counts=counts,
     )
     progress.note(STARTING[first.backend.kind])
     # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
@@ -123,7 +128,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
     )
     views = {"steps": tracker.step, "validation": tracker.validation, "checks": lambda line: tracker.checks([line])}
     records = RunRecords(
-        sweep.folder / "runs" / run.name,
+        SweepFiles(sweep.folder).run(run.name).folder,
         watch=lambda name, line: views[name](line),
         anew=not (config.reuse.enabled and runner.backend.replays),
     )

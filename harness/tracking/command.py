@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from typing import Any
 
 from harness.errors import HarnessError
-from harness.records.load import RecordedRun, SweepRecords, load_sweep, read_lines
+from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.tracking.background import drain
 from harness.tracking.tracker import Tracker, resolve_mode
 
@@ -36,17 +35,12 @@ def main(arguments: list[str]) -> int:
 
 def write_run(run: RecordedRun, sweep: SweepRecords, mode: str) -> None:
     """Write one run to W&B from its records alone."""
-    tracker = Tracker.start(run.name, run.arm, run.seed, sweep.name, _config(run), run.levels, sweep.folder, mode)
-    for name, write in (("steps", tracker.step), ("validation", tracker.validation)):
-        for record in read_lines(run.folder / f"{name}.jsonl")[0]:
-            write(record)
-    tracker.checks(read_lines(run.folder / "checks.jsonl")[0])
+    config = sweep.config_of(run)
+    tracker = Tracker.start(run.name, run.arm, run.seed, sweep.name, config, run.levels, sweep.folder, mode)
+    for step in run.steps:
+        tracker.step(step)
+    for validation in run.validations:
+        tracker.validation(validation.line())
+    tracker.checks(check.line() for check in run.checks)
     validity = None if run.state != "completed" else "valid" if run.valid else "INVALID"
     tracker.finish(run.state, validity, (f"{factor}: {reading}" for factor, reading in run.invalid))
-
-
-def _config(run: RecordedRun) -> dict[str, Any]:
-    import yaml
-
-    path = run.folder / "config.yaml"
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}

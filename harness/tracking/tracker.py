@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.records.load import read_object
+from harness.records.layout import SweepFiles
 from harness.tracking.background import Background, background
 from harness.tracking.metrics import check_rows, numbers_and_words, train_row, validation_row
 
@@ -50,7 +50,7 @@ class Tracker:
             "project": project or (config.get("tracking") or {}).get("project") or PROJECT,
             "group": sweep,
             "name": run_name,
-            "id": run_id(sweep, run_name, read_object(Path(dir) / "manifest.json").get("created", "")),
+            "id": run_id(sweep, run_name, SweepFiles(Path(dir)).manifest().get("created", "")),
             "config": shown | {"fix": dict(levels), "arm": arm, "seed": seed, "sweep": sweep},
             "dir": str(dir),
             "mode": mode,

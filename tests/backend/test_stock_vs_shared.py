@@ -31,6 +31,9 @@ def record(
     """A run's folder with these (rollout, train) seconds, and a validation of 2 s before and after."""
     run = folder / "runs" / name
     run.mkdir(parents=True)
+    arm, seed = name.split("/seed=")
+    with open(folder / "plan.jsonl", "a") as plan:
+        plan.write(json.dumps({"run": name, "arm": arm, "levels": {}, "seed": int(seed)}) + "\n")
     (run / "status.json").write_text(json.dumps({"run": name, "state": state, "seconds": 150.0}))
     line = {"reward": 0.5, "raw_reward": 0.25, "gradient_steps": 36, "trainable_tokens": 900, "missing": 0}
     (run / "steps.jsonl").write_text(

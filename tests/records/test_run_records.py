@@ -6,7 +6,8 @@ import math
 import pytest
 
 from harness.errors import StoreError
-from harness.records.run_records import RunRecords, read_lines
+from harness.records.json_files import read_lines
+from harness.records.run_records import RunRecords
 
 
 def test_a_replay_adds_nothing_that_is_there(tmp_path):
@@ -29,9 +30,9 @@ def test_a_torn_last_line_is_dropped_and_written_anew(tmp_path):
 
 
 def test_not_a_number_becomes_null(tmp_path):
-    RunRecords(tmp_path).add("steps", {"step": 1, "loss": math.nan, "nested": {"x": [math.inf, 1.0]}})
+    RunRecords(tmp_path).add("steps", {"step": 1, "loss": math.nan, "trainer": {"x": [math.inf, 1.0]}})
     line = json.loads((tmp_path / "steps.jsonl").read_text())
-    assert line == {"step": 1, "loss": None, "nested": {"x": [None, 1.0]}}
+    assert line == {"step": 1, "loss": None, "trainer": {"x": [None, 1.0]}}
 
 
 def test_a_replay_may_take_another_time_but_not_give_another_result(tmp_path):

@@ -34,14 +34,17 @@ def sweep(tmp_path):
         write_run(folder, extra.name, extra.as_dict, seed, 6)
     (folder / "plan.jsonl").write_text(plan)
     for run in load_sweep(folder).runs:
-        checks = [json.loads(line) for line in (run.folder / "checks.jsonl").read_text().splitlines()]
+        checks = [
+            json.loads(line)
+            for line in (run_folder(folder, run.arm, run.seed) / "checks.jsonl").read_text().splitlines()
+        ]
         for check in checks:
             check["reading"] = {
                 "endpoint": {"asked_current_adapter": float(check["level"] == "on" or check["step"] == 1)},
                 "exploration": {"distinct_per_group": 4.5 if check["level"] == "on" else 1.0},
             }.get(check["factor"], {})
-        write_jsonl(run.folder / "checks.jsonl", checks)
-        change_steps(run.folder, arm=run.arm, seed=run.seed)
+        write_jsonl(run_folder(folder, run.arm, run.seed) / "checks.jsonl", checks)
+        change_steps(run_folder(folder, run.arm, run.seed), arm=run.arm, seed=run.seed)
     return folder
 
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.records.load import load_sweep, read_lines
+from harness.records.json_files import read_lines
+from harness.records.load import load_sweep
 from harness.stats.sweep_statistics import answer
 from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.command import main
@@ -51,7 +52,7 @@ def test_every_factor_has_reference_and_reported_curves_by_its_level_and_its_che
 
 def test_a_panel_shows_only_what_tracking_writes(spec, tmp_path):
     folder = run_folder(tmp_path / "s", "all_on")
-    lines = {n: read_lines(folder / f"{n}.jsonl")[0] for n in ("steps", "validation", "checks")}
+    lines = {n: read_lines(folder / f"{n}.jsonl") for n in ("steps", "validation", "checks")}
     rows = [train_row(lines["steps"][0]), validation_row(lines["validation"][0]), *check_rows(lines["checks"])]
     written = {key for row in rows for key in row}
     assert {key for s in spec.sections for p in s.panels for key in p.keys} <= written

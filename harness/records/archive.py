@@ -1,0 +1,56 @@
+"""A sweep's records in one file, to be committed; and back into `runs/`, to be continued."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.records.archive_format import encode
+from harness.records.json_files import write_lines
+from harness.records.layout import RunFiles, SweepFiles
+from harness.records.schema import Record
+from harness.records.store import write_synced
+
+
+def pack(folder: Path, sample: Iterable[Record] = ()) -> Path:
+    """Writes the archive, then removes what it holds; trajectories.parquet stays where it is. Its path.
+
+    sample: rollouts to keep; none: those of an earlier archive, if any
+    Raises ConfigError for a folder without a plan or that is archived.
+    """
+    files = SweepFiles(folder)
+    plan = files.plan()
+    if not plan:
+        raise ConfigError(f"{folder} has no plan.jsonl, so there is no sweep to archive.")
+    if files.archived:
+        raise ConfigError(f"{folder} is archived: {files.archive_path.name} holds its records.")
+    runs = {run: files.run(run).content() for run in plan}
+    configs = {run: files.run(run).read_config() for run in plan}
+    write_synced(files.archive_path, encode(runs, configs, list(sample) or files.rollouts()))
+    for run in plan:
+        _remove(files.run(run))
+    files.sample_path.unlink(missing_ok=True)
+    with suppress(OSError):  # local files are left in it
+        (folder / "runs").rmdir()
+    return files.archive_path
+
+
+def unpack(folder: Path) -> None:
+    """Writes `runs/` from the archive, then removes the archive: killed in between, it is the truth still."""
+    files = SweepFiles(folder)
+    archive = files.archive()
+    for run, content in archive.runs.items():
+        files.run(run).write(content)
+        if archive.configs[run]:
+            files.run(run).write_config(archive.configs[run])
+    if archive.sample:
+        write_lines(files.sample_path, archive.rollouts())
+    files.archive_path.unlink()
+
+
+def _remove(run: RunFiles) -> None:
+    for path in run.archivable:
+        path.unlink(missing_ok=True)
+    for folder in (run.folder, run.folder.parent):
+        with suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,152 @@
+"""Which file holds what. Only this room knows.
+
+    results/<sweep>/
+      plan.jsonl  manifest.json      written before anything runs
+      reuse.json                     what was computed and shared, and what it cost
+      runs/<arm>/seed=<n>/           one run, while the sweep is live:
+        config.yaml status.json steps.jsonl validation.jsonl checks.jsonl
+        trajectories.parquet         every training rollout; local, never committed
+      records.jsonl.xz               instead of runs/, once the sweep is archived (archive.py)
+      rollouts.jsonl                 the sample of an archive that was unpacked
+      store/ art/ logs/ wandb/       local, never committed
+
+While there is an archive, it is the truth and runs/ is not read.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.records.archive_format import Archive, read_archive
+from harness.records.json_files import read_and_count, read_lines, read_object, write_lines, write_object
+from harness.records.schema import FILES, PlannedRun, Record, RunContent
+from harness.records.store import write_synced
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run of a live sweep; any of them may be missing."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def status(self) -> Path:
+        return self.folder / "status.json"
+
+    @property
+    def trajectories(self) -> Path:
+        return self.folder / "trajectories.parquet"
+
+    def lines(self, name: str) -> Path:
+        """name: one of FILES."""
+        return self.folder / f"{name}.jsonl"
+
+    @property
+    def archivable(self) -> tuple[Path, ...]:
+        return (self.config, self.status, *(self.lines(name) for name in FILES))
+
+    def content(self) -> RunContent:
+        read = {name: read_and_count(self.lines(name)) for name in FILES}
+        lines = {name: found for name, (found, _) in read.items()}
+        return RunContent(read_object(self.status), **lines, unreadable=sum(torn for _, torn in read.values()))
+
+    def write(self, content: RunContent) -> None:
+        if content.status:
+            write_object(self.status, content.status)
+        for name in FILES:
+            if found := getattr(content, name):
+                write_lines(self.lines(name), found)
+
+    def read_config(self) -> Record:
+        """As plain data; {} where there is none."""
+        if not self.config.is_file():
+            return {}
+        return yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}
+
+    def write_config(self, resolved: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
+        write_synced(self.config, text.encode())
+
+
+@dataclass(frozen=True)
+class SweepFiles:
+    """A sweep's folder, live or archived."""
+
+    folder: Path
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / "plan.jsonl"
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def reuse_path(self) -> Path:
+        return self.folder / "reuse.json"
+
+    @property
+    def archive_path(self) -> Path:
+        return self.folder / "records.jsonl.xz"
+
+    @property
+    def sample_path(self) -> Path:
+        return self.folder / "rollouts.jsonl"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def plan(self) -> dict[str, PlannedRun]:
+        """By name, in plan order; {} where there is no plan."""
+        return {run.run: run for run in map(PlannedRun.of, read_lines(self.plan_path))}
+
+    def write_plan(self, runs: Iterable[PlannedRun]) -> None:
+        write_lines(self.plan_path, (run.line() for run in runs))
+
+    def manifest(self) -> Record:
+        """{} where it is missing."""
+        return read_object(self.manifest_path)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        write_object(self.manifest_path, manifest)
+
+    def reuse(self) -> Record:
+        return read_object(self.reuse_path)
+
+    @property
+    def archived(self) -> bool:
+        return self.archive_path.is_file()
+
+    def archive(self) -> Archive:
+        return read_archive(self.archive_path)
+
+    def run(self, name: str) -> RunFiles:
+        """A run's files in the live sweep."""
+        return RunFiles(self.folder / "runs" / name)
+
+    def content(self, run: str) -> RunContent:
+        if self.archived:
+            return self.archive().runs.get(run, RunContent({}, [], [], []))
+        return self.run(run).content()
+
+    def config(self, run: str) -> Record:
+        return self.archive().configs.get(run, {}) if self.archived else self.run(run).read_config()
+
+    def status(self, run: str) -> Record:
+        return self.content(run).status if self.archived else read_object(self.run(run).status)
+
+    def is_completed(self, run: str) -> bool:
+        return bool(self.status(run).get("state") == "completed")
+
+    def rollouts(self) -> list[Record]:
+        """The sample of rollouts; [] where none was taken."""
+        return self.archive().rollouts() if self.archived else read_lines(self.sample_path)

@@ -1,0 +1,203 @@
+"""What a record says: one definition for those who write and those who read.
+
+A line on disk has the keys of `line()`; a sweep that was made by older code may lack some of them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+Record = dict[str, Any]
+STATES = ("completed", "running", "failed", "missing")
+FILES = ("steps", "validation", "checks")  # of a run, written line by line
+
+
+class StepRecord(TypedDict, total=False):
+    """One training step of one run. `step` counts updates from 1; None where nothing could be measured.
+
+    reward, raw_reward: means over the rollouts that are present, in 0..1
+    groups_with_spread: groups whose rewards differ; missing: rollouts that infrastructure failed
+    probs_corr, logprob_gap (nats): the sampler against the trainer, at the first gradient step
+    trainer: how the update was computed; empty where it was found in the store
+    update: names the update, None: none was made; update_shared_with: the run that computed it
+    longer_than_row: trajectories that are cut because a row has less room
+    """
+
+    step: int
+    reward: float | None
+    raw_reward: float | None
+    groups: int
+    groups_with_spread: int
+    rollouts: int
+    missing: int
+    trainable_tokens: int
+    gradient_steps: int
+    advanced_without_training: bool
+    probs_corr: float | None
+    logprob_gap: float | None
+    loss: float | None
+    entropy: float | None
+    grad_norm: float | None
+    episodes: dict[str, int]
+    trainer: dict[str, float]
+    update: str | None
+    update_shared_with: str | None
+    longer_than_row: int
+    seconds: dict[str, float]
+
+
+# What may differ between a run and its replay: how long it took, how it was computed, and by whom.
+NOT_RESULTS = ("seconds", "trainer", "episodes", "update_shared_with")
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """One validation of one run. Rewards are means in 0..1, None where there is no reading.
+
+    reference, by_task, missing: the reference protocol; a task without a reading is None
+    reported, reported_by_task, reported_n, nonexistent: what the arm shows by its own rules
+    seconds: wall-clock of both
+    """
+
+    step: int
+    reference: float | None
+    by_task: dict[str, float | None]
+    missing: int
+    reported: float | None
+    reported_n: int
+    nonexistent: int
+    reported_by_task: dict[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def asked(self) -> int:
+        """Episodes that it takes."""
+        return len(self.by_task) + self.reported_n - self.nonexistent
+
+    def line(self) -> Record:
+        return {
+            "step": self.step,
+            "reference": {"mean": self.reference, "by_task": self.by_task, "missing": self.missing},
+            "reported": {
+                "mean": self.reported,
+                "n": self.reported_n,
+                "by_task": self.reported_by_task,
+                "nonexistent": self.nonexistent,
+            },
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def of(cls, line: Record) -> "ValidationRecord":
+        reference, reported = line.get("reference") or {}, line.get("reported") or {}
+        return cls(
+            step=int(line["step"]),
+            reference=reference.get("mean"),
+            by_task=dict(reference.get("by_task") or {}),
+            missing=int(reference.get("missing") or 0),
+            reported=reported.get("mean"),
+            reported_n=int(reported.get("n") or 0),
+            nonexistent=int(reported.get("nonexistent") or 0),
+            reported_by_task=dict(reported.get("by_task") or {}),
+            seconds=line.get("seconds"),
+        )
+
+
+@dataclass(frozen=True)
+class CheckRecord:
+    """One reading of one manipulation check. took_effect None: nothing to judge at that step."""
+
+    step: int
+    factor: str
+    level: str
+    reading: dict[str, float | None]
+    took_effect: bool | None
+    text: str
+
+    def line(self) -> Record:
+        return dict(vars(self))
+
+    @classmethod
+    def of(cls, line: Record) -> "CheckRecord":
+        return cls(
+            step=int(line["step"]),
+            factor=str(line.get("factor", "?")),
+            level=str(line.get("level", "?")),
+            reading=dict(line.get("reading") or {}),
+            took_effect=line.get("took_effect"),
+            text=str(line.get("text", "")),
+        )
+
+
+@dataclass(frozen=True)
+class StatusRecord:
+    """Where a run stands. valid: False only once it has completed and a switch did not take effect.
+
+    invalid: (factor, the reading that shows it)
+    """
+
+    state: str
+    valid: bool
+    invalid: tuple[tuple[str, str], ...]
+    findings: tuple[str, ...]
+    error: str | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, status: Record, started: bool) -> "StatusRecord":
+        """started: whether the run has any record; a run without a status may have been killed in its first moment."""
+        state = status.get("state", "running" if started else "missing")
+        return cls(
+            state=state if state in STATES else "running",
+            valid=status.get("validity") != "INVALID",
+            invalid=tuple((str(i.get("factor", "?")), str(i.get("reading", ""))) for i in status.get("invalid") or ()),
+            findings=tuple(str(text) for text in status.get("findings") or ()),
+            error=status.get("error"),
+            seconds=status.get("seconds"),
+        )
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A line of the plan. config_digest: None in a plan that names none."""
+
+    run: str
+    arm: str
+    levels: dict[str, str]
+    seed: int
+    config_digest: str | None = None
+
+    def line(self) -> Record:
+        return dict(vars(self))
+
+    @classmethod
+    def of(cls, line: Record) -> "PlannedRun":
+        arm, seed = str(line["arm"]), int(line["seed"])
+        return cls(
+            run=str(line.get("run", f"{arm}/seed={seed}")),
+            arm=arm,
+            levels=dict(line.get("levels", {})),
+            seed=seed,
+            config_digest=line.get("config_digest"),
+        )
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """All records of one run as they lie on the disk. unreadable: lines that a crash tore apart."""
+
+    status: Record
+    steps: list[Record]
+    validation: list[Record]
+    checks: list[Record]
+    unreadable: int = 0
+
+    @property
+    def started(self) -> bool:
+        return bool(self.status or self.steps or self.validation)
+
+
+KEYS = {
+    "steps": frozenset(StepRecord.__annotations__),
+    "validation": frozenset(("step", "reference", "reported", "seconds")),
+    "checks": frozenset(CheckRecord.__annotations__),
+}
