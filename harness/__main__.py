@@ -11,6 +11,7 @@ COMMANDS = {
     "claims": "harness.stats.command",
     "track": "harness.tracking.command",
     "dashboard": "harness.tracking.dashboard.command",
+    "archive": "harness.launch.archive_command",
     "doctor": "harness.launch.doctor",
     "setup": "harness.machine.setup",
     "pack": "harness.machine.pack_command",

@@ -7,6 +7,9 @@ import pytest
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.launch.execute import execute
+from harness.records.archive import pack
+from harness.records.layout import SweepFiles
+from harness.records.run_records import RunRecords
 from harness.sweep import manifest
 from harness.sweep.manifest import sweep_name, write_plan
 from harness.sweep.plan import prepare
@@ -150,3 +153,32 @@ def test_a_split_switch_that_could_not_act_is_refused(run_config):
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
     with manifest.alone_in(tmp_path), pytest.raises(ConfigError, match="Another process"), manifest.alone_in(tmp_path):
         pass
+
+
+def completed(folder, *runs):
+    for run in runs:
+        RunRecords(SweepFiles(folder).run(run).folder).set_status(run=run, state="completed")
+
+
+def test_an_archived_sweep_is_unpacked_where_there_is_something_to_do(run_config, tmp_path, capsys):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    completed(tmp_path, "all_on/seed=0")
+    pack(tmp_path)
+    write_plan(tmp_path, "s", [run_config(), run_config("seed=1")], ["a"], ["b"], CONTENT)
+    assert "was archived" in capsys.readouterr().out
+    assert SweepFiles(tmp_path).is_completed("all_on/seed=0") and not SweepFiles(tmp_path).archived
+
+
+def test_an_archived_sweep_that_is_complete_stays_archived(run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    completed(tmp_path, "all_on/seed=0")
+    pack(tmp_path)
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    assert SweepFiles(tmp_path).archived and not (tmp_path / "runs").exists()
+
+
+def test_an_archived_sweep_refuses_another_configuration(run_config, tmp_path):
+    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    pack(tmp_path)
+    with pytest.raises(ConfigError, match="fix.exploration.temperature: 1.0 there, 0.7 now"):
+        write_plan(tmp_path, "s", [run_config("fix.exploration.temperature=0.7")], ["a"], ["b"], CONTENT)

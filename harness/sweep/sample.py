@@ -1,0 +1,146 @@
+"""A sample of a sweep's rollouts, with the token ids that were served and those that were trained on.
+
+Every arm, the first and the last training step, the same tasks for all arms of a seed: first those that both steps
+have. Taken when a sweep is archived, from trajectories.parquet and the store; so it needs a sweep that ran with
+reuse=on and is still on the machine.
+"""
+
+import json
+import lzma
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from harness.config import RunConfig, typed
+from harness.env import load_domain
+from harness.episode import Episode
+from harness.errors import ConfigError
+from harness.policy import load_policy
+from harness.records.layout import SweepFiles
+from harness.records.schema import PlannedRun, Record
+from harness.records.store import read_stored
+
+if TYPE_CHECKING:
+    from art import Trajectory
+
+TASKS, ROLLOUTS = 2, 2  # of a seed and step; fewer where they would pass the limit
+LIMIT = 3 << 20  # bytes, compressed
+COLUMNS = ("step", "task", "rollout", "episode", "reward", "raw_reward", "end", "shared_with", "messages")
+
+Rows = Mapping[tuple[int, str, int], Record]  # by step, task and rollout number
+Trained = Callable[[Episode, PlannedRun, Record], list[int]]  # token ids, given the row
+
+
+def sample(folder: Path) -> list[Record]:
+    """Rollouts by seed, as many as fit below LIMIT. Raises ConfigError where none can be taken."""
+    files = SweepFiles(folder)
+    plan, steps = files.plan(), int(files.manifest().get("steps") or 0)
+    rows = {run: _rows(files.run(run).trajectories, (0, steps - 1)) for run in plan}
+    if not any(rows.values()):
+        raise ConfigError("no run has a trajectories.parquet that names its episodes")
+    trained = _trainer_of(files)
+    taken: list[Record] = []
+    text = b""
+    for batch in _batches([plan[run] for run in plan if rows[run]], rows, (0, steps - 1)):
+        more = [_rollout(files, planned, row, trained) for planned, row in batch]
+        text += "".join(json.dumps(line) for line in more).encode()
+        if len(lzma.compress(text, preset=1)) > LIMIT:
+            break
+        taken += more
+    return sorted(taken, key=lambda r: (list(plan).index(r["run"]), r["step"], r["task"], r["rollout"]))
+
+
+def tasks_of(first: Sequence[str], last: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The tasks to take of the first and of the last step: those that both have come first."""
+    both = [task for task in first if task in last]
+    return tuple([*both, *(t for t in tasks if t not in both)][:TASKS] for tasks in (first, last))  # type: ignore[return-value]
+
+
+def _batches(
+    runs: Sequence[PlannedRun], rows: Mapping[str, Rows], steps: tuple[int, int]
+) -> Iterator[list[tuple[PlannedRun, Record]]]:
+    """(run, row) of all arms of a seed for one task and rollout number of each step; what matters most comes first."""
+    for seed in sorted({run.seed for run in runs}):
+        arms = [run for run in runs if run.seed == seed]
+        shared = [_tasks([rows[run.run] for run in arms], step) for step in steps]
+        chosen = dict(zip(steps, tasks_of(*shared), strict=True))
+        for number in range(ROLLOUTS):
+            for position in range(TASKS):
+                places = [(step, task[position], number) for step, task in chosen.items() if position < len(task)]
+                yield [(run, rows[run.run][place]) for run in arms for place in places if place in rows[run.run]]
+
+
+def _tasks(rows: Sequence[Rows], step: int) -> list[str]:
+    """Tasks that every one of the runs was trained on at a step."""
+    of_run = [{task for at, task, _ in keys if at == step} for keys in rows]
+    return sorted(set.intersection(*of_run))
+
+
+def _rows(path: Path, steps: tuple[int, int]) -> Rows:
+    """The rollouts of these steps; {} where there is no file, or one that names no episodes."""
+    from pyarrow import parquet
+
+    if not path.is_file() or not set(COLUMNS) <= set(parquet.read_schema(path).names):
+        return {}
+    rows = parquet.read_table(path, columns=list(COLUMNS), filters=[("step", "in", list(steps))]).to_pylist()
+    return {(row["step"], row["task"], row["rollout"]): row for row in rows}
+
+
+def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Trained) -> Record:
+    """step: of the weights that were trained, counted from 0; logprobs have 6 digits."""
+    stored = read_stored(files.store, "episodes", row["episode"])
+    if stored is None:
+        raise ConfigError(f"the store has no episode {row['episode']}, which {planned.run} was trained on")
+    episode = Episode.from_bytes(stored)
+    kept = ("step", "task", "rollout", "reward", "raw_reward", "end", "shared_with")
+    return {
+        "run": planned.run,
+        **{name: row[name] for name in kept},
+        "outcome": vars(episode.outcome),
+        "messages": json.loads(row["messages"]),
+        "turns": [
+            {
+                "prompt_ids": turn.prompt_ids,
+                "output_ids": turn.output_ids,
+                "logprobs": turn.logprobs and [round(p, 6) for p in turn.logprobs],
+                "finish_reason": turn.finish_reason,
+                "answered_by": turn.answered_by,
+            }
+            for turn in episode.turns
+        ],
+        "trained_ids": trained(episode, planned, row),
+    }
+
+
+def _trainer_of(files: SweepFiles) -> Trained:
+    """What the trainer makes of an episode: ART's rendering of the trajectory that the arm's fixes build.
+
+    Raises ConfigError where the policy or the tasks here are not those of the sweep.
+    """
+    from harness.backend.context import Contexts
+    from harness.backend.stock import TOOL_SCHEMA_FORMAT
+    from harness.backend.tokenizer import tokenizer_of
+    from harness.rollout import Asked, trajectory
+
+    configs = {run: _config(files, run) for run in files.plan()}
+    first = next(iter(configs.values()))
+    domain, policy = load_domain(**first.env.source), load_policy(first.policy.name)
+    content = files.manifest().get("content") or {}
+    for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
+        if content.get(what) != digest:
+            raise ConfigError(f"the {what} on this machine is not the one that the sweep ran with")
+    contexts = Contexts(tokenizer_of(str(policy.path)), TOOL_SCHEMA_FORMAT)
+
+    def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
+        asked = Asked(episode, row["episode"], row["shared_with"])
+        made: Trajectory = trajectory(asked, row["rollout"], configs[planned.run].seams, domain.tools)
+        return contexts.ids_of(made)
+
+    return trained
+
+
+def _config(files: SweepFiles, run: str) -> RunConfig:
+    ours: dict[str, Any] = {"results": str(files.folder.parent), "sweep": files.folder.name, "plan_only": False}
+    return typed(OmegaConf.create({**files.config(run), **ours}))

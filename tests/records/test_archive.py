@@ -1,0 +1,112 @@
+"""An archive holds what `runs/` held: it loads as the live sweep did, and goes back into files."""
+
+import shutil
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.records.archive import pack, unpack
+from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
+from harness.stats.effects import to_json
+from harness.stats.sweep_statistics import answer
+from tests.synthetic import make_invalid, run_folder, write_status, write_sweep
+
+ROLLOUTS = [{"run": "all_on/seed=0", "step": 0, "trained_ids": [1, 2, 3]}]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """A sweep in which one run failed, one is INVALID, one never started and one was torn."""
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1), steps=3)
+    write_status(folder, "without_reward", state="failed", error="EngineError: gone")
+    make_invalid(folder, "without_tools", "tools", "equal contexts 1.0")
+    shutil.rmtree(run_folder(folder, "without_split", 1))
+    path = run_folder(folder, "without_endpoint") / "validation.jsonl"
+    path.write_text(path.read_text()[:-40])
+    return folder
+
+
+def effects(folder):
+    return to_json(answer(load_sweep(folder)).effects)
+
+
+def test_an_archived_sweep_is_read_as_the_live_one_was(sweep):
+    live, found = load_sweep(sweep), effects(sweep)
+    pack(sweep)
+    assert not (sweep / "runs").exists()
+    assert load_sweep(sweep) == live
+    assert effects(sweep) == found
+
+
+def test_every_run_keeps_its_own_configuration(sweep):
+    live = load_sweep(sweep)
+    before = {run.name: live.config_of(run) for run in live.runs}
+    pack(sweep)
+    archived = load_sweep(sweep)
+    assert {run.name: archived.config_of(run) for run in archived.runs} == before
+    assert before["all_on/seed=1"] == {"arm": "all_on", "seed": 1, "train": {"steps": 3}}
+    assert before["without_split/seed=1"] == {}
+
+
+def test_unpacked_the_files_hold_what_they_held(sweep):
+    def files():
+        return {
+            p.relative_to(sweep): p.read_text() for p in sweep.glob("runs/*/*/*") if p.suffix in (".jsonl", ".yaml")
+        }
+
+    (run_folder(sweep, "without_endpoint") / "validation.jsonl").write_text("")
+    before, statuses = files(), {run.name: run.state for run in load_sweep(sweep).runs}
+    pack(sweep)
+    unpack(sweep)
+    assert not SweepFiles(sweep).archived
+    assert files() == {path: text for path, text in before.items() if text}
+    assert {run.name: run.state for run in load_sweep(sweep).runs} == statuses
+
+
+def test_the_same_records_give_the_same_bytes(sweep, tmp_path):
+    shutil.copytree(sweep, tmp_path / "copy")
+    assert pack(sweep, ROLLOUTS).read_bytes() == pack(tmp_path / "copy", ROLLOUTS).read_bytes()
+
+
+def test_the_sample_of_rollouts_goes_along_and_survives_unpacking(sweep):
+    pack(sweep, ROLLOUTS)
+    assert load_sweep(sweep).rollouts() == ROLLOUTS
+    unpack(sweep)
+    assert load_sweep(sweep).rollouts() == ROLLOUTS
+    pack(sweep)
+    assert load_sweep(sweep).rollouts() == ROLLOUTS
+
+
+def test_local_files_of_a_run_stay_where_they_are(sweep):
+    text = run_folder(sweep, "all_on") / "trajectories.parquet"
+    text.write_bytes(b"local")
+    pack(sweep)
+    assert [p for p in (sweep / "runs").rglob("*") if p.is_file()] == [text]
+
+
+def test_while_there_is_an_archive_it_is_the_truth(sweep):
+    """Killed while it unpacks or packs, a sweep has both."""
+    pack(sweep)
+    whole = load_sweep(sweep)
+    run_folder(sweep, "all_on").mkdir(parents=True)
+    (run_folder(sweep, "all_on") / "steps.jsonl").write_text('{"step": 1, "reward": 9}\n')
+    assert load_sweep(sweep) == whole
+    unpack(sweep)
+    assert [run.steps for run in load_sweep(sweep).runs] == [run.steps for run in whole.runs]
+
+
+def test_a_folder_without_a_plan_and_an_archived_one_are_refused(sweep, tmp_path):
+    with pytest.raises(ConfigError, match="no plan.jsonl"):
+        pack(tmp_path)
+    pack(sweep)
+    with pytest.raises(ConfigError, match="is archived"):
+        pack(sweep)
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-30], lambda raw: b"no archive", lambda raw: b""])
+def test_a_damaged_archive_is_named_with_what_to_do(sweep, damage):
+    path = pack(sweep)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ConfigError, match="records.jsonl.xz cannot be read.*committed again"):
+        load_sweep(sweep)

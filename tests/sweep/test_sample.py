@@ -1,0 +1,127 @@
+"""The sample of rollouts holds what was served and what was trained on, for the same tasks in every arm."""
+
+import asyncio
+import json
+import lzma
+import random
+from dataclasses import replace
+
+import pytest
+
+from harness.backend.tokenizer import tokenizer_of
+from harness.env import load_domain
+from harness.episode import Episode, Turn
+from harness.errors import ConfigError
+from harness.launch.archive_command import main
+from harness.policy import load_policy
+from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
+from harness.records.run_records import RunRecords
+from harness.records.store import Store, digest
+from harness.seams import Outcome
+from harness.sweep import sample as sampling
+from harness.sweep.manifest import write_plan
+from harness.sweep.sample import sample, tasks_of
+
+ARMS = ("all_on", "without_tools", "without_logprobs")
+PLACES = [(step, task, number) for step in range(3) for task in ("a", "b", f"only_{step}") for number in range(3)]
+
+
+@pytest.fixture
+def sweep(run_config, tmp_path):
+    """Three arms with one seed and three steps; the rollouts of a place are the same in every arm."""
+    domain, policy = load_domain("mock"), load_policy("micro")
+    overrides = ([], ["fix/tools=off"], ["fix/logprobs=off"])
+    configs = [run_config("train.steps=3", *more) for more in overrides]
+    folder = tmp_path / "s"
+    write_plan(folder, "s", configs, [], [], {"policy": policy.digest, "domain": domain.digest})
+    store, tokenizer = Store(SweepFiles(folder).store), tokenizer_of(str(policy.path))
+    start = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    prompt = tokenizer.apply_chat_template(
+        start, tools=domain.tools, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    output = (*tokenizer.encode("Done.", add_special_tokens=False), tokenizer.eos_token_id)
+    turn = Turn(tuple(prompt), output, None, "Done.", (), "stop", "base")
+    episode = Episode("a", (*start, 0), (turn,), Outcome(0.0, 1, 2, 0, 0, False), "user_stop", 0.1)
+    rows = []
+    for step, task, number in PLACES:
+        key = digest(step, task, number)
+        luck = random.Random(key)  # so that a rollout more takes room
+        shown = replace(turn, logprobs=tuple(-luck.random() for _ in output))
+        made = replace(episode, task_id=task, turns=(shown,))
+
+        async def compute(made=made):
+            return made.to_bytes()
+
+        asyncio.run(store.get("episodes", key, "all_on/seed=0", compute))
+        row = {"step": step, "task": task, "rollout": number, "episode": key, "reward": 0.4, "raw_reward": 0.0}
+        said = [*start, {"role": "assistant", "content": "Done.", "tool_calls": []}]
+        rows.append(row | {"end": "user_stop", "shared_with": None, "messages": json.dumps(said)})
+    for arm in ARMS:
+        RunRecords(SweepFiles(folder).run(f"{arm}/seed=0").folder).write_trajectories(rows)
+    return folder
+
+
+def test_every_arm_has_the_same_places_of_the_first_and_the_last_step(sweep):
+    places = {arm: [] for arm in ARMS}
+    for rollout in sample(sweep):
+        places[rollout["run"].split("/")[0]].append((rollout["step"], rollout["task"], rollout["rollout"]))
+    expected = [(step, task, number) for step in (0, 2) for task in ("a", "b") for number in (0, 1)]
+    assert places == dict.fromkeys(ARMS, expected)
+
+
+def test_a_rollout_has_its_served_and_its_trained_ids(sweep):
+    of = {rollout["run"].split("/")[0]: rollout for rollout in sample(sweep)}
+    (turn,) = of["all_on"]["turns"]
+    served = [*turn["prompt_ids"], *turn["output_ids"]]
+    assert of["all_on"]["trained_ids"] == served
+    assert 0 < len(of["without_tools"]["trained_ids"]) < len(served)
+    assert of["without_logprobs"]["trained_ids"] == []
+    assert len(turn["logprobs"]) == len(turn["output_ids"])
+    assert turn["logprobs"][0] == round(turn["logprobs"][0], 6)
+
+
+def test_a_rollout_has_its_conversation_and_its_rewards(sweep):
+    rollout = sample(sweep)[0]
+    assert rollout["messages"][-1]["content"] == "Done."
+    assert (rollout["reward"], rollout["raw_reward"], rollout["end"]) == (0.4, 0.0, "user_stop")
+    assert rollout["outcome"]["actions_matched"] == 1 and rollout["outcome"]["db_match"] is False
+
+
+def test_tasks_that_both_steps_have_come_first():
+    assert tasks_of(["a", "b", "c"], ["c", "d"]) == (["c", "a"], ["c", "d"])
+    assert tasks_of(["a", "b", "c"], ["d", "e"]) == (["a", "b"], ["d", "e"])
+
+
+def test_the_sample_stays_below_its_limit_with_every_arm(sweep, monkeypatch):
+    whole = sample(sweep)
+    size = len(lzma.compress("".join(map(json.dumps, whole)).encode(), preset=1))
+    monkeypatch.setattr(sampling, "LIMIT", size - 200)
+    taken = sample(sweep)
+    assert 0 < len(taken) < len(whole)
+    assert len(taken) % len(ARMS) == 0 and {r["step"] for r in taken} == {0, 2}
+
+
+def test_an_archive_keeps_the_sample(sweep, capsys):
+    assert main([str(sweep)]) == 0
+    assert "24 rollouts" in capsys.readouterr().out
+    assert len(load_sweep(sweep).rollouts()) == 24
+
+
+def test_another_policy_is_not_rendered_with(sweep):
+    files = SweepFiles(sweep)
+    files.write_manifest(files.manifest() | {"content": {"policy": "another"}})
+    with pytest.raises(ConfigError, match="policy on this machine is not the one"):
+        sample(sweep)
+
+
+def test_without_a_store_the_archive_says_that_it_has_no_sample(sweep, capsys):
+    for path in SweepFiles(sweep).store.glob("episodes/*/*"):
+        path.unlink()
+    assert main([str(sweep)]) == 0
+    assert "No sample of rollouts is taken: the store has no episode" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_sweep_is_named(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "no plan.jsonl" in capsys.readouterr().err
