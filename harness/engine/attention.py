@@ -30,7 +30,7 @@ _FLEX_NAME = "packed_flex"  # under which transformers finds `_flex_forward`
 BLOCK = 128  # tokens: a block of a BlockMask
 # For rows of whole blocks: a kernel for all lengths cannot know that they are whole, and would check every load. For
 # narrow heads: on an H200 a forward pass in smaller tiles takes 1.0 ms where PyTorch's own choice takes 1.7 (width 64,
-# a row of 20,000 tokens, kernels for this length; results/h200_train_speed.md).
+# a row of 20,000 tokens, kernels for this length; experiments/LOG.md, 5).
 BY_BLOCKS = {"IS_DIVISIBLE": True}
 NARROW = {"BLOCK_M": 64, "BLOCK_N": 64}
 

@@ -118,7 +118,7 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
             "VLLM_API_KEY": api_key,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             # On a CPU a second thread costs a small model more CPU time than it saves, and the clients and the trainer
-            # need the other core. On a GPU many made the trainer slower (results/h200_train_speed.md); of the server
+            # need the other core. On a GPU many made the trainer slower (experiments/LOG.md, 5); of the server
             # that was not measured.
             "OMP_NUM_THREADS": "1",
             # seconds; shorter, and pooled client connections meet closed sockets

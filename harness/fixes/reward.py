@@ -74,7 +74,7 @@ class On:
     partial: reward of an episode that met every single check and still failed; in (0, 1). The credit of
     an unsuccessful episode is `partial` × met checks / all checks; of one that was cut off, by the context or the
     turn limit, it is 0. (With credit for these, looking things up until the context is full earned SmolLM2 on retail
-    nearly as much as serving the customer: results/h200_leave_one_out.md.)
+    nearly as much as serving the customer: experiments/LOG.md, 2.)
     """
 
     factor: ClassVar[Factor] = FACTOR

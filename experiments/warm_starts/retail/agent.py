@@ -5,7 +5,7 @@ found, look up the products, propose, act on the user's yes, report. The warm st
 the policy's probabilities: a rate under one half makes greedy decoding wrong, while sampling shows the right decision
 often enough to be found (as in `warm_starts.micro.demonstrations`). Only one rate is: half of all tasks are about
 delivered items. With all four under one half, the first warm start, 1 to 3 of 40 held-out tasks were solved, and few
-rollouts in training: an episode that fails for two reasons at once teaches little (results/h200_first_runs.md).
+rollouts in training: an episode that fails for two reasons at once teaches little (experiments/LOG.md, 1).
 """
 
 from __future__ import annotations

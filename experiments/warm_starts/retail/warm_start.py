@@ -1,7 +1,7 @@
 """Supervised training of smollm2_135m on packed rows of demonstrations.
 
 Cost: 1,200 rows of 20,480 tokens, some 9,000 conversations, took 281 s on an H200 that another program used as well,
-87,500 tokens a second (results/h200_leave_one_out.md).
+87,500 tokens a second (experiments/LOG.md, 2).
 """
 
 from __future__ import annotations
