@@ -142,5 +142,10 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
 
 def _config(files: SweepFiles, run: str) -> RunConfig:
-    ours: dict[str, Any] = {"results": str(files.folder.parent), "sweep": files.folder.name, "plan_only": False}
+    ours: dict[str, Any] = {
+        "results": str(files.folder.parent),
+        "sweep": files.folder.name,
+        "plan_only": False,
+        "factors": list(files.plan()[run].levels),
+    }
     return typed(OmegaConf.create({**files.config(run), **ours}))
