@@ -15,6 +15,8 @@ HEAVY = {"torch", "art", "vllm", "litellm", "transformers", "peft"}
 # What a room may know. A room is a folder of `harness`, or a file that stands alone there.
 MAY_KNOW = {
     "errors": set(),
+    "paths": set(),
+    "commands": {"errors"},
     "factors": set(),
     "designs": {"errors", "factors"},
     "seams": {"factors"},
@@ -22,7 +24,7 @@ MAY_KNOW = {
     "episode": {"seams"},
     "records": {"errors", "factors"},
     "env": {"errors", "seams"},
-    "machine": {"errors"},
+    "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
     "engine": {"errors", "machine", "records"},
     "config": {"designs", "errors", "factors", "fixes", "machine", "seams"},
@@ -34,7 +36,7 @@ MAY_KNOW = {
     "validity": {"seams"},
     "evidence": {"backend", "rollout", "seams"},
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "seams", "validation"},
-    "stats": {"designs", "errors", "factors", "records"},
+    "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
     "tracking": {"errors", "records", "report", "stats"},
 }
