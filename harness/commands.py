@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,10 +134,15 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """The exit code of a command; its errors are printed."""
     asked = parser_of(name).parse_args(arguments)
     try:
-        return int(load(COMMANDS[name].module).run(asked))
+        code = int(load(COMMANDS[name].module).run(asked))
+        sys.stdout.flush()
+        return code
     except HarnessError as error:
         print(f"harness {name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) and not isinstance(error, SetupError) else 1
+    except BrokenPipeError:  # `harness … | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"harness {name}: stopped.", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""The wheel runs where there is no clone: built, installed beside the packages of this environment, used as a user does.
+"""The wheel runs where there is no clone: built, installed beside this environment's packages, used as a user does.
 
 Nothing is downloaded and no engine is started.
 """
@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from tests.synthetic import write_sweep
 
 ROOT = Path(__file__).parent.parent

@@ -53,5 +53,6 @@ def run(asked: Namespace) -> int:
 
 def answer(words: Sequence[str]) -> int:
     *before, word = words or [""]
-    print("\n".join(candidates(before, word)))
+    for candidate in candidates(before, word):
+        print(candidate)
     return 0
