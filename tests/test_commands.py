@@ -9,7 +9,7 @@ from harness.commands import COMMANDS, load, run_command, unknown
 from harness.errors import EngineError, SetupError
 from harness.report import command
 
-SLOW = {"hydra", "numpy", "torch", "matplotlib", "rich", "tau2", "wandb"}
+SLOW = {"hydra", "torch", "matplotlib", "rich", "tau2", "wandb"}
 
 
 def loaded_by(*arguments: str) -> str:

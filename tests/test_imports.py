@@ -41,7 +41,7 @@ MAY_KNOW = {
     "tracking": {"errors", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.
-MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"fixes", "loop", "rollout"}}
+MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"loop", "rollout"}}
 
 
 def imported(path: Path) -> set[str]:

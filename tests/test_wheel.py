@@ -71,6 +71,13 @@ def test_help_lists_the_fixes_and_ablations_of_the_wheel(harness):
     assert "fix/split=off" in text and "+ablation=leave_one_out" in text
 
 
+def test_a_package_of_the_current_folder_is_found_as_with_python_m(harness, tmp_path):
+    fix = tmp_path / "mine" / "conf" / "fix" / "kl" / "on.yaml"
+    fix.parent.mkdir(parents=True)
+    fix.write_text("# a small penalty\n_target_: mine.On\n")
+    assert "fix/kl=on" in harness("hydra.searchpath=[pkg://mine.conf]", "--help")
+
+
 def test_a_sweep_is_planned_and_nothing_is_written(harness):
     assert "all_off/seed=0" in harness("+ablation=smoke", "plan_only=true")
     assert os.listdir() == []

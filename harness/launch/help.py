@@ -1,9 +1,13 @@
-"""`harness --help`: commands, fixes, ablations and options, as the configuration's folders have them."""
+"""`harness --help`: commands, fixes, ablations and options.
+
+Our fixes say what their levels are; an ablation, and what a user brings, says it in the first comment of its file.
+"""
 
 from collections.abc import Iterable, Sequence
 from textwrap import TextWrapper
 
 from harness.commands import COMMANDS
+from harness.fixes import registry
 from harness.launch import choices
 
 WIDTH = 118  # columns
@@ -16,7 +20,7 @@ usage: harness [+ablation=NAME] [fix/FACTOR=LEVEL …] [seed=0,1,2] [option=valu
 Commands:
 {commands}
 
-The fixes; off is what upstream does (all on by default):
+The fixes; off is what upstream does, and all are on by default:
 {fixes}
 
 Ablations (a sweep each, resumed by the same command):
@@ -66,9 +70,14 @@ def text(arguments: Sequence[str]) -> str:
 
 def _levels(groups: choices.Groups) -> list[tuple[str, str]]:
     """A line for each level: our fixes in the note's order, then those of the user's folders."""
+    declared = {f"fix/{factor.name}": factor.levels for factor in registry.own()}
     names = [name for name in choices.defaults() if name.startswith("fix/")]
     names += [name for name in groups if name.startswith("fix/") and name not in names]
-    return [(f"{name}={level}", choices.note(file)) for name in names for level, file in groups[name].items()]
+    return [
+        (f"{name}={level}", declared.get(name, {}).get(level) or choices.note(file))
+        for name in names
+        for level, file in groups[name].items()
+    ]
 
 
 def _columns(rows: Iterable[tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from harness.commands import COMMANDS
+from harness.fixes import registry
 from harness.launch import choices
 from harness.launch.candidates import candidates
 from harness.launch.completion import BASH
@@ -36,6 +37,8 @@ def test_help_has_a_line_for_every_level_and_every_ablation():
     lines = text([]).splitlines()
     for file in (CONF / "fix").glob("*/*.yaml"):
         assert any(line.startswith(f"  fix/{file.parent.name}={file.stem} ") for line in lines)
+    for factor in registry.own():
+        assert all(level in " ".join(text([]).split()) for level in factor.levels.values())
     for file in (CONF / "ablation").glob("*.yaml"):
         assert any(line.startswith(f"  +ablation={file.stem} ") for line in lines)
     assert max(map(len, lines)) <= 120
