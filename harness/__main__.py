@@ -1,28 +1,35 @@
-"""The one door: `harness`, also `python -m harness`. Standard library alone until a command is chosen.
+"""The one door: `harness`, also `python -m harness`. Standard library alone until it is known what is asked.
 
 Without a command it runs a sweep, as Hydra's arguments say (launch/run.py).
 """
 
-import importlib
+import os
 import sys
 
-COMMANDS = {
-    "report": "harness.report.command",
-    "claims": "harness.stats.command",
-    "track": "harness.tracking.command",
-    "dashboard": "harness.tracking.dashboard.command",
-    "archive": "harness.launch.archive_command",
-    "doctor": "harness.launch.doctor",
-    "setup": "harness.machine.setup",
-    "pack": "harness.machine.pack_command",
-}
+from harness.commands import COMMANDS, load, run_command, unknown
+from harness.errors import SetupError
 
 
 def door() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name in COMMANDS:
-        sys.exit(importlib.import_module(COMMANDS[name]).main(sys.argv[2:]))
-    importlib.import_module("harness.launch.run").run()
+    arguments = sys.argv[1:]
+    first = arguments[0] if arguments else ""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # as `python -m` does: a fix of one's own may lie in this folder
+    if first in COMMANDS:
+        sys.exit(run_command(first, arguments[1:]))
+    if first == "__complete":  # what the shell asks
+        sys.exit(load("harness.launch.completion").answer(arguments[1:]))
+    if {"-h", "--help"} & set(arguments):
+        sys.exit(load("harness.launch.help").show(arguments))
+    if wrong := unknown(first):
+        print(f"harness: {wrong}\n`harness --help` lists commands, fixes, ablations and options.", file=sys.stderr)
+        sys.exit(2)
+    try:
+        run = load("harness.launch.run").run
+    except SetupError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(1)
+    run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 HarnessError
 ├── ConfigError    the input is wrong: change the command or the file it names
+│   └── SetupError     what it asks for could not be fetched or installed: look at the network, disk or log it names
 ├── EngineError    the server or the trainer failed: look at the log it names, run the same command again
 ├── StoreError     a stored result cannot be read or written, or records differ from a replay
 └── EpisodeError   one episode met an infrastructure failure: it is retried, then counted as missing
@@ -16,6 +17,10 @@ class HarnessError(Exception):
 
 class ConfigError(HarnessError):
     """The configuration or the command line is wrong. Raised before anything expensive starts."""
+
+
+class SetupError(ConfigError):
+    """Something that has to be here could not be fetched or installed. The command is right: help it, run it again."""
 
 
 class EngineError(HarnessError):

@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from harness.config import typed
-from harness.launch.paths import CONF
+from harness.paths import CONF
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.fixes.registry import note
-from harness.launch.paths import CONF
+from harness.paths import CONF
 
 NOTE = note()
 

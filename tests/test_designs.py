@@ -9,7 +9,7 @@ from harness.designs import DESIGNS, alias_table, aliases, closest, design, is_o
 from harness.errors import ConfigError
 from harness.factors import Factor, Factors, derive_seed
 from harness.fixes.registry import note
-from harness.launch.paths import CONF
+from harness.paths import CONF
 
 NOTE = note()
 

@@ -15,6 +15,8 @@ HEAVY = {"torch", "art", "vllm", "litellm", "transformers", "peft"}
 # What a room may know. A room is a folder of `harness`, or a file that stands alone there.
 MAY_KNOW = {
     "errors": set(),
+    "paths": set(),
+    "commands": {"errors"},
     "factors": set(),
     "designs": {"errors", "factors"},
     "seams": {"factors"},
@@ -22,7 +24,7 @@ MAY_KNOW = {
     "episode": {"seams"},
     "records": {"errors", "factors"},
     "env": {"errors", "seams"},
-    "machine": {"errors"},
+    "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
     "engine": {"errors", "machine", "records"},
     "config": {"designs", "errors", "factors", "fixes", "machine", "seams"},
@@ -34,12 +36,12 @@ MAY_KNOW = {
     "validity": {"seams"},
     "evidence": {"backend", "records", "rollout", "seams"},
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "seams", "validation"},
-    "stats": {"designs", "errors", "factors", "records"},
+    "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
     "tracking": {"errors", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.
-MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"fixes", "loop", "rollout"}}
+MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"loop", "rollout"}}
 
 
 def imported(path: Path) -> set[str]:

@@ -141,7 +141,7 @@ class World:
 
         from harness.config import typed
         from harness.env import load_domain
-        from harness.launch.paths import CONF
+        from harness.paths import CONF
         from harness.policy import load_policy
 
         with initialize_config_dir(str(CONF), version_base="1.3"):

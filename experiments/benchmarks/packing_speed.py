@@ -4,7 +4,7 @@
 
 Rollouts are scripted demonstrations of retail tasks with made-up log-probs; both ways must give the same ids. Each time
 is that of a batch whose own pieces were never seen; system prompt and tools were. Needs the base of smollm2_135m:
-python -m harness.policy.smollm2.
+python -m harness policy fetch smollm2_135m_raw.
 """
 
 import argparse

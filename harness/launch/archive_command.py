@@ -4,12 +4,10 @@ With it goes a sample of rollouts, where one can be taken. What is left of the f
 plan, manifest, reuse, figures and records.jsonl.xz.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 from harness.launch.quiet import quiet
 from harness.records.archive import pack
 from harness.records.layout import SweepFiles
@@ -17,20 +15,14 @@ from harness.records.schema import Record
 from harness.sweep.manifest import alone_in
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="harness archive", description=__doc__)
-    parser.add_argument("sweep", type=Path, help="results/<sweep>")
-    folder = parser.parse_args(arguments).sweep
+def run(asked: Namespace) -> int:
+    folder = asked.sweep
     quiet()
-    try:
-        if not SweepFiles(folder).plan():
-            raise HarnessError(f"{folder} is no sweep folder: it has no plan.jsonl. Expected results/<sweep>.")
-        with alone_in(folder):
-            rollouts = [] if SweepFiles(folder).archived else _sample(folder)
-            path = pack(folder, rollouts)
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if not SweepFiles(folder).plan():
+        raise ConfigError(f"{folder} is no sweep folder: it has no plan.jsonl. Expected results/<sweep>.")
+    with alone_in(folder):
+        rollouts = [] if SweepFiles(folder).archived else _sample(folder)
+        path = pack(folder, rollouts)
     print(f"{path}: {path.stat().st_size / 1024:,.0f} KiB, {len(rollouts)} rollouts with their token ids.")
     print("The same sweep started again unpacks it where a run is left to do.")
     return 0

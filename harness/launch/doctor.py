@@ -1,12 +1,12 @@
-"""python -m harness doctor: what this machine has, what of it is missing for a run, and which policies fit.
+"""`harness doctor`: what this machine has, what of it is missing for a run, and which policies fit.
 
 Says of each missing thing what to do. Exit status 1 if nothing can run here. Takes about a second: torch is not
 imported. Memory and times of policies are estimates (harness/machine/memory.py).
 """
 
-import argparse
 import os
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from harness.errors import ConfigError
@@ -133,10 +133,8 @@ def _fit(name: str, found: list[Card]) -> list[str]:
     return memory.estimate_lines(name, card.name, card.memory, domain=domain, row=512 if name == SMALL else 16384)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m harness doctor", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where results would go")
-    report = examine(parser.parse_args(arguments).results)
+def run(asked: Namespace) -> int:
+    report = examine(asked.results)
     print("\n".join(report.lines))
     if report.blocked:
         print(f"\nNothing can run here yet: {len(report.blocked)} thing(s) to do, marked ->", file=sys.stderr)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.designs import closest
-from harness.launch.paths import CONF
+from harness.paths import CONF
 
 
 def hint(arguments: Sequence[str]) -> str:

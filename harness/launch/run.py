@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from harness.errors import HarnessError
 from harness.launch.hints import hint
-from harness.launch.paths import CONF
 from harness.launch.plugins import register
 from harness.launch.quiet import quiet
+from harness.paths import CONF
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, SetupError
 
 TORCH = "torch==2.13.0+cpu"
 # where the +cpu builds live unless an index at hand has them
@@ -34,7 +34,7 @@ def ensure_server_env(say: Say | None = None, gpu: bool = False) -> Path:
     """The python of the server's environment; makes the environment the first time (a minute or two; more for a GPU).
 
     HARNESS_VLLM_PYTHON names an interpreter that has vLLM already and is used as it is.
-    Raises ConfigError when the interpreter does not exist or the installation fails.
+    Raises ConfigError when the interpreter does not exist, SetupError when the installation fails.
     """
     given = os.environ.get("HARNESS_VLLM_PYTHON")
     if given:
@@ -62,7 +62,7 @@ def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> 
     """A virtual environment with torch and everything in `lock`; returns at once when it is there and complete.
 
     A lock that names a torch of its own is one for a GPU. `editable` is a source folder that is installed in place.
-    Raises ConfigError naming pip's log.
+    Raises SetupError naming pip's log, ConfigError for another Python than the lock's.
     """
     marker = home / MARKER
     gpu = any(pin.startswith("torch==") for pin in _pins(lock))
@@ -94,11 +94,11 @@ def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> 
 
 
 def check_disk(path: Path, gib: float = NEEDED_GIB) -> None:
-    """Raises ConfigError when the disk that holds `path` has fewer than `gib` GiB free."""
+    """Raises SetupError when the disk that holds `path` has fewer than `gib` GiB free."""
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(there).free / 2**30
     if free < gib:
-        raise ConfigError(
+        raise SetupError(
             f"{path} needs {gib:g} GiB of disk; {free:.1f} are free there. Make room"
             ", or move the cache with XDG_CACHE_HOME=/another/disk."
         )
@@ -116,7 +116,7 @@ def _clear(home: Path, marker: Path) -> None:
 def _venv(home: Path) -> None:
     made = subprocess.run([sys.executable, "-m", "venv", str(home)], capture_output=True, text=True)
     if made.returncode:
-        raise ConfigError(
+        raise SetupError(
             f"{sys.executable} could not make a virtual environment:\n{(made.stdout + made.stderr).strip()}\n"
             "Debian and Ubuntu need `apt-get install python3-venv` for it."
         )
@@ -125,7 +125,7 @@ def _venv(home: Path) -> None:
 def _install_torch(python: Path, log: Path) -> None:
     try:
         _pip(python, log, "--no-deps", TORCH)
-    except ConfigError:
+    except SetupError:
         if "No matching distribution" not in log.read_text(errors="replace"):
             raise
         _pip(python, log, "--no-deps", TORCH, "--index-url", TORCH_INDEX)
@@ -138,7 +138,7 @@ def _pip(python: Path, log: Path, *args: str) -> None:
         status = subprocess.call([*command, "--disable-pip-version-check", *args], stdout=output, stderr=output)
     if status:
         errors = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("WARNING")]
-        raise ConfigError(
+        raise SetupError(
             f"pip could not install {' '.join(args)}. Its log is {log}; the last lines:\n"
             + "\n".join(f"  | {line}" for line in errors[-8:])
             + "\nCheck the network and pip's index settings (`pip config list`), then run the same command again."

@@ -19,9 +19,9 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, SetupError
+from harness.paths import CLONE, WHEEL
 
-ROOT = Path(__file__).resolve().parents[2]
 LOCK = Path(__file__).with_name("extras.lock")
 UNPACK = Path(__file__).with_name("unpack.py")
 PYTHON = "3.12"
@@ -32,6 +32,8 @@ SOURCES = (
     "tests",
     "README.md",
     "pyproject.toml",
+    "setup.py",
+    "MANIFEST.in",
     "requirements.lock",
     "requirements-gpu.lock",
 )
@@ -54,6 +56,8 @@ Say = Callable[[str], None]
 
 def pack(out: Path, say: Say) -> None:
     """Writes the four files. Raises ConfigError for a folder in use or packages that cannot be had."""
+    if WHEEL:
+        raise ConfigError("What is packed is a clone, and this harness was installed from a wheel. Run it in a clone.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not an empty folder. Name another one, or empty it.")
     pins = read_pins(LOCK)
@@ -66,13 +70,13 @@ def pack(out: Path, say: Say) -> None:
             unpack_wheel(wheel, site)
         say("compressing")
         archive(out / "site.tar.xz", site, files_of(site))
-    archive(out / "source.tar.xz", ROOT, source_files(ROOT))
+    archive(out / "source.tar.xz", CLONE, source_files(CLONE))
     shutil.copyfile(UNPACK, out / UNPACK.name)
     manifest = {
         "python": PYTHON,
         "pins": pins,
-        "imports": third_party(ROOT / "harness"),
-        "commit": commit(ROOT),
+        "imports": third_party(CLONE / "harness"),
+        "commit": commit(CLONE),
         "files": {name: digest(out / name) for name in ("site.tar.xz", "source.tar.xz")},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -96,7 +100,7 @@ def platform_flags() -> list[str]:
 
 
 def download(pins: list[str], into: Path) -> None:
-    """One wheel per pin. Raises ConfigError with pip's last lines."""
+    """One wheel per pin. Raises SetupError with pip's last lines."""
     pip = [sys.executable, "-m", "pip"]
     quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
     built = [pin for pin in pins if pin.split("==")[0] in SOURCE_ONLY]
@@ -104,14 +108,14 @@ def download(pins: list[str], into: Path) -> None:
     _run([*pip, "wheel", *quiet, "-w", str(into), *built])
     wheels = list(into.glob("*.whl"))
     if len(wheels) != len(pins):
-        raise ConfigError(f"{len(pins)} packages were asked for and {len(wheels)} wheels came: {wheels}")
+        raise SetupError(f"{len(pins)} packages were asked for and {len(wheels)} wheels came: {wheels}")
 
 
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         errors = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("WARNING")]
-        raise ConfigError(
+        raise SetupError(
             "pip could not get the packages:\n"
             + "\n".join(f"  | {line}" for line in errors[-8:])
             + "\nCheck the network and pip's index settings (`pip config list`), then run the same command again."

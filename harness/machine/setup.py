@@ -5,12 +5,11 @@ once; after a change of a lock file it makes that environment anew. `--gpu` make
 3.12. Standard library only.
 """
 
-import argparse
 import shutil
 import sys
 import time
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an older Python cannot parse
     sys.exit(
@@ -18,32 +17,26 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an old
         "Run it with one of those: python3.11 -m harness setup"
     )
 
-from harness.errors import ConfigError
 from harness.machine.environments import check_disk, ensure_server_env, make_env, progress, server_env
+from harness.paths import CLONE, LOCKS, WHEEL
 
-ROOT = Path(__file__).resolve().parents[2]
 NEEDED_GIB = 6  # both environments and the downloads
 GPU_NEEDED_GIB = 40
-LOCK, GPU_LOCK = ROOT / "requirements.lock", ROOT / "requirements-gpu.lock"
+LOCK, GPU_LOCK = LOCKS / "requirements.lock", LOCKS / "requirements-gpu.lock"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m harness setup", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--trainer-only", action="store_true", help="leave out the server's environment")
-    parser.add_argument(
-        "--gpu", action="store_true", help="vLLM, torch and ART's own trainer for an NVIDIA GPU (30 GB)"
-    )
-    args = parser.parse_args(arguments)
+def run(asked: Namespace) -> int:
     begun = time.monotonic()
-    try:
-        if not (ROOT / ".venv").exists():
-            for folder in {ROOT, server_env(args.gpu)}:
-                check_disk(folder, GPU_NEEDED_GIB if args.gpu else NEEDED_GIB)
-        install(args.trainer_only, args.gpu)
-    except ConfigError as error:
-        print(f"harness setup: {error}", file=sys.stderr)
-        return 1
-    print(f"Ready after {time.monotonic() - begun:.0f} s. Next: source .venv/bin/activate && python -m harness --help")
+    if WHEEL:
+        if not asked.trainer_only:  # the trainer's environment is the one that holds the wheel
+            ensure_server_env(None, asked.gpu)
+        print(f"Ready after {time.monotonic() - begun:.0f} s. The trainer's exact versions are in {LOCKS}.")
+        return 0
+    if not (CLONE / ".venv").exists():
+        for folder in {CLONE, server_env(asked.gpu)}:
+            check_disk(folder, GPU_NEEDED_GIB if asked.gpu else NEEDED_GIB)
+    install(asked.trainer_only, asked.gpu)
+    print(f"Ready after {time.monotonic() - begun:.0f} s. Next: source .venv/bin/activate && harness --help")
     return 0
 
 
@@ -53,7 +46,7 @@ def install(trainer_only: bool, gpu: bool) -> None:
         print("An NVIDIA GPU is here, and these environments are for CPUs: --gpu makes those for it.", file=sys.stderr)
     with ThreadPoolExecutor(2) as pool:
         lock = GPU_LOCK if gpu else LOCK
-        jobs = [pool.submit(make_env, ROOT / ".venv", lock, progress("trainer"), ROOT)]
+        jobs = [pool.submit(make_env, CLONE / ".venv", lock, progress("trainer"), CLONE)]
         if not trainer_only:
             jobs.append(pool.submit(ensure_server_env, None, gpu))
         for job in jobs:

@@ -1,9 +1,10 @@
 """What is trained: a base checkpoint with its tokenizer and chat template.
 
     micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
-    smollm2.py  SmolLM2-135M-Instruct, fetched by `python -m harness.policy.smollm2` and read through gguf.py
+    smollm2.py  SmolLM2-135M-Instruct, fetched by `harness policy fetch smollm2_135m_raw` and read through gguf.py
     retail/     its warm start on demonstrations of retail tasks: `python -m experiments.warm_starts.retail`, on a GPU
-    hub.py      Qwen's instruction models, fetched by `python -m harness.policy.hub NAME`, with a template of ours
+    hub.py      Qwen's instruction models, fetched by `harness policy fetch NAME`, with a template of ours
+    command.py  `harness policy list` and `fetch`
 
 `load_policy(name)` gives a folder that transformers and vLLM read.
 """
@@ -17,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.policy import hub, smollm2
 
 __all__ = ["POLICIES", "Policy", "load_policy"]
 
-# named here and not taken from hub.HUB, because `python -m` runs that module after this one
-HUB_NAMES = ("qwen2_5_7b", "qwen2_5_14b", "qwen3_4b")
+HUB_NAMES = tuple(hub.HUB)
 POLICIES = ("micro", "smollm2_135m", "smollm2_135m_raw", *HUB_NAMES)
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
 
@@ -48,14 +49,16 @@ def load_policy(name: str) -> Policy:
         return _smollm2_raw(name)
     if name in HUB_NAMES:
         return _from_hub(name)
+    raise ConfigError(unknown_policy(name))
+
+
+def unknown_policy(name: str) -> str:
     near = difflib.get_close_matches(name, POLICIES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"No policy is called {name!r}.{hint} Valid: {', '.join(POLICIES)}.")
+    return f"No policy is called {name!r}.{hint} Valid: {', '.join(POLICIES)}."
 
 
 def _smollm2_warm(name: str) -> Policy:
-    from harness.policy import smollm2  # here, because `python -m` runs that module after this one
-
     path = smollm2.warm_checkpoint()
     if not path.is_dir():
         raise ConfigError(
@@ -69,8 +72,6 @@ def _smollm2_warm(name: str) -> Policy:
 
 
 def _smollm2_raw(name: str) -> Policy:
-    from harness.policy import smollm2
-
     path = smollm2.checkpoint()
     if not path.is_dir():
         raise ConfigError(f"policy={name} is not on this machine; expected it in {path}. Fetch it: {smollm2.COMMAND}")
@@ -78,8 +79,6 @@ def _smollm2_raw(name: str) -> Policy:
 
 
 def _from_hub(name: str) -> Policy:
-    from harness.policy import hub
-
     model, path = hub.HUB[name], hub.find(name)
     return Policy(name, path, model.tool_parser, model.max_model_len, model.dtype, hub.digest(path))
 

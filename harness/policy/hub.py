@@ -1,27 +1,25 @@
-"""python -m harness.policy.hub NAME: fetch one of Qwen's instruction models and make it ready for the harness.
+"""Fetches one of Qwen's instruction models and makes it ready for the harness.
 
 A pinned revision comes from the Hugging Face hub into its own cache. What transformers and vLLM read is a folder of
 links to it, in the user's cache, with a chat template of ours (`qwen.jinja`): Qwen's templates show a tool call that
-ART tokenises twice. Run again, the command returns at once.
+ART tokenises twice.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError
-from harness.machine.environments import check_disk, progress
+from harness.errors import ConfigError, SetupError
+from harness.machine.environments import check_disk
 
-COMMAND = "python -m harness.policy.hub"
+COMMAND = "python -m harness policy fetch"
 TEMPLATE = Path(__file__).with_name("qwen.jinja")
 REVISION = 1  # of what this file and the template make of a model: raise it with a change
 SENTINELS = 16  # tokens that the template knows as ART's; see `sentinels`
@@ -88,7 +86,7 @@ def digest(folder: Path) -> str:
 
 
 def make(name: str, say: Callable[[str], None]) -> Path:
-    """The policy's folder, made if it is not there. Raises ConfigError if the model cannot be had."""
+    """The policy's folder, made if it is not there. Raises SetupError if the model cannot be had."""
     folder = checkpoint(name)
     if folder.is_dir():
         say(f"{find(name)} is there already")
@@ -104,7 +102,7 @@ def make(name: str, say: Callable[[str], None]) -> Path:
 
 
 def fetch(model: HubModel, say: Callable[[str], None]) -> Path:
-    """The snapshot in the hub's cache, downloaded where it is not complete. Raises ConfigError if it cannot be had."""
+    """The snapshot in the hub's cache, downloaded where it is not complete. Raises SetupError if it cannot be had."""
     from huggingface_hub import constants, snapshot_download
 
     wanted = {"repo_id": model.repository, "revision": model.revision, "allow_patterns": list(PATTERNS)}
@@ -119,10 +117,10 @@ def fetch(model: HubModel, say: Callable[[str], None]) -> Path:
     try:
         return Path(snapshot_download(**wanted))
     except Exception as error:
-        raise ConfigError(
+        raise SetupError(
             f"{model.repository} could not be downloaded: {type(error).__name__}: {str(error).splitlines()[0]}\n"
             "Check the network, HF_HUB_OFFLINE (must be unset) and HF_TOKEN if a mirror asks for one; or copy a "
-            f"machine's hub cache that has it and set HF_HUB_CACHE. Then run {COMMAND} again."
+            f"machine's hub cache that has it and set HF_HUB_CACHE. Then run the same command again."
         ) from None
 
 
@@ -169,18 +167,3 @@ def sentinels(tokenizer: Any) -> list[str]:
         elif not tokens:
             raise ConfigError(f"Token {token} ({text!r}) does not survive in a turn; ART cannot train this model.")
     return tokens
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Fetch a model and make it ready as a policy.")
-    parser.add_argument("name", choices=sorted(HUB))
-    try:
-        make(name := parser.parse_args(arguments).name, progress(name))
-    except ConfigError as error:
-        print(f"{COMMAND}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

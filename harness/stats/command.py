@@ -1,24 +1,21 @@
-"""What a sweep says of the note's claims: `python -m harness claims results/<sweep> [--json]`.
+"""What a sweep says of the note's claims: `harness claims results/<sweep> [--json]`.
 
 Prints confirmed, refuted, inconclusive or not tested here for each registered claim, with the numbers behind it;
 a verdict that rests on one seed says so.
 """
 
-import argparse
 import json
-import sys
+from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.errors import ConfigError
+from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, REFUTED, Verdict, load_claims, verdicts
 
-REGISTERED = Path(__file__).resolve().parents[2] / "experiments" / "claims"
 COLOURS = {CONFIRMED: "bold green", REFUTED: "bold red", INCONCLUSIVE: "bold yellow"}
 
 
@@ -53,18 +50,9 @@ def as_json(found: Sequence[Verdict]) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m harness claims", description=__doc__)
-    parser.add_argument("sweep", type=Path, help="results/<sweep>")
-    parser.add_argument("--claims", type=Path, default=REGISTERED, help="folder of claims")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    try:
-        found = verdicts(load_sweep(options.sweep), load_claims(options.claims))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if options.json:
+def run(asked: Namespace) -> int:
+    found = verdicts(load_sweep(asked.sweep), load_claims(asked.claims or CLAIMS))
+    if asked.json:
         print(as_json(found), end="")
     else:
         console = Console()

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.paths import CLAIMS
 from harness.records.load import SweepRecords
 from harness.stats.claims import Verdict, load_claims, verdicts
 from harness.stats.effects import Effects, analyse
-
-REGISTERED = Path(__file__).resolve().parents[2] / "experiments" / "claims"
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class Answer:
     verdicts: tuple[Verdict, ...]  # none where no claims are registered
 
 
-def answer(sweep: SweepRecords, claims: Path = REGISTERED) -> Answer:
+def answer(sweep: SweepRecords, claims: Path = CLAIMS) -> Answer:
     """All statistics of a report; pure but for reading the claims. Raises ConfigError for a broken claim."""
     registered = load_claims(claims) if claims.is_dir() else ()
     return Answer(analyse(sweep), verdicts(sweep, registered))

@@ -1,26 +1,14 @@
-"""`python -m harness track results/<sweep>`: write all runs of a sweep to W&B, from their records."""
+"""`harness track results/<sweep>`: write all runs of a sweep to W&B, from their records."""
 
-import argparse
-import sys
+from argparse import Namespace
 
-from harness.errors import HarnessError
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.tracking.background import drain
 from harness.tracking.tracker import Tracker, resolve_mode
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m harness track", description="Write all runs of a sweep to W&B, from its records."
-    )
-    parser.add_argument("sweep", help="results/<sweep>")
-    parser.add_argument("--mode", choices=("auto", "online", "offline"), default="auto")
-    asked = parser.parse_args(arguments)
-    try:
-        sweep = load_sweep(asked.sweep)
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        return 2
+def run(asked: Namespace) -> int:
+    sweep = load_sweep(asked.sweep)
     runs = [run for run in sweep.runs if run.state != "missing"]
     for run in runs:
         write_run(run, sweep, asked.mode)

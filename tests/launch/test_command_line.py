@@ -16,14 +16,6 @@ def planned(*arguments: str) -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if "/seed=" in line]
 
 
-def test_help_says_what_the_six_fixes_are_and_lists_the_ablations():
-    text = harness("--help").stdout
-    for word in ("fix/endpoint", "fix/tools", "fix/exploration", "fix/reward", "fix/logprobs", "fix/split"):
-        assert word in text
-    for word in ("leave_one_out", "one_at_a_time", "one_and_two", "smoke", "+ablation=all"):
-        assert word in text
-
-
 def test_a_plan_writes_nothing(tmp_path):
     assert harness("+ablation=smoke", "plan_only=true", f"results={tmp_path}").returncode == 0
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands import run_command
 from harness.launch import doctor
 from harness.machine import inventory
 from harness.machine.inventory import Card
@@ -43,7 +44,7 @@ def todo(report: doctor.Report) -> list[str]:
 
 def test_a_machine_in_order_has_nothing_to_do(capsys):
     assert todo(doctor.examine()) == []
-    assert doctor.main([]) == 0
+    assert run_command("doctor", []) == 0
     assert "GPU 0: NVIDIA H100 80GB HBM3, 79.6 GiB" in capsys.readouterr().out
 
 
@@ -76,7 +77,7 @@ def test_what_is_missing_is_named_with_what_to_do(what, answer, advice, blocks, 
 
 def test_the_status_is_1_when_nothing_can_run(monkeypatch, capsys):
     monkeypatch.setattr(inventory, "trainer_versions", lambda: dict.fromkeys(inventory.TRAINER))
-    assert doctor.main([]) == 1
+    assert run_command("doctor", []) == 1
     assert "Nothing can run here yet" in capsys.readouterr().err
 
 
@@ -92,7 +93,7 @@ def test_each_policy_has_its_estimate_on_a_gpu_and_a_hint_without(monkeypatch):
 
 def test_a_policy_that_is_not_there_names_its_command(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert "python -m harness.policy.hub qwen3_4b" in "\n".join(doctor.examine().lines)
+    assert "python -m harness policy fetch qwen3_4b" in "\n".join(doctor.examine().lines)
 
 
 def test_a_key_is_never_printed(monkeypatch):

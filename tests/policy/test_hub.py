@@ -10,6 +10,7 @@ import shutil
 import pytest
 from huggingface_hub import constants
 
+from harness.commands import run_command
 from harness.errors import ConfigError
 from harness.policy import HUB_NAMES, MICRO, hub, load_policy
 from tests.policy.test_smollm2 import CONVERSATION, DOMAIN, choice, ids_of
@@ -64,7 +65,7 @@ def test_every_name_has_a_whole_commit():
 
 
 def test_a_model_that_cannot_be_downloaded_says_what_to_check(cache, capsys):
-    assert hub.main([NAME]) == 1
+    assert run_command("policy", ["fetch", NAME]) == 1
     assert "Check the network, HF_HUB_OFFLINE" in capsys.readouterr().err
 
 

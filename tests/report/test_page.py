@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from harness.commands import run_command
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
-from harness.report import command
 from harness.report.curves import (
     average,
     contrasted_factors,
@@ -148,7 +148,7 @@ def test_a_report_can_be_made_at_any_moment(tmp_path, moment):
 
 def test_the_command_makes_page_twin_and_figures(tmp_path, capsys):
     sweep = write_sweep(tmp_path / "s")
-    assert command.main([str(sweep)]) == 0
+    assert run_command("report", [str(sweep)]) == 0
     assert "report.html" in capsys.readouterr().out
     for name in ("report.html", "report.md", "figures/curves.png", "figures/factors.png", "figures/reported.png"):
         assert (sweep / name).stat().st_size > 1000
@@ -157,10 +157,10 @@ def test_the_command_makes_page_twin_and_figures(tmp_path, capsys):
 
 
 def test_the_command_refuses_what_is_no_sweep(tmp_path, capsys):
-    assert command.main([str(tmp_path)]) == 2
+    assert run_command("report", [str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        command.main([])
+        run_command("report", [])
 
 
 def test_all_on_is_the_thick_black_line(tmp_path):

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from harness.designs import design, listed
 from harness.fixes.registry import note
-from harness.launch.paths import CONF
+from harness.paths import CONF
 from harness.records.load import load_sweep
 from harness.report import formats
 from harness.report.verdict import conclusion, mind

@@ -2,23 +2,19 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
-import harness
+from harness.commands import run_command
 from harness.designs import design
 from harness.errors import ConfigError
 from harness.fixes.registry import note
+from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED, load_claims, verdicts
-from harness.stats.command import main
 from tests.synthetic import make_invalid, run_folder, write_jsonl, write_run, write_sweep
 
 NOTE = note()
-
-
-REGISTERED = Path(harness.__file__).parent.parent / "experiments" / "claims"
 SEEDS = (0, 1, 2, 3, 4)
 
 
@@ -60,7 +56,7 @@ def change_steps(folder, *, arm, seed):
 
 
 def found(folder):
-    return {v.claim.id: v for v in verdicts(load_sweep(folder), load_claims(REGISTERED))}
+    return {v.claim.id: v for v in verdicts(load_sweep(folder), load_claims(CLAIMS))}
 
 
 def test_the_six_mechanisms_are_confirmed_where_their_symptoms_are_seen(sweep):
@@ -161,7 +157,7 @@ def test_a_fraction_of_the_factorial_does_not_test_the_ranking(tmp_path):
 
 
 def test_the_issue_asks_for_eight_claims_with_prediction_and_decision_rule():
-    claims = load_claims(REGISTERED)
+    claims = load_claims(CLAIMS)
     assert [c.id for c in claims] == list("abcdefgh")
     assert all(c.prediction and c.statement and c.source and c.parts for c in claims)
 
@@ -182,14 +178,14 @@ def test_a_file_that_is_no_claim_is_refused_with_the_reason(tmp_path, text, mess
 
 
 def test_the_verdict_is_printed_as_a_table_and_as_json(sweep, capsys):
-    assert main([str(sweep)]) == 0
+    assert run_command("claims", [str(sweep)]) == 0
     assert "refuted" in capsys.readouterr().out
-    assert main([str(sweep), "--json"]) == 0
+    assert run_command("claims", [str(sweep), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [r["id"] for r in rows] == list("abcdefgh")
     assert all(r["parts"][0]["evidence"] for r in rows)
 
 
 def test_a_folder_that_is_no_sweep_ends_with_a_sentence(tmp_path, capsys):
-    assert main([str(tmp_path / "nothing")]) == 2
+    assert run_command("claims", [str(tmp_path / "nothing")]) == 2
     assert "no folder" in capsys.readouterr().err

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from harness.backend.tokenizer import tokenizer_of
+from harness.commands import run_command
 from harness.env import load_domain
 from harness.episode import Episode, Turn
 from harness.errors import ConfigError
-from harness.launch.archive_command import main
 from harness.policy import load_policy
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
@@ -103,7 +103,7 @@ def test_the_sample_stays_below_its_limit_with_every_arm(sweep, monkeypatch):
 
 
 def test_an_archive_keeps_the_sample(sweep, capsys):
-    assert main([str(sweep)]) == 0
+    assert run_command("archive", [str(sweep)]) == 0
     assert "24 rollouts" in capsys.readouterr().out
     assert len(load_sweep(sweep).rollouts()) == 24
 
@@ -118,10 +118,10 @@ def test_another_policy_is_not_rendered_with(sweep):
 def test_without_a_store_the_archive_says_that_it_has_no_sample(sweep, capsys):
     for path in SweepFiles(sweep).store.glob("episodes/*/*"):
         path.unlink()
-    assert main([str(sweep)]) == 0
+    assert run_command("archive", [str(sweep)]) == 0
     assert "No sample of rollouts is taken: the store has no episode" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_sweep_is_named(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 2
+    assert run_command("archive", [str(tmp_path)]) == 2
     assert "no plan.jsonl" in capsys.readouterr().err

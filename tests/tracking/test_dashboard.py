@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.commands import run_command
 from harness.records.json_files import read_lines
 from harness.records.load import load_sweep
 from harness.stats.sweep_statistics import answer
 from harness.tracking.dashboard.build import report, workspace
-from harness.tracking.dashboard.command import main
 from harness.tracking.dashboard.spec import dashboard
 from harness.tracking.metrics import check_rows, train_row, validation_row
 from tests.synthetic import FACTORS, run_folder, write_sweep
@@ -103,7 +103,7 @@ def test_the_real_library_takes_both(spec, monkeypatch):
 
 
 def test_a_dry_run_prints_the_spec_and_needs_nothing(tmp_path, capsys):
-    assert main([str(write_sweep(tmp_path / "s")), "--entity", "team", "--dry-run"]) == 0
+    assert run_command("dashboard", [str(write_sweep(tmp_path / "s")), "--entity", "team", "--dry-run"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["entity"], printed["group"], len(printed["sections"])) == ("team", "s", 8)
 
@@ -111,7 +111,7 @@ def test_a_dry_run_prints_the_spec_and_needs_nothing(tmp_path, capsys):
 def test_all_that_is_missing_is_said_at_once(tmp_path, capsys, monkeypatch):
     for name in ("wandb_workspaces", "wandb_workspaces.workspaces", "wandb_workspaces.reports.v2"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert main([str(write_sweep(tmp_path / "s"))]) == 2
+    assert run_command("dashboard", [str(write_sweep(tmp_path / "s"))]) == 2
     said = capsys.readouterr().err
     assert "wandb-workspaces==0.4.5" in said
     assert "WANDB_API_KEY" in said
@@ -119,5 +119,5 @@ def test_all_that_is_missing_is_said_at_once(tmp_path, capsys, monkeypatch):
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 2
+    assert run_command("dashboard", [str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err

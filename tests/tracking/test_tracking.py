@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness import tracking
+from harness.commands import run_command
 from harness.tracking import Tracker, background
-from harness.tracking.command import main
 from harness.tracking.metrics import check_rows, train_row, validation_row
 from harness.tracking.tracker import resolve_mode
 from tests.synthetic import FACTORS, leave_one_out, run_folder, write_status, write_sweep
@@ -220,7 +220,7 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
     write_status(sweep, "all_on", state="failed", error="killed")
     with open(run_folder(sweep, "all_on") / "validation.jsonl", "a") as file:
         file.write('{"step": 4, "refer')
-    assert main([str(sweep)]) == 0
+    assert run_command("track", [str(sweep)]) == 0
     assert "wandb sync" in capsys.readouterr().out
     runs = read_back(sweep)
     assert set(runs) == {"all_on/seed=0", "without_endpoint/seed=0"}
@@ -233,5 +233,5 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 2
+    assert run_command("track", [str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err

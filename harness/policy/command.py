@@ -1,0 +1,58 @@
+"""`harness policy list` and `harness policy fetch NAME`."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.machine.environments import progress
+from harness.policy import HUB_NAMES, MICRO, POLICIES, hub, smollm2, unknown_policy
+
+WARM_START = "python -m experiments.warm_starts.retail --out FOLDER"
+
+
+def run(asked: Namespace) -> int:
+    if asked.action == "list":
+        print("\n".join(lines()))
+    else:
+        fetch(asked.name, asked.source)
+    return 0
+
+
+def lines() -> list[str]:
+    """A line for each policy: its name, whether it is here, and where or how to get it. Reads no weights."""
+    wide = max(map(len, POLICIES))
+    return [
+        f"{name:{wide}}  here      {folder(name)}"
+        if folder(name).is_dir()
+        else f"{name:{wide}}  not here  {how_to_get(name)}"
+        for name in POLICIES
+    ]
+
+
+def folder(name: str) -> Path:
+    """Where a policy lies, or would."""
+    if name in HUB_NAMES:
+        return hub.checkpoint(name)
+    return {"micro": MICRO, "smollm2_135m": smollm2.warm_checkpoint(), "smollm2_135m_raw": smollm2.checkpoint()}[name]
+
+
+def how_to_get(name: str) -> str:
+    if name == "smollm2_135m":
+        return f"harness policy fetch smollm2_135m_raw, then on a GPU in a clone: {WARM_START}"
+    return f"harness policy fetch {name}"
+
+
+def fetch(name: str, source: Path | None) -> None:
+    """Makes a policy ready. Raises ConfigError for one that is not fetched, SetupError if it cannot be had."""
+    if name not in POLICIES:
+        raise ConfigError(unknown_policy(name))
+    if name == "micro":
+        raise ConfigError(f"micro is part of the harness, in {MICRO}: nothing is to be fetched.")
+    if name == "smollm2_135m":
+        raise ConfigError(f"smollm2_135m is smollm2_135m_raw after a warm start, which is trained: {how_to_get(name)}")
+    if name == "smollm2_135m_raw":
+        smollm2.make(progress(name), source)
+    elif source is None:
+        hub.make(name, progress(name))
+    else:
+        raise ConfigError(f"--from is for smollm2_135m_raw. {name} comes from the Hugging Face hub or its cache.")
