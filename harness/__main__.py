@@ -3,6 +3,7 @@
 Without a command it runs a sweep, as Hydra's arguments say (launch/run.py).
 """
 
+import io
 import os
 import sys
 
@@ -11,6 +12,9 @@ from harness.errors import SetupError
 
 
 def door() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets other characters, not an error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     first = arguments[0] if arguments else ""
     if os.getcwd() not in sys.path and "" not in sys.path:

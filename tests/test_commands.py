@@ -1,5 +1,6 @@
 """The one command: what it takes, how quickly it helps, and how it answers a mistake."""
 
+import os
 import subprocess
 import sys
 
@@ -32,6 +33,12 @@ def test_help_is_quick_because_it_imports_nothing_slow(arguments):
 def test_every_command_has_its_line_in_the_help():
     text = loaded_by("--help")
     assert all(f"\n  {name} " in text for name in COMMANDS)
+
+
+def test_a_terminal_that_is_not_utf8_gets_other_characters():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "harness", "--help"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "usage: harness [+ablation=NAME] [fix/FACTOR=LEVEL \\u2026]" in done.stdout
 
 
 def test_a_mistyped_command_is_answered_with_the_right_one():
