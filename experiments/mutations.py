@@ -49,7 +49,8 @@ TESTS = {
     "validity.py": "tests/test_validity.py",
     "fixes": "tests/fixes",
 }
-CPU_SECONDS, WALL_SECONDS = 30, 180  # of one mutant; most take one second
+CPU_SECONDS, WALL_SECONDS = 15, 180  # of one mutant; most take one second
+MEMORY = 2 * 2**30  # bytes, beyond what the libraries take
 KILLED = ("test", "import", "endless")
 
 
@@ -164,6 +165,8 @@ def start(changed: Mutant | None, result: Path) -> int:
 def run_tests(changed: Mutant | None, result: Path) -> None:
     """The unit tests of the centre, and what became of them as JSON."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     with open(result.with_suffix(".log"), "wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -172,7 +175,8 @@ def run_tests(changed: Mutant | None, result: Path) -> None:
     if changed:
         sys.meta_path.insert(0, Finder(changed))  # type: ignore[arg-type]
     seen = FirstFailure()
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests_of(changed)], plugins=[seen])
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    code = pytest.main([*options, *tests_of(changed)], plugins=[seen])
     found = seen.failed or {"outcome": "survived" if code == 0 else "import", "by": ""}
     result.write_text(json.dumps(found))
 
