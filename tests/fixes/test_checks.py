@@ -15,35 +15,54 @@ TOOK_EFFECT = [
     (endpoint.On(), {}),
     (endpoint.Off(), BASE),
     (endpoint.Off(), {"asked_current": False, "policy_moved": False}),  # an inert arm: only the name can tell
+    (endpoint.Off(), {**BASE, "step": 1}),
+    (endpoint.On(), {"step": 0, "policy_moved": False}),
     (tools.On(), {}),
     (tools.On(), {"context_equal_N": [False] * 6}),  # a policy that spells its calls oddly is no broken switch
     (tools.Off(), {"opening_equal_N": [False] * 6, "context_equal_N": [False] * 6}),
     (exploration.On(), {}),
     (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.0}),
-    (exploration.Off(), {"distinct_G": [1, 2], "temperature": 0.0, "exact": False}),
+    (exploration.Off(), {"distinct_G": [1, 3], "temperature": 0.0, "exact": False}),
+    (exploration.On(), {"distinct_G": [1, 2]}),
     (reward.On(), {}),
+    (reward.On(), {"rewards_G_R": np.array([[0.0, 0.5, 0.0]])}),  # one is enough
     (reward.Off(), BINARY),
     (logprobs.On(), {}),
     (logprobs.Off(), SILENT),
     (split.On(), {}),
     (split.Off(), PAST_THE_END),
+    (split.Off(), {"split": TaskSplit(("a",), ("c", None))}),
+    (split.On(), {"split": TaskSplit(("a", "b"), ("c", "d"))}),
 ]
 HAD_NO_EFFECT = [
     (endpoint.On(), BASE),
     (endpoint.On(), {"answered_by_current_N": [True] * 5 + [False]}),
+    (endpoint.On(), {"asked_current": False}),
     (endpoint.Off(), {}),
+    (endpoint.Off(), {"answered_by_current_N": [False] * 6}),
+    (endpoint.Off(), {"policy_moved": False}),
+    (endpoint.Off(), {"asked_current": False}),
+    (endpoint.Off(), {"asked_current": False, "answered_by_current_N": [False] * 5 + [True]}),
     (tools.On(), {"opening_equal_N": [True] * 5 + [False]}),
     (tools.Off(), {}),
+    (tools.Off(), {"opening_equal_N": [True] + [False] * 5}),
     (exploration.On(), {"distinct_G": [1, 1]}),
     (exploration.Off(), {"distinct_G": [1, 2], "temperature": 0.0}),
     (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.7, "exact": False}),
     (exploration.Off(), {"distinct_G": [3, 2], "temperature": 0.0, "exact": False}),
     (reward.On(), BINARY),
+    (exploration.Off(), {"distinct_G": [2, 3], "temperature": 0.0, "exact": False}),
     (reward.Off(), {}),
+    (reward.Off(), {"rewards_G_R": np.array([[0.0, 0.5, 0.0]])}),
     (logprobs.On(), SILENT),
+    (logprobs.On(), {"logprobs_N": [True] * 5 + [False]}),
     (logprobs.Off(), {}),
+    (logprobs.Off(), {**SILENT, "trainable_tokens": 1}),
+    (logprobs.Off(), {**SILENT, "logprobs_N": [False] * 5 + [True]}),
     (split.On(), PAST_THE_END),
     (split.On(), {"split": TaskSplit(("a", "c"), ("c",))}),
+    (split.On(), {"split": TaskSplit(("a",), ("c", None))}),
+    (split.On(), {"split": TaskSplit(("a",), ())}),
     (split.Off(), {}),
 ]
 
@@ -64,7 +83,10 @@ def test_a_switch_without_effect_is_seen(strategy, changes, evidence):
 
 @pytest.mark.parametrize(
     "strategy",
-    [endpoint.On(), endpoint.Off(), tools.On(), exploration.On(), reward.Off(), logprobs.On(), logprobs.Off()],
+    [
+        *(endpoint.On(), endpoint.Off(), tools.On(), tools.Off(), exploration.On(), exploration.Off()),
+        *(reward.On(), reward.Off(), logprobs.On(), logprobs.Off()),
+    ],
     ids=_name,
 )
 def test_a_step_without_rollouts_decides_nothing(strategy, evidence):

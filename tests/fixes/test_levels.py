@@ -34,6 +34,11 @@ def test_exploration_off_is_greedy_and_cannot_be_anything_else():
         exploration.Off(temperature=0.7)
 
 
+def test_exploration_on_takes_any_temperature_up_to_two_and_the_notes_by_default():
+    assert exploration.On().temperature == 0.7
+    assert [exploration.On(t).temperature for t in (0.01, 2.0)] == [0.01, 2.0]
+
+
 @pytest.mark.parametrize("temperature", [0.0, -0.5, 2.5])
 def test_exploration_on_refuses_a_temperature_that_does_not_explore(temperature):
     with pytest.raises(ConfigError, match="fix.exploration.temperature"):
@@ -68,7 +73,30 @@ def test_a_group_of_equal_partial_rewards_has_exactly_zero_advantage():
         assert sum([credit] * size) / size == credit
 
 
-@pytest.mark.parametrize("partial", [0.0, 1.0, -1.0])
+def test_reward_on_pays_in_fractions_of_1024():
+    """In binary fractions a group's mean is exact; thirds would not be."""
+    third = reward.On(partial=0.8).training_reward(outcome(actions=(1, 3), facts=(0, 0), db=None))
+    assert third == 273 / 1024  # 0.8 / 3 is 273.07 of them
+
+
+def test_reward_on_pays_nothing_where_nothing_is_checked():
+    assert reward.On().training_reward(outcome(actions=(0, 0), facts=(0, 0), db=None)) == 0.0
+
+
+def test_reward_on_pays_each_fact_and_the_database_as_much_as_an_action():
+    shaped = reward.On(partial=0.8).training_reward
+    fifth = round(0.8 / 5 * 1024) / 1024
+    assert shaped(outcome(actions=(0, 2), facts=(1, 2))) == fifth
+    assert shaped(outcome(actions=(0, 2), facts=(0, 2), db=True)) == fifth
+    assert shaped(outcome(actions=(0, 2), facts=(1, 3), db=None)) == fifth
+
+
+def test_reward_on_leaves_partial_credit_to_the_config():
+    assert reward.On().partial == 0.8
+    assert [reward.On(p).partial for p in (0.01, 0.99)] == [0.01, 0.99]
+
+
+@pytest.mark.parametrize("partial", [0.0, 1.0, -1.0, 1.5])
 def test_reward_on_keeps_partial_credit_below_success(partial):
     with pytest.raises(ConfigError, match="fix.reward.partial"):
         reward.On(partial)
@@ -91,6 +119,18 @@ def test_logprobs_off_drops_the_field_and_raises_nothing():
     assert logprobs.Off().keep(choice(False)).logprobs is None
 
 
+@pytest.mark.parametrize(("level", "required"), [(logprobs.Off, False), (logprobs.On, True)])
+def test_a_reply_without_logprobs_is_asked_for_again_where_the_fix_is_on(level, required):
+    assert level.required is required
+
+
+def test_logprobs_on_refuses_a_choice_whose_field_is_empty():
+    empty = choice(True)
+    empty.logprobs.content = []
+    with pytest.raises(EpisodeError, match="without log-probs"):
+        logprobs.On().keep(empty)
+
+
 def test_logprobs_on_keeps_the_field_and_refuses_a_choice_without_it():
     kept = choice(True)
     assert logprobs.On().keep(kept) is kept
@@ -109,3 +149,20 @@ def test_split_on_is_bounded_disjoint_and_trains_on_the_same_tasks():
     made = split.On().split(TASKS, 30, 85)
     assert made.train == split.Off().split(TASKS, 30, 85).train
     assert made.validation == TASKS[30:]
+
+
+@pytest.mark.parametrize("level", [split.Off(), split.On()])
+def test_a_training_set_larger_than_the_tasks_is_all_of_them(level):
+    made = level.split(TASKS, 80, 5)
+    assert made.train == TASKS
+    assert made.validation == ((None,) * 5 if level.level == "off" else ())
+
+
+def test_split_off_is_refused_where_all_ids_exist():
+    with pytest.raises(ConfigError, match=r"30 \+ 45 ids fit into the 75 tasks"):
+        split.Off().split(TASKS, 30, 45)
+    assert split.Off().split(TASKS, 30, 46).validation == (*TASKS[30:], None)
+
+
+def test_split_on_validates_on_no_more_than_it_is_asked_for():
+    assert split.On().split(TASKS, 30, 5).validation == TASKS[30:35]

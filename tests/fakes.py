@@ -1,0 +1,121 @@
+"""Stands where a server, a trainer and an environment would: made-up episodes, and what was asked of them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import art
+
+from harness.backend import Trained
+from harness.backend.context import Comparison
+from harness.episode import Episode, Turn
+from harness.factors import Arm, Run
+from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
+from harness.rollout import Asked
+from harness.seams import Outcome, Seams
+
+SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
+RUN = Run(Arm.of({"endpoint": "on", "tools": "off"}), seed=5)
+TOOLS = [{"type": "function", "function": {"name": "close"}}]
+
+
+def turn(ids=(7,), by="weights of policy@0", content="Done.", calls=(), logprobs: bool = True) -> Turn:
+    return Turn((1, 2), tuple(ids), (-0.1,) * len(ids) if logprobs else None, content, tuple(calls), "stop", by)
+
+
+def outcome(success=0.0, met=0) -> Outcome:
+    """met: of the four actions; the task has no other check."""
+    return Outcome(success, met, 4, 0, 0, None)
+
+
+def episode(task, *turns: Turn, success=0.0, met=0, end="user_stop") -> Episode:
+    turns = turns or (turn(),)
+    messages = ({"role": "user", "content": f"please {task}"}, *range(len(turns)))
+    return Episode(task, messages, turns, outcome(success, met), end, 0.1)
+
+
+class Rollouts:
+    """Stands for `harness.rollout.Rollouts`.
+
+    play: (task, model, seed) -> Episode, or raises EpisodeError
+    shared: tasks whose episodes another run had computed
+    calls: what was asked for, in order
+    """
+
+    def __init__(self, task_ids, play=None, exact=True, shared=()):
+        self.domain = SimpleNamespace(index_order=tuple(task_ids), tools=TOOLS)
+        self.play = play or (lambda task, model, seed: episode(task))
+        self.exact = exact
+        self.shared = shared
+        self.calls: list[SimpleNamespace] = []
+
+    def weights(self, name: str) -> str:
+        return f"weights of {name}"
+
+    async def episode(self, run, model, task_id, sampling, seed, need_logprobs) -> Asked:
+        self.calls.append(
+            SimpleNamespace(
+                run=run, model=model, task=task_id, sampling=sampling, seed=seed, need_logprobs=need_logprobs
+            )
+        )
+        played = self.play(task_id, model, seed)
+        return Asked(played, f"key of {task_id} {seed}", "another/seed=5" if task_id in self.shared else None)
+
+
+class Policy:
+    """Stands for `art.TrainableModel`: registered at step 0; its current name moves with every update."""
+
+    def __init__(self, pinned: str | None = "policy@0"):
+        self.inference_model_name = pinned
+        self.step = 0
+
+    def get_inference_name(self) -> str:
+        return f"policy@{self.step}"
+
+
+class Backend:
+    """Stands for `harness.backend.Backend`; updates: (groups, options) of every training call."""
+
+    def __init__(self, metrics: dict[str, float] | None = None):
+        self.metrics = metrics or {}
+        self.updates: list[tuple[list[art.TrajectoryGroup], dict[str, Any]]] = []
+
+    async def train(self, model, trajectory_groups, **options):
+        self.updates.append((list(trajectory_groups), options))
+        model.step += 1
+        return SimpleNamespace(metrics=self.metrics)
+
+    def trained(self, model) -> Trained:
+        return Trained(f"update {model.step}", None)
+
+    def row_length(self, wanted: int) -> int:
+        return wanted - 1
+
+
+class Contexts:
+    """Stands for `harness.backend.context.Contexts`: the same comparison for every episode, or by task."""
+
+    def __init__(self, found: Comparison | None = None, **by_task: Comparison):
+        self.found, self.by_task = found or Comparison(True, True, 10), by_task
+        self.attached: list[Any] = []
+
+    def compare(self, asked: Asked, attached) -> Comparison:
+        self.attached.append(attached)
+        return self.by_task.get(asked.episode.task_id, self.found)
+
+
+class Records:
+    """Stands for `RunRecords`: lines in the order in which they were added."""
+
+    def __init__(self):
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+        self.trajectories: list[dict[str, Any]] = []
+
+    def add(self, name, line):
+        self.lines.append((name, line))
+
+    def write_trajectories(self, rows):
+        self.lines.append(("trajectories", {}))
+        self.trajectories = rows
+
+    def of(self, name) -> list[dict[str, Any]]:
+        return [line for kind, line in self.lines if kind == name]

@@ -1,0 +1,114 @@
+"""What each check reads, number by number, and the sentence that a report quotes."""
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
+from harness.seams import TaskSplit
+
+NOTHING = {
+    "rewards_G_R": np.full((2, 3), np.nan),
+    "answered_by_current_N": [],
+    "opening_equal_N": [],
+    "context_equal_N": [],
+    "distinct_G": [],
+    "logprobs_N": [],
+}
+HALF = [True, False, True, False]
+THIRD = {"opening_equal_N": [True, False, False], "context_equal_N": HALF}
+# Of three groups one has no spread, and one no rollout; two rewards differ by rounding alone.
+MIXED = np.array([[0.0, 0.25, np.nan], [0.5, 0.5, 0.5], [np.nan] * 3, [1.0, 1.0, 0.5 + 2e-7]])
+SPLIT = TaskSplit(("a", "b"), ("b", "c", None, None))
+
+READINGS = [
+    (endpoint, {"answered_by_current_N": HALF}, {"asked_current_adapter": 1.0, "answered_by_current_weights": 0.5}),
+    (endpoint, {"asked_current": False}, {"asked_current_adapter": 0.0, "answered_by_current_weights": 1.0}),
+    (endpoint, NOTHING, {"asked_current_adapter": 1.0, "answered_by_current_weights": math.nan}),
+    (tools, THIRD, {"opening_equal": 1 / 3, "context_equal": 0.5}),
+    (tools, NOTHING, {"opening_equal": math.nan, "context_equal": math.nan}),
+    (
+        exploration,
+        {"rewards_G_R": MIXED, "distinct_G": [1, 4, 4, 1], "temperature": 0.7},
+        {"temperature": 0.7, "distinct_per_group": 2.5, "groups_without_spread": 1 / 3},
+    ),
+    (exploration, NOTHING, {"temperature": 1.0, "distinct_per_group": math.nan, "groups_without_spread": math.nan}),
+    (reward, {"rewards_G_R": MIXED}, {"reward_levels": 4.0, "partial_credits": 5.0, "groups_with_spread": 2 / 3}),
+    (reward, NOTHING, {"reward_levels": 0.0, "partial_credits": 0.0, "groups_with_spread": math.nan}),
+    (
+        reward,
+        {"rewards_G_R": np.array([[0.2, 0.2 + 2e-6], [-1.0, 2.0]])},
+        {"reward_levels": 4.0, "partial_credits": 2.0, "groups_with_spread": 1.0},
+    ),
+    (logprobs, {"logprobs_N": HALF}, {"with_logprobs": 0.5, "trainable_tokens": 120.0, "gradient_steps": 3.0}),
+    (logprobs, NOTHING, {"with_logprobs": math.nan, "trainable_tokens": 120.0, "gradient_steps": 3.0}),
+    (split, {"split": SPLIT}, {"nonexistent": 2.0, "overlap": 1.0, "ids": 4.0}),
+]
+
+
+@pytest.mark.parametrize("level", ["Off", "On"])
+@pytest.mark.parametrize(("module", "changes", "reading"), READINGS)
+def test_both_levels_read_the_same_numbers(module, level, changes, reading, evidence):
+    check = getattr(module, level)().check(evidence(**changes))
+    assert check.reading == pytest.approx(reading, nan_ok=True)
+    assert (check.factor, check.level) == (module.FACTOR.name, level.lower())
+
+
+TEXTS = [
+    (
+        endpoint.Off(),
+        {"answered_by_current_N": HALF},
+        "50% of rollouts were answered by the weights of step 2 (expected 0 % once they have moved; they have)",
+    ),
+    (
+        endpoint.Off(),
+        {"policy_moved": False},
+        "100% of rollouts were answered by the weights of step 2 (expected 0 % once they have moved; they have not)",
+    ),
+    (endpoint.On(), {}, "100% of rollouts were answered by the weights of step 2 (expected 100 %)"),
+    (endpoint.On(), NOTHING, "none of rollouts were answered by the weights of step 2 (expected 100 %)"),
+    (
+        tools.Off(),
+        THIRD,
+        "33% of trajectories train on the opening that was served (expected 0 %); 50% on the whole context",
+    ),
+    (
+        tools.On(),
+        THIRD,
+        "33% of trajectories train on the opening that was served (expected 100 %); 50% on the whole context",
+    ),
+    (exploration.Off(), {}, "temperature 1 (expected 0), 2.50 distinct rollouts per group (expected 1)"),
+    (
+        exploration.Off(),
+        {"exact": False},
+        "temperature 1 (expected 0), 2.50 distinct rollouts per group (expected at most 2, as 16 bits round)",
+    ),
+    (exploration.Off(), NOTHING, "temperature 1 (expected 0), 0.00 distinct rollouts per group (expected 1)"),
+    (exploration.On(), {}, "2.5 distinct rollouts per group (expected more than 1)"),
+    (exploration.On(), NOTHING, "0.0 distinct rollouts per group (expected more than 1)"),
+    (reward.Off(), {}, "4 rollouts with a reward between 0 and 1 (expected none)"),
+    (reward.On(), {}, "4 rollouts with a reward between 0 and 1 (expected some)"),
+    (
+        logprobs.Off(),
+        {"logprobs_N": HALF},
+        "50% of rollouts kept their log-probs, 120 trainable tokens (expected none)",
+    ),
+    (
+        logprobs.On(),
+        {"logprobs_N": HALF},
+        "50% of rollouts kept their log-probs (expected 100 %); 120 trainable tokens, 3 gradient steps",
+    ),
+    (
+        logprobs.On(),
+        NOTHING,
+        "none known of rollouts kept their log-probs (expected 100 %); 120 trainable tokens, 3 gradient steps",
+    ),
+    (split.Off(), {"split": SPLIT}, "2 of 4 validation ids do not exist (expected some)"),
+    (split.On(), {"split": SPLIT}, "2 of 4 validation ids do not exist, 1 are trained on (expected 0 and 0)"),
+]
+
+
+@pytest.mark.parametrize(("strategy", "changes", "text"), TEXTS)
+def test_a_check_says_what_was_seen_and_what_was_expected(strategy, changes, text, evidence):
+    assert strategy.check(evidence(**changes)).text == text

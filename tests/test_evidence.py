@@ -1,0 +1,287 @@
+"""What one step measured: every field of the evidence, every key of the step's line and of a transcript."""
+
+import json
+import math
+from dataclasses import fields, replace
+
+import art
+import numpy as np
+import pytest
+
+from harness.backend import Trained
+from harness.backend.context import Comparison
+from harness.evidence import Sampled, gather_evidence, transcript
+from harness.fixes import logprobs, tools
+from harness.rollout import Asked, trajectory
+from harness.seams import Evidence, Names, TaskSplit
+from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn
+
+STEP = 3
+NAMES = Names(pinned="policy@0", current="policy@3")
+CURRENT = "weights of policy@3"
+SPLIT = TaskSplit(("b", "a"), ("c",))
+METRICS = {
+    "data/step_trainer_tokens": 120.0,
+    "data/step_num_gradient_steps": 2.0,
+    "first/probs_corr": 0.9,
+    "first/logprob_gap": 0.01,
+    "loss/train": -0.2,
+    "loss/entropy": 1.1,
+    "loss/grad_norm": 0.3,
+    "train/tokens": 500.0,
+    "train/rows": 4.0,
+}
+TRAINED = Trained("update", None)
+OPTIONS = {"learning_rate": 1e-3, "packed_sequence_length": 512}
+
+
+def asked(task, number, *turns, shared_with=None, **result):
+    return Asked(episode(task, *(turns or (turn((number,), CURRENT),)), **result), f"{task}{number}", shared_with)
+
+
+def sampled(*episodes: Asked, seams=SEAMS, missing=(), task_ids=("b", "a"), size=3) -> Sampled:
+    """A step with groups of `size`: the episodes of each task in order; `missing`: keys that made no trajectory."""
+    rollouts = {}
+    for task in task_ids:
+        for number, one in enumerate(e for e in episodes if e.episode.task_id == task):
+            rollouts[f"{task}", number] = one
+    groups = [
+        art.TrajectoryGroup(
+            [
+                trajectory(one, number, seams, TOOLS)
+                for (own, number), one in rollouts.items()
+                if own == task and one.key not in missing
+            ]
+        )
+        for task in task_ids
+    ]
+    return Sampled(STEP, [f"{task}" for task in task_ids], size, rollouts, groups)
+
+
+def gather(step: Sampled, metrics=METRICS, contexts=None, trained=TRAINED, weights=None, **changes):
+    known = {
+        "names_carried": "hosted_vllm/policy@3",
+        "names": NAMES,
+        "weights": weights or (lambda name: f"weights of {name}"),
+        "temperature": 0.7,
+        "row_length": 100,
+        "options": OPTIONS,
+        "split": SPLIT,
+        "exact": True,
+    }
+    return gather_evidence(step, metrics, trained, contexts or Contexts(), **(known | changes))
+
+
+def evidence(*args, **changes) -> Evidence:
+    return gather(*args, **changes)[0]
+
+
+def line(*args, **changes) -> dict:
+    return gather(*args, **changes)[1]
+
+
+FULL = (
+    asked("b", 0, success=1.0, met=4),
+    asked("b", 1, met=2),
+    asked("b", 2),
+    asked("a", 0),
+    asked("a", 1),
+    asked("a", 2),
+)
+
+
+def test_rewards_stand_by_task_and_rollout_trained_beside_raw():
+    found = evidence(sampled(*FULL))
+    half = SEAMS.reward.training_reward(FULL[1].episode.outcome)
+    assert 0 < half < 1
+    assert found.rewards_G_R.tolist() == [[1.0, half, 0.0], [0.0, 0.0, 0.0]]
+    assert found.raw_G_R.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_a_rollout_without_a_trajectory_is_missing_everywhere():
+    step = sampled(*FULL, missing=("b0", "a2"))
+    found, record = gather(step)
+    assert np.isnan(found.rewards_G_R).tolist() == [[True, False, False], [False, False, True]]
+    assert np.isnan(found.raw_G_R).tolist() == [[True, False, False], [False, False, True]]
+    for name in ("answered_by_current_N", "opening_equal_N", "context_equal_N", "logprobs_N"):
+        assert len(getattr(found, name)) == 4
+    assert found.distinct_G == [2, 2]
+    assert (record["rollouts"], record["missing"]) == (6, 2)
+
+
+def test_a_rollout_that_was_never_played_is_missing():
+    found, record = gather(sampled(*FULL[:5]))
+    assert np.isnan(found.rewards_G_R).sum() == 1
+    assert (record["rollouts"], record["missing"]) == (6, 1)
+
+
+def test_an_episode_of_two_tasks_is_looked_up_by_its_task():
+    """The store gives two tasks one key only if they are the same task; a trajectory is found by both."""
+    step = sampled(*FULL)
+    other = replace(step, asked={("b", 0): replace(FULL[0], key="a0")})
+    assert np.isnan(evidence(other).rewards_G_R).all()
+
+
+@pytest.mark.parametrize(
+    ("carried", "expected"), [("hosted_vllm/policy@3", True), ("hosted_vllm/policy@0", False), ("policy@3", False)]
+)
+def test_asked_current_reads_the_name_that_requests_carried(carried, expected):
+    assert evidence(sampled(*FULL), names_carried=carried).asked_current is expected
+
+
+def test_policy_moved_compares_weights_and_not_names():
+    assert evidence(sampled(*FULL)).policy_moved is True
+    assert evidence(sampled(*FULL), weights=lambda name: "the same").policy_moved is False
+    reverse = {"policy@0": "z", "policy@3": "a"}
+    assert evidence(sampled(*FULL), weights=reverse.get).policy_moved is True
+
+
+def test_a_rollout_is_the_current_policys_if_every_turn_is():
+    old = turn((9,), "weights of policy@0")
+    new = turn((8,), CURRENT)
+    step = sampled(asked("b", 0, new, new), asked("b", 1, new, old), asked("b", 2, old, old))
+    assert evidence(step).answered_by_current_N == [True, False, False]
+
+
+def test_contexts_are_compared_as_they_are_trained():
+    contexts = Contexts(b=Comparison(True, False, 99), a=Comparison(False, True, 101))
+    found, record = gather(sampled(asked("b", 0), asked("a", 0), asked("a", 1)), contexts=contexts)
+    assert found.opening_equal_N == [True, False, False]
+    assert found.context_equal_N == [False, True, True]
+    assert contexts.attached == [TOOLS] * 3
+    assert record["longer_than_row"] == 2
+
+
+def test_a_trajectory_without_tools_is_compared_without_tools():
+    contexts = Contexts()
+    gather(sampled(*FULL, seams=replace(SEAMS, tools=tools.Off())), contexts=contexts)
+    assert contexts.attached == [None] * 6
+
+
+@pytest.mark.parametrize(("tokens", "longer"), [(99, 0), (100, 0), (101, 1)])
+def test_a_history_is_longer_than_a_row_if_it_does_not_fit(tokens, longer):
+    found = line(sampled(asked("b", 0)), contexts=Contexts(Comparison(True, True, tokens)))
+    assert found["longer_than_row"] == longer
+
+
+def test_rollouts_are_distinct_by_their_sampled_tokens_within_their_task():
+    same, other = turn((1, 2)), turn((1, 3))
+    step = sampled(
+        asked("b", 0, same), asked("b", 1, same), asked("b", 2, same),
+        asked("a", 0, same), asked("a", 1, other), asked("a", 2, other, same),
+        asked("c", 0, same), asked("c", 1, other),
+        task_ids=("b", "c", "a"),
+    )  # fmt: skip
+    assert evidence(step).distinct_G == [1, 2, 3]
+
+
+def test_logprobs_are_there_if_every_kept_choice_carries_them():
+    kept = turn((1,))
+    step = sampled(asked("b", 0, kept, kept), asked("b", 1), asked("b", 2))
+    first = step.groups[0].trajectories[0]
+    first.messages_and_choices[-1] = logprobs.Off().keep(first.messages_and_choices[-1])
+    assert evidence(step).logprobs_N == [False, True, True]
+    assert evidence(sampled(*FULL, seams=replace(SEAMS, logprobs=logprobs.Off()))).logprobs_N == [False] * 6
+
+
+def test_what_else_the_evidence_is_told():
+    found = evidence(sampled(*FULL), temperature=0.3, exact=False)
+    assert (found.step, found.temperature, found.exact) == (STEP, 0.3, False)
+    assert found.split is SPLIT and found.options is OPTIONS and found.metrics is METRICS
+    assert (found.trainable_tokens, found.gradient_steps) == (120, 2)
+
+
+def test_every_field_of_the_evidence_is_given():
+    """A field with a default would else be forgotten without anybody noticing."""
+    told = {field.name for field in fields(Evidence)}
+    assert told == {
+        "step", "rewards_G_R", "raw_G_R", "asked_current", "policy_moved", "answered_by_current_N",
+        "opening_equal_N", "context_equal_N", "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
+        "gradient_steps", "split", "exact", "options", "metrics",
+    }  # fmt: skip
+
+
+def test_a_trainer_that_says_nothing_has_trained_nothing():
+    found, record = gather(sampled(*FULL), metrics={}, trained=Trained(None, None))
+    assert (found.trainable_tokens, found.gradient_steps) == (0, 0)
+    assert (record["trainable_tokens"], record["gradient_steps"]) == (0, 0)
+    assert record["advanced_without_training"] is True
+    for name in ("probs_corr", "logprob_gap", "loss", "entropy", "grad_norm"):
+        assert math.isnan(record[name])
+    assert record["trainer"] == {} and record["update"] is None
+
+
+def test_the_line_of_a_step():
+    shared = [replace(one, shared_with="all_off/seed=0") for one in FULL[:2]]
+    found = line(sampled(*shared, *FULL[2:], missing=("b2",)), trained=Trained("3f", "all_off/seed=0"))
+    half = SEAMS.reward.training_reward(FULL[1].episode.outcome)
+    assert found == {
+        "step": STEP + 1,  # the step that the update produced
+        "reward": pytest.approx((1.0 + half) / 5),
+        "raw_reward": pytest.approx(1 / 5),
+        "groups": 2,
+        "groups_with_spread": 1,
+        "rollouts": 6,
+        "missing": 1,
+        "trainable_tokens": 120,
+        "gradient_steps": 2,
+        "advanced_without_training": False,
+        "probs_corr": 0.9,
+        "logprob_gap": 0.01,
+        "loss": -0.2,
+        "entropy": 1.1,
+        "grad_norm": 0.3,
+        "episodes": {"asked": 6, "computed": 4, "shared": 2},
+        "trainer": {"tokens": 500.0, "rows": 4.0},
+        "update": "3f",
+        "update_shared_with": "all_off/seed=0",
+        "longer_than_row": 0,
+    }
+
+
+def test_a_step_without_rollouts_has_no_reward_and_no_spread():
+    found, record = gather(sampled(*FULL, missing=[one.key for one in FULL]))
+    assert math.isnan(record["reward"]) and math.isnan(record["raw_reward"])
+    assert (record["groups"], record["groups_with_spread"], record["missing"]) == (2, 0, 6)
+    assert found.answered_by_current_N == [] and found.distinct_G == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("met", "spread"), [(((4, 4, 4), (0, 0, 0)), 0), (((0, 1, 0), (2, 2, 2)), 1), (((3, 2, 0), (0, 0, 4)), 2)]
+)
+def test_groups_with_spread_are_those_whose_rewards_differ(met, spread):
+    episodes = [asked(t, n, met=m) for t, group in zip("ba", met, strict=True) for n, m in enumerate(group)]
+    assert line(sampled(*episodes))["groups_with_spread"] == spread
+
+
+def test_a_missing_rollout_makes_no_spread():
+    episodes = [asked("b", 0, met=4), asked("b", 1), asked("b", 2), *FULL[3:]]
+    assert line(sampled(*episodes))["groups_with_spread"] == 1
+    assert line(sampled(*episodes, missing=("b0",)))["groups_with_spread"] == 0
+
+
+def test_a_transcript_has_one_row_per_rollout_in_the_order_of_tasks_and_numbers():
+    rows = transcript(sampled(*FULL, missing=("b0",)), SEAMS)
+    assert [(row["task"], row["rollout"]) for row in rows] == [(t, n) for t in "ab" for n in range(3)]
+    assert {row["step"] for row in rows} == {STEP}
+
+
+def test_a_transcript_tells_what_was_said_earned_and_why_it_ended():
+    call = {"id": "call_1_0", "name": "close", "arguments": "{}"}
+    one = asked("b", 0, turn(content=None, calls=[call]), turn(), met=2, end="length", shared_with="all_off/seed=0")
+    (row,) = transcript(sampled(one), SEAMS)
+    said = json.loads(row.pop("messages"))
+    assert row == {
+        "step": STEP,
+        "task": "b",
+        "rollout": 0,
+        "reward": SEAMS.reward.training_reward(one.episode.outcome),
+        "raw_reward": 0.0,
+        "end": "length",
+        "shared_with": "all_off/seed=0",
+    }
+    assert said == [
+        {"role": "user", "content": "please b"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "assistant", "content": "Done.", "tool_calls": []},
+    ]

@@ -1,0 +1,353 @@
+"""The loop: who is asked at each step, with which luck, what is trained on, and what is recorded."""
+
+import asyncio
+import random
+from dataclasses import dataclass, replace
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from harness.backend.context import Comparison
+from harness.errors import EngineError, EpisodeError
+from harness.factors import Factor, derive_seed
+from harness.fixes import endpoint, exploration, logprobs, split
+from harness.loop import iterate, run_loop
+from harness.rollout import Sampling
+from harness.seams import Check
+from harness.validation import Ruler
+from tests.fakes import RUN, SEAMS, Backend, Contexts, Policy, Records, Rollouts, episode, turn
+
+TASKS = tuple(f"task_{n}" for n in range(7))  # the first four are trained on
+HELD_OUT = ("held_out_0", "held_out_1")
+GREEDY = Sampling(0.0, 64, 8)
+
+
+class Loop:
+    """A run of the loop on fakes, and all that it did."""
+
+    def __init__(
+        self, *, seams=SEAMS, steps=3, every=2, size=2, play=None, policy=None, metrics=None, contexts=None, exact=True
+    ):
+        self.rollouts = Rollouts(TASKS, play, exact)
+        self.policy, self.backend, self.records = policy or Policy(), Backend(metrics), Records()
+        self.contexts = contexts or Contexts()
+        self.reported: list[tuple[int, float | None]] = []
+        config = SimpleNamespace(
+            run=RUN,
+            seams=seams,
+            train=SimpleNamespace(
+                steps=steps,
+                groups_per_step=3,
+                rollouts_per_group=size,
+                train_tasks=4,
+                val_tasks=2,
+                learning_rate=0.01,
+                packed_sequence_length=512,
+            ),
+            rollout=SimpleNamespace(max_tokens=32, max_turns=6),
+            validation=SimpleNamespace(every=every),
+        )
+        self.checks = asyncio.run(
+            run_loop(
+                config,
+                self.policy,
+                self.backend,
+                self.rollouts,
+                self.contexts,
+                Ruler(HELD_OUT, GREEDY),
+                self.records,
+                lambda step, reward: self.reported.append((step, reward)),
+            )
+        )
+
+    @property
+    def rolled_out(self) -> list[SimpleNamespace]:
+        """What was asked for to train on; validation asks for other tasks."""
+        return [call for call in self.rollouts.calls if call.task in TASKS[:4]]
+
+    @property
+    def batches(self) -> list[list[str]]:
+        """The tasks of every step, as trained on."""
+        return [[str(group.trajectories[0].metadata["task"]) for group in groups] for groups, _ in self.backend.updates]
+
+
+# The tasks of each step: the second batch ends the first pass over the four.
+ORDER = list(islice(iterate(TASKS[:4], 3, RUN.seed), 3))
+
+
+def by_step(loop):
+    """What was asked for at each step to train on, two rollouts of each task; who asks first is chance."""
+    calls = iter(loop.rolled_out)
+    return [list(islice(calls, 2 * len(tasks))) for tasks in ORDER]
+
+
+def test_each_step_trains_on_its_tasks_in_order_and_each_task_on_its_rollouts_in_order():
+    loop = Loop()
+    assert loop.batches == ORDER
+    for groups, _ in loop.backend.updates:
+        assert [[t.metadata["rollout"] for t in group] for group in groups] == [[0, 1]] * len(groups)
+
+
+def test_it_trains_on_the_tasks_that_the_split_gives():
+    assert {call.task for call in Loop().rolled_out} == set(TASKS[:4])
+    assert {call.task for call in Loop().rollouts.calls} == {*TASKS[:4], *TASKS[4:6], *HELD_OUT}
+
+
+def test_the_seeds_are_those_of_the_run_the_step_the_task_and_the_number():
+    calls = by_step(Loop())
+    for step, tasks in enumerate(ORDER):
+        assert sorted((call.task, call.seed) for call in calls[step]) == sorted(
+            (task, derive_seed(RUN.seed, "train", step, task, number)) for task in tasks for number in range(2)
+        )
+
+
+def test_rollouts_are_sampled_as_the_arm_says():
+    loop = Loop(seams=replace(SEAMS, exploration=exploration.On(0.9)))
+    for call in loop.rolled_out:
+        assert (call.run, call.sampling) == (RUN.name, Sampling(0.9, 32, 6))
+
+
+@pytest.mark.parametrize(("level", "needed"), [(logprobs.On(), True), (logprobs.Off(), False)])
+def test_logprobs_are_asked_for_where_the_arm_needs_them(level, needed):
+    loop = Loop(seams=replace(SEAMS, logprobs=level))
+    assert {call.need_logprobs for call in loop.rolled_out} == {needed}
+    assert loop.records.of("checks")[4]["took_effect"] is True
+
+
+def names_asked(loop):
+    """The model names of each step's rollouts."""
+    return [{call.model for call in calls} for calls in by_step(loop)]
+
+
+def test_each_step_asks_the_adapter_that_was_trained_last():
+    names = names_asked(Loop())
+    assert names == [{"hosted_vllm/policy@0"}, {"hosted_vllm/policy@1"}, {"hosted_vllm/policy@2"}]
+
+
+def test_without_the_endpoint_fix_each_step_asks_the_adapter_of_registration():
+    assert names_asked(Loop(seams=replace(SEAMS, endpoint=endpoint.Off()))) == [{"hosted_vllm/policy@0"}] * 3
+
+
+def test_a_policy_that_was_registered_under_no_name_is_asked_under_none():
+    loop = Loop(seams=replace(SEAMS, endpoint=endpoint.Off()), policy=Policy(pinned=None))
+    assert {call.model for call in loop.rolled_out} == {"hosted_vllm/"}
+
+
+def test_validation_asks_the_adapter_of_its_step_whatever_the_rollouts_ask():
+    loop = Loop(every=1, seams=replace(SEAMS, endpoint=endpoint.Off()))
+    asked = [call.model for call in loop.rollouts.calls if call.task == HELD_OUT[0]]
+    assert asked == [f"hosted_vllm/policy@{step}" for step in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "validated"),
+    [(3, 2, [0, 2, 3]), (4, 2, [0, 2, 4]), (3, 1, [0, 1, 2, 3]), (5, 3, [0, 3, 5]), (2, 9, [0, 2]), (0, 1, [0])],
+)
+def test_it_validates_at_every_kth_step_and_at_the_last(steps, every, validated):
+    loop = Loop(steps=steps, every=every)
+    assert [line["step"] for line in loop.records.of("validation")] == validated
+    assert [step for step, _ in loop.reported] == list(range(steps + 1))
+    assert [step for step, reward in loop.reported if reward is not None] == validated
+    assert len(loop.backend.updates) == steps
+
+
+def test_what_it_reports_is_the_mean_of_the_reference():
+    def play(task, model, seed):
+        return episode(task, success=float(task == HELD_OUT[0] and model == "hosted_vllm/policy@2"))
+
+    assert Loop(play=play).reported == [(0, 0.0), (1, None), (2, 0.5), (3, 0.0)]
+
+
+def test_it_validates_on_the_held_out_tasks_and_reports_on_the_arms_own():
+    line = Loop().records.of("validation")[0]
+    assert list(line["reference"]["by_task"]) == list(HELD_OUT)
+    assert list(line["reported"]["by_task"]) == ["task_4", "task_5"]
+
+
+def test_the_trainer_is_called_with_the_rate_and_the_row_of_the_config():
+    assert [options for _, options in Loop().backend.updates] == [
+        {"learning_rate": 0.01, "packed_sequence_length": 512}
+    ] * 3
+
+
+@dataclass(frozen=True)
+class Further:
+    """A strategy at an open seam that leaves its mark on what passes."""
+
+    factor: ClassVar[Factor] = Factor("further")
+    level: ClassVar[str] = "on"
+    needs: ClassVar[str] = "always"
+    seam: str
+    seen: list[Any]
+
+    def update(self, options):
+        return options | {"packed_sequence_length": 256, "loss_fn": "mine"}
+
+    def batch(self, groups):
+        return groups[:1]
+
+    def check(self, evidence):
+        self.seen.append(evidence)
+        return Check("further", "on", {"step": float(evidence.step)}, None, "seen")
+
+
+def test_options_pass_the_open_seam_update_before_the_trainer_and_the_evidence_get_them():
+    seen: list[Any] = []
+    contexts = Contexts(Comparison(True, True, 300))
+    loop = Loop(seams=replace(SEAMS, further=(Further("update", seen),)), contexts=contexts)
+    expected = {"learning_rate": 0.01, "packed_sequence_length": 256, "loss_fn": "mine"}
+    assert [options for _, options in loop.backend.updates] == [expected] * 3
+    assert [evidence.options for evidence in seen] == [expected] * 3
+    assert loop.batches == ORDER
+    assert [line["longer_than_row"] for line in loop.records.of("steps")] == [6, 2, 6]
+
+
+def test_a_history_is_held_against_the_row_that_the_backend_makes_of_the_option():
+    for tokens, longer in ((511, 0), (512, 6)):  # the fake takes one token less than it is asked for
+        loop = Loop(steps=1, contexts=Contexts(Comparison(True, True, tokens)))
+        assert loop.records.of("steps")[0]["longer_than_row"] == longer
+
+
+def test_groups_pass_the_open_seam_batch_and_the_evidence_sees_all_that_was_played():
+    seen: list[Any] = []
+    loop = Loop(seams=replace(SEAMS, further=(Further("batch", seen),)))
+    assert loop.batches == [tasks[:1] for tasks in ORDER]
+    assert [evidence.rewards_G_R.shape for evidence in seen] == [(3, 2), (1, 2), (3, 2)]
+    assert [line["rollouts"] for line in loop.records.of("steps")] == [6, 2, 6]
+
+
+def test_every_strategy_is_checked_at_every_step_and_recorded_with_the_step_that_it_made():
+    loop = Loop(steps=2, seams=replace(SEAMS, further=(Further("batch", []),)))
+    factors = ["endpoint", "tools", "exploration", "reward", "logprobs", "split", "further"]
+    assert [(line["step"], line["factor"]) for line in loop.records.of("checks")] == [
+        (step, factor) for step in (1, 2) for factor in factors
+    ]
+    assert loop.records.of("checks")[-1] == {
+        "step": 2,
+        "factor": "further",
+        "level": "on",
+        "reading": {"step": 1.0},
+        "took_effect": None,
+        "text": "seen",
+    }
+    assert [vars(check) for check in loop.checks] == [
+        {k: v for k, v in line.items() if k != "step"} for line in loop.records.of("checks")
+    ]
+
+
+def test_the_evidence_is_of_the_step_that_was_rolled_out():
+    seen: list[Any] = []
+    arm = replace(SEAMS, endpoint=endpoint.Off(), exploration=exploration.On(0.9), further=(Further("batch", seen),))
+    loop = Loop(seams=arm, metrics={"data/step_num_gradient_steps": 2.0}, exact=False)
+    assert [evidence.step for evidence in seen] == [0, 1, 2]
+    assert [evidence.asked_current for evidence in seen] == [True, False, False]
+    assert [evidence.policy_moved for evidence in seen] == [False, True, True]
+    for evidence in seen:
+        assert (evidence.temperature, evidence.exact, evidence.gradient_steps) == (0.9, False, 2)
+        assert evidence.metrics is loop.backend.metrics
+        assert evidence.split == split.On().split(TASKS, 4, 2)
+
+
+def test_the_records_of_a_run_are_in_the_order_in_which_it_went():
+    kinds = [(name, line.get("step")) for name, line in Loop(steps=2, every=1).records.lines if name != "checks"]
+    assert kinds == [
+        ("validation", 0),
+        ("steps", 1),
+        ("validation", 1),
+        ("steps", 2),
+        ("validation", 2),
+        ("trajectories", None),
+    ]
+
+
+def test_the_line_of_a_step_names_its_update():
+    assert [line["update"] for line in Loop().records.of("steps")] == ["update 1", "update 2", "update 3"]
+
+
+def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("harness.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def play(task, model, seed):
+        now[0] += 1.0
+        return episode(task)
+
+    def seam(options):
+        now[0] += 5.0
+        return options
+
+    arm = replace(SEAMS, further=(SimpleNamespace(**vars(Further("update", [])), update=seam, check=lambda e: CHECK),))
+    lines = Loop(steps=2, play=play, seams=arm).records.of("steps")
+    assert [line["seconds"] for line in lines] == [{"rollout": 6.0, "train": 5.0}, {"rollout": 2.0, "train": 5.0}]
+
+
+CHECK = Check("further", "on", {}, None, "")
+
+
+def test_the_transcripts_of_all_steps_are_written_at_the_end():
+    rows = Loop().records.trajectories
+    assert [(row["step"], row["task"], row["rollout"]) for row in rows] == [
+        (step, task, number) for step, tasks in enumerate(ORDER) for task in sorted(tasks) for number in range(2)
+    ]
+
+
+def test_a_run_of_no_steps_validates_and_trains_nothing():
+    loop = Loop(steps=0)
+    assert loop.rolled_out == [] and loop.checks == [] and loop.records.trajectories == []
+    assert [name for name, _ in loop.records.lines] == ["validation", "trajectories"]
+
+
+def test_an_episode_that_fails_in_training_is_missing_from_its_group_and_from_the_transcript():
+    lost = derive_seed(RUN.seed, "train", 1, ORDER[1][0], 1)
+
+    def play(task, model, seed):
+        if seed == lost:
+            raise EpisodeError("connection lost")
+        return episode(task)
+
+    loop = Loop(play=play)
+    assert [line["missing"] for line in loop.records.of("steps")] == [0, 1, 0]
+    assert [len(group.trajectories) for groups, _ in loop.backend.updates for group in groups] == [2, 2, 2, 1, 2, 2, 2]
+    assert len(loop.records.trajectories) == 2 * 7 - 1
+
+
+def test_a_reply_without_logprobs_is_missing_data_where_they_are_needed():
+    lost = derive_seed(RUN.seed, "train", 0, ORDER[0][2], 0)
+    loop = Loop(play=lambda task, model, seed: episode(task, turn(logprobs=seed != lost)))
+    assert [line["missing"] for line in loop.records.of("steps")] == [1, 0, 0]
+
+
+def test_any_other_failure_ends_the_run():
+    def play(task, model, seed):
+        if task in TASKS[:4]:
+            raise EngineError("the server ended")
+        return episode(task)
+
+    with pytest.raises(EngineError, match="the server ended"):
+        Loop(play=play)
+
+
+def shuffled(epoch, seed=3):
+    order = list("abcde")
+    random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
+    return order
+
+
+def test_tasks_are_drawn_epoch_after_epoch_each_in_an_order_of_its_own():
+    first, second, third = shuffled(0), shuffled(1), shuffled(2)
+    assert len({tuple(first), tuple(second), tuple(third)}) == 3
+    assert list(islice(iterate("abcde", 2, seed=3), 8)) == [
+        first[:2], first[2:4], first[4:],
+        second[:2], second[2:4], second[4:],
+        third[:2], third[2:4],
+    ]  # fmt: skip
+
+
+def test_the_order_is_that_of_the_seed():
+    assert next(iterate("abcde", 5, seed=4)) == shuffled(0, seed=4) != shuffled(0)
+
+
+def test_a_batch_that_is_larger_than_the_tasks_holds_each_once():
+    assert [sorted(batch) for batch in islice(iterate("abc", 8, seed=0), 2)] == [list("abc")] * 2

@@ -1,0 +1,161 @@
+"""Two measurements: the reference, the same for every arm, and what the arm would have reported by its own rules."""
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from harness.errors import EngineError, EpisodeError
+from harness.factors import derive_seed
+from harness.fixes import endpoint, exploration, reward
+from harness.rollout import Sampling
+from harness.seams import Names, TaskSplit
+from harness.validation import Ruler, Validation, validate
+from tests.fakes import RUN, SEAMS, Rollouts, episode
+
+NAMES = Names(pinned="policy@0", current="policy@3")
+GREEDY = Sampling(0.0, 64, 8)
+HELD_OUT = ("r1", "r2", "r3")
+
+
+@dataclass(frozen=True)
+class Reward(reward.Off):
+    """Pays half of what the benchmark pays, so that one shows where the other should."""
+
+    level: ClassVar[str] = "half"
+
+    def training_reward(self, outcome):
+        return outcome.reward / 2
+
+
+def measured(play=None, seams=SEAMS, validation=("v1", "v2"), ruler=HELD_OUT, run=RUN):
+    """What `validate` found, and what was asked for."""
+    rollouts = Rollouts(ruler, play)
+    split = TaskSplit(("t1",), validation)
+    found = asyncio.run(validate(run, NAMES, rollouts, Ruler(ruler, GREEDY), seams, split))
+    return found, rollouts.calls
+
+
+def of(calls, prefix):
+    return [call for call in calls if call.task.startswith(prefix)]
+
+
+BROKEN = replace(SEAMS, endpoint=endpoint.Off(), exploration=exploration.On(0.7), reward=Reward())
+
+
+@pytest.mark.parametrize("seams", [SEAMS, BROKEN], ids=["fixed", "broken"])
+def test_the_reference_asks_the_current_adapter_whatever_the_arm_asks(seams):
+    _, calls = measured(seams=seams)
+    assert [call.task for call in of(calls, "r")] == list(HELD_OUT)
+    for call in of(calls, "r"):
+        assert (call.model, call.sampling, call.need_logprobs) == ("hosted_vllm/policy@3", GREEDY, False)
+        assert call.run == RUN.name
+
+
+def test_the_reference_draws_the_same_luck_in_every_run_and_at_every_step():
+    for seed in (5, 6):
+        _, calls = measured(run=replace(RUN, seed=seed))
+        assert [call.seed for call in of(calls, "r")] == [derive_seed(0, "validation", task) for task in HELD_OUT]
+
+
+def test_the_reference_is_the_benchmarks_own_reward():
+    found, _ = measured(lambda task, model, seed: episode(task, success=float(task == "r2"), met=3), seams=BROKEN)
+    assert found.reference == {"r1": 0.0, "r2": 1.0, "r3": 0.0}
+
+
+def test_what_is_reported_asks_the_arms_own_endpoint_temperature_and_reward():
+    found, calls = measured(lambda task, model, seed: episode(task, success=float(task == "v2")), seams=BROKEN)
+    assert [(call.task, call.model) for call in of(calls, "v")] == [
+        ("v1", "hosted_vllm/policy@0"),
+        ("v2", "hosted_vllm/policy@0"),
+    ]
+    for call in of(calls, "v"):
+        assert (call.sampling, call.need_logprobs) == (Sampling(0.7, 64, 8), False)
+        assert call.run == RUN.name
+    assert found.reported == (("v1", 0.0), ("v2", 0.5))
+
+
+def test_what_is_reported_draws_its_own_luck_for_each_seed_of_the_run():
+    for seed in (5, 6):
+        _, calls = measured(run=replace(RUN, seed=seed))
+        assert [call.seed for call in of(calls, "v")] == [derive_seed(seed, "reported", t) for t in ("v1", "v2")]
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_an_arm_that_decodes_as_the_reference_does_has_the_references_luck(seed):
+    greedy = replace(SEAMS, exploration=exploration.Off())
+    _, calls = measured(seams=greedy, run=replace(RUN, seed=seed), validation=("r1",))
+    assert [(call.task, call.seed) for call in calls].count(("r1", derive_seed(0, "validation", "r1"))) == 2
+
+
+def test_the_arms_other_decoding_draws_other_luck():
+    colder = replace(SEAMS, exploration=SimpleNamespace(temperature=-1.0))  # below the reference's, as any other
+    _, calls = measured(seams=colder)
+    assert [call.seed for call in of(calls, "v")] == [derive_seed(5, "reported", t) for t in ("v1", "v2")]
+
+
+def broken_for(*tasks):
+    def play(task, model, seed):
+        if task in tasks:
+            raise EpisodeError(f"no answer for {task}")
+        return episode(task, success=1.0)
+
+    return play
+
+
+def test_an_episode_that_fails_is_missing_in_the_reference_and_zero_in_what_is_reported():
+    found, _ = measured(broken_for("r1", "r2", "v2"))
+    assert found.reference == {"r1": None, "r2": None, "r3": 1.0}
+    assert found.reported == (("v1", 1.0), ("v2", 0.0))
+
+
+def test_a_reference_without_one_episode_is_a_fault_and_says_why():
+    with pytest.raises(EngineError, match=r"Not one of 3 validation tasks could be played. no answer for r\d"):
+        measured(broken_for(*HELD_OUT))
+
+
+def test_a_reference_without_tasks_is_no_fault():
+    found, _ = measured(ruler=())
+    assert found.reference == {}
+
+
+@pytest.mark.parametrize("task", ["r1", "v1"])
+def test_any_other_error_ends_the_validation(task):
+    def play(asked, model, seed):
+        if asked == task:
+            raise EngineError("the server ended")
+        return episode(asked)
+
+    with pytest.raises(EngineError, match="the server ended"):
+        measured(play)
+
+
+def test_an_id_past_the_end_is_reported_as_zero_and_asks_nobody():
+    found, calls = measured(broken_for(), validation=("v1", None, None))
+    assert found.reported == (("v1", 1.0), (None, 0.0), (None, 0.0))
+    assert [call.task for call in of(calls, "v")] == ["v1"]
+
+
+def test_it_takes_the_time_between_its_start_and_its_end(monkeypatch):
+    clock = iter([100.0, 104.5])
+    monkeypatch.setattr("harness.validation.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert measured()[0].seconds == 4.5
+
+
+def test_the_record_of_a_validation():
+    found = Validation({"r1": 1.0, "r2": None, "r3": 0.5}, (("v1", 1.0), ("v2", 0.25), (None, 0.0), (None, 0.0)), 4.5)
+    assert found.record(7) == {
+        "step": 7,
+        "reference": {"mean": 0.75, "by_task": {"r1": 1.0, "r2": None, "r3": 0.5}, "missing": 1},
+        "reported": {"mean": 0.3125, "n": 4, "by_task": {"v1": 1.0, "v2": 0.25}, "nonexistent": 2},
+        "seconds": 4.5,
+    }
+
+
+def test_the_mean_of_nothing_is_no_number():
+    record = Validation({"r1": None}, (), 0.0).record(0)
+    assert math.isnan(record["reference"]["mean"]) and record["reference"]["missing"] == 1
+    assert math.isnan(record["reported"]["mean"]) and record["reported"]["n"] == 0
