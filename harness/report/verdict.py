@@ -22,7 +22,7 @@ from harness.stats.intervals import LEVEL
 from harness.stats.reported_gaps import Gap
 
 SO_MUCH = {
-    "leave_one_out": "so much of the final reference reward is lost when that fix alone is off (leave-one-out)",
+    "leave_one_out": "so much of the final reference reward is lost when that fix alone is off",
     "main": "so much final reference reward the fix adds, on average over all combinations of the others",
     "added_alone": "so much final reference reward the fix adds when it alone is added to the broken loop",
 }
