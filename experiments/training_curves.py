@@ -1,4 +1,4 @@
-"""What a sweep's runs did step by step: success in training, the ruler, log-prob gaps; and how long updates took.
+"""What a sweep's runs did step by step: training success, validation, log-prob gaps; and how long updates took.
 
     .venv/bin/python experiments/training_curves.py results/h200_retail_single --pass-steps 3
 
@@ -25,14 +25,14 @@ def row(name: str, runs: Sequence[RecordedRun], length: int) -> str:
     """A line of the table: means over the runs for success, all of them for the rest."""
     found = [passes(run.steps, length) for run in runs]
     trained = " ".join(f"{statistics.mean(column):.2f}" for column in zip(*found, strict=False))
-    ruler = "; ".join(
+    reference = "; ".join(
         " ".join(f"{v.step}: {v.reference:.2f}" for v in run.validations if v.reference is not None) for run in runs
     )
     gaps = [[s["logprob_gap"] for s in run.steps if s.get("logprob_gap") is not None] for run in runs]
     every = [gap for each in gaps for gap in each]
     last = ", ".join(f"{each[-1]:.4f}" for each in gaps if each)
     spread = f"{min(every):.4f}-{max(every):.4f}, last {last}" if every else "–"
-    return f"| {name} | {trained} | {ruler} | {spread} |"
+    return f"| {name} | {trained} | {reference} | {spread} |"
 
 
 def main() -> None:
@@ -42,7 +42,9 @@ def main() -> None:
     options = parser.parse_args()
     sweep = load_sweep(options.sweep)
     print(
-        f"| arm | raw success in training, by {options.pass_steps} steps | ruler, by seed | gap |\n" + "|---" * 4 + "|"
+        f"| arm | raw success in training, by {options.pass_steps} steps | reference validation, by seed | gap |\n"
+        + "|---" * 4
+        + "|"
     )
     for arm in sweep.arms:
         print(row(arm, sweep.runs_of(arm), options.pass_steps))

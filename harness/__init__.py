@@ -1,1 +1,21 @@
-"""The controlled ablation harness for ART's tau-bench RL loop. Start reading at `loop.py`."""
+"""Controlled ablations of an RL loop: which fixes make a tool-calling policy learn, and how sure is that?
+
+Reading order: loop.py (the RL loop, one page), fixes/reward.py (one fix), seams.py (where fixes act), a sweep's
+report. docs/design.md says why things are as they are. A folder's `__init__` is its map.
+
+what is compared    factors.py, designs.py: factors, arms, runs, designs; data alone
+                    seams.py, fixes/: where a fix acts; each fix with its levels and its check
+what is asked       config.py: Hydra's composition as typed, frozen data
+one run             loop.py; rollout.py, episode.py, episode_player.py, player_pool.py: episodes, and who plays them
+                    validation.py: reference and reported; evidence.py, validity.py: did each switch take effect?
+what it stands on   env/: tasks, tools, users    policy/: checkpoints    backend/: served and trained
+                    engine/: vLLM and the trainer behind `backend=shared`    machine/: GPUs, environments
+                    records/: files of a sweep, and the store of results
+many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
+afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
+the door            __main__.py, commands.py; paths.py, errors.py
+
+Who may know what: launch -> sweep -> loop -> {rollout, validation, backend, env} -> records; fixes -> seams;
+report -> stats -> {records, designs}. The loop knows seams and never a fix. Environments know no policy. Statistics,
+reports and records load no torch, art or vllm. tests/test_imports.py holds the list, imports in functions included.
+"""

@@ -115,7 +115,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """The reference ruler: every how many steps, at which temperature (0: greedy), on how many tasks of which split.
+    """Reference validation: every how many steps, at which temperature (0: greedy), on how many tasks of which split.
 
     split: test, the held-out tasks; or train, those that the runs train on
     """

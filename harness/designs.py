@@ -18,7 +18,7 @@ def full_factorial(factors: Factors, levels: Levels | None = None) -> list[Arm]:
 
 
 def leave_one_out(factors: Factors, levels: Levels | None = None) -> list[Arm]:
-    """all_on, each fix taken away alone (further levels too), all_off. Informative also behind gates."""
+    """all_on, each fix off in turn (further levels too), all_off. Informative also behind gates."""
     of, all_on = _levels(factors, levels), factors.with_off()
     changed = [all_on.but(**{n: level}) for n in factors.names for level in of[n] if level != ON]
     return [all_on, *changed, factors.with_on()]

@@ -51,7 +51,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The official evaluator's reading of one finished episode.
+    """What the official evaluator says of one finished episode.
 
     reward: the raw benchmark reward, 0.0 or 1.0
     Of an episode that did not end in a user stop nothing counts as met.

@@ -1,4 +1,4 @@
-"""The reference ruler, and beside it what the arm would have reported by its own rules.
+"""Reference validation, and beside it what the arm would have reported by its own rules.
 
 Reference validation is the same in every run: the benchmark's held-out tasks (with validation.split=train those that
 are trained on), fixed decoding and seeds, the raw benchmark reward, the adapter of the current step by its explicit
@@ -75,7 +75,7 @@ async def validate(
     async def reported(task: str | None) -> float:
         if task is None:
             return 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
-        # The ruler's decoding means the ruler's luck; any other draws its own, anew for each seed of the run.
+        # The reference's decoding means the reference's luck; any other draws its own, anew for each seed of the run.
         seed = derive_seed(0, "validation", task) if own == ruler.sampling else derive_seed(run.seed, "reported", task)
         try:
             asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, own, seed, False)

@@ -1,4 +1,4 @@
-"""From manipulation checks to a verdict on a run: valid, or INVALID with the reading that shows it."""
+"""From manipulation checks to a verdict on a run: valid, or INVALID with the measurement that shows it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from harness.seams import Check, Seams
 
 
 def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str]]:
-    """The factors whose switch did not take effect, each with its reading.
+    """The factors whose switch did not take effect, each with what was measured.
 
     A level that needs `always` is refuted by one check that failed; one that needs `ever` by having been
     judged and never held. A check that could not tell (None) decides nothing.

@@ -107,7 +107,7 @@ def test_trainer_and_sampler_agree_on_the_policy(killed_and_resumed):
     assert trained and trained[0]["logprob_gap"] < 1e-3
 
 
-def test_what_upstream_would_have_reported_stands_beside_the_ruler(killed_and_resumed):
+def test_what_upstream_would_have_reported_stands_beside_the_reference(killed_and_resumed):
     folder, *_ = killed_and_resumed
     (last,) = read_lines(folder / "runs/all_off/seed=0/validation.jsonl")[-1:]
     assert last["reported"]["n"] == 50 and last["reported"]["nonexistent"] == 5

@@ -1,4 +1,4 @@
-"""From checks to a verdict: INVALID names the factor and quotes the reading."""
+"""From checks to a verdict: INVALID names the factor and quotes what was measured."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from harness.validity import findings, invalid_factors, unequal_starts
 SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
 
 
-def check(factor, took_effect, text="the reading"):
+def check(factor, took_effect, text="what was measured"):
     return Check(factor, "on", {}, took_effect, text)
 
 

@@ -18,7 +18,7 @@ runs at once are projected by the later steps of the slowest one, during which t
 cut by --limit keeps the steps that it has made. Other arguments are Hydra's and go to every part (seed=0,1: several
 runs of the stock part, one on each GPU); --stock-option goes to the stock part alone (stock ART takes an optimiser step
 for each trajectory, so it may want another learning rate). Where two parts have runs of the same arm and seeds, the
-difference of their rewards on the ruler comes with an interval over seeds and tasks.
+difference of their reference rewards comes with an interval over seeds and tasks.
 """
 
 import argparse
@@ -263,11 +263,11 @@ def _allowance_text(parts: Sequence[dict[str, Any]], summaries: Sequence[dict[st
 
 
 def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How far the ruler of each other part is from stock's, after the last step that both have validated.
+    """How far the reference reward of each other part is from stock's, after the last step that both have validated.
 
-    Over the seeds that both have completed of the arm that is compared, and the ruler's tasks that nobody misses. Other
-    - stock, with the interval of `harness.stats.intervals`, and both parts' own gain since step 0. A part whose ruler
-    has other tasks, or that shares no seed or step with stock, is left out.
+    Over the seeds that both have completed of the arm that is compared, and the reference tasks that nobody misses.
+    Other - stock, with the interval of `harness.stats.intervals`, and both parts' own gain since step 0. A part whose
+    validation has other tasks, or that shares no seed or step with stock, is left out.
     """
     stock = next((part for part in parts if part["part"] == "stock"), None)
     if stock is None:
@@ -310,7 +310,7 @@ def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _validated(part: dict[str, Any]) -> dict[str, dict[int, dict[str, float | None]]]:
-    """Run: step: the ruler by task, of the completed runs of the arm that is compared. None: a missing task."""
+    """Run: step: reference reward by task, of the completed runs of the arm that is compared. None: a missing task."""
     return {
         run["name"]: {line["step"]: line["by_task"] for line in run["validations"] if "by_task" in line}
         for run in part["runs"]
@@ -321,7 +321,7 @@ def _validated(part: dict[str, Any]) -> dict[str, dict[int, dict[str, float | No
 def _agreement_text(found: dict[str, Any]) -> str:
     low, high = found["interval"]
     return (
-        f"- {found['part']} - stock: {found['difference']:+.3f} [{low:+.3f}, {high:+.3f}] on the ruler at step "
+        f"- {found['part']} - stock: {found['difference']:+.3f} [{low:+.3f}, {high:+.3f}] of reference reward at step "
         f"{found['step']}, over {', '.join(found['runs'])} and {found['tasks']} tasks"
         f"{', other seeds may differ' if len(found['runs']) == 1 else ''}; gain since step 0: "
         f"{found['gain']:+.3f} against {found['gain_of_stock']:+.3f} of stock"
@@ -341,7 +341,7 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
     if left_out := {other["part"] for other in others} - {each["part"] for each in agreed}:
         raise SystemExit(
             f"--against: {', '.join(sorted(left_out))} has no completed {COMPARED} run of stock's seeds with the same "
-            "tasks on the ruler at step 0 and at a later step of stock's."
+            "reference tasks at step 0 and at a later step of stock's."
         )
     curves = "".join(f"{_agreement_text(each)}\n" for each in agreed)
     text = (
@@ -368,7 +368,9 @@ def main() -> int:
     parser.add_argument("--limit", type=float, help="seconds for each part")
     parser.add_argument("--stock-option", action="append", default=[])
     parser.add_argument("--merge", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--against", type=Path, nargs="+", default=[], help="sweeps whose ruler is set beside stock's")
+    parser.add_argument(
+        "--against", type=Path, nargs="+", default=[], help="sweeps whose validation is set beside stock's"
+    )
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     out = options.out.absolute()

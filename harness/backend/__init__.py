@@ -2,10 +2,12 @@
 
     shared.py     one sampler and one trainer for all runs, behind ART's own `Backend` interface
     art_local.py  stock ART: an unmodified `art.local.LocalBackend` for each run, one run after another
-    stock.py      what stock ART is given: its model config, its environment, its GPUs
+    stock.py      what stock ART is given: its model config, its environment, its GPUs; stand_ins/: packages it imports
     context.py    served against trained token ids
+    tokenizer.py  the same ids sooner
 
-This file stays light: torch, art and vllm load when `build` is entered.
+Neighbours know `Backend`, `Trained` and `build`, never which of the two it is. A backend knows no fix and no level: it
+serves names and trains what it is given. This file stays light: torch, art and vllm load when `build` is entered.
 """
 
 import asyncio

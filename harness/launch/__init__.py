@@ -1,0 +1,12 @@
+"""From the command line to engines that work, on this machine or others.
+
+command line  run.py (Hydra in, a sweep out), plugins.py (shows ours to Hydra), sweeper.py (designs), quiet.py
+              help.py, completion.py, candidates.py, choices.py, hints.py: what can be asked, and what was meant
+launchers     launcher.py (what they share), local.py (this machine), ray_launcher.py, slurm_launcher.py
+engines       execute.py (plan, train, judge, report), in_process.py (one engine here), several_engines.py with
+              engine_pool.py (a queue of runs), engine_process.py (an engine of its own), work_order.py (its orders)
+commands      doctor.py, archive_command.py
+
+Nobody below may import this room. It must not know what a step is: it hands runs to `sweep.train_runs` and reads the
+records.
+"""

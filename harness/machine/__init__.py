@@ -1,10 +1,14 @@
-"""The harness on a machine that has a GPU and PyTorch but no network.
+"""What a machine has, and how it gets what it lacks. Nothing here knows a sweep, a run or a fix.
 
-    extras.lock  what such a machine lacks, beyond PyTorch and the two environments below
-    pack.py      `python -m harness pack OUT`, on a machine with a network: OUT holds all that must be brought
-    unpack.py    goes along as OUT/unpack.py and sets it up there; standard library alone
+setup.py         `harness setup`; environments.py makes the two environments, since vLLM and ART exclude each other's
+                 transformers
+gpu.py           which accelerator this process sees; inventory.py: card, memory, disk, keys
+memory.py        what a policy needs on one GPU
+pack.py          `harness pack` (pack_command.py): all that a machine without a network must be brought; unpack.py goes
+                 along and sets it up there
+*.lock           exact versions: the server's on CPU and GPU, and what a packed machine lacks
 
-The machine itself must have CPython 3.12 on x86-64 with PyTorch, and two Python trees, since vLLM and ART exclude each
-other's transformers: TRAINER_PATH (openpipe-art, transformers 5.2, peft, litellm, wandb) and SERVER_PATH (vllm), as
-PYTHONPATH takes them. Where one environment serves for either, the variable stays unset.
+A machine that is set up from a pack must have CPython 3.12 on x86-64 with PyTorch, and two Python trees: TRAINER_PATH
+(openpipe-art, transformers 5.2, peft, litellm, wandb) and SERVER_PATH (vllm), as PYTHONPATH takes them. Where one
+environment serves for either, the variable stays unset.
 """

@@ -76,7 +76,7 @@ class SweepRecords:
 
     @property
     def split(self) -> str:
-        """Which tasks the reference ruler has: those held out (test) or those trained on (train)."""
+        """Which tasks the reference validation has: those held out (test) or those trained on (train)."""
         return ((self.manifest.get("config") or {}).get("validation") or {}).get("split", "test")
 
     @property

@@ -1,12 +1,13 @@
-"""From records and statistics to what a person reads: table, page, figures, verdict. No torch, ART or vLLM behind it.
+"""From records and statistics to what a person reads: table, page, figures, verdict.
 
-arm_rows.py   SweepRecords -> one ArmRow of numbers per arm; arm_table.py prints them
-curves.py     curves as plain data; figures.py and effect_figures.py draw them (matplotlib, imported only when needed)
-check_marks.py  the last word of each manipulation check
-verdict.py    the verdict in three sentences
-sections.py   a report's parts as plain data; effect_sections.py and cost.py make them
-page.py       report.html, one self-contained file, and effects.json; markdown.py: its plain twin, report.md
-              (page_parts, markup, style)
-formats.py, effect_text.py  how numbers, states and effects are written
-command.py    `harness report`
+numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), check_marks.py (the last word of each
+           check), gates.py (without which fixes no update was made), cost.py
+words      formats.py, effect_text.py (numbers, states, effects), verdict.py (three sentences)
+figures    figures.py, effect_figures.py; matplotlib loads when one is drawn
+pages      sections.py and effect_sections.py (parts as plain data), rendered by page.py (report.html, effects.json)
+           with page_parts.py, markup.py, style.py, and by markdown.py (report.md); arm_table.py prints to the terminal
+command.py `harness report`
+
+A report computes no statistic and asks no fix: names, levels and captions come from the sweep's own records. It knows
+nothing of engines, environments or the loop, and loads no torch, art or vllm.
 """

@@ -7,7 +7,7 @@ from harness.records.schema import CheckRecord
 
 
 def last_checks(run: RecordedRun) -> tuple[CheckRecord, ...]:
-    """Per factor the last reading that judged something, or the last one where none did."""
+    """Per factor the last check that judged something, or the last one where none did."""
     last: dict[str, CheckRecord] = {}
     for check in run.checks:
         if check.took_effect is not None or last.get(check.factor, check).took_effect is None:

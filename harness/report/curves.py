@@ -34,7 +34,7 @@ class Curve:
 
 
 def arm_curves(sweep: SweepRecords, read: Read = reference_curve) -> tuple[Curve, ...]:
-    """One curve per arm that has any reading, in the order of the table; of its valid runs, if any."""
+    """One curve per arm that has any validation, in the order of the table; of its valid runs, if any."""
     curves = []
     for row in arm_rows(sweep):
         points = [p for run in counted_runs(sweep.runs_of(row.arm)) if (p := read(run))]
@@ -78,7 +78,7 @@ def valid_curves(sweep: SweepRecords, read: Read = reference_curve) -> tuple[Cur
 
 
 def factor_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
-    """level -> the mean over its valid arms, with their range. A level without readings is left out."""
+    """level -> the mean over its valid arms, with their range. A level without validations is left out."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
     split: dict[str, list[Curve]] = {}
     for curve in valid_curves(sweep):

@@ -14,7 +14,7 @@ KIND_TITLES = {
     "shapley": "Shapley share",
 }
 KIND_MEANS = {
-    "leave_one_out": "what is lost when this fix alone is taken away",
+    "leave_one_out": "what is lost when this fix alone is off",
     "main": "what the fix adds on average over all combinations of the others",
     "added_alone": "what the fix alone adds to the broken loop",
 }
@@ -32,13 +32,13 @@ VERDICTS = {
     MIXED: "mixed with its aliases",
     NOT_ANSWERED: "not answered",
 }
-# In the order in which a reader should believe them where gates are about.
+# In the order in which a reader should believe them where some fixes are gates.
 SINGLE_KINDS = ("leave_one_out", "main", "added_alone")
 
 
-def ruler(tasks: int, split: str) -> str:
-    """'15 held-out tasks': what the reference validation asks for."""
-    return f"{tasks} {'held-out tasks' if split == 'test' else 'tasks that are trained on'}"
+def reference_tasks(tasks: int, split: str) -> str:
+    """'15 held-out tasks': those of the reference validation."""
+    return f"{tasks} {'held-out tasks' if split == 'test' else 'training tasks'}"
 
 
 def answered(effects: Effects, kind: str, outcome: str = "final") -> tuple[Effect, ...]:

@@ -56,7 +56,7 @@ def main_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
 
 
 def overview_figure(sweep: SweepRecords) -> "Figure":
-    """The arms by the reference ruler, and beside it by what they would have shown."""
+    """The arms by reference validation, and beside it by what they would have shown."""
     figure = _figure(13, 4.6)
     left, right = (_axes(figure, 1, 2, place) for place in (1, 2))
     draw_arms(left, sweep, letters=24)

@@ -101,7 +101,7 @@ def headline(sweep: SweepRecords) -> str:
 
 
 def invalid_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
-    """(run, the readings that show which switch did not take effect)."""
+    """(run, the measurements that show which switch did not take effect)."""
     return tuple((run.name, _why(run)) for run in sweep.runs if not run.valid)
 
 
@@ -150,9 +150,9 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
     lines = []
     if sweep.split == "train":
         lines.append(
-            "The ruler (validation.split=train) has the tasks that are trained on: it shows whether the loop learns "
-            "what it is paid for, not whether the policy does better on tasks that it has not seen. Reported rewards "
-            "stay on each arm's own validation tasks, so the gap compares different tasks."
+            "Reference validation has the training tasks here (validation.split=train): it shows whether the loop "
+            "learns what it is paid for, not whether the policy does better on tasks that it has not seen. Reported "
+            "rewards stay on each arm's own validation tasks, so the gap compares different tasks."
         )
     if torn := sum(run.unreadable_lines for run in sweep.runs):
         lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
@@ -165,7 +165,7 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
 
 
 def _why(run: RecordedRun) -> str:
-    return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or ("status.json names no reading")
+    return "; ".join(f"{factor}: {reading}" for factor, reading in run.invalid) or ("status.json names no measurement")
 
 
 def _git(git: dict[str, Any]) -> str | None:

@@ -143,14 +143,14 @@ def checks(sweep: SweepRecords) -> Iterator[str]:
             items += [f"<li>Finding: {text(finding)}</li>" for finding in run.findings]
         details.append(folded(arm, f"<ul>{''.join(items)}</ul>"))
     if not rows:
-        yield "<p>No readings yet.</p>"
+        yield "<p>No checks yet.</p>"
         return
     yield table(["arm", *sweep.factors], rows, "checks")
     yield (
-        '<p class="note">✓ the level took effect at its last reading, ✗ it did not in at least one seed, '
+        '<p class="note">✓ the level took effect at its last check, ✗ it did not in at least one seed, '
         "– nothing to judge.</p>"
     )
-    yield folded("The readings, arm by arm", "".join(details))
+    yield folded("The checks, arm by arm", "".join(details))
 
 
 def reuse(sweep: SweepRecords) -> Iterator[str]:

@@ -22,7 +22,7 @@ from harness.stats.intervals import LEVEL
 from harness.stats.reported_gaps import Gap
 
 SO_MUCH = {
-    "leave_one_out": "so much of the final reference reward is lost when that fix alone is taken away",
+    "leave_one_out": "so much of the final reference reward is lost when that fix alone is off",
     "main": "so much final reference reward the fix adds, on average over all combinations of the others",
     "added_alone": "so much final reference reward the fix adds when it alone is added to the broken loop",
 }
@@ -121,7 +121,7 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
 
 def _over(sweep: SweepRecords, effects: Effects) -> str:
     """What the numbers rest on; with one seed the reader must not take them for more."""
-    tasks = effect_text.ruler(effects.tasks, sweep.split)
+    tasks = effect_text.reference_tasks(effects.tasks, sweep.split)
     if len(effects.seeds) == 1:
         return f"{tasks} and seed {effects.seeds[0]} alone, so the intervals hold for this seed and another may differ"
     return f"{tasks} and {len(effects.seeds)} seeds that all arms share"
@@ -134,7 +134,7 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     if any(e.verdict == MIXED for e in found):
         parts.append(
             "how much of each sum is the fix's own, since this fraction of the factorial mixes it with interactions "
-            "of three fixes, which are large where gates are about (`+ablation=gate_aware` takes them apart)"
+            "of three fixes, which are large where some fixes are gates (`+ablation=gate_aware` takes them apart)"
         )
     if undecided := [e for e in found if e.verdict == UNDECIDED]:
         parts.append(f"whether {effect_text.listed([_with_interval(e) for e in undecided])} matter{_s(undecided)}")

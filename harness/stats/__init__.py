@@ -1,10 +1,13 @@
-"""From records to effects and claims, as pure functions: same records, same answer. No torch, ART or vLLM behind it.
+"""From records to effects and claims, as pure functions: same records, same answer.
 
-outcomes.py   SweepRecords -> arrays of reference rewards
-effects.py    every effect with its interval (contrasts, intervals, bootstrap, gates, shapley, ranking, pairing,
-              profiles, sigmoids, reported_gaps)
+outcomes.py   records -> arrays of reference rewards: final, area, slope
+effects.py    every effect with its interval, from contrasts.py (weights over arms), intervals.py (seeds × tasks,
+              crossed), bootstrap.py, gates.py (what closed gates let one assume, and its test), shapley.py, ranking.py
+beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
-power.py      the smallest effect that a design finds
+power.py      the smallest effect that a design finds; simulated_sweeps.py: planted effects, to check the intervals
 sweep_statistics.py   effects and claims of one sweep
-simulated_sweeps.py   synthetic sweeps with known effects, to check the intervals
+
+Statistics know arms, levels and rewards; no wording, no colour, no engine, and no fix by its name (but measures.py,
+which reads what the note's claims name). No torch, art or vllm.
 """

@@ -2,17 +2,17 @@
 
 A claim has parts; each part expects a symptom, and one rule decides all of them:
 
-    every     a reading at each step or validation of each run: confirmed if at least 95 % of the readings are as
+    every     a measurement at each step or validation of each run: confirmed if at least 95 % of them are as
               expected, refuted if fewer than half are
     interval  a measure over seeds (and held-out tasks): confirmed if its whole 95 % interval is as expected,
               refuted if the whole interval is not
 
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; it is not
 tested where an arm that it needs is not in the sweep, or has INVALID runs only; nor where a part asks what is
-learned, in a sweep whose policy gets worse even with all fixes on; nor where it asks the ruler, in a sweep whose ruler
-has the tasks that are trained on. The rules were registered as they
-stand, part by part: the intervals are not corrected for the number of parts or claims. What a fraction of the
-factorial mixes with other effects ranks nothing.
+learned, in a sweep whose policy gets worse even with all fixes on; nor where it needs the reference validation, in a
+sweep that is validated on its training tasks. The rules were registered as they stand, part by part: the intervals are
+not corrected for the number of parts or claims. What a fraction of the factorial mixes with other effects ranks
+nothing.
 """
 
 from collections.abc import Sequence
@@ -132,7 +132,7 @@ def _finding(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     if part.metric in LEARNED and fails(outcomes):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {FAILS}.")
     if part.metric in RULED and sweep.split == "train":
-        return Finding(NOT_TESTED, f"{part.says}: not tested, the ruler of this sweep has the tasks that it trains on.")
+        return Finding(NOT_TESTED, f"{part.says}: not tested, this sweep is validated on its training tasks.")
     if part.metric == "ranking":
         return _ranking(outcomes, part)
     return _every(sweep, part) if part.every else _interval(sweep, outcomes, part)
@@ -154,13 +154,13 @@ def _every(sweep: SweepRecords, part: Part) -> Finding:
     runs = _runs(sweep, part.arm)
     values = np.array([x for run in runs for x in READINGS[part.metric](run)])
     if not values.size:
-        return Finding(NOT_TESTED, f"{part.says}: the records hold no reading of {part.metric}.")
+        return Finding(NOT_TESTED, f"{part.says}: the records hold no measurement of {part.metric}.")
     share = float(np.mean(_as_expected(values, part.every)))
     verdict = CONFIRMED if share >= MOST else REFUTED if share < HALF else INCONCLUSIVE
     span = f"{values.min():.3g}" + (f" to {values.max():.3g}" if np.ptp(values) else "")
     return Finding(
         verdict,
-        f"{part.says}: {part.metric} of {part.arm} is {span}; {share:.0%} of {values.size} readings in "
+        f"{part.says}: {part.metric} of {part.arm} is {span}; {share:.0%} of {values.size} measurements in "
         f"{_runs_text(len(runs))} {_words(part.every)} ({verdict}).",
         len({run.seed for run in runs}),
     )
@@ -173,7 +173,7 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         f" minus {'' if part.times == 1 else f'{part.times:g} × '}that of {part.minus}" if part.minus else ""
     )
     if values is None:
-        return Finding(NOT_TESTED, f"{part.says}: the records hold no reading of {what}.")
+        return Finding(NOT_TESTED, f"{part.says}: the records hold no measurement of {what}.")
     if values.size == 1:
         text = f"{_number(float(values[0, 0]), part)} at one seed, which gives no interval"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)

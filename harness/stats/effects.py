@@ -3,7 +3,7 @@
 Per kind and outcome the effects are a family: p-values are Holm-corrected within it, and the simultaneous
 intervals hold together (Bonferroni). Intervals: intervals.py.
 
-What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reading); one
+What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reason); one
 from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
 factorial is "mixed": it stands for its aliases as much as for its factor, and it is not ranked.
@@ -198,7 +198,7 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     rewards = outcomes.rewards_A_N_S_T[needed][:, seeds]
     tasks = ~np.isnan(rewards).any(axis=(0, 1, 2))
     if not tasks.any():
-        return "no task of the ruler has a reward in every arm"
+        return "no task of the reference validation has a reward in every arm"
     curves = np.einsum("a,anst->nst", contrast.weights_A[needed], rewards[..., tasks])
     by_step = step_weights(outcome, outcomes.steps)
     values = np.einsum("nst,s->nt", curves, by_step)

@@ -1,7 +1,7 @@
 """What the note predicts to see in an arm, read from the records of one run.
 
-Two kinds of symptom. A *reading* is one number per step or validation ("every group holds one distinct
-rollout"). A *measure* is one number per run, or per task of the ruler; over seeds it gets an interval.
+Two kinds of symptom. A *measurement* is one number per step or validation ("every group holds one distinct
+rollout"). A *measure* is one number per run, or per task of the reference validation; over seeds it gets an interval.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def _typical_log(key: str) -> Callable[[RecordedRun, Sequence[str]], Array | Non
 
 
 def _reference(outcome: str) -> Callable[[RecordedRun, Sequence[str]], Array | None]:
-    """Of each task of the ruler: final, area, `rise` (last minus first), or `trend` (slope × steps)."""
+    """Of each task of the reference validation: final, area, `rise` (last minus first), or `trend` (slope × steps)."""
 
     def measure(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
         steps = [v.step for v in run.validations if v.by_task]

@@ -1,4 +1,4 @@
-"""From the records of a sweep to arrays: one number per arm, seed and task of the ruler, for three outcomes.
+"""From the records of a sweep to arrays: one number per arm, seed and reference task, for three outcomes.
 
 final   reward at the last validation (0..1)
 area    time-averaged reward: trapezoids over the validated steps, divided by their range (0..1)
@@ -65,7 +65,7 @@ class Outcomes:
         return ~took.any(axis=1) & self.counted_A_N.any(axis=1)
 
     def why_absent(self, arm: Arm) -> str:
-        """Why an arm has no counted run: the readings of its runs, or that the design does not hold it."""
+        """Why an arm has no counted run: what its runs measured, or that the design does not hold it."""
         reasons = [f"{x.run} {x.why}: {x.reading}".rstrip(": ") for x in self.left_out if x.arm == arm.name]
         if reasons:
             return "; ".join(reasons[:2]) + (f"; and {len(reasons) - 2} more" if len(reasons) > 2 else "")

@@ -1,8 +1,8 @@
 """What an arm would have shown by its own rules, beside what it is worth: reported against reference reward.
 
-The reference ruler asks the trained adapter on its tasks; `reported` asks the arm's own endpoint, with
+Reference validation asks the trained adapter on its tasks; `reported` asks the arm's own endpoint, with
 its own reward, split and temperature. A fix can matter for the one and not for the other: with endpoint off the
-adapter goes on learning and nobody asks it.
+trainer goes on, off-policy, although no rollout uses its adapter.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Gap:
 
 
 def gaps(sweep: SweepRecords) -> tuple[Gap, ...]:
-    """One per arm that has a valid, completed run with both readings."""
+    """One per arm that has a valid, completed run with both rewards."""
     out = []
     for arm in sweep.arms:
         ends = []

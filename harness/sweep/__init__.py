@@ -4,5 +4,7 @@ plan.py        what is asked, checked and loaded; manifest.py writes it down and
 estimate.py    what it will cost; partition.py: the parts that an engine gets at a time
 train_runs.py  one engine trains the runs it is given; runner.py: one run of it
 display.py     progress on the terminal; watch.py: the same, read from the records of other processes
-cost.py        what was spent
+cost.py        what was spent; sample.py: rollouts that are kept with their token ids
+
+It must not know who starts engines (launch/), nor a fix: levels are names here, and what they do is in the seams.
 """

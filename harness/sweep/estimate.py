@@ -28,10 +28,11 @@ MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of th
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is asked to do. episodes: training episodes per step of a run; split: of the ruler
+    """What a sweep is asked to do.
 
-    reference: ids of the ruler's tasks; reported: by run, the ids of the arm's own split that exist
-    greedy: runs whose own validation decodes as the ruler does
+    episodes: training episodes per step of a run; split: of the reference tasks
+    reference: ids of the reference tasks; reported: by run, the ids of the arm's own split that exist
+    greedy: runs whose own validation decodes as the reference does
     engines: that work at once; None where the launcher learns it when it starts
     """
 
@@ -106,7 +107,7 @@ def work(plan: Plan) -> Work:
 
 
 def _luck(plan: Plan, run: Run) -> int | None:
-    """Whose sampling seeds a run's reported validation has: its own, or, if it decodes alike, the ruler's (None)."""
+    """Whose sampling seeds a run's reported validation has: its own, or the reference's (None) if it decodes alike."""
     return None if run in plan.greedy else run.seed
 
 
@@ -137,7 +138,8 @@ def plan_lines(plan: Plan) -> list[str]:
     name = next(named, plan.design or "of its own")
     lines = [
         f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
-        f"of {plan.steps} steps, {plan.validations} validations each on {effect_text.ruler(plan.tasks, plan.split)}",
+        f"of {plan.steps} steps, {plan.validations} validations each on "
+        f"{effect_text.reference_tasks(plan.tasks, plan.split)}",
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
@@ -180,7 +182,7 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
 
 
 def earlier_sweeps(plan: Plan) -> list[Path]:
-    """Folders of finished sweeps of the same policy, domain, backend and ruler among the results, newest first."""
+    """Folders of finished sweeps with the same policy, domain, backend and reference tasks, newest first."""
     found = []
     for folder in plan.results.glob("*"):
         files = SweepFiles(folder)

@@ -4,11 +4,15 @@
     name    <arm>/seed=<n>               step                  the axis of everything below
     val/reward, reported/reward, val_gap, train/*, check/<factor>/*
 
-Tracking can't break or slow a run. All of W&B happens in one background thread; the first failure is logged
-once and ends the tracking of that run (of all runs, if W&B does not start at all). Whatever W&B missed, or
-lost when a process died, comes back with
+tracker.py     what a run tells W&B; background.py: the one thread that does
+metrics.py     lines of the records -> what is logged
+command.py     `harness track`; dashboard/: `harness dashboard`
 
-    python -m harness track results/<sweep>
+Nothing reads a result from here, and of the neighbours only sweep/ knows the room. Tracking can't break or slow a run.
+All of W&B happens in one background thread; the first failure is logged once and ends the tracking of that run (of all
+runs, if W&B does not start at all). Whatever W&B missed, or lost when a process died, comes back with
+
+    harness track results/<sweep>
 
 which writes every run of a sweep again from its records. A run's W&B id depends on the sweep and the run
 alone, so the newer writing replaces the older one.

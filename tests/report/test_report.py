@@ -76,7 +76,7 @@ def test_rank_probabilities_of_a_fix_add_up(tmp_path):
         assert sum(p for p in row if p is not None) == pytest.approx(1.0)
 
 
-def test_an_invalid_fix_is_not_answered_with_its_reading(tmp_path):
+def test_an_invalid_fix_is_not_answered_with_what_was_measured(tmp_path):
     folder = write_sweep(tmp_path / "s")
     make_invalid(folder, "without_tools", "tools", "equal contexts 1.0")
     found = sections(folder)

@@ -45,13 +45,13 @@ def test_one_seed_is_said_to_be_one_seed(tmp_path):
     assert notes[0].startswith("One seed")
 
 
-def test_a_ruler_on_the_training_tasks_is_said_to_be_one(tmp_path):
+def test_a_validation_on_the_training_tasks_is_said_to_be_one(tmp_path):
     folder = write_sweep(tmp_path / "s", seeds=range(3))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["config"] = {"validation": {"split": "train"}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (_, sure, _), _ = verdict(folder)
-    assert "tasks that are trained on" in sure and "held-out" not in sure
+    assert "training tasks" in sure and "held-out" not in sure
     assert "validation.split=train" in formats.notes(load_sweep(folder))[0]
 
 

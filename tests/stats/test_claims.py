@@ -20,7 +20,7 @@ SEEDS = (0, 1, 2, 3, 4)
 
 @pytest.fixture
 def sweep(tmp_path):
-    """leave_one_out with the arms of the note's last sentence, and the readings that the checks write."""
+    """leave_one_out with the arms of the note's last sentence, and the measurements that the checks write."""
     folder = write_sweep(tmp_path / "sweep", seeds=SEEDS)
     extra = NOTE.with_on("endpoint", "tools")
     plan = (folder / "plan.jsonl").read_text()
@@ -89,13 +89,13 @@ def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_said_of_what_is_l
     assert "with all fixes on the policy got worse" in verdicts["g"].evidence
 
 
-def test_a_ruler_on_the_training_tasks_tests_no_claim_about_the_ruler(sweep):
+def test_a_validation_on_the_training_tasks_tests_no_claim_about_held_out_ones(sweep):
     manifest = json.loads((sweep / "manifest.json").read_text()) | {"config": {"validation": {"split": "train"}}}
     (sweep / "manifest.json").write_text(json.dumps(manifest))
     verdicts = found(sweep)
     assert {verdicts[name].verdict for name in "agh"} == {NOT_TESTED}
-    assert "tasks that it trains on" in verdicts["g"].evidence
-    assert verdicts["b"].verdict == CONFIRMED, "the log-prob gap needs no ruler"
+    assert "validated on its training tasks" in verdicts["g"].evidence
+    assert verdicts["b"].verdict == CONFIRMED, "the log-prob gap needs no validation"
 
 
 def test_a_claim_whose_arm_is_invalid_is_not_tested_and_says_why(sweep):

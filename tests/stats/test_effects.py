@@ -67,7 +67,7 @@ def test_planted_main_effects_are_found(name):
     assert found["split"].verdict == NO_EFFECT
 
 
-def test_an_invalid_arm_is_not_answered_with_its_reading_and_never_no_effect():
+def test_an_invalid_arm_is_not_answered_with_what_was_measured_and_never_no_effect():
     invalid = [("without_split", n) for n in range(5)]
     effect = by_factor(analyse_outcomes(planted(design("leave_one_out", NOTE), invalid=invalid)), "leave_one_out")[
         "split"

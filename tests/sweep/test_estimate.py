@@ -61,30 +61,30 @@ def test_the_full_factorial_costs_a_few_runs(tmp_path):
     assert found.distinct_episodes < found.episodes / 10
 
 
-RULER = ("a", "b")
-OWN = {"on": ("b", "c", "d"), "off": ("b",)}  # what is left of the ruler's tasks, and tasks that the ruler has not
+REFERENCE = ("a", "b")
+OWN = {"on": ("b", "c", "d"), "off": ("b",)}  # what is left of the reference tasks, and tasks that are not among them
 
 
 @pytest.mark.parametrize(
     ("off", "seeds", "asked", "distinct"),
     [
-        ((), (0,), 2 + 3, 2 + 3),  # its own decoding has its own luck, on the ruler's tasks too
+        ((), (0,), 2 + 3, 2 + 3),  # its own decoding has its own luck, on the reference tasks too
         (("split",), (0,), 2 + 1, 2 + 1),
-        (("exploration",), (0,), 2 + 3, 2 + 2),  # greedy: as the ruler where it has the task
-        (("logprobs",), (0, 1), 2 * (2 + 3), 2 + 2 * 3),  # the base policy: one ruler, and each seed's own luck
+        (("exploration",), (0,), 2 + 3, 2 + 2),  # greedy: as the reference where it has the task
+        (("logprobs",), (0, 1), 2 * (2 + 3), 2 + 2 * 3),  # the base policy: one reference, and each seed's own luck
     ],
     ids=["on", "split off", "greedy", "two seeds"],
 )
 def test_reported_validation_plays_the_arms_own_split(off, seeds, asked, distinct, tmp_path):
-    asks = plan([NOTE.with_off(*off)], tmp_path, seeds, steps=0, reference=RULER, reported=OWN)
+    asks = plan([NOTE.with_off(*off)], tmp_path, seeds, steps=0, reference=REFERENCE, reported=OWN)
     found = work(asks)
     assert (found.episodes, found.distinct_episodes) == (asked, distinct)
 
 
 def test_a_policy_that_learns_is_validated_anew_each_time(tmp_path):
-    found = work(plan([NOTE.with_on()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
+    found = work(plan([NOTE.with_on()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
     assert found.distinct_episodes == 2  # all fixes off: sealed and greedy, the base policy at every step
-    found = work(plan([NOTE.with_off()], tmp_path, steps=2, episodes=0, reference=RULER, reported=OWN))
+    found = work(plan([NOTE.with_off()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
     assert found.distinct_episodes == 2 * (2 + 3)
 
 

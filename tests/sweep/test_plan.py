@@ -133,12 +133,12 @@ def test_a_domain_that_does_not_fit_the_policy_is_refused(run_config):
         prepare([run_config("env=retail")], None)
 
 
-def test_a_ruler_that_would_be_trained_on_is_refused(run_config):
+def test_held_out_tasks_that_would_be_trained_on_are_refused(run_config):
     with pytest.raises(ConfigError, match="reaches into the held-out tasks"):
         prepare([run_config("train.train_tasks=40")], None)
 
 
-def test_the_ruler_has_the_held_out_tasks_or_those_that_are_trained_on(run_config):
+def test_reference_validation_has_the_held_out_tasks_or_the_training_tasks(run_config):
     held_out = prepare([run_config()], None)
     seen = prepare([run_config("validation.split=train", "validation.max_tasks=5")], None)
     assert held_out.reference_ids == tuple(held_out.domain.test_ids)
