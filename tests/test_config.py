@@ -15,9 +15,15 @@ GROUPS = [
 ]
 
 
-@pytest.mark.parametrize(("group", "option"), GROUPS)
+@pytest.mark.parametrize(("group", "option"), [each for each in GROUPS if each[1] != "own"])
 def test_every_option_composes_and_instantiates(group, option, run_config):
     run_config(f"{group}={option}")
+
+
+@pytest.mark.parametrize(("group", "wanted"), [("policy", "policy.path=FOLDER"), ("env", "env._target_=package")])
+def test_a_group_of_ones_own_asks_for_what_is_ones_own(group, wanted, run_config):
+    with pytest.raises(ConfigError, match=wanted):
+        run_config(f"{group}=own")
 
 
 @pytest.mark.parametrize("ablation", sorted(p.stem for p in (CONF / "ablation").glob("*.yaml")))

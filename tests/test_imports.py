@@ -27,7 +27,7 @@ MAY_KNOW = {
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
     "engine": {"errors", "machine", "records"},
-    "config": {"designs", "errors", "factors", "fixes", "machine", "seams"},
+    "config": {"designs", "errors", "factors", "fixes", "machine", "policy", "seams"},
     "episode_player": {"env", "episode", "errors"},
     "player_pool": {"env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
