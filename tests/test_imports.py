@@ -79,6 +79,11 @@ def test_a_room_imports_only_what_it_may_know(path):
     assert known(path) <= MAY_KNOW[room(path)]
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_harness_knows_no_experiment(path):
+    assert not {m for m in imported(path) if m.split(".")[0] == "experiments"}
+
+
 def test_what_rooms_may_know_has_no_circle():
     left = dict(MAY_KNOW)
     while ready := [name for name, knows in left.items() if not knows & set(left)]:
