@@ -24,7 +24,7 @@ def read(folder: Path) -> str | None:
     if isinstance(found, list):  # several by name
         named = {each["name"]: each["template"] for each in found}
         found = named.get("tool_use") or named.get("default")
-    return found
+    return None if found is None else str(found)
 
 
 def check(policy: str, text: str, tokenizer: Path, tools: Sequence[dict[str, Any]]) -> list[str]:
