@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.env import Domain, Outcome, load_domain
+from harness.env import Outcome, load_domain
+from harness.env.domain import Domain
 from harness.env.mock import KINDS
 from harness.policy import MICRO
 

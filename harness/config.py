@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.errors import ConfigError, HarnessError
 from harness.factors import ON, Arm, Factors, Run
 from harness.fixes import registry
 from harness.machine.gpu import gpus
+from harness.policy.source import PolicySource
 from harness.seams import OPEN, Seams, Strategy
 
 
@@ -40,9 +41,23 @@ class EnvConfig:
 
     @property
     def source(self) -> dict[str, Any]:
-        """The arguments of `harness.env.load_domain`; plain data, so that another process can be given them."""
+        """What `harness.env.load_environment` is given; plain data, so that another process can be given it."""
         only = None if self.task_ids is None else tuple(map(str, self.task_ids))
-        return {"name": self.domain, "tasks": self.tasks, "seed": self.task_seed, "only": only}
+        call = {"name": self.domain, "tasks": self.tasks, "seed": self.task_seed, "only": only}
+        return {"_target_": "harness.env.load_domain", **call}
+
+
+@dataclass(frozen=True)
+class OwnEnvConfig:
+    """An environment of one's own: `target`, a dotted path, is called with `arguments`, in every process that plays."""
+
+    target: str
+    arguments: dict[str, Any]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See `EnvConfig.source`."""
+        return {"_target_": self.target, **self.arguments}
 
 
 @dataclass(frozen=True)
@@ -136,14 +151,14 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
-    """name: what is trained (micro, smollm2_135m, …); LoRA rank and alpha."""
+class PolicyConfig(PolicySource):
+    """What is trained (see `PolicySource`), and the rank and alpha of its LoRA adapters."""
 
-    name: str
-    lora_rank: int
-    lora_alpha: int
+    lora_rank: int = 8
+    lora_alpha: int = 16
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _positive("policy", lora_rank=self.lora_rank, lora_alpha=self.lora_alpha)
 
 
@@ -244,7 +259,7 @@ class RunConfig:
     run: Run
     seams: Seams
     factors: Factors
-    env: EnvConfig
+    env: EnvConfig | OwnEnvConfig
     rollout: RolloutConfig
     train: TrainConfig
     validation: ValidationConfig
@@ -345,11 +360,38 @@ def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
     return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
 
 
+OURS = "harness.config.EnvConfig"
+
+
+def _environment(section: DictConfig) -> EnvConfig | OwnEnvConfig:
+    """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
+    if section.get("_target_") == OURS:
+        return _instantiated(section)  # type: ignore[no-any-return]
+    given = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(given, dict)
+    target = given.pop("_target_", None)
+    if not target:
+        raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
+    if "domain" not in given:
+        return OwnEnvConfig(str(target), {str(name): value for name, value in given.items()})
+    ours = {f.name: f.default for f in fields(EnvConfig)}
+    for name in given.keys() & ours.keys() - {"domain"}:
+        if given[name] != ours[name]:
+            raise ConfigError(
+                f"env.{name} is {given[name]}, an option of domain {given['domain']}, and env._target_ is {target}. "
+                f"Choose an empty group first: env=own env._target_={target} +env.{name}={given[name]}."
+            )
+    return OwnEnvConfig(str(target), {str(name): value for name, value in given.items() if name not in ours})
+
+
 def typed(cfg: DictConfig) -> RunConfig:
     """The typed config of one run. Raises ConfigError, naming the option, for anything out of range."""
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    parts = {name: _instantiated(cfg[name]) for name in PARTS}
+    parts = {name: _environment(cfg[name]) if name == "env" else _instantiated(cfg[name]) for name in PARTS}
+    resolved["policy"] = {"_target_": resolved["policy"]["_target_"], **parts["policy"].plain()}
+    if isinstance(parts["env"], OwnEnvConfig):
+        resolved["env"] = parts["env"].source
     seams, names = _seams(cfg), factor_names(cfg)
     seed = resolved["seed"]
     if not isinstance(seed, int) or seed < 0:

@@ -1,4 +1,4 @@
-"""One episode played: the policy behind litellm, the environment behind tau2.
+"""One episode played: the policy behind litellm, on the other side an environment (`harness.env`).
 
 Follows upstream's `rollout_tau_bench_task` (OpenPipe/ART, dev/tau-bench): litellm's `acompletion`, the first tool call
 of a reply is executed, every choice is converted by ART's own converter.
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import litellm
 from art.utils.litellm import convert_litellm_choice_to_openai
 
-from harness.env import Domain
+from harness.env import Environment
 from harness.episode import Episode, Turn
 from harness.errors import EngineError, EpisodeError
 
@@ -75,7 +75,7 @@ class Player:
     in_flight: requests to the server at once
     """
 
-    def __init__(self, domain: Domain, in_flight: int) -> None:
+    def __init__(self, domain: Environment, in_flight: int) -> None:
         litellm.suppress_debug_info = True  # it prints advice at every error otherwise
         self.domain = domain
         self._requests = asyncio.Semaphore(in_flight)
@@ -156,7 +156,7 @@ class Player:
                 api_base=job.base_url,
                 api_key=job.api_key,
                 messages=messages,
-                tools=self.domain.tools,
+                tools=self.domain.tools or None,
                 temperature=job.sampling.temperature,
                 max_completion_tokens=max_tokens,
                 seed=seed % 2**31,

@@ -40,7 +40,7 @@ async def run_loop(
     """
     run, seams, train = config.run, config.seams, config.train
     domain = rollouts.domain
-    split = seams.split.split(domain.index_order, train.train_tasks, train.val_tasks)
+    split = seams.split.split((*domain.train_ids, *domain.test_ids), train.train_tasks, train.val_tasks)
     sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.env import Domain
+from harness.env import Environment
 from harness.episode import Episode
 from harness.errors import EngineError, HarnessError
 
@@ -39,7 +39,7 @@ class _Process:
 class Players:
     """Plays episodes in `count` processes; each job goes to the one that has the fewest.
 
-    load: makes the domain, again in every process; must be picklable, e.g. `functools.partial(load_domain, "retail")`
+    load: makes the environment, again in every process; picklable, e.g. `functools.partial(load_domain, "retail")`
     domain_digest: what that domain must be
     in_flight: requests to the server at once, over all processes
     log: file that the processes' standard error is appended to
@@ -47,7 +47,9 @@ class Players:
     The processes start with the first job, or with `start()`; that takes as long as litellm's and ART's import.
     """
 
-    def __init__(self, count: int, load: Callable[[], Domain], domain_digest: str, in_flight: int, log: Path) -> None:
+    def __init__(
+        self, count: int, load: Callable[[], Environment], domain_digest: str, in_flight: int, log: Path
+    ) -> None:
         self.count, self.load, self.domain_digest, self.log = count, load, domain_digest, log
         self.in_flight = -(-in_flight // count)
         self._processes: list[_Process] = []

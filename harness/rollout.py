@@ -16,7 +16,7 @@ from openai.types.chat.chat_completion_message import ChatCompletionMessage
 from openai.types.chat.chat_completion_message_tool_call import ChatCompletionMessageToolCall, Function
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 
-from harness.env import Domain
+from harness.env import Environment
 from harness.episode import EPISODE_VERSION, Episode, Turn
 from harness.episode_player import PROVIDER, Job, Player, Plays, Sampling
 from harness.errors import EngineError, EpisodeError
@@ -48,7 +48,7 @@ class Rollouts:
     exact: greedy decoding repeats itself (see `Evidence.exact`)
     """
 
-    domain: Domain
+    domain: Environment
     policy_digest: str
     store: Store
     endpoint: Callable[[str], tuple[str, str]]

@@ -15,9 +15,15 @@ GROUPS = [
 ]
 
 
-@pytest.mark.parametrize(("group", "option"), GROUPS)
+@pytest.mark.parametrize(("group", "option"), [each for each in GROUPS if each[1] != "own"])
 def test_every_option_composes_and_instantiates(group, option, run_config):
     run_config(f"{group}={option}")
+
+
+@pytest.mark.parametrize(("group", "wanted"), [("policy", "policy.path=FOLDER"), ("env", "env._target_=package")])
+def test_a_group_of_ones_own_asks_for_what_is_ones_own(group, wanted, run_config):
+    with pytest.raises(ConfigError, match=wanted):
+        run_config(f"{group}=own")
 
 
 @pytest.mark.parametrize("ablation", sorted(p.stem for p in (CONF / "ablation").glob("*.yaml")))
@@ -56,3 +62,24 @@ REFUSED = [
 def test_a_value_out_of_range_is_refused_with_its_option(override, message, run_config):
     with pytest.raises(ConfigError, match=message):
         run_config(override)
+
+
+def test_a_folder_replaces_the_policy_that_the_group_names(run_config, tmp_path):
+    config = run_config(f"policy.path={tmp_path}/mine", "policy.tool_parser=hermes")
+    assert config.policy.name == "mine"
+    wanted = {"name": "mine", "path": f"{tmp_path}/mine", "tool_parser": "hermes", "lora_rank": 8, "lora_alpha": 16}
+    assert config.resolved["policy"] == {"_target_": "harness.config.PolicyConfig", **wanted}
+
+
+def test_a_policy_of_ours_is_recorded_by_its_name_alone(run_config):
+    assert set(run_config().resolved["policy"]) == {"_target_", "name", "lora_rank", "lora_alpha"}
+
+
+def test_an_environment_of_ones_own_takes_no_option_of_the_group_that_it_replaces(run_config):
+    config = run_config("env._target_=mine.load", "+env.size=3")
+    assert config.env.source == config.resolved["env"] == {"_target_": "mine.load", "size": 3}
+
+
+def test_an_option_of_the_replaced_group_is_refused_instead_of_ignored(run_config):
+    with pytest.raises(ConfigError, match=r"env=own env._target_=mine.load \+env.tasks=40"):
+        run_config("env._target_=mine.load", "env.tasks=40")

@@ -27,7 +27,7 @@ MAY_KNOW = {
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
     "engine": {"errors", "machine", "records"},
-    "config": {"designs", "errors", "factors", "fixes", "machine", "seams"},
+    "config": {"designs", "errors", "factors", "fixes", "machine", "policy", "seams"},
     "episode_player": {"env", "episode", "errors"},
     "player_pool": {"env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
@@ -77,6 +77,11 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.name not i
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_room_imports_only_what_it_may_know(path):
     assert known(path) <= MAY_KNOW[room(path)]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_harness_knows_no_experiment(path):
+    assert not {m for m in imported(path) if m.split(".")[0] == "experiments"}
 
 
 def test_what_rooms_may_know_has_no_circle():

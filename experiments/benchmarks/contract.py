@@ -140,9 +140,9 @@ class World:
         from hydra import compose, initialize_config_dir
 
         from harness.config import typed
-        from harness.env import load_domain
+        from harness.env import load_environment
         from harness.paths import CONF
-        from harness.policy import load_policy
+        from harness.policy import load_policy, ready
 
         with initialize_config_dir(str(CONF), version_base="1.3"):
             self.config = typed(
@@ -150,8 +150,8 @@ class World:
             )
         self.half, self.out, self.child = half, out, child
         self.report = Report(half)
-        self.domain = load_domain(**self.config.env.source)
-        self.policy = load_policy(self.config.policy.name)
+        self.domain = load_environment(self.config.env.source)
+        self.policy = ready(load_policy(self.config.policy))
         self.tolerance = TOLERANCE[self.policy.dtype]  # the sampler's; our trainer has float32 on a CPU
         self.tasks = list(self.domain.train_ids[:tasks])
 

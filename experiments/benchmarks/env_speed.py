@@ -20,12 +20,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from harness.env import DOMAINS, Domain, Episode, load_domain
+from harness.env import DOMAINS, load_domain
+from harness.env.domain import Domain, ScriptedConversation
 
 NAIVE = {"mock": 30, "retail": 4, "airline": 2}  # episodes; one takes about 1 s on retail, 2.5 s on airline
 
 
-def gold_episode(domain: Domain, task_id: str) -> tuple[Episode, float]:
+def gold_episode(domain: Domain, task_id: str) -> tuple[ScriptedConversation, float]:
     """One gold conversation; the episode and its reward."""
     criteria = domain.world(task_id).task.evaluation_criteria
     assert criteria is not None
@@ -39,7 +40,9 @@ def gold_episode(domain: Domain, task_id: str) -> tuple[Episode, float]:
     return episode, episode.outcome(stopped=True).reward
 
 
-def naive_episode(name: str, domain: Domain, task_id: str, finished: Episode) -> tuple[float, float, float]:
+def naive_episode(
+    name: str, domain: Domain, task_id: str, finished: ScriptedConversation
+) -> tuple[float, float, float]:
     """The same conversation by tau2's own means; its reward, seconds to construct and play, seconds to evaluate."""
     from tau2.data_model.message import ToolMessage
     from tau2.evaluator.evaluator_action import ActionEvaluator

@@ -23,7 +23,8 @@ from transformers import AutoTokenizer
 from experiments.warm_starts.retail import agent
 from experiments.warm_starts.retail.demonstrations import demonstrate
 from harness.backend.tokenizer import by_pieces
-from harness.env import Domain, load_domain
+from harness.env import load_domain
+from harness.env.domain import Domain
 from harness.env.retail_tasks import generator
 from harness.episode import Turn
 from harness.policy import load_policy

@@ -34,7 +34,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import psutil
 
-from harness.env import DOMAINS, Domain, load_domain
+from harness.env import DOMAINS, load_domain
+from harness.env.domain import Domain
 from harness.episode import Episode
 from harness.errors import EpisodeError
 from harness.machine.gpu import gpus

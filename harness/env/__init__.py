@@ -1,27 +1,39 @@
-"""The world that the policy acts in: tau2's environments, tools and official evaluators, without an LLM.
+"""The worlds that the policy acts in, and their users. No model, no tokens, no network.
 
-    domain.py     Domain, Episode, Outcome: one task played and scored
-    overlay.py    copy-on-write databases: an episode costs what it touches, not what the database holds
-    user.py       scripted users: who speaks next, and when they stop
-    mock.py       a seeded generator of small tasks over tau2's mock tools
-    tau2_tasks.py  tau2's own retail and airline tasks with their official splits
+    environment.py  Environment, Conversation: what the harness needs of a world; yours needs no more
+    load.py         plain data -> Environment, with an early word on what is wrong
+    domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
+    overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds
+    user.py         scripted users: who speaks next, and when they stop
+    mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
+    tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
+    retail_tasks/   generated retail tasks on small worlds; the warm starts in experiments/ are shown them
 
-Start with `load_domain("mock")`, then `domain.start(task_id)`.
+A world knows nothing of policies, fixes, rollouts or the store: it is asked for a conversation, told what the policy
+said, and judges. Whoever plays knows `Environment` and `Conversation`, and none of the files behind them.
+
+Start with `load_domain("mock")`, then `.start(task_id)`.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
-from harness.env.domain import Domain, Episode, Outcome  # noqa: E402
+from harness.env.environment import Conversation, Environment  # noqa: E402
+from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
+from harness.seams import Outcome  # noqa: E402
 
-__all__ = ["DOMAINS", "Domain", "Episode", "Outcome", "load_domain"]
+if TYPE_CHECKING:
+    from harness.env.domain import Domain
+
+__all__ = ["DOMAINS", "Conversation", "Environment", "Outcome", "load_domain", "load_environment"]
 
 DOMAINS = ("mock", "retail", "airline")
 

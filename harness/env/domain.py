@@ -1,9 +1,10 @@
 """One task of a tau2 domain, played call by call and scored by tau2's own evaluators.
 
-A Domain parses its tasks and database once. An Episode works on a copy-on-write view of it. The reward is the
-benchmark's: the product over the task's `reward_basis` of database, action and communication checks, and 0 unless the
-user ended the conversation. The database check compares the episode's own end state with that of the task's gold
-actions, where tau2 replays both conversations; `tests/env` holds the two against each other.
+`Domain` is an `Environment`: it parses its tasks and database once. A `ScriptedConversation` works on a copy-on-write
+view of it. The reward is the benchmark's: the product over the task's `reward_basis` of database, action and
+communication checks, and 0 unless the user ended the conversation. The database check compares the conversation's own
+end state with that of the task's gold actions, where tau2 replays both conversations; `tests/env` holds the two against
+each other.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ warnings.filterwarnings("ignore", message="Pydantic serializer warnings", catego
 
 
 @dataclass(frozen=True)
-class World:
+class TaskWorld:
     """What all episodes of one task share."""
 
     task: Task
@@ -64,20 +65,17 @@ class World:
 class Domain:
     """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads."""
 
-    def __init__(self, name: str, worlds: Sequence[World], train_ids: Sequence[str], test_ids: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, worlds: Sequence[TaskWorld], train_ids: Sequence[str], test_ids: Sequence[str]
+    ) -> None:
         self.name = name
-        self._worlds: Mapping[str, World] = {world.task.id: world for world in worlds}
+        self._worlds: Mapping[str, TaskWorld] = {world.task.id: world for world in worlds}
         self.task_ids = tuple(self._worlds)
         self.train_ids = tuple(train_ids)
         self.test_ids = tuple(test_ids)
         first = worlds[0]
         self.system_prompt = first.policy
         self.tools: list[dict[str, Any]] = [tool.openai_schema for tool in first.environment().get_tools()]
-
-    @property
-    def index_order(self) -> tuple[str, ...]:
-        """The ids as upstream's index ranges meet them: the official training tasks first, then the held-out ones."""
-        return (*self.train_ids, *self.test_ids)
 
     @cached_property
     def digest(self) -> str:
@@ -100,7 +98,7 @@ class Domain:
             )
         return Domain(self.name, [self._worlds[i] for i in self.task_ids if i in task_ids], train, test)
 
-    def world(self, task_id: str) -> World:
+    def world(self, task_id: str) -> TaskWorld:
         """Raises KeyError for an id that does not exist."""
         return self._worlds[task_id]
 
@@ -111,15 +109,15 @@ class Domain:
         stops = ["confirms"] if script.confirms else []
         return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops)
 
-    def start(self, task_id: str) -> Episode:
-        """A new episode. Raises KeyError for an id that does not exist."""
-        return Episode(self.world(task_id))
+    def start(self, task_id: str) -> ScriptedConversation:
+        """A new conversation. Raises KeyError for an id that does not exist."""
+        return ScriptedConversation(self.world(task_id))
 
 
-class Episode:
-    """One conversation about one task. Not shared between threads."""
+class ScriptedConversation:
+    """A `Conversation` with a scripted user. Not shared between threads."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: TaskWorld) -> None:
         self._world = world
         self._environment = world.environment()
         self._replies = deque(world.script.replies)

@@ -24,7 +24,7 @@ from tau2.domains.mock.data_model import MockDB
 from tau2.domains.mock.tools import MockTools
 from tau2.domains.mock.utils import MOCK_DB_PATH, MOCK_POLICY_PATH
 
-from harness.env.domain import Domain, World
+from harness.env.domain import Domain, TaskWorld
 from harness.env.user import by_lines
 
 TRAIN_TASKS = 30
@@ -186,11 +186,11 @@ def variants(count: int, seed: int) -> list[Variant]:
     return [draw(KINDS[i % len(KINDS)], Random(f"mock/{seed}/{i}")) for i in range(count)]
 
 
-def world(variant: Variant, task_id: str, base: MockDB, policy: str) -> World:
+def world(variant: Variant, task_id: str, base: MockDB, policy: str) -> TaskWorld:
     task = as_task(variant, task_id)
     toolkit = MockTools(base)
     toolkit.update_db(task.initial_state.initialization_data.agent_data)  # as tau2's Environment.set_state does
-    return World(task, by_lines(task), toolkit.db, MockTools, policy)
+    return TaskWorld(task, by_lines(task), toolkit.db, MockTools, policy)
 
 
 def load(tasks: int = 75, seed: int = 0) -> Domain:

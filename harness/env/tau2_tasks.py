@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from harness.env.domain import Domain, World
+from harness.env.domain import Domain, TaskWorld
 from harness.env.user import confirming
 
 
@@ -18,6 +18,6 @@ def load(name: str) -> Domain:
     toolkit, database = type(environment.tools), environment.tools.db
     tasks = upstream.get_tasks(None)
     split = upstream.get_tasks_split()
-    worlds = [World(task, confirming(task), database, toolkit, environment.get_policy()) for task in tasks]
+    worlds = [TaskWorld(task, confirming(task), database, toolkit, environment.get_policy()) for task in tasks]
     known = {task.id for task in tasks}
     return Domain(name, worlds, [i for i in split["train"] if i in known], [i for i in split["test"] if i in known])

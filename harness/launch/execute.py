@@ -39,6 +39,8 @@ def execute(
         f"({sweep.configs[0].train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
         flush=True,
     )
+    for warning in sweep.warnings:
+        print(f"warning: {warning}", flush=True)
     if plan_only:
         print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
         return 0

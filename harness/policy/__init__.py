@@ -1,12 +1,16 @@
-"""What is trained: a base checkpoint with its tokenizer and chat template.
+"""What is trained: a base checkpoint with its tokenizer and chat template. Loads; trains nothing.
 
-    micro/      0.6 M parameters, own tokenizer and template, warm-started on imperfect demonstrations; in this package
-    smollm2.py  SmolLM2-135M-Instruct, fetched by `harness policy fetch smollm2_135m_raw` and read through gguf.py
-    retail/     its warm start on demonstrations of retail tasks: `python -m experiments.warm_starts.retail`, on a GPU
-    hub.py      Qwen's instruction models, fetched by `harness policy fetch NAME`, with a template of ours
+    source.py   PolicySource: one of ours by its name, or policy.path / policy.hub and what vLLM must be told
+    own.py      a checkpoint of one's own: its files checked, its digest
+    template.py what a chat template does with tools and tool calls, before vLLM and ART find out
+    hub.py      models of the Hugging Face hub; qwen.jinja is the template that Qwen's get
+    smollm2.py  SmolLM2-135M-Instruct, read through gguf.py
+    micro/      0.6 M parameters with a tokenizer and template of its own; in this package
     command.py  `harness policy list` and `fetch`
 
-`load_policy(name)` gives a folder that transformers and vLLM read.
+The warm starts of micro and smollm2_135m are made by experiments/warm_starts/. No environment, no factor and no engine
+is known here. `load_policy(name or source)` says where the files are; `ready(policy)` makes the folder that
+transformers and vLLM read.
 """
 
 from __future__ import annotations
@@ -14,16 +18,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.errors import ConfigError
 from harness.policy import hub, smollm2
+from harness.policy.source import HUB_NAMES, POLICIES, PolicySource
 
-__all__ = ["POLICIES", "Policy", "load_policy"]
+__all__ = ["HUB_NAMES", "POLICIES", "Policy", "PolicySource", "load_policy", "ready", "template_warnings"]
 
-HUB_NAMES = tuple(hub.HUB)
-POLICIES = ("micro", "smollm2_135m", "smollm2_135m_raw", *HUB_NAMES)
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
 
 
@@ -37,10 +42,15 @@ class Policy:
     max_model_len: int  # tokens
     dtype: str
     digest: str  # of the files' content
+    chat_template: str | None = None  # a text in place of the folder's own, until `ready`
 
 
-def load_policy(name: str) -> Policy:
-    """The policy of this name. Raises ConfigError for an unknown name or for files that are not there."""
+def load_policy(source: str | PolicySource) -> Policy:
+    """The policy of this name or source; writes nothing. Raises ConfigError for an unknown name or for files that are
+    not there or cannot be used."""
+    if isinstance(source, PolicySource) and source.is_own:
+        return _own(source)
+    name = source if isinstance(source, str) else str(source.name)
     if name == "micro":
         return Policy(name, MICRO, "hermes", 1024, "float32", digest_files(MICRO))
     if name == "smollm2_135m":
@@ -81,6 +91,35 @@ def _smollm2_raw(name: str) -> Policy:
 def _from_hub(name: str) -> Policy:
     model, path = hub.HUB[name], hub.find(name)
     return Policy(name, path, model.tool_parser, model.max_model_len, model.dtype, hub.digest(path))
+
+
+def _own(source: PolicySource) -> Policy:
+    from harness.policy import own
+
+    folder = own.folder_of(source)
+    config, parser = own.read_config(folder), own.parser_of(source)
+    context, dtype = own.context_of(source, config), own.dtype_of(source, config)
+    text = own.template_of(source, folder)
+    digest = own.digest(folder, text)
+    return Policy(str(source.name), folder, parser, context, dtype, digest, text if source.chat_template else None)
+
+
+def ready(policy: Policy) -> Policy:
+    """The policy with a folder that holds its template: vLLM and ART read it from there, so both have the same."""
+    if policy.chat_template is None:
+        return policy
+    from harness.policy import own
+
+    path = own.view(policy.path, f"own-{policy.digest}", policy.chat_template)
+    return replace(policy, path=path, chat_template=None)
+
+
+def template_warnings(policy: Policy, tools: Sequence[dict[str, Any]]) -> list[str]:
+    """Sentences about what the chat template does with these tools. Raises ConfigError; see `template.check`."""
+    from harness.policy import template
+
+    text = policy.chat_template or template.read(policy.path) or ""
+    return template.check(policy.name, text, policy.path / "tokenizer.json", tools)
 
 
 def digest_files(folder: Path) -> str:

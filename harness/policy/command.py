@@ -1,4 +1,4 @@
-"""`harness policy list` and `harness policy fetch NAME`."""
+"""`harness policy list`, `harness policy fetch NAME`, and `harness policy fetch OWNER/MODEL` for policy.hub."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -44,6 +44,9 @@ def how_to_get(name: str) -> str:
 
 def fetch(name: str, source: Path | None) -> None:
     """Makes a policy ready. Raises ConfigError for one that is not fetched, SetupError if it cannot be had."""
+    if name.count("/") == 1 and source is None:
+        print(f"{hub.fetch(hub.any_model(name), progress(name))} is ready: policy.hub={name}")
+        return
     if name not in POLICIES:
         raise ConfigError(unknown_policy(name))
     if name == "micro":

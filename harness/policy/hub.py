@@ -1,8 +1,8 @@
-"""Fetches one of Qwen's instruction models and makes it ready for the harness.
+"""Fetches models of the Hugging Face hub; those of Qwen's that have a name here are made ready for the harness.
 
-A pinned revision comes from the Hugging Face hub into its own cache. What transformers and vLLM read is a folder of
-links to it, in the user's cache, with a chat template of ours (`qwen.jinja`): Qwen's templates show a tool call that
-ART tokenises twice.
+A model comes into the hub's own cache, those that have a name here at a pinned revision. What transformers and vLLM
+read of these is a folder of links to it, in the user's cache, with a chat template of ours (`qwen.jinja`): Qwen's
+templates show a tool call that ART tokenises twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,18 @@ COMMAND = "python -m harness policy fetch"
 TEMPLATE = Path(__file__).with_name("qwen.jinja")
 REVISION = 1  # of what this file and the template make of a model: raise it with a change
 SENTINELS = 16  # tokens that the template knows as ART's; see `sentinels`
-PATTERNS = ("*.json", "*.safetensors", "merges.txt")
+PATTERNS = ("*.json", "*.safetensors", "*.jinja", "merges.txt")
 OURS = ("chat_template.jinja", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository of the hub at one commit. gib: of its weights; max_model_len: tokens that the server admits."""
+    """A repository of the hub at one commit. gib: of its weights, 0 where that is not known beforehand;
+    max_model_len: tokens that the server admits."""
 
     repository: str
     revision: str
-    gib: float
+    gib: float = 0.0
     max_model_len: int = 32768
     tool_parser: str = "hermes"
     dtype: str = "bfloat16"
@@ -46,10 +47,27 @@ HUB: dict[str, HubModel] = {
 }
 
 
+def cache() -> Path:
+    """Where folders that are made of checkpoints lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablation-harness"
+
+
 def checkpoint(name: str) -> Path:
     """Where the folder of a policy lies, made or not."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "ablation-harness" / f"{name}-{HUB[name].revision[:12]}.{REVISION}"
+    return cache() / f"{name}-{HUB[name].revision[:12]}.{REVISION}"
+
+
+def any_model(given: str) -> HubModel:
+    """OWNER/MODEL, or OWNER/MODEL@REVISION."""
+    repository, _, revision = given.partition("@")
+    return HubModel(repository, revision or "main")
+
+
+def snapshot(given: str) -> Path:
+    """The fetched snapshot of OWNER/MODEL[@REVISION]. Raises ConfigError with the command that fetches it."""
+    if (there := _fetched(any_model(given))) is None:
+        raise ConfigError(f"policy.hub={given} is not on this machine. Where there is a network: {COMMAND} {given}")
+    return there
 
 
 def find(name: str) -> Path:
@@ -76,13 +94,17 @@ def digest(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        target = file.resolve()
-        if file.suffix == ".safetensors" and target.parent.name == "blobs":
-            total.update(f"{file.name}\0{target.name}\0".encode())
-        else:
-            with target.open("rb") as content:
-                total.update(f"{file.name}\0".encode() + hashlib.file_digest(content, "sha256").digest())
+        total.update(fingerprint(file))
     return total.hexdigest()[:16]
+
+
+def fingerprint(file: Path) -> bytes:
+    """Of a file's name and content; see `digest`."""
+    target = file.resolve()
+    if file.suffix == ".safetensors" and target.parent.name == "blobs":
+        return f"{file.name}\0{target.name}\0".encode()
+    with target.open("rb") as content:
+        return f"{file.name}\0".encode() + hashlib.file_digest(content, "sha256").digest()
 
 
 def make(name: str, say: Callable[[str], None]) -> Path:
@@ -91,12 +113,8 @@ def make(name: str, say: Callable[[str], None]) -> Path:
     if folder.is_dir():
         say(f"{find(name)} is there already")
         return folder
-    snapshot = fetch(HUB[name], say)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / "made"
-        link(snapshot, made)
-        made.rename(folder)  # whole or not at all
+    here = fetch(HUB[name], say)
+    make_view(folder, here.iterdir(), here, qwen_template(here))
     say(f"{folder} is ready")
     return folder
 
@@ -105,17 +123,13 @@ def fetch(model: HubModel, say: Callable[[str], None]) -> Path:
     """The snapshot in the hub's cache, downloaded where it is not complete. Raises SetupError if it cannot be had."""
     from huggingface_hub import constants, snapshot_download
 
-    wanted = {"repo_id": model.repository, "revision": model.revision, "allow_patterns": list(PATTERNS)}
-    try:
-        here = Path(snapshot_download(**wanted, local_files_only=True))
-    except Exception:
-        here = None  # the hub has a dozen errors for "not there"; what matters is said below
-    if here is not None and is_complete(here):
-        return here
+    if (there := _fetched(model)) is not None:
+        return there
     check_disk(Path(constants.HF_HUB_CACHE), model.gib + 1)
-    say(f"downloading {model.repository}@{model.revision[:12]} ({model.gib:g} GiB) into {constants.HF_HUB_CACHE}")
+    size = f" ({model.gib:g} GiB)" if model.gib else ""
+    say(f"downloading {model.repository}@{model.revision[:12]}{size} into {constants.HF_HUB_CACHE}")
     try:
-        return Path(snapshot_download(**wanted))
+        return Path(snapshot_download(model.repository, revision=model.revision, allow_patterns=list(PATTERNS)))
     except Exception as error:
         raise SetupError(
             f"{model.repository} could not be downloaded: {type(error).__name__}: {str(error).splitlines()[0]}\n"
@@ -124,32 +138,63 @@ def fetch(model: HubModel, say: Callable[[str], None]) -> Path:
         ) from None
 
 
+def _fetched(model: HubModel) -> Path | None:
+    """The whole snapshot in the hub's cache; None where it is not there."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        here = Path(snapshot_download(model.repository, revision=model.revision, local_files_only=True))
+    except Exception:
+        return None  # the hub has a dozen errors for "not there"; what matters is said by who asks
+    return here if is_complete(here) else None
+
+
 def is_complete(snapshot: Path) -> bool:
     """Whether all files that a model needs are there: an interrupted download leaves some out."""
-    index = snapshot / "model.safetensors.index.json"
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    return all((snapshot / name).is_file() for name in names) and not missing_weights(snapshot)
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """Files of weights that should be in a checkpoint folder and are not."""
+    index = folder / "model.safetensors.index.json"
     if index.is_file():
-        weights = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     else:
-        weights = {"model.safetensors"}
-    return all(
-        (snapshot / name).is_file() for name in ("config.json", "tokenizer.json", "tokenizer_config.json", *weights)
-    )
+        names = ["model.safetensors"]
+    return [name for name in names if not (folder / name).is_file()]
 
 
-def link(snapshot: Path, folder: Path) -> None:
-    """Links to a snapshot's files, with our template for this tokenizer in place of the model's own."""
+def make_view(folder: Path, files: Iterable[Path], origin: Path, chat_template: str) -> Path:
+    """Makes `folder`: links to these files of a checkpoint, `origin`, with another chat template. Whole or not at all;
+    one that is there is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        for file in files:
+            if file.is_file() and file.name not in OURS:
+                (made / file.name).symlink_to(file.resolve())
+        settings = json.loads((origin / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings.pop("chat_template", None)
+        (made / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (made / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+        if folder.is_dir():
+            folder.rename(Path(scratch) / "before")
+        try:
+            made.rename(folder)
+        except OSError:  # another process was faster, with the same files
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def qwen_template(folder: Path) -> str:
+    """Our template for the format of Qwen2.5 and Qwen3, with the sentinels of this folder's tokenizer."""
     from transformers import AutoTokenizer
 
-    folder.mkdir()
-    for file in snapshot.iterdir():
-        if file.is_file() and file.name not in OURS:
-            (folder / file.name).symlink_to(file.resolve())
-    settings = json.loads((snapshot / "tokenizer_config.json").read_text(encoding="utf-8"))
-    settings.pop("chat_template", None)
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     known = json.dumps(sentinels(AutoTokenizer.from_pretrained(folder)), ensure_ascii=False)
-    template = TEMPLATE.read_text(encoding="utf-8").replace("SENTINELS", known)
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return TEMPLATE.read_text(encoding="utf-8").replace("SENTINELS", known)
 
 
 def sentinels(tokenizer: Any) -> list[str]:

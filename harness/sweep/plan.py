@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config import RunConfig
-from harness.env import Domain, load_domain
+from harness.env import Environment, load_environment
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
-from harness.policy import Policy, load_policy
+from harness.policy import Policy, load_policy, ready, template_warnings
 from harness.records.layout import SweepFiles
 from harness.seams import TaskSplit
 from harness.sweep.estimate import Plan
@@ -25,9 +25,10 @@ class Sweep:
     name: str
     folder: Path
     configs: tuple[RunConfig, ...]
-    domain: Domain
+    domain: Environment
     policy: Policy
     reference_ids: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Plan:
@@ -64,7 +65,8 @@ def fit_lines(sweep: Sweep) -> list[str]:
     from harness.machine import memory
 
     first = sweep.configs[0]
-    if not first.backend.on_gpu or sweep.policy.name not in memory.SHAPES:
+    known = sweep.policy.name in memory.SHAPES and sweep.domain.name in memory.LOADS
+    if not first.backend.on_gpu or not known:
         return []
     card, train = gpus()[0], first.train
     lines = memory.estimate_lines(
@@ -94,14 +96,14 @@ def prepare(configs: Sequence[RunConfig], name: str | None, design: str | None =
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
     sweep, train_ids = _load(configs, sweep_name(configs, name))
     write_plan(sweep.folder, sweep.name, sweep.configs, train_ids, sweep.reference_ids, _content(sweep), design)
-    return sweep
+    return replace(sweep, policy=ready(sweep.policy))
 
 
 def join(configs: Sequence[RunConfig], name: str) -> Sweep:
     """A sweep that another process has planned. Raises ConfigError where this machine has other code or content."""
     sweep, _ = _load(configs, name)
     check_plan(sweep.folder, sweep.configs, _content(sweep))
-    return sweep
+    return replace(sweep, policy=ready(sweep.policy))
 
 
 def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ...]]:
@@ -114,17 +116,18 @@ def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ..
         )
     if len({c.run.name for c in configs}) < len(configs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
-    domain = load_domain(**first.env.source)
+    domain = load_environment(first.env.source)
     if not domain.test_ids:
         raise ConfigError(
-            f"Domain {domain.name} has no held-out task with {len(domain.task_ids)} tasks in all; "
+            f"Domain {domain.name} has no held-out task with {len(domain.train_ids)} tasks in all; "
             "the validation of the arms needs some. Raise env.tasks."
         )
     train_ids = next(iter(_splits(configs, domain).values())).train
     reference = (train_ids if first.validation.split == "train" else domain.test_ids)[: first.validation.max_tasks]
-    policy = load_policy(first.policy.name)
+    policy = load_policy(first.policy)
     _fits(domain, policy, first)
-    return Sweep(name, first.results / name, tuple(configs), domain, policy, tuple(reference)), train_ids
+    warnings = tuple(template_warnings(policy, domain.tools))
+    return Sweep(name, first.results / name, tuple(configs), domain, policy, tuple(reference), warnings), train_ids
 
 
 def _content(sweep: Sweep) -> dict[str, str]:
@@ -132,14 +135,14 @@ def _content(sweep: Sweep) -> dict[str, str]:
     return {"policy": sweep.policy.digest, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
 
 
-def _splits(configs: Sequence[RunConfig], domain: Domain) -> dict[str, TaskSplit]:
+def _splits(configs: Sequence[RunConfig], domain: Environment) -> dict[str, TaskSplit]:
     """By level of fix/split; all train on the same tasks. Raises ConfigError if held-out ones are among them, or if
     a level cannot act on these tasks."""
     train = configs[0].train
     seams = {c.seams.split.level: c.seams.split for c in configs}
-    splits = {
-        level: seam.split(domain.index_order, train.train_tasks, train.val_tasks) for level, seam in seams.items()
-    }
+    # as upstream's index ranges meet them: the training tasks first, then the held-out ones
+    task_ids = (*domain.train_ids, *domain.test_ids)
+    splits = {level: seam.split(task_ids, train.train_tasks, train.val_tasks) for level, seam in seams.items()}
     for split in splits.values():
         if shared := set(split.train) & set(domain.test_ids):
             raise ConfigError(
@@ -149,7 +152,7 @@ def _splits(configs: Sequence[RunConfig], domain: Domain) -> dict[str, TaskSplit
     return splits
 
 
-def _fits(domain: Domain, policy: Policy, config: RunConfig) -> None:
+def _fits(domain: Environment, policy: Policy, config: RunConfig) -> None:
     """Raises ConfigError if the domain's policy text and tools leave no room in the model's context."""
     from tokenizers import Tokenizer
 

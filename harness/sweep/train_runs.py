@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.backend import Backend, build
 from harness.config import RunConfig
-from harness.env import load_domain
+from harness.env import load_environment
 from harness.episode import same_rollout
 from harness.errors import HarnessError
 from harness.records.layout import SweepFiles
@@ -71,7 +71,7 @@ async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["Players | None"
         return
     from harness.player_pool import Players
 
-    load = partial(load_domain, **first.env.source)
+    load = partial(load_environment, first.env.source)
     players = Players(count, load, sweep.domain.digest, first.backend.requests, logs / "players.log")
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:

@@ -9,7 +9,8 @@ from tau2.evaluator.evaluator_action import ActionEvaluator
 from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 from tau2.evaluator.evaluator_env import EnvironmentEvaluator
 
-from harness.env import DOMAINS, Domain, Episode, load_domain
+from harness.env import DOMAINS, load_domain
+from harness.env.domain import Domain, ScriptedConversation
 from harness.env.overlay import overlay
 from harness.errors import ConfigError
 
@@ -21,7 +22,7 @@ def domain(name: str) -> Domain:
     return load_domain(name)
 
 
-def finish(episode: Episode, *texts: str) -> bool:
+def finish(episode: ScriptedConversation, *texts: str) -> bool:
     """Say the texts, then 'ok' until the user stops."""
     answer: str | None = episode.opening
     for text in (*texts, *["ok"] * 10):
@@ -31,7 +32,7 @@ def finish(episode: Episode, *texts: str) -> bool:
     return answer is None
 
 
-def play_gold(name: str, task_id: str) -> tuple[Episode, bool]:
+def play_gold(name: str, task_id: str) -> tuple[ScriptedConversation, bool]:
     episode, criteria = domain(name).start(task_id), domain(name).world(task_id).task.evaluation_criteria
     for i, action in enumerate(criteria.actions or []):
         episode.call_tool(f"call_{i}", action.name, action.arguments)
@@ -79,7 +80,7 @@ def test_a_part_that_cannot_be_used_is_refused(ids, said):
         domain("retail").part(ids)
 
 
-def official_reward(name: str, task_id: str, episode: Episode) -> float:
+def official_reward(name: str, task_id: str, episode: ScriptedConversation) -> float:
     """tau2's way: replay the whole conversation and the gold actions in new environments, compare their hashes."""
     world = domain(name).world(task_id)
     task = world.task.model_copy(update={"initial_state": None})  # `world.database` already has it

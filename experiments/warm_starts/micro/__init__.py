@@ -4,7 +4,7 @@
     tokenizer.py           a byte-level BPE trained on what the policy reads; reserved tokens for ART
     chat_template.jinja    ChatML, tool calls in the Hermes form
     warm_start.py          supervised training on fresh demonstrations
-    checkpoint/            what this command made, with the versions in requirements.lock:
+    harness/policy/micro/checkpoint/   what this command made, with the versions in requirements.lock:
 
         python -m experiments.warm_starts.micro --out harness/policy/micro/checkpoint --seed 0
 

@@ -15,7 +15,7 @@ from tau2.domains.mock.data_model import MockDB
 from tau2.domains.mock.utils import MOCK_DB_PATH, MOCK_POLICY_PATH
 
 from harness.env import mock
-from harness.env.domain import Episode
+from harness.env.domain import ScriptedConversation
 from harness.env.mock import Request, Variant
 
 # How often the agent decides rightly, where it may decide wrongly.
@@ -37,7 +37,7 @@ def call_for(request: Request, right: bool) -> tuple[str, dict[str, str]]:
     return gold.name, gold.arguments
 
 
-def demonstrate(variant: Variant, episode: Episode, random: Random) -> list[Message]:
+def demonstrate(variant: Variant, episode: ScriptedConversation, random: Random) -> list[Message]:
     """The conversation as chat messages, without the system message; tool answers are tau2's own."""
     messages: list[Message] = [{"role": "user", "content": episode.opening}]
     for turn in variant.turns:
@@ -78,5 +78,5 @@ def stream(seed: int, held_out: frozenset[str]) -> Iterator[list[Message]]:
         variant = mock.draw(random.choice(mock.KINDS), random)
         if variant.lines[0] in held_out:
             continue
-        episode = Episode(mock.world(variant, "demonstration", base, policy))
+        episode = ScriptedConversation(mock.world(variant, "demonstration", base, policy))
         yield [{"role": "system", "content": policy}, *demonstrate(variant, episode, random)]

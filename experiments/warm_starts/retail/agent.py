@@ -18,7 +18,7 @@ from random import Random
 
 from tau2.domains.retail.data_model import RetailDB
 
-from harness.env.domain import Episode
+from harness.env.domain import ScriptedConversation
 from harness.env.retail_tasks.generator import RetailTask
 from harness.env.retail_tasks.goals import PRODUCT, RETURN, SWAPS, TRANSFER, Call, Goal
 
@@ -77,7 +77,7 @@ def _database(task: RetailTask) -> RetailDB:
     return task.world.database  # type: ignore[return-value]
 
 
-def play(task: RetailTask, goals: tuple[Goal, ...], gives_up: bool, episode: Episode) -> Iterator[Step]:
+def play(task: RetailTask, goals: tuple[Goal, ...], gives_up: bool, episode: ScriptedConversation) -> Iterator[Step]:
     """What the agent does, step by step; the caller carries each out."""
     yield from lookups(task, goals, episode.opening)
     if gives_up:

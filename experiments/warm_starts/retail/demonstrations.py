@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from experiments.warm_starts.retail import agent
-from harness.env import Domain, Outcome
-from harness.env.domain import Episode
+from harness.env import Outcome
+from harness.env.domain import Domain, ScriptedConversation
 from harness.env.retail_tasks import generator
 from harness.env.retail_tasks.generator import RetailTask
 from harness.env.retail_tasks.goals import Call
@@ -33,7 +33,7 @@ class Demonstration:
 def demonstrate(task: RetailTask, random: Random, right: dict[str, float]) -> Demonstration:
     """Plays the task as the agent decides. `right`: see `agent.RIGHT`."""
     goals, gives_up, wrong = agent.decide(task, random, right)
-    episode = Episode(task.world)
+    episode = ScriptedConversation(task.world)
     messages: list[Message] = [{"role": "user", "content": episode.opening}]
     stopped = False
     for step in agent.play(task, goals, gives_up, episode):

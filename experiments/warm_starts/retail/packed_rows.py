@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from experiments.warm_starts.retail import demonstrations
 from experiments.warm_starts.retail.demonstrations import Demonstration, Message
-from harness.env import Domain
+from harness.env.domain import Domain
 from harness.errors import ConfigError
 
 CONTEXT = 12288  # tokens of a whole episode: 24 of the 40 held-out tasks fit in the base model's 8192, all in this

@@ -32,7 +32,8 @@ from experiments.warm_starts.retail.low_rank import LowRank, Manifest
 from experiments.warm_starts.retail.packed_rows import CONTEXT, Renderer, Row, Rows, Tokens, pack
 from harness.engine.attention import DENSE, FLEX, KINDS, implementation, kind_for, packed_attention
 from harness.engine.fused import fuse
-from harness.env import Domain, load_domain
+from harness.env import load_domain
+from harness.env.domain import Domain
 from harness.env.retail_tasks import generator
 from harness.errors import ConfigError, HarnessError
 

@@ -1,6 +1,6 @@
 """Retail tasks in the manner of tau2's training tasks: generated on the worlds of `worlds.py`, or the training tasks.
 
-A task is a tau2 task like any other (scenario, gold actions, facts to communicate) with the goals of the agent.
+A task is a tau2 task like any other (scenario, gold actions, facts to communicate) with the goals behind it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from tau2.data_model.tasks import (
 from tau2.domains.retail.data_model import RetailDB
 from tau2.domains.retail.tools import RetailTools
 
-from harness.env import Domain
-from harness.env.domain import World
+from harness.env.domain import Domain, TaskWorld
 from harness.env.retail_tasks.customer import Customer, Unfit, introduction, manner
 from harness.env.retail_tasks.goals import CALCULATE, READS, Call, Goal
 from harness.env.retail_tasks.requests import REQUESTS
@@ -38,7 +37,7 @@ ATTEMPTS = 50
 class RetailTask:
     """A world, its customer, and what they want."""
 
-    world: World
+    world: TaskWorld
     user_id: str
     goals: tuple[Goal, ...]
 
@@ -64,7 +63,7 @@ def generate(population: Population, random: Random) -> RetailTask:
         else:
             continue
         task = _task(f"generated_{random.randrange(10**9)}", said, goals, customer)
-        world = World(task, confirming(task), database, RetailTools, "")
+        world = TaskWorld(task, confirming(task), database, RetailTools, "")
         if _succeeds(world):
             return RetailTask(world, customer.user.user_id, tuple(goals))
 
@@ -100,7 +99,7 @@ def _task(task_id: str, said: Sequence[str], goals: Sequence[Goal], customer: Cu
     )
 
 
-def _succeeds(world: World) -> bool:
+def _succeeds(world: TaskWorld) -> bool:
     environment = world.environment()
     try:
         for action in world.task.evaluation_criteria.actions:
@@ -160,7 +159,9 @@ def relabelled(task: RetailTask, random: Random) -> RetailTask:
     world = small(database, [task.user_id], [item for item in named if item in database.products])
     part = RetailDB.model_validate(world)
     fresh = Task.model_validate_json(new(task.world.task.model_dump_json()))
-    moved = World(fresh, confirming(fresh), RetailDB.model_validate_json(new(part.model_dump_json())), RetailTools, "")
+    moved = TaskWorld(
+        fresh, confirming(fresh), RetailDB.model_validate_json(new(part.model_dump_json())), RetailTools, ""
+    )
     return RetailTask(moved, new(task.user_id), tuple(_renamed(goal, new) for goal in task.goals))
 
 

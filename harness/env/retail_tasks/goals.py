@@ -1,4 +1,4 @@
-"""What the scripted agent is to reach: calls, and what must be said."""
+"""What a retail task is to reach: calls, and what must be said."""
 
 from __future__ import annotations
 

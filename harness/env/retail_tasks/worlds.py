@@ -14,7 +14,7 @@ from typing import Any
 
 from tau2.domains.retail.data_model import RetailDB
 
-from harness.env import Domain
+from harness.env.domain import Domain
 
 # Ids of orders and payments (7 digits), items and products (10), parcels (12), zip codes (5), users (4, after a name).
 # Not what follows a point: prices may have as many digits.
@@ -46,7 +46,7 @@ def _digits(count: int, random: Random) -> str:
 
 
 class Population:
-    """The customers that demonstrations may know: all but those of the held-out tasks."""
+    """The customers that generated tasks may be about: all but those of the held-out tasks."""
 
     def __init__(self, domain: Domain) -> None:
         self.database: RetailDB = domain.world(domain.task_ids[0]).database  # type: ignore[assignment]

@@ -1,0 +1,90 @@
+"""What the harness needs of an environment: two Protocols. `Domain` (tau2's worlds) satisfies them, so may yours.
+
+An environment is tasks with tools and a user; a conversation is one task being played. The harness puts the policy
+between them: it sends `system_prompt`, `tools` and the user's messages, and hands back calls and texts. Nothing here
+knows of models, tokens or training. docs/bring_your_own.md writes a small one.
+
+Three things are asked beyond the signatures:
+- The same task answered in the same way gives the same conversation and the same outcome, in every process: episodes
+  are stored, shared by arms and replayed. What is random is drawn from the task's id.
+- Every process makes the environment anew from the same target and arguments, and compares `digest`.
+- Many conversations are under way at once in one process. They share the environment, which must not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from harness.seams import Outcome
+
+
+class Conversation(Protocol):
+    """One task being played, for one episode."""
+
+    @property
+    def opening(self) -> str:
+        """The user's first message."""
+        ...
+
+    @property
+    def closing(self) -> bool:
+        """Whether the user may stop after the policy's next text. True too often costs time, never correctness."""
+        ...
+
+    def call_tool(self, call_id: str, name: str, arguments: Any) -> str:
+        """The tool's answer. Whatever the policy wrote arrives here: unknown names, wrong or missing arguments, or
+        {"arguments": <text>} where it wrote no JSON object. All of these are answered by a text, never raised."""
+        ...
+
+    def reply(self, text: str) -> str | None:
+        """The user's next message after a text of the policy; None: the user stops, which ends the episode well."""
+        ...
+
+    def outcome(self, stopped: bool) -> Outcome:
+        """Judges the conversation so far. stopped: whether the user ended it, not the turn limit or the context.
+
+        `reward` 1.0 is success, 0.0 is not; with fix/reward=on an episode without success earns a share of its checks
+        (actions, facts, database). A task without such checks has totals of 0 and `db_match` None.
+        """
+        ...
+
+
+class Environment(Protocol):
+    """Tasks of one kind, with what every one of them shares."""
+
+    @property
+    def name(self) -> str:
+        """For plans and messages, e.g. retail."""
+        ...
+
+    @property
+    def system_prompt(self) -> str: ...
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """Schemas as OpenAI's API takes them: {"type": "function", "function": {"name", "description", …}}."""
+        ...
+
+    @property
+    def train_ids(self) -> Sequence[str]:
+        """Ids of the tasks to train on, in a fixed order."""
+        ...
+
+    @property
+    def test_ids(self) -> Sequence[str]:
+        """Ids of the held-out tasks, by which every arm is validated; none of `train_ids` is among them."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Another one whenever tasks, split, prompt, tools, user or rules are: a sweep is not continued with it."""
+        ...
+
+    def task_digest(self, task_id: str) -> str:
+        """Names one task's content; the id itself where `digest` covers the rest."""
+        ...
+
+    def start(self, task_id: str) -> Conversation:
+        """A new conversation. Raises KeyError for an id that does not exist."""
+        ...

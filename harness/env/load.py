@@ -1,0 +1,133 @@
+"""From plain data to an environment: a dotted target and its arguments, as they cross to other processes.
+
+What can be wrong with somebody else's environment is said here, before an engine starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from harness.env.environment import Conversation, Environment
+from harness.errors import ConfigError, HarnessError
+
+OPTION = "env._target_"
+
+
+def load_environment(source: Mapping[str, Any]) -> Environment:
+    """Calls `source["_target_"]` with the rest of `source` and checks what comes back. Raises ConfigError."""
+    arguments = {name: value for name, value in source.items() if name != "_target_"}
+    target = str(source["_target_"])
+    factory = _find(target)
+    _accepts(target, factory, arguments)
+    try:
+        return _checked(target, factory(**arguments))
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{OPTION}={target} raised {_where(error)}.") from error
+
+
+def _find(target: str) -> Callable[..., Any]:
+    module_name, _, name = target.rpartition(".")
+    if not module_name:
+        raise ConfigError(
+            f"{OPTION} is {target!r}; expected the dotted path of a function or class: package.module.load."
+        )
+    module = _module(target, module_name)
+    if not hasattr(module, name):
+        near = difflib.get_close_matches(name, dir(module), n=1)
+        hint = f" Did you mean {module_name}.{near[0]}?" if near else ""
+        raise ConfigError(f"{OPTION}={target}: module {module_name} has no {name!r}.{hint}")
+    found = getattr(module, name)
+    if not callable(found):
+        raise ConfigError(f"{OPTION}={target} is a {type(found).__name__}; expected a function or class to call.")
+    return found  # type: ignore[no-any-return]
+
+
+def _module(target: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"{OPTION}={target}: importing {name} raised {_where(error)}.") from error
+        raise ConfigError(
+            f"{OPTION}={target}: no module {error.name!r} can be imported. Install its package, or name its folder in "
+            "PYTHONPATH: other processes import it as well."
+        ) from None
+    except Exception as error:
+        raise ConfigError(f"{OPTION}={target}: importing {name} raised {_where(error)}.") from error
+
+
+def _accepts(target: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:  # written in C
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        given = ", ".join(arguments) or "nothing"
+        raise ConfigError(
+            f"{OPTION}={target} takes {signature}, and env gives it {given}: {error}. Every other key of env is an "
+            "argument; add one with +env.NAME=VALUE, take one out with ~env.NAME."
+        ) from None
+
+
+def _checked(target: str, made: Any) -> Environment:
+    if missing := _missing(made, Environment):
+        raise ConfigError(
+            f"{OPTION}={target} gave a {type(made).__name__} without {', '.join(missing)}. "
+            "harness/env/environment.py says what an environment has."
+        )
+    train, test = list(made.train_ids), list(made.test_ids)
+    for ids in (train, test):
+        if odd := [i for i in ids if not isinstance(i, str)]:
+            raise ConfigError(f"{OPTION}={target}: task id {odd[0]!r} is no text; expected ids such as 'sum_3'.")
+    if twice := [i for i, times in Counter((*train, *test)).items() if times > 1]:
+        raise ConfigError(
+            f"{OPTION}={target}: task {twice[0]!r} is listed twice in train_ids and test_ids; expected each task once."
+        )
+    _check_tools(target, made.tools)
+    if train:
+        _check_start(target, made, train[0])
+    return made  # type: ignore[no-any-return]
+
+
+def _check_tools(target: str, tools: Any) -> None:
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ConfigError(
+                f"{OPTION}={target}: {tool!r} is no tool schema; expected "
+                '{"type": "function", "function": {"name": …, "description": …, "parameters": …}}.'
+            )
+
+
+def _check_start(target: str, made: Environment, task_id: str) -> None:
+    try:
+        started = made.start(task_id)
+    except Exception as error:
+        raise ConfigError(f"{OPTION}={target}: start({task_id!r}) raised {_where(error)}.") from error
+    if missing := _missing(started, Conversation):
+        raise ConfigError(
+            f"{OPTION}={target}: start({task_id!r}) gave a {type(started).__name__} without {', '.join(missing)}. "
+            "harness/env/environment.py says what a conversation has."
+        )
+
+
+def _missing(made: Any, protocol: type) -> list[str]:
+    wanted = [name for name in vars(protocol) if not name.startswith("_")]
+    return [name for name in wanted if inspect.getattr_static(made, name, None) is None]
+
+
+def _where(error: Exception) -> str:
+    """'ValueError: no tasks (mine/envs.py, line 12)'"""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

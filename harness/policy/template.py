@@ -1,0 +1,95 @@
+"""What a chat template does with tools and tool calls, found by rendering a short conversation.
+
+The template renders twice: in vLLM, to serve, and in ART, to train. ART puts one token in the place of each trained
+turn's text, leaves the turn's tool calls beside it, and replaces the token by what was sampled. A template that shows
+text and calls then shows each call twice, and the policy is trained on a context that it never saw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+
+
+def read(folder: Path) -> str | None:
+    """A folder's template as transformers finds it for a conversation with tools; None: there is none."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    if isinstance(found, list):  # several by name
+        named = {each["name"]: each["template"] for each in found}
+        found = named.get("tool_use") or named.get("default")
+    return None if found is None else str(found)
+
+
+def check(policy: str, text: str, tokenizer: Path, tools: Sequence[dict[str, Any]]) -> list[str]:
+    """Sentences about what will disturb training; empty for a template that fits.
+
+    tokenizer: tokenizer.json
+    Raises ConfigError for a template that cannot be rendered, shows no tools, or hides what ART looks for.
+    """
+    from tokenizers import Tokenizer
+
+    words = Tokenizer.from_file(str(tokenizer))
+    top = words.get_vocab_size(with_added_tokens=False) - 1
+    sentinel = words.decode([top], skip_special_tokens=False)  # as ART chooses it: the highest id that is free
+    render = _renderer(policy, text)
+    system, user = {"role": "system", "content": "Help."}, {"role": "user", "content": "Begin."}
+    if tools and any(str(tool["function"]["name"]) not in render([system, user], tools) for tool in tools):
+        raise ConfigError(
+            f"The chat template of policy={policy} does not show the tools that it is given, so the policy would never "
+            "learn of them. Give one that does: policy.chat_template=FILE."
+        )
+    turn, end = {"role": "assistant", "content": sentinel}, {"role": "user", "content": "Go on."}
+    trained = render([system, user, turn, end], tools)
+    if list(words.encode(trained, add_special_tokens=False).ids).count(top) != 1:
+        raise ConfigError(
+            f"ART marks a trained turn by the highest token of the vocabulary, {sentinel!r} ({top}), and with the chat "
+            f"template of policy={policy} it does not stay one token. Put a line break before the turn's text, or "
+            "reserve a token of its own at the top of the vocabulary."
+        )
+    if not tools:
+        return []
+    arguments = {"id": "1"}
+    call = {"name": tools[0]["function"]["name"], "arguments": json.dumps(arguments)}
+    called = turn | {"tool_calls": [{"id": "call_1", "type": "function", "function": call}]}
+    if "tool_call.arguments|items" in text:  # as ART does: it parses the arguments for such templates alone
+        called["tool_calls"][0]["function"] = call | {"arguments": arguments}
+    answer = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
+    if render([system, user, called, answer], tools) == render([system, user, turn, answer], tools):
+        return []
+    return [
+        f"The chat template of policy={policy} shows the tool calls of a turn beside its text. ART 0.5.18 then "
+        "trains on every call but the last twice, in a context that was never served. Cure: a template that leaves the "
+        "calls out where ART's token stands for the turn (policy.chat_template=qwen is one; docs/bring_your_own.md)."
+    ]
+
+
+def _renderer(policy: str, text: str) -> Any:
+    """Renders messages and tools as transformers does."""
+    import jinja2
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    made.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    made.globals |= {"raise_exception": refuse, "strftime_now": lambda _: "1 January 2026"}
+
+    def render(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> str:
+        try:
+            return made.from_string(text).render(messages=messages, tools=list(tools) or None)
+        except (jinja2.TemplateError, TypeError) as error:
+            raise ConfigError(
+                f"The chat template of policy={policy} cannot be rendered for a conversation with "
+                f"{', '.join(m['role'] for m in messages)}: {error}"
+            ) from None
+
+    return render

@@ -1,0 +1,101 @@
+"""An environment from plain data: loaded by its target, and refused with a reason where it cannot be used."""
+
+import pytest
+
+from harness.env import Conversation, Environment, load_domain, load_environment
+from harness.errors import ConfigError
+
+HERE = "tests.env.test_load"
+TOOL = {"type": "function", "function": {"name": "add"}}
+
+
+class Talk:
+    opening, closing = "Begin.", True
+
+    def call_tool(self, call_id, name, arguments):
+        return "1"
+
+    def reply(self, text):
+        return None
+
+    def outcome(self, stopped):
+        raise NotImplementedError
+
+
+class World:
+    name, system_prompt, digest = "world", "Help.", "1"
+
+    def __init__(self, tasks=4):
+        self.train_ids, self.test_ids, self.tools = ["a", "b"], [f"t{i}" for i in range(tasks)], [TOOL]
+
+    def task_digest(self, task_id):
+        return task_id
+
+    def start(self, task_id):
+        return Talk()
+
+
+def changed(**what):
+    """A world with these attributes."""
+
+    def make():
+        made = World()
+        for name, value in what.items():
+            setattr(made, name, value)
+        return made
+
+    return make
+
+
+def mute():
+    made = World()
+    made.start = lambda task_id: object()
+    return made
+
+
+numbered, repeated, toolless = changed(train_ids=[1, 2]), changed(test_ids=["a"]), changed(tools=[{"name": "add"}])
+a_dict, constant = dict, 5
+
+
+def failing():
+    raise FileNotFoundError("tasks.json")
+
+
+def test_a_target_is_called_with_the_rest_of_its_source():
+    assert list(load_environment({"_target_": f"{HERE}.World", "tasks": 2}).test_ids) == ["t0", "t1"]
+
+
+def test_the_domains_of_tau2_are_environments_like_any_other():
+    source = {"_target_": "harness.env.load_domain", "name": "mock", "tasks": 40}
+    assert load_environment(source).digest == load_domain("mock", tasks=40).digest
+
+
+@pytest.mark.parametrize("protocol", [Environment, Conversation])
+def test_every_member_of_a_protocol_says_what_it_means_or_has_a_telling_name(protocol):
+    members = [getattr(protocol, n) for n in vars(protocol) if not n.startswith("_")]
+    assert sum(bool(m.__doc__) for m in members) >= len(members) - 1
+
+
+REFUSED = [
+    ("nowhere.envs.load", "no module 'nowhere' can be imported.*PYTHONPATH"),
+    (f"{HERE}.Wrld", f"Did you mean {HERE}.World"),
+    ("load", "expected the dotted path"),
+    (f"{HERE}.constant", "is a int; expected a function or class"),
+    (f"{HERE}.failing", r"raised FileNotFoundError: tasks.json \(.*test_load.py, line \d+\)"),
+    (f"{HERE}.a_dict", "gave a dict without name, system_prompt, tools"),
+    (f"{HERE}.mute", r"start\('a'\) gave a object without opening, closing, call_tool"),
+    (f"{HERE}.numbered", "task id 1 is no text"),
+    (f"{HERE}.repeated", "task 'a' is listed twice"),
+    (f"{HERE}.toolless", "is no tool schema"),
+]
+
+
+@pytest.mark.parametrize(("target", "message"), REFUSED)
+def test_what_cannot_be_used_is_refused_with_the_reason(target, message):
+    with pytest.raises(ConfigError, match=message):
+        load_environment({"_target_": target})
+
+
+def test_an_argument_that_it_does_not_take_is_named():
+    with pytest.raises(ConfigError, match=r"takes \(tasks=4\), and env gives it size.*\+env.NAME=VALUE"):
+        load_environment({"_target_": f"{HERE}.World", "size": 3})

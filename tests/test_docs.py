@@ -1,0 +1,141 @@
+"""Every block of docs/bring_your_own.md works as it stands there.
+
+Files are written, commands run in their order, Python runs, the template's line is put into a template.
+"""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from harness.env import load_environment
+from harness.episode_player import Job, Player, Sampling
+from harness.player_pool import Players
+from harness.policy import MICRO, template
+from tests import test_episode_player as fake
+from tests.policy.test_template import DOUBLED, SENTINEL
+from tests.test_player_pool import server
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "bring_your_own.md"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\S+/\S+\.(?:py|yaml))\n")  # a block's first line, when the block is a file
+SOURCE = {"_target_": "my_worlds.calculator.Calculator", "tasks": 10}
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        named = FILE.match(self.text)
+        return named[1] if named else None
+
+
+BLOCKS = [Block(*found) for found in FENCE.findall(PAGE.read_text(encoding="utf-8"))]
+
+
+def blocks(language: str) -> list[str]:
+    return [b.text for b in BLOCKS if b.language == language and b.file is None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A reader's folder with the page's files in it."""
+    made = tmp_path_factory.mktemp("reader")
+    for block in BLOCKS:
+        if block.file:
+            (made / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (made / block.file).write_text(block.text, encoding="utf-8")
+    return made
+
+
+@pytest.fixture
+def importable(folder, monkeypatch):
+    """The reader's folder where this process and those that it starts find modules."""
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
+
+
+def test_every_block_is_of_a_kind_that_is_tried_here():
+    assert {b.language for b in BLOCKS if b.file is None} == {"bash", "python", "jinja"}
+    assert all(b.file for b in BLOCKS if b.language == "yaml")
+
+
+def test_the_commands_plan_what_the_page_says(folder):
+    """In one shell, as a reader types them; `python` is this one."""
+    tools = folder / "bin"
+    tools.mkdir()
+    (tools / "python").symlink_to(sys.executable)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    script = "\n".join(["set -e", *blocks("bash")])
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    plans = re.findall(r"(\d+) runs? planned.*domain (\w+), policy (\w+)", done.stdout)
+    assert plans == [
+        ("1", "mock", "mine"),
+        ("1", "mock", "mine"),
+        ("1", "calculator", "micro"),
+        ("1", "calculator", "micro"),
+        ("8", "calculator", "mine"),
+    ]
+    assert not (folder / "results").exists()
+
+
+def test_the_python_of_the_page_runs(importable):
+    for text in blocks("python"):
+        exec(compile(text, str(PAGE), "exec"), {})
+
+
+def test_the_line_for_a_template_cures_it_of_showing_calls_twice():
+    (line,) = blocks("jinja")
+    cured = line.strip().replace("<the last token of your vocabulary>", SENTINEL)
+    text = DOUBLED.replace("{%- if message.tool_calls -%}", cured)
+    assert text != DOUBLED
+    assert template.check("mine", text, MICRO / "tokenizer.json", load_tools()) == []
+
+
+def load_tools():
+    return [{"type": "function", "function": {"name": "add", "description": "", "parameters": {}}}]
+
+
+def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
+    calculator = load_environment(SOURCE)
+    a, b = map(int, re.findall(r"\d+", calculator.start("sum_0").opening))
+    replies = [fake.call("add", f'{{"a": {a}, "b": {b}}}'), fake.text(f"It is {a + b}.")]
+
+    async def acompletion(**request):
+        return fake.response(replies.pop(0), request)
+
+    monkeypatch.setattr("litellm.acompletion", acompletion)
+    episode = asyncio.run(Player(calculator, 4).play(job("http://server/v1")))
+    assert (episode.end, episode.outcome.reward) == ("user_stop", 1.0)
+    assert episode.messages[3] == {"role": "tool", "tool_call_id": "call_2_0", "content": str(a + b)}
+
+
+def test_a_player_process_makes_the_calculator_by_its_target(importable, tmp_path):
+    async def play(url):
+        digest = load_environment(SOURCE).digest
+        there = Players(1, partial(load_environment, SOURCE), digest, 4, tmp_path / "players.log")
+        try:
+            return await there.play(job(url))
+        finally:
+            await there.close()
+
+    with server() as url:  # it calls a tool of the retail domain, then writes a text
+        episode = asyncio.run(play(url))
+    assert episode.messages[3]["content"].startswith("Error: the only tool is add")
+    assert (episode.end, episode.outcome.reward) == ("user_stop", 0.0)
+
+
+def job(url):
+    return Job(url, "key", "hosted_vllm/p@1", "sum_0", Sampling(1.0, 32, 4), 5, True)
