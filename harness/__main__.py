@@ -4,6 +4,7 @@ Without a command it runs a sweep, as Hydra's arguments say (launch/run.py).
 """
 
 import importlib
+import io
 import sys
 
 COMMANDS = {
@@ -18,6 +19,9 @@ COMMANDS = {
 
 
 def door() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets other characters, not an error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
         sys.exit(importlib.import_module(COMMANDS[name]).main(sys.argv[2:]))

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from harness.config import RunConfig
+from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError
 from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
@@ -32,26 +32,26 @@ NOT_IDENTITY = ("backend", "tracking", "reuse")
 NEEDED_BYTES = 1 << 30
 
 
-def sweep_name(configs: Sequence[RunConfig], name: str | None) -> str:
+def sweep_name(config: SweepConfig) -> str:
     """The given name, or one that follows from the configuration, so that the same command finds its folder."""
-    if name:
-        return name
-    parts = [[c.run.name, _identity(c)] for c in configs]
+    if config.name:
+        return config.name
+    parts = [[run.run.name, _identity(config.resolved(run))] for run in config.runs]
     return "adhoc-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _identity(config: RunConfig) -> dict[str, Any]:
-    return {k: v for k, v in config.resolved.items() if k not in NOT_IDENTITY}
+def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in resolved.items() if k not in NOT_IDENTITY}
 
 
-def config_digest(config: RunConfig) -> str:
-    return hashlib.sha256(json.dumps(_identity(config), sort_keys=True).encode()).hexdigest()[:16]
+def config_digest(config: SweepConfig, run: RunConfig) -> str:
+    return hashlib.sha256(json.dumps(_identity(config.resolved(run)), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_plan(
     folder: Path,
     name: str,
-    configs: Sequence[RunConfig],
+    config: SweepConfig,
     train_ids: Sequence[str],
     reference_ids: Sequence[str],
     content: dict[str, str],
@@ -67,32 +67,33 @@ def write_plan(
     manifest_path, plan_path = folder / "manifest.json", folder / "plan.jsonl"
     planned = {line["run"]: line for line in read_lines(plan_path)}
     if manifest_path.exists():
-        refuse_another(folder, configs, content)
+        refuse_another(folder, config, content)
         manifest = json.loads(manifest_path.read_text())
     else:
-        manifest = _manifest(name, configs[0], train_ids, reference_ids) | {"design": design, "content": content}
+        manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
         write_synced(manifest_path, (json.dumps(plain(manifest), indent=1) + "\n").encode())
-    for config in configs:
-        planned[config.run.name] = {
-            "run": config.run.name,
-            "arm": config.run.arm.name,
-            "levels": config.run.arm.as_dict,
-            "seed": config.run.seed,
-            "config_digest": config_digest(config),
+    for each in config.runs:
+        run = each.run
+        planned[run.name] = {
+            "run": run.name,
+            "arm": run.arm.name,
+            "levels": run.arm.as_dict,
+            "seed": run.seed,
+            "config_digest": config_digest(config, each),
         }
-        path = folder / "runs" / config.run.name / "config.yaml"
+        path = folder / "runs" / run.name / "config.yaml"
         if not path.exists():
-            write_synced(path, OmegaConf.to_yaml(OmegaConf.create(config.resolved)).encode())
+            write_synced(path, OmegaConf.to_yaml(OmegaConf.create(config.resolved(each))).encode())
     write_synced(plan_path, "".join(json.dumps(line) + "\n" for line in planned.values()).encode())
 
 
-def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
     """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
     if not (folder / "manifest.json").exists():
         return
     manifest = json.loads((folder / "manifest.json").read_text())
     planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
-    if differences := _differences(folder, manifest, planned, configs, content):
+    if differences := _differences(folder, manifest, planned, config, content):
         raise ConfigError(
             f"{folder} holds results of another configuration:\n  "
             + "\n  ".join(differences[:12])
@@ -100,11 +101,11 @@ def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str
         )
 
 
-def check_plan(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+def check_plan(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
     """Raises ConfigError where this machine's versions, policy or tasks are not those of the plan in the folder."""
     planned = {line["run"]: line for line in read_lines(folder / "plan.jsonl")}
     manifest = json.loads((folder / "manifest.json").read_text())
-    if differences := _differences(folder, manifest, planned, configs, content):
+    if differences := _differences(folder, manifest, planned, config, content):
         raise ConfigError(
             f"{platform.node()} cannot take part in {folder}:\n  "
             + "\n  ".join(differences[:12])
@@ -135,34 +136,37 @@ def _differences(
     folder: Path,
     manifest: dict[str, Any],
     planned: dict[str, Any],
-    configs: Sequence[RunConfig],
+    config: SweepConfig,
     content: dict[str, str],
 ) -> list[str]:
     """What is not as the folder's plan has it; a line each."""
     differences: list[str] = []
-    shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
-    now = plain(shared)
-    _compare("", _with_defaults(manifest["config"], now, configs[0]), now, differences)
+    now = plain(_identity(config.shared))
+    _compare("", _with_defaults(manifest["config"], now, config), now, differences)
     _compare("content", manifest["content"], content, differences)
     _compare("versions", manifest["versions"], _versions(), differences)
     if "factors" in manifest:
-        _compare("factors", [f["name"] for f in manifest["factors"]], list(configs[0].factors.names), differences)
-    for config in configs:
-        line = planned.get(config.run.name)
-        if not differences and line and line["config_digest"] != config_digest(config):
-            stored = OmegaConf.to_container(OmegaConf.load(folder / "runs" / config.run.name / "config.yaml"))
-            _compare("", {"fix": stored["fix"]}, {"fix": config.resolved["fix"]}, differences)  # type: ignore[index,call-overload]
+        _compare("factors", [f["name"] for f in manifest["factors"]], list(config.factors.names), differences)
+    for each in config.runs:
+        line = planned.get(each.run.name)
+        if not differences and line and line["config_digest"] != config_digest(config, each):
+            stored = OmegaConf.to_container(OmegaConf.load(folder / "runs" / each.run.name / "config.yaml"))
+            _compare("", {"fix": stored["fix"]}, {"fix": each.fix}, differences)  # type: ignore[index,call-overload]
     return differences
 
 
-def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: RunConfig) -> dict[str, Any]:
-    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
+def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
+    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it.
+
+    Sections used to name their class (`_target_`), where there was one to choose from.
+    """
     out = dict(stored)
     for name, part in now.items():
         section, old = getattr(config, name, None), stored.get(name)
         if is_dataclass(section) and isinstance(part, dict) and isinstance(old, dict):
             newer = [f for f in fields(section) if f.name in part.keys() - old.keys() and f.default is not MISSING]
-            out[name] = old | {f.name: plain(f.default) for f in newer}
+            kept = {key: value for key, value in old.items() if key != "_target_" or key in part}
+            out[name] = kept | {f.name: plain(f.default) for f in newer}
     return out
 
 
@@ -174,7 +178,7 @@ def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:
         out.append(f"{path}: {old} there, {new} now")
 
 
-def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> dict[str, Any]:
+def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> dict[str, Any]:
     return {
         "sweep": name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -193,7 +197,7 @@ def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_
         "factors": [factor.record() for factor in config.factors],
         "held": config.held,
         "backend": config.backend.kind,
-        "config": {k: v for k, v in config.shared().items() if k not in NOT_IDENTITY},
+        "config": _identity(config.shared),
     }
 
 
