@@ -90,10 +90,7 @@ def preview(config: SweepConfig) -> Sweep:
 def prepare(config: SweepConfig, design: str | None = None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
     sweep, train_ids = _load(config)
-    try:
-        write_plan(sweep.folder, sweep.name, sweep.config, train_ids, sweep.reference_ids, _content(sweep), design)
-    except OSError as error:
-        raise ConfigError(f"{sweep.folder} cannot be written: {error.strerror}. Give results=FOLDER.") from error
+    write_plan(sweep.folder, sweep.name, sweep.config, train_ids, sweep.reference_ids, _content(sweep), design)
     return sweep
 
 

@@ -45,13 +45,46 @@ def harness(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
 
 
+KL = """
+from dataclasses import dataclass
+from typing import ClassVar
+from harness.seams import Factor
+
+class Level:
+    factor = Factor(name="kl")
+    needs = "always"
+    seam = "update"
+    update = check = lambda self, given: given
+
+@dataclass(frozen=True)
+class Off(Level):
+    level: ClassVar[str] = "off"
+    weight: float = 0.0
+
+@dataclass(frozen=True)
+class On(Level):
+    level: ClassVar[str] = "on"
+    weight: float = 0.1
+
+@dataclass(frozen=True)
+class Half(Level):
+    level: ClassVar[str] = "half"
+    weight: float = 0.05
+"""
+
+
 @pytest.fixture
-def kl(tmp_path) -> Path:
-    """A config folder of somebody's own, with a seventh fix."""
-    folder = tmp_path / "mine" / "conf"
+def kl(tmp_path, monkeypatch) -> Path:
+    """The config folder of a package of somebody's own, with a seventh fix."""
+    folder = tmp_path / "of_mine" / "conf"
     (folder / "fix" / "kl").mkdir(parents=True)
     for level in ("off", "on", "half"):
-        (folder / "fix" / "kl" / f"{level}.yaml").write_text(f"_target_: mine.{level.title()}\nweight: 0.1\n")
+        (folder / "fix" / "kl" / f"{level}.yaml").write_text(f"_target_: of_mine.{level.title()}\nweight: 0.1\n")
+    (folder.parent / "__init__.py").write_text(KL)
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("of_mine", "of_mine.conf"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     return folder
 
 
@@ -96,7 +129,7 @@ REFUSED = [
     # what nothing reads
     ("+ablaton=all", "No option is called 'ablaton'. Did you mean 'ablation'?"),
     ("+sedd=3", "Did you mean 'seed'?"),
-    ("+foo=bar", "No option is called 'foo'. Options: seed, sweep, results"),
+    ("+foo=bar", "No option is called 'foo'. Options: factors, seed, sweep, results"),
     ("train.step=3", "No option is called 'train.step'. Did you mean 'train.steps'?"),
     ("+train.step=3", "Did you mean 'train.steps'?"),
     ("steps=3", "Did you mean 'train.steps'?"),
@@ -147,6 +180,8 @@ REFUSED = [
     ("train.steps=???", "train.steps: Missing mandatory value"),
     ("hydra/launcher=slurm hydra.launcher.minutes=soon", "hydra.launcher.minutes is soon; expected a whole number"),
     ("hydra/launcher=slurm hydra.launcher.cluster=here", "expected one of slurm, local"),
+    ("factors=[tools,scle]", "factors names 'scle', which is no fix"),
+    ("factors=tools", "expected note, or a list of fixes"),
     # several values
     ("seed=0,1", "asks for several runs: add -m"),
     ("-m seed=0,0", "has a seed twice"),
@@ -224,16 +259,15 @@ def test_a_fix_in_somebodys_own_folder_is_a_fix_like_any_other(kl):
     assert understood([*mine, "fix.kl.weight=0.2"]) == [*mine, *implied, "fix.kl.weight=0.2"]
     with pytest.raises(ConfigError, match="Did you mean 'half'.*Levels: half, off, on"):
         understood([*mine, "fix/kl=halb"])
+    with pytest.raises(ConfigError, match=r"fix.kl.weight is heavy; expected a number"):
+        understood([*mine, "fix.kl.weight=heavy"])
     with pytest.raises(ConfigError, match="Did you mean 'kl'"):
         understood([*mine, "fix/klx=on"])
 
 
 @pytest.mark.parametrize("scheme", ["", "file://", "pkg://"])
-def test_hydras_search_path_counts_too(scheme, kl, monkeypatch):
-    for folder in (kl.parent, kl):
-        (folder / "__init__.py").touch()
-    monkeypatch.syspath_prepend(kl.parents[1])
-    place = f"hydra.searchpath=[{scheme}{'mine.conf' if scheme == 'pkg://' else kl}]"
+def test_hydras_search_path_counts_too(scheme, kl):
+    place = f"hydra.searchpath=[{scheme}{'of_mine.conf' if scheme == 'pkg://' else kl}]"
     assert understood(["fix/kl=off", place]) == [place, "+fix/kl=off"]
 
 
