@@ -1,5 +1,7 @@
 """Every config file composes and instantiates; what is out of range is refused at the door."""
 
+from itertools import product
+
 import pytest
 
 from harness.errors import ConfigError
@@ -39,6 +41,74 @@ def test_a_fix_group_chooses_its_level(factor, level, run_config):
     assert config.run.arm.level(factor) == getattr(config.seams, factor).level == level
 
 
+COUNTS = [
+    "train.steps",
+    "train.groups_per_step",
+    "train.rollouts_per_group",
+    "train.train_tasks",
+    "train.val_tasks",
+    "train.groups_per_gradient_step",
+    "train.packed_sequence_length",
+    "rollout.max_turns",
+    "rollout.max_tokens",
+    "rollout.players",
+    "validation.every",
+    "validation.max_tasks",
+    "env.tasks",
+    "env.task_seed",
+    "policy.lora_rank",
+    "policy.lora_alpha",
+    "backend.max_loras",
+    "backend.in_flight",
+    "backend.threads",
+    "backend.engines",
+    "backend.engines_per_gpu",
+    "backend.port",
+    "seed",
+]
+NUMBERS = ["train.learning_rate", "rollout.temperature", "validation.temperature", "reuse.audit"]
+
+
+def test_a_count_is_a_whole_number_and_a_number_is_finite(run_config):
+    wrong = [*product(COUNTS, ("2.5", "true", "'3'", "1e3")), *product(NUMBERS, ("nan", "inf", "-inf", "true", "'1'"))]
+    for option, value in wrong:
+        with pytest.raises(ConfigError, match=f"^{option} is .*; expected (a|at|0)"):
+            run_config(f"{option}={value}")
+
+
+def test_sections_and_options_that_nothing_reads_are_refused(run_config):
+    for override, message in (
+        ("+foo=bar", "No option is called 'foo'"),
+        ("+sedd=1", "Did you mean 'seed'"),
+        ("+train.step=3", "No option is called 'train.step'. Did you mean 'steps'.* Options of train: steps,"),
+        ("+backend.port_=3", "Did you mean 'port'"),
+        ("+env.taskss=3", "Did you mean 'tasks'"),
+        ("~train.steps", "train.steps is missing; expected a whole number, 0 or more"),
+        ("~policy", "The configuration has no policy"),
+        ("~fix/tools", "fix/tools is missing"),
+        (
+            "+fix.exploration.temprature=1",
+            "No option is called 'fix.exploration.temprature'. Did you mean 'temperature'",
+        ),
+        ("fix.tools._target_=harness.fixes.tools.Onn", "fix/tools: harness.fixes.tools.Onn cannot be imported"),
+        ("~fix.tools._target_", "fix/tools: None cannot be imported"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_config(override)
+
+
+def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_config):
+    config = sweep_config(runs=[["fix/tools=off"], ["seed=2"]])
+    assert [run.run.name for run in config.runs] == ["without_tools/seed=0", "all_on/seed=2"]
+    assert all(run.train is config.train for run in config.runs)
+    assert config.resolved(config.runs[1])["seed"] == 2
+    assert set(config.shared) == {"env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
+
+
+def test_an_older_configuration_that_names_the_class_of_a_section_is_read(run_config):
+    assert run_config("+train._target_=harness.config.TrainConfig") == run_config()
+
+
 REFUSED = [
     ("fix.exploration.temperature=-1", "fix.exploration.temperature"),
     ("validation.temperature=-0.1", "validation.temperature"),
@@ -52,7 +122,20 @@ REFUSED = [
     ("reuse.audit=2", "reuse.audit"),
     ("seed=-1", "seed"),
     ("backend.kind=megatron", "backend.kind"),
-    ("backend.max_loras=1", "backend.max_loras"),
+    ("backend.max_loras=1", "backend.max_loras is 1; expected at least 2"),
+    ("rollout.players=-1", "rollout.players is -1; expected 0"),
+    ("validation.split=trian", r"expected one of test, train. Did you mean 'train'\?"),
+    ("env.task_ids=[]", "expected a list of at least one id or null"),
+    ("backend.gpu_split=[0.5]", "expected the sampler's and the trainer's share"),
+    ("backend.gpu_split=[0.9,0.4]", "together at most 0.95"),
+    ("backend.gpu_split=[0.5,true]", "backend.gpu_split is true; expected the sampler's and the trainer's share"),
+    ("tracking.project=5", "tracking.project is 5; expected text"),
+    ("reuse.enabled=1", "reuse.enabled is 1; expected true or false"),
+    ("reuse.audit=null", "reuse.audit is null; expected a share between 0 and 1"),
+    ("fix.reward.partial=true", "fix.reward.partial"),
+    ("fix.exploration.temperature=nan", "fix.exploration.temperature"),
+    ("fix.exploration.temperature=true", "fix.exploration.temperature"),
+    ("fix.exploration.temperature=hot", "fix.exploration.temperature"),
     ("tracking.mode=loud", "tracking.mode"),
     ("policy.lora_rank=0", "policy.lora_rank"),
 ]
