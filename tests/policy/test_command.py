@@ -3,7 +3,7 @@
 import pytest
 
 from harness.commands import run_command
-from harness.policy import POLICIES, smollm2
+from harness.policy import POLICIES, hub, smollm2
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,12 @@ NOT_FETCHED = [
 def test_what_is_not_fetched_is_refused_with_what_to_do(arguments, message, capsys):
     assert run_command("policy", ["fetch", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_any_model_of_the_hub_is_fetched_by_its_owner_and_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hub, "fetch", lambda model, say: tmp_path / model.repository / model.revision)
+    assert run_command("policy", ["fetch", "Qwen/Qwen3-0.6B@abc"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/Qwen/Qwen3-0.6B/abc is ready: policy.hub=Qwen/Qwen3-0.6B@abc\n"
 
 
 def test_the_base_is_made_of_a_file_where_there_is_no_network(tmp_path, monkeypatch):
