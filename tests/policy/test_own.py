@@ -158,7 +158,7 @@ def test_a_model_of_the_hub_is_found_once_it_was_fetched(mine, monkeypatch):
 
 def test_a_model_that_was_not_fetched_names_the_command(monkeypatch):
     monkeypatch.setattr(hub, "_fetched", lambda model: None)
-    with pytest.raises(ConfigError, match=r"not on this machine.*python -m harness.policy.hub Qwen/Qwen3-0.6B"):
+    with pytest.raises(ConfigError, match=r"not on this machine.*python -m harness policy fetch Qwen/Qwen3-0.6B"):
         load_policy(PolicySource(hub="Qwen/Qwen3-0.6B", tool_parser="hermes"))
 
 
