@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
-from harness.policy import hub, smollm2
+from harness.policy import hub, own, smollm2, template
 from harness.policy.source import HUB_NAMES, POLICIES, PolicySource
 
 __all__ = ["HUB_NAMES", "POLICIES", "Policy", "PolicySource", "load_policy", "ready", "template_warnings"]
@@ -94,8 +94,6 @@ def _from_hub(name: str) -> Policy:
 
 
 def _own(source: PolicySource) -> Policy:
-    from harness.policy import own
-
     folder = own.folder_of(source)
     config, parser = own.read_config(folder), own.parser_of(source)
     context, dtype = own.context_of(source, config), own.dtype_of(source, config)
@@ -108,16 +106,12 @@ def ready(policy: Policy) -> Policy:
     """The policy with a folder that holds its template: vLLM and ART read it from there, so both have the same."""
     if policy.chat_template is None:
         return policy
-    from harness.policy import own
-
     path = own.view(policy.path, f"own-{policy.digest}", policy.chat_template)
     return replace(policy, path=path, chat_template=None)
 
 
 def template_warnings(policy: Policy, tools: Sequence[dict[str, Any]]) -> list[str]:
     """Sentences about what the chat template does with these tools. Raises ConfigError; see `template.check`."""
-    from harness.policy import template
-
     text = policy.chat_template or template.read(policy.path) or ""
     return template.check(policy.name, text, policy.path / "tokenizer.json", tools)
 

@@ -47,3 +47,9 @@ def test_the_base_is_made_of_a_file_where_there_is_no_network(tmp_path, monkeypa
     monkeypatch.setattr(smollm2, "make", lambda say, source: made.append(source))
     assert run_command("policy", ["fetch", "smollm2_135m_raw", "--from", str(tmp_path)]) == 0
     assert made == [tmp_path]
+
+
+def test_a_model_of_the_hub_is_fetched_by_its_owner_and_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(hub, "fetch", lambda model, say: tmp_path / model.repository / model.revision)
+    assert run_command("policy", ["fetch", "Qwen/Qwen3-0.6B"]) == 0
+    assert f"{tmp_path}/Qwen/Qwen3-0.6B/main is ready: policy.hub=Qwen/Qwen3-0.6B" in capsys.readouterr().out
