@@ -10,7 +10,7 @@ from harness.fixes import registry
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(p for f in ("docs", "experiments", "results") for p in (ROOT / f).glob("*.md"))]
 ROOMS = sorted(p.parent for p in (ROOT / "harness").glob("**/__init__.py") if "stand_ins" not in p.parts)
 SCREEN = 45  # lines
 ESTIMATE = re.compile(r"[+−]?\d\.\d{3} \[[^\]]+\]")
@@ -40,7 +40,7 @@ def test_ci_runs_its_test_command():
     assert set(steps) <= set((ROOT / ".ci" / "run").read_text().splitlines())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     targets = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'src="([^"]+)"', text)]
