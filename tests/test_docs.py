@@ -82,12 +82,18 @@ def test_the_commands_plan_what_the_page_says(folder):
     assert done.returncode == 0, done.stderr
     plans = re.findall(r"(\d+) runs? planned.*domain (\w+), policy (\w+)", done.stdout)
     assert plans == [
+        ("4", "mock", "micro"),
+        ("1", "mock", "micro"),
+        ("3", "mock", "micro"),
         ("1", "mock", "mine"),
         ("1", "mock", "mine"),
         ("1", "calculator", "micro"),
         ("1", "calculator", "micro"),
         ("8", "calculator", "mine"),
     ]
+    arms = re.findall(r"^  (\S+)/seed=0$", done.stdout, re.MULTILINE)
+    assert arms[:5] == ["all_on", "only_scale", "only_tools", "all_off", "without_scale"]
+    assert arms[5:8] == ["all_on", "without_reward", "all_on_with_reward=half"]
     assert not (folder / "results").exists()
 
 

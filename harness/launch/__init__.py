@@ -1,6 +1,6 @@
 """From the command line to engines that work, on this machine or others.
 
-command line  run.py (Hydra in, a sweep out), plugins.py (shows ours to Hydra), sweeper.py (designs), quiet.py
+command line  run.py (Hydra in, a sweep out), plugins.py (shows ours to Hydra), sweeper.py (designs), quiet.py, paths.py
               help.py, completion.py, candidates.py, choices.py, hints.py: what can be asked, and what was meant
 launchers     launcher.py (what they share), local.py (this machine), ray_launcher.py, slurm_launcher.py
 engines       execute.py (plan, train, judge, report), in_process.py (one engine here), several_engines.py with

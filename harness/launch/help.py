@@ -37,7 +37,7 @@ Options worth knowing (--cfg job prints all of them with their values, --hydra-h
   sweep=NAME                 results go to results/NAME
   train.steps=6              updates per run;  train.learning_rate, train.groups_per_step, …
   rollout.temperature=0.7    of training rollouts where fix/exploration is on
-  env=mock policy=micro      tau2's own tasks need a larger policy: env=retail policy=smollm2_135m (README, GPU);
+  env=mock policy=micro      tau2's own tasks need a larger policy: env=retail policy=smollm2_135m (docs/gpu.md);
                              env.task_ids=[…] keeps some, train.train_tasks= as many as are left to train on
   reuse=on|off               find and share stored results;  reuse.audit=0.05 recomputes 5 % of them
   tracking=wandb|off         offline without WANDB_API_KEY
