@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from harness.config import RunConfig, typed
-from harness.env import load_domain
+from harness.env import load_environment
 from harness.episode import Episode
 from harness.errors import ConfigError
-from harness.policy import load_policy
+from harness.policy import load_policy, ready
 from harness.records.layout import SweepFiles
 from harness.records.schema import PlannedRun, Record
 from harness.records.store import read_stored
@@ -126,12 +126,12 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     configs = {run: _config(files, run) for run in files.plan()}
     first = next(iter(configs.values()))
-    domain, policy = load_domain(**first.env.source), load_policy(first.policy.name)
+    domain, policy = load_environment(first.env.source), load_policy(first.policy)
     content = files.manifest().get("content") or {}
     for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
         if content.get(what) != digest:
             raise ConfigError(f"the {what} on this machine is not the one that the sweep ran with")
-    contexts = Contexts(tokenizer_of(str(policy.path)), TOOL_SCHEMA_FORMAT)
+    contexts = Contexts(tokenizer_of(str(ready(policy).path)), TOOL_SCHEMA_FORMAT)
 
     def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
         asked = Asked(episode, row["episode"], row["shared_with"])
