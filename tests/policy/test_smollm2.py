@@ -15,7 +15,7 @@ from harness.env import load_domain
 from harness.errors import ConfigError
 from harness.policy import load_policy
 from harness.policy.gguf import F32, Q4_1, Q8_0, dequantise, read
-from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, checkpoint, content_of, extend
+from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, base, checkpoint, content_of, extend
 
 DOMAIN = load_domain("mock")
 RESERVED_TOKEN = "<|reserved_0|>"
@@ -50,9 +50,7 @@ CONVERSATION = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    if not checkpoint().is_dir():
-        pytest.skip(f"needs the checkpoint: {COMMAND}")
-    return AutoTokenizer.from_pretrained(checkpoint())
+    return AutoTokenizer.from_pretrained(base())
 
 
 def ids_of(tokenizer, messages, **options) -> list[int]:
@@ -104,7 +102,7 @@ def test_the_order_of_a_schemas_keys_changes_nothing(tokenizer):
 
 
 def test_art_trains_on_exactly_the_tokens_that_were_served(tokenizer):
-    tokenize = pytest.importorskip("art.preprocessing.tokenize")
+    from art.preprocessing import tokenize
     from art.trajectories import History, Trajectory
 
     messages_and_choices, served, wrote = [], [], 0
