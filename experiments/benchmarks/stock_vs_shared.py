@@ -336,7 +336,7 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
-    others = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
+    others: list[dict[str, Any]] = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
     agreed = agreement([*parts, *others])
     if left_out := {other["part"] for other in others} - {each["part"] for each in agreed}:
         raise SystemExit(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an older Python cannot parse
     sys.exit(
@@ -47,7 +47,7 @@ def install(trainer_only: bool, gpu: bool) -> None:
         print("An NVIDIA GPU is here, and these environments are for CPUs: --gpu makes those for it.", file=sys.stderr)
     lock = GPU_LOCK if gpu else LOCK
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(make_env, CLONE / ".venv", lock, progress("trainer"), CLONE)]
+        jobs: list[Future[object]] = [pool.submit(make_env, CLONE / ".venv", lock, progress("trainer"), CLONE)]
         if not trainer_only:
             jobs.append(pool.submit(ensure_server_env, None, gpu))
         jobs[0].result()
