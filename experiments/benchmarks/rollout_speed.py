@@ -272,7 +272,7 @@ async def measure(
         cpu = asyncio.create_task(read_cpu())
         await asyncio.gather(*(keep_one_going() for _ in range(concurrent)))
         client, server, _ = await cpu
-    window = closes - opens
+    window: float = closes - opens
     shares = [(p.episode, p.share(opens, closes)) for p in played]
 
     def per_second(amount: Callable[[Episode], float]) -> float:

@@ -106,7 +106,7 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
             "state": run.state,
             "error": run.error,
             "seconds": run.seconds,
-            "steps": [{name: line[name] for name in kept} for line in run.steps],
+            "steps": [{name: line[name] for name in kept} for line in map(dict, run.steps)],
             "validations": [
                 {"step": v.step, "seconds": v.seconds, "reference": v.reference, "by_task": v.by_task}
                 for v in run.validations

@@ -24,7 +24,7 @@ def register() -> None:
         package = __import__(PACKAGE)
     except ImportError:
         package = sys.modules[PACKAGE] = types.ModuleType(PACKAGE)
-        package.__path__ = []  # type: ignore[attr-defined]
+        package.__path__ = []
     ours = types.ModuleType(f"{PACKAGE}.harness")
     for plugin in (DesignSweeper, NodeLauncher, RayLauncher, SlurmLauncher):
         plugin.__module__ = ours.__name__

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from harness.config import RunConfig, typed
-from harness.env import load_domain
+from harness.env import load_environment
 from harness.episode import Episode
 from harness.errors import ConfigError
 from harness.policy import load_policy
@@ -126,7 +126,7 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     configs = {run: _config(files, run) for run in files.plan()}
     first = next(iter(configs.values()))
-    domain, policy = load_domain(**first.env.source), load_policy(first.policy.name)
+    domain, policy = load_environment(first.env.source), load_policy(first.policy)
     content = files.manifest().get("content") or {}
     for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
         if content.get(what) != digest:
