@@ -367,13 +367,14 @@ def _environment(section: DictConfig) -> EnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
     if section.get("_target_") == OURS:
         return _instantiated(section)  # type: ignore[no-any-return]
-    given = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(given, dict)
+    section_values = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(section_values, dict)
+    given = {str(name): value for name, value in section_values.items()}
     target = given.pop("_target_", None)
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:
-        return OwnEnvConfig(str(target), {str(name): value for name, value in given.items()})
+        return OwnEnvConfig(str(target), given)
     ours = {f.name: f.default for f in fields(EnvConfig)}
     for name in given.keys() & ours.keys() - {"domain"}:
         if given[name] != ours[name]:
@@ -381,14 +382,16 @@ def _environment(section: DictConfig) -> EnvConfig | OwnEnvConfig:
                 f"env.{name} is {given[name]}, an option of domain {given['domain']}, and env._target_ is {target}. "
                 f"Choose an empty group first: env=own env._target_={target} +env.{name}={given[name]}."
             )
-    return OwnEnvConfig(str(target), {str(name): value for name, value in given.items() if name not in ours})
+    return OwnEnvConfig(str(target), {name: value for name, value in given.items() if name not in ours})
 
 
 def typed(cfg: DictConfig) -> RunConfig:
     """The typed config of one run. Raises ConfigError, naming the option, for anything out of range."""
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    parts = {name: _environment(cfg[name]) if name == "env" else _instantiated(cfg[name]) for name in PARTS}
+    parts: dict[str, Any] = {
+        name: _environment(cfg[name]) if name == "env" else _instantiated(cfg[name]) for name in PARTS
+    }
     resolved["policy"] = {"_target_": resolved["policy"]["_target_"], **parts["policy"].plain()}
     if isinstance(parts["env"], OwnEnvConfig):
         resolved["env"] = parts["env"].source
