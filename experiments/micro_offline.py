@@ -16,6 +16,7 @@ import statistics
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -32,7 +33,7 @@ MAX_TURNS = 12
 @dataclass
 class Play:
     task_id: str
-    outcome: Outcome | None = None
+    outcome: Outcome = field(init=False)
     calls: int = 0
     output_tokens: int = 0
     ids: list[int] = field(default_factory=list)  # the last prompt and answer
@@ -45,12 +46,12 @@ def kind_of(task_id: str) -> str:
 
 
 @torch.no_grad()
-def play(model, tokenizer, domain: Domain, task_ids: list[str], temperature: float, seed: int) -> list[Play]:
+def play(model: Any, tokenizer: Any, domain: Domain, task_ids: list[str], temperature: float, seed: int) -> list[Play]:
     """One episode per entry of `task_ids`, all at once."""
     torch.manual_seed(seed)
     plays = [Play(task_id) for task_id in task_ids]
     episodes = [domain.start(task_id) for task_id in task_ids]
-    chats = [
+    chats: list[list[dict[str, Any]]] = [
         [{"role": "system", "content": domain.system_prompt}, {"role": "user", "content": e.opening}] for e in episodes
     ]
     stopped = [False] * len(plays)
@@ -105,7 +106,7 @@ def partial_credit(o: Outcome) -> float:
     return o.reward or 0.9 * (o.actions_matched + o.facts_met + bool(o.db_match)) / total
 
 
-def report(model, tokenizer, domain: Domain, samples: int) -> None:
+def report(model: Any, tokenizer: Any, domain: Domain, samples: int) -> None:
     began = time.time()
     greedy = play(model, tokenizer, domain, list(domain.task_ids), 0.0, 0)
     sampled = play(model, tokenizer, domain, list(domain.task_ids) * samples, 1.0, 1)
@@ -131,7 +132,7 @@ def report(model, tokenizer, domain: Domain, samples: int) -> None:
 
 
 def reinforce(
-    checkpoint, tokenizer, domain: Domain, steps: int, reward: str, seed: int, rate: float, minibatch: int
+    checkpoint: str, tokenizer: Any, domain: Domain, steps: int, reward: str, seed: int, rate: float, minibatch: int
 ) -> None:
     from peft import LoraConfig, get_peft_model
 
@@ -163,7 +164,7 @@ def reinforce(
         luck.shuffle(batch)
         for start in range(0, len(batch), minibatch):
             optimizer.zero_grad()
-            loss = 0.0
+            loss = torch.zeros(())
             for (p, advantage), before in batch[start : start + minibatch]:
                 now = log_probs(model, p)
                 ratio = (now.detach() - before).exp().clamp(max=5.0)  # CISPO: a clipped weight, a free gradient
@@ -184,9 +185,9 @@ def reinforce(
     print("   wrong kinds:", {k: round(statistics.mean(v), 2) for k, v in by.items() if statistics.mean(v) < 1})
 
 
-def log_probs(model, p: Play) -> torch.Tensor:
+def log_probs(model: Any, p: Play) -> torch.Tensor:
     """Of the tokens that the policy wrote, (tokens,). The last context holds all earlier turns."""
-    logits = model(torch.tensor([p.ids[:-1]])).logits[0]
+    logits: torch.Tensor = model(torch.tensor([p.ids[:-1]])).logits[0]
     chosen = torch.tensor([t for a, b in p.trained for t in range(a, b)])
     return logits.log_softmax(-1)[chosen - 1, torch.tensor(p.ids)[chosen]]
 

@@ -145,8 +145,8 @@ class FirstFailure:
 
 def tests_of(changed: Mutant | None) -> list[str]:
     """The unit tests of the centre, those of the mutated file first."""
-    own = changed and next(tests for part, tests in TESTS.items() if changed.file.startswith(f"harness/{part}"))
-    return [*filter(None, [own]), *(tests for tests in TESTS.values() if tests != own)]
+    own = [tests for part, tests in TESTS.items() if changed and changed.file.startswith(f"harness/{part}")][:1]
+    return [*own, *(tests for tests in TESTS.values() if tests not in own)]
 
 
 def start(changed: Mutant | None, result: Path) -> int:
@@ -173,7 +173,7 @@ def run_tests(changed: Mutant | None, result: Path) -> None:
     for name in [n for n in sys.modules if n.split(".")[0] in ("harness", "tests")]:
         del sys.modules[name]
     if changed:
-        sys.meta_path.insert(0, Finder(changed))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, Finder(changed))
     seen = FirstFailure()
     options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     code = pytest.main([*options, *tests_of(changed)], plugins=[seen])

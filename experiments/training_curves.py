@@ -10,14 +10,14 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.records.load import RecordedRun, load_sweep
+from harness.records.schema import StepRecord
 
 
-def passes(steps: Sequence[dict[str, Any]], length: int) -> list[float]:
+def passes(steps: Sequence[StepRecord], length: int) -> list[float]:
     """Mean raw success of each `length` steps in a row; a rest that is shorter is left out."""
-    values = [float(step["raw_reward"]) for step in steps]
+    values = [reward for step in steps if (reward := step["raw_reward"]) is not None]
     return [statistics.mean(values[i : i + length]) for i in range(0, len(values) - length + 1, length)]
 
 
@@ -28,7 +28,7 @@ def row(name: str, runs: Sequence[RecordedRun], length: int) -> str:
     reference = "; ".join(
         " ".join(f"{v.step}: {v.reference:.2f}" for v in run.validations if v.reference is not None) for run in runs
     )
-    gaps = [[s["logprob_gap"] for s in run.steps if s.get("logprob_gap") is not None] for run in runs]
+    gaps = [[gap for s in run.steps if (gap := s.get("logprob_gap")) is not None] for run in runs]
     every = [gap for each in gaps for gap in each]
     last = ", ".join(f"{each[-1]:.4f}" for each in gaps if each)
     spread = f"{min(every):.4f}-{max(every):.4f}, last {last}" if every else "–"

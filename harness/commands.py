@@ -71,7 +71,7 @@ def _doctor(parser: Parser) -> None:
 
 
 def _setup(parser: Parser) -> None:
-    parser.add_argument("--trainer-only", action="store_true", help="leave out the server's environment")
+    parser.add_argument("--trainer-only", action="store_true", help="leave out the server's environment and SmolLM2")
     parser.add_argument("--gpu", action="store_true", help="vLLM, torch and ART's trainer for an NVIDIA GPU (30 GB)")
 
 

@@ -429,7 +429,7 @@ def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:
-        return OwnEnvConfig(str(target), {str(name): value for name, value in given.items()})
+        return OwnEnvConfig(str(target), given)
     ours = {f.name: f.default for f in fields(EnvConfig)}
     for name in given.keys() & ours.keys() - {"domain"}:
         if given[name] != ours[name]:

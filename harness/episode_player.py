@@ -174,6 +174,7 @@ def _as_turn(response: Any, position: int, with_prompt_ids: bool) -> Turn:
         # The server draws random ids; ours depend on the position alone.
         {"id": f"call_{position}_{i}", "name": c.function.name, "arguments": c.function.arguments}
         for i, c in enumerate(choice.message.tool_calls or [])
+        if c.type == "function"  # all that a server with a tool parser sends
     ]
     tokens = choice.logprobs.content if choice.logprobs else None
     return Turn(

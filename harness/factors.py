@@ -55,7 +55,8 @@ class Factor:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Factor":
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True, order=True)

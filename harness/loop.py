@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import art
+from art.backend import AnyTrainableModel
 
 from harness.backend import Backend
 from harness.backend.context import Contexts
@@ -26,7 +27,7 @@ Report = Callable[[int, float | None], None]
 
 async def run_loop(
     config: RunConfig,
-    model: art.TrainableModel,
+    model: AnyTrainableModel,
     backend: Backend,
     rollouts: Rollouts,
     contexts: Contexts,
@@ -53,7 +54,7 @@ async def run_loop(
         if step % config.validation.every == 0 or step == train.steps:
             validation = (await validate(run, names, rollouts, ruler, seams, split)).record(step)
             records.add("validation", validation)
-            report(step, validation["reference"]["mean"])  # type: ignore[index]
+            report(step, validation["reference"]["mean"])
         else:
             report(step, None)
         if step == train.steps:
@@ -64,7 +65,11 @@ async def run_loop(
         sampled: dict[tuple[str, int], Asked] = {}
 
         async def rollout(
-            task: str, number: int, step: int = step, names: Names = names, sampled: dict = sampled
+            task: str,
+            number: int,
+            step: int = step,
+            names: Names = names,
+            sampled: dict[tuple[str, int], Asked] = sampled,
         ) -> art.Trajectory:
             model_name = seams.endpoint.model_name(names)
             seed = derive_seed(run.seed, "train", step, task, number)

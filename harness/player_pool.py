@@ -67,7 +67,8 @@ class Players:
         await self.start()
         chosen = min(self._processes, key=lambda p: len(p.open))
         number = next(self._numbers)
-        future = chosen.open[number] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Episode] = asyncio.get_running_loop().create_future()
+        chosen.open[number] = future
         try:
             if chosen.process.returncode is not None:
                 raise self._ended(chosen)

@@ -122,7 +122,8 @@ async def gather_groups(
             raise
 
     groups = await art.gather_trajectory_groups(
-        (art.TrajectoryGroup(guarded(t, i) for i in range(rollouts_per_group)) for t in tasks),
+        # of coroutines ART makes a coroutine, which its types say of __new__ and mypy reads of __init__
+        (art.TrajectoryGroup(guarded(t, i) for i in range(rollouts_per_group)) for t in tasks),  # type: ignore[misc]
         max_exceptions=math.inf,
     )
     if fatal:
@@ -137,11 +138,13 @@ async def gather_groups(
 def trajectory(asked: Asked, number: int, seams: Seams, tools: list[dict[str, Any]]) -> art.Trajectory:
     """The trajectory that an arm makes of an episode. Raises EpisodeError if log-probs must be there and are not."""
     episode = asked.episode
+    messages: list[Any] = [  # dictionaries, which ART types one by one
+        seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m for m in episode.messages
+    ]
+    attached: list[Any] | None = seams.tools.attach(tools)
     return art.Trajectory(
-        messages_and_choices=[
-            seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m for m in episode.messages
-        ],
-        tools=seams.tools.attach(tools),
+        messages_and_choices=messages,
+        tools=attached,
         reward=seams.reward.training_reward(episode.outcome),
         metrics={"raw_reward": episode.outcome.reward},
         metadata={"task": episode.task_id, "episode": asked.key, "rollout": number},

@@ -42,7 +42,7 @@ class Rollouts:
     """
 
     def __init__(self, task_ids, play=None, exact=True, shared=()):
-        self.domain = SimpleNamespace(index_order=tuple(task_ids), tools=TOOLS)
+        self.domain = SimpleNamespace(train_ids=tuple(task_ids), test_ids=(), tools=TOOLS)
         self.play = play or (lambda task, model, seed: episode(task))
         self.exact = exact
         self.shared = shared

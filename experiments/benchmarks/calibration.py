@@ -140,17 +140,21 @@ def run(setting: Setting, sweeps: int, seed: int = SEED) -> dict[tuple[str, str]
     return counts
 
 
+def within(value: float, low: float | None, high: float | None) -> bool:
+    return low is not None and high is not None and low - TINY <= value <= high + TINY
+
+
 def tally(count: Count, setting: Setting, true: Sequence[float], effects: Sequence[Effect]) -> None:
     """Adds one family of effects of one sweep."""
     answered = [(t, e) for t, e in zip(true, effects, strict=True) if e.verdict != NOT_ANSWERED]
     count.sweeps += 1
-    count.all_covered += all(e.low_all - TINY <= t <= e.high_all + TINY for t, e in answered)
+    count.all_covered += all(within(t, e.low_all, e.high_all) for t, e in answered)
     nulls = [e for t, e in answered if abs(t) < TINY]
     count.null_sweeps += bool(nulls)
-    count.false_alarms += any(e.p_holm < 0.05 for e in nulls)
+    count.false_alarms += any(e.p_holm is not None and e.p_holm < 0.05 for e in nulls)
     for t, e in answered:
         count.intervals += not e.identical
-        count.covered += not e.identical and e.low - TINY <= t <= e.high + TINY
+        count.covered += not e.identical and within(t, e.low, e.high)
         count.false_none += e.verdict == NO_EFFECT and abs(t) > margin_of(e.kind, e.outcome, STEPS)
     if setting.invalid_arm:
         own = [e for e in effects if setting.invalid_arm == f"without_{e.factors[0]}"]

@@ -33,7 +33,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -156,7 +156,7 @@ class World:
         self.tasks = list(self.domain.train_ids[:tasks])
 
     @asynccontextmanager
-    async def backend(self):
+    async def backend(self) -> AsyncIterator[Any]:
         from harness.backend import build, stock
         from harness.records.store import Store
 
@@ -260,7 +260,9 @@ async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], 
     from harness.sweep.runner import Model
 
     report, train = world.report, world.config.train
-    model = Model(name="contract", project="contract", base_model=str(world.policy.path), report_metrics=[])
+    model = Model(  # type: ignore[call-arg]  # ART's own __init__ needs no config
+        name="contract", project="contract", base_model=str(world.policy.path), report_metrics=[]
+    )
     await backend.admit(model, "contract", 0)
     report.say("admitted")
     pinned = model.inference_model_name
@@ -363,8 +365,9 @@ async def unsloth_gap(backend: Any, model: Any, groups: list[Any]) -> float:
         compute = get_compute_loss_fn(service._state.trainer)
         gaps = []
         for row in range(packed["tokens"].shape[0]):
-            inputs = TrainInputs(
-                **{key: value[row : row + 1] for key, value in packed.items() if isinstance(value, torch.Tensor)},
+            of_row: Any = {k: v[row : row + 1] for k, v in packed.items() if isinstance(v, torch.Tensor)}
+            inputs = TrainInputs(  # type: ignore[typeddict-item]  # the packed tensors have the rest
+                **of_row,
                 pixel_values=[None],
                 image_grid_thw=[None],
                 config=config,
@@ -374,7 +377,7 @@ async def unsloth_gap(backend: Any, model: Any, groups: list[Any]) -> float:
             found = compute(service._state.peft_model, inputs)[0].float().cpu()
             trained = packed["assistant_mask"][row]
             gaps.append((found[trained] - packed["logprobs"][row][trained]).abs())
-        return torch.cat(gaps).mean().item()
+        return float(torch.cat(gaps).mean().item())
     finally:
         service._state.offload_to_cpu()
         gc_and_empty_cuda_cache()
@@ -442,7 +445,7 @@ async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: lis
     _, dev_config = build_rl_train_configs(learning_rate=TINY)
     state = State.of(tensors, {}, trainer.base_digest)
     _, metrics = trainer.update(state, packed_by(backend, model, groups, length), TINY, dict(dev_config))
-    return metrics[0]["first/logprob_gap"]
+    return float(metrics[0]["first/logprob_gap"])
 
 
 async def cross_sampler_gap(backend: Any, model: Any, adapter: Path, groups: list[Any]) -> float:

@@ -98,7 +98,7 @@ def rate_of_processes(name: str, count: int, seconds: float) -> float:
     workers = [context.Process(target=_work, args=(name, seconds, ready, results)) for _ in range(count)]
     for worker in workers:
         worker.start()
-    total = sum(results.get(timeout=300) for _ in workers)
+    total: float = sum(results.get(timeout=300) for _ in workers)
     for worker in workers:
         worker.join()
     return total

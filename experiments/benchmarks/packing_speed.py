@@ -33,10 +33,11 @@ from harness.rollout import choice_of
 
 def trajectory(domain: Domain, task_id: str, number: int, tokenizer: Any) -> art.Trajectory:
     """A demonstration as a rollout: each reply's ids with a log-prob each."""
-    system = {"role": "system", "content": domain.system_prompt}
+    system: Any = {"role": "system", "content": domain.system_prompt}
     shown = demonstrate(generator.known(domain, task_id), Random(number), agent.RIGHT).messages
-    said = [_choice(m, tokenizer) if m["role"] == "assistant" else m for m in shown]
-    return art.Trajectory(messages_and_choices=[system, *said], tools=domain.tools, reward=number % 8 / 8)
+    said: list[Any] = [_choice(m, tokenizer) if m["role"] == "assistant" else m for m in shown]
+    tools: Any = domain.tools
+    return art.Trajectory(messages_and_choices=[system, *said], tools=tools, reward=number % 8 / 8)
 
 
 def _choice(message: dict[str, Any], tokenizer: Any) -> Choice:
@@ -64,11 +65,12 @@ def main() -> None:
 
     def ids(tokenizer: Any, groups: list[art.TrajectoryGroup]) -> list[list[int]]:
         random.seed(0)  # ART shuffles with the global generator
-        how = {"chat_template_tool_schema_format": "vllm_openai"}
+        how: Any = {"chat_template_tool_schema_format": "vllm_openai"}
         made = tokenize_trajectory_groups(tokenizer, groups, False, True, **how)
         return [result.token_ids for result in made]
 
-    pieces, took = by_pieces(own), {"whole": [], "pieces": []}
+    pieces = by_pieces(own)
+    took: dict[str, list[float]] = {"whole": [], "pieces": []}
     ids(pieces, batch(0))  # the first texts are tokenised both ways
     tokens = 0
     for number in range(1, 1 + options.repeats):

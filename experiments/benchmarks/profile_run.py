@@ -15,6 +15,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 ROOMS = (  # the first that matches a file of the stack, from the innermost frame outwards
     ("http client", ("/litellm/", "/httpx/", "/httpcore/", "/openai/", "/aiohttp/", "/h11/", "/anyio/", "/ssl.py")),
@@ -29,8 +31,9 @@ ROOMS = (  # the first that matches a file of the stack, from the innermost fram
 IDLE = ("select", "wait", "_recv", "epoll", "acquire", "_worker", "poll", "get", "sleep", "join", "run_forever")
 
 
-def room(frame) -> tuple[str, str]:
+def room(frame: FrameType | None) -> tuple[str, str]:
     """Room and place of the innermost frame that belongs to one; `waiting` for an idle leaf."""
+    assert frame is not None
     code = frame.f_code
     if code.co_name in IDLE and code.co_filename.endswith(("selectors.py", "threading.py", "thread.py", "queue.py")):
         return "waiting", ""
@@ -56,11 +59,11 @@ def main() -> None:
 
     build = Runner.build
 
-    def build_and_watch(*arguments):
+    def build_and_watch(*arguments: Any) -> Any:
         ready.set()
         return build(*arguments)
 
-    Runner.build = build_and_watch
+    Runner.build = build_and_watch  # type: ignore[method-assign, assignment]
     samples: collections.Counter[str] = collections.Counter()
     places: collections.Counter[str] = collections.Counter()
     ready, done = threading.Event(), threading.Event()

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -272,11 +272,12 @@ async def measure(
         cpu = asyncio.create_task(read_cpu())
         await asyncio.gather(*(keep_one_going() for _ in range(concurrent)))
         client, server, _ = await cpu
-    window = closes - opens
+    window: float = closes - opens
     shares = [(p.episode, p.share(opens, closes)) for p in played]
 
-    def per_second(amount: Any) -> float:
-        return sum(share * amount(episode) for episode, share in shares) / window
+    def per_second(amount: Callable[[Episode], float]) -> float:
+        total: float = sum(share * amount(episode) for episode, share in shares)
+        return total / window
 
     calls = per_second(lambda e: len(e.turns))
     tokens = per_second(lambda e: sum(len(t.output_ids) for t in e.turns))

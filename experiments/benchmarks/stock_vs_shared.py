@@ -106,7 +106,7 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
             "state": run.state,
             "error": run.error,
             "seconds": run.seconds,
-            "steps": [{name: line[name] for name in kept} for line in run.steps],
+            "steps": [{name: line[name] for name in kept} for line in map(dict, run.steps)],
             "validations": [
                 {"step": v.step, "seconds": v.seconds, "reference": v.reference, "by_task": v.by_task}
                 for v in run.validations
@@ -336,7 +336,7 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
-    others = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
+    others: list[dict[str, Any]] = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
     agreed = agreement([*parts, *others])
     if left_out := {other["part"] for other in others} - {each["part"] for each in agreed}:
         raise SystemExit(

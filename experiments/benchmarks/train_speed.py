@@ -216,7 +216,7 @@ class Bench:
         rows = []
         for name, options in ways.items():
             torch._dynamo.reset()
-            kernel = torch.compile(flex_attention)
+            kernel: Any = torch.compile(flex_attention)
             for longer in (2 * tokens, tokens):  # the second length makes it a kernel for all
                 seconds = []
                 same = padded(row, longer)

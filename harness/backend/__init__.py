@@ -22,6 +22,7 @@ from harness.errors import ConfigError
 
 if TYPE_CHECKING:
     import art
+    from art.backend import AnyTrainableModel
 
     from harness.config import SweepConfig
     from harness.policy import Policy
@@ -55,17 +56,17 @@ class Backend(Protocol):
     @property
     def tool_schema_format(self) -> str: ...
 
-    async def admit(self, model: "art.TrainableModel", run: str, seed: int) -> None:
+    async def admit(self, model: "AnyTrainableModel", run: str, seed: int) -> None:
         """Registers a run's model at step 0, with a fresh adapter under the seed, ready to be asked."""
         ...
 
-    async def release(self, model: "art.TrainableModel") -> None:
+    async def release(self, model: "AnyTrainableModel") -> None:
         """Gives back what the run alone used. Idempotent; raises nothing."""
         ...
 
     async def train(
         self,
-        model: "art.TrainableModel",
+        model: "AnyTrainableModel",
         trajectory_groups: "Iterable[art.TrajectoryGroup]",
         *,
         learning_rate: float,
@@ -80,7 +81,7 @@ class Backend(Protocol):
         """Tokens of the longest history that `train` takes, given the packed_sequence_length that it is called with."""
         ...
 
-    def trained(self, model: "art.TrainableModel") -> Trained:
+    def trained(self, model: "AnyTrainableModel") -> Trained:
         """What the last `train` of this model did."""
         ...
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import art
 import httpx
+from art.backend import AnyTrainableModel
 from art.local import LocalBackend
 from art.metrics_taxonomy import TRAIN_GRADIENT_STEPS_KEY
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
@@ -39,7 +40,7 @@ class Admitted:
     """A run and its own LocalBackend. digests: of the adapter of each step that was asked for."""
 
     run: str
-    model: art.TrainableModel
+    model: AnyTrainableModel
     local: LocalBackend
     folder: Path
     digests: dict[int, str] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class ArtLocalBackend:
         self.in_process = in_process
         self._admitted: dict[str, Admitted] = {}
 
-    async def admit(self, model: art.TrainableModel, run: str, seed: int) -> None:
+    async def admit(self, model: AnyTrainableModel, run: str, seed: int) -> None:
         """Starts the run's trainer and server: one to two minutes. Raises EngineError if they do not start."""
         started = time.perf_counter()
         folder = Path(get_model_dir(model=model, art_path=str(self.path)))
@@ -78,7 +79,7 @@ class ArtLocalBackend:
         try:
             await model.register(
                 local,
-                _openai_client_config={"server_args": stock.server_args(self.settings)},  # type: ignore[typeddict-item]
+                _openai_client_config={"server_args": stock.server_args(self.settings)},  # type: ignore[arg-type]
             )
         except Exception as error:
             raise EngineError(
@@ -88,7 +89,7 @@ class ArtLocalBackend:
         admitted.base_answers = await _answers(admitted)
         print(f"{run}: stock ART ready after {time.perf_counter() - started:.1f} s", flush=True)
 
-    async def release(self, model: art.TrainableModel) -> None:
+    async def release(self, model: AnyTrainableModel) -> None:
         admitted = self._admitted.pop(model.name, None)
         if admitted is None:
             return
@@ -105,7 +106,7 @@ class ArtLocalBackend:
 
     async def train(
         self,
-        model: art.TrainableModel,
+        model: AnyTrainableModel,
         trajectory_groups: Iterable[art.TrajectoryGroup],
         *,
         learning_rate: float,
@@ -119,7 +120,7 @@ class ArtLocalBackend:
         admitted.last = Trained(self.weights(f"{model.name}@{result.step}"), None) if stepped else SKIPPED
         return result
 
-    def trained(self, model: art.TrainableModel) -> Trained:
+    def trained(self, model: AnyTrainableModel) -> Trained:
         """The digest of the weights that the update made stands for the update."""
         return self._admitted[model.name].last
 

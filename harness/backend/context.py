@@ -50,8 +50,8 @@ class Contexts:
 
     def trained_ids(self, episode: Episode, attached: Sequence[dict[str, Any]] | None) -> list[int]:
         """ART's own token ids of the whole episode, up to the last sampled token; [] without log-probs."""
-        choices = [choice_of(episode.turns[m]) if isinstance(m, int) else m for m in episode.messages]
-        tools = list(attached) if attached is not None else None
+        choices: list[Any] = [choice_of(episode.turns[m]) if isinstance(m, int) else m for m in episode.messages]
+        tools: list[Any] | None = list(attached) if attached is not None else None
         return self.ids_of(Trajectory(messages_and_choices=choices, tools=tools))
 
     def ids_of(self, trajectory: Trajectory) -> list[int]:

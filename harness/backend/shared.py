@@ -19,6 +19,7 @@ from typing import Any
 import art
 import torch
 from art import dev, types
+from art.backend import AnyTrainableModel
 from art.local.backend import LocalBackend
 from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tensors_from_dir
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
@@ -158,16 +159,16 @@ class SharedBackend(LocalBackend):
         """The key order in which ART renders the tools of this backend's models."""
         return self._chat_template_tool_schema_format({})
 
-    async def admit(self, model: art.TrainableModel, run: str, seed: int) -> None:
+    async def admit(self, model: AnyTrainableModel, run: str, seed: int) -> None:
         """Registers a run's model with a fresh adapter. A replay starts from step 0 and finds its updates."""
         shutil.rmtree(get_model_dir(model=model, art_path=self._path), ignore_errors=True)
         self._runs[model.name] = (run, seed)
         await model.register(self, _openai_client_config={"server_args": {"api_key": self.engine.server.api_key}})
 
-    async def release(self, model: art.TrainableModel) -> None:
+    async def release(self, model: AnyTrainableModel) -> None:
         """Nothing: the engine is everybody's, and an idle adapter makes room when its slot is needed."""
 
-    async def _get_service(self, model: art.TrainableModel) -> SharedService:  # type: ignore[override]
+    async def _get_service(self, model: AnyTrainableModel) -> SharedService:
         if model.name not in self._services:
             run, seed = self._runs[model.name]
             loop = asyncio.get_running_loop()
@@ -178,25 +179,32 @@ class SharedBackend(LocalBackend):
                 model.name, run, Path(get_model_dir(model=model, art_path=self._path)), self.engine, state
             )
             service.write_checkpoint(0, state)
-            self._services[model.name] = service  # type: ignore[assignment]
-        return self._services[model.name]  # type: ignore[return-value]
+            self._services[model.name] = service
+        return self._own(model.name)
 
-    def _get_packed_tensors(self, model: Any, trajectory_groups: Any, **kwargs: Any) -> PackedTensors | None:
+    def _own(self, name: str) -> SharedService:
+        service = self._services[name]
+        assert isinstance(service, SharedService)  # ART's dictionary holds nothing else here
+        return service
+
+    def _get_packed_tensors(  # type: ignore[override]  # what else ART passes is handed on
+        self, model: AnyTrainableModel, trajectory_groups: list[art.TrajectoryGroup], **kwargs: Any
+    ) -> PackedTensors | None:
         # ART shuffles rows and draws group ids from Python's global generator: arms with one seed that pack
         # the same trajectories at the same step must get the same tensors.
-        service = self._services[model.name]
+        service = self._own(model.name)
         _, seed = self._runs[model.name]
         place = (model.base_model, None)  # where ART looks for the tokenizer, and else loads it
         self._tokenizers[place] = tokenizer_of(model.base_model)
-        with seeded(derive_seed(seed, "packing", service.step)):  # type: ignore[attr-defined]
+        with seeded(derive_seed(seed, "packing", service.step)):
             return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
 
     def row_length(self, wanted: int) -> int:
         return wanted
 
-    def trained(self, model: art.TrainableModel) -> Trained:
+    def trained(self, model: AnyTrainableModel) -> Trained:
         """What the last `train` of this model did."""
-        return self._services[model.name].last  # type: ignore[attr-defined]
+        return self._own(model.name).last
 
     def weights(self, name: str) -> str:
         """Digest of the weights behind a served name; `unknown:<name>` for a name that nobody registered."""

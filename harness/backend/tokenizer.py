@@ -40,7 +40,8 @@ def by_pieces(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         def __call__(self, text: Any = None, *args: Any, **options: Any) -> BatchEncoding:
             plain = "add_special_tokens" in options and PLAIN | options == PLAIN  # left out, it means True
             if args or not plain or not isinstance(text, str):
-                return super().__call__(text, *args, **options)
+                whole: BatchEncoding = super().__call__(text, *args, **options)
+                return whole
             ids = pieces.encode(text)
             return BatchEncoding({"input_ids": ids, "attention_mask": [1] * len(ids)})
 

@@ -83,7 +83,7 @@ def block_mask(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> BlockMask:
     own, prompt = small.to(torch.int32)
 
     def allowed(row: torch.Tensor, _head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        ours = (own[row, query] == own[row, key]) | (prompt[row, query] == own[row, key])
+        ours: torch.Tensor = (own[row, query] == own[row, key]) | (prompt[row, query] == own[row, key])
         return (query >= key) & ours
 
     device = group_ids.device
@@ -93,7 +93,8 @@ def block_mask(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> BlockMask:
 @cache
 def kernel(device: str) -> Callable[..., Any]:
     """flex_attention; compiled where that gives a kernel. The second row length met makes it one for all lengths."""
-    return torch.compile(flex_attention) if device == "cuda" else flex_attention
+    plain: Callable[..., Any] = flex_attention
+    return torch.compile(plain) if device == "cuda" else plain
 
 
 def kernel_options(tokens: int, width: int) -> dict[str, Any] | None:

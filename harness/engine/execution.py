@@ -1,6 +1,7 @@
 """How an update is computed on a device, and what it took."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -100,9 +101,9 @@ class Size:
     vocabulary: int
 
     @classmethod
-    def of(cls, model: torch.nn.Module) -> "Size":
-        config = model.get_base_model().config  # type: ignore[operator, union-attr]
-        head = model.get_output_embeddings().weight  # type: ignore[operator, union-attr]
+    def of(cls, model: Any) -> "Size":
+        config = model.get_base_model().config
+        head = model.get_output_embeddings().weight
         matrices = {
             name: p.numel()
             for name, p in model.named_parameters()

@@ -22,7 +22,7 @@ def fuse(model: torch.nn.Module) -> int:
             _assert_plain(name, module)
             module.forward = MethodType(_lora_linear, module)  # type: ignore[method-assign]
         elif type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
-            module.forward = MethodType(_rms_norm, module)  # type: ignore[method-assign]
+            module.forward = MethodType(_rms_norm, module)
         else:
             continue
         changed += 1
@@ -32,7 +32,7 @@ def fuse(model: torch.nn.Module) -> int:
 def _lora_linear(self: Any, x: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
     """x W' + scaling (x A') B': the second product is added where the first one lies."""
     rows = x.reshape(-1, x.shape[-1])
-    out = self.base_layer(rows)
+    out: torch.Tensor = self.base_layer(rows)
     down = torch.nn.functional.linear(rows, self.lora_A[ADAPTER].weight)
     out = out.addmm_(down, self.lora_B[ADAPTER].weight.t(), alpha=self.scaling[ADAPTER])
     return out.view(*x.shape[:-1], -1)

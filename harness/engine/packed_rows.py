@@ -106,7 +106,7 @@ def attended_pairs(group_ids: torch.Tensor, parent_ids: torch.Tensor) -> int:
     """
     real = group_ids != -1
     own, counts = group_ids[real].unique(return_counts=True)
-    tokens = dict(zip(own.tolist(), counts.tolist(), strict=True))
+    tokens: dict[int, int] = dict(zip(own.tolist(), counts.tolist(), strict=True))
     prompts = dict(zip(group_ids[real].tolist(), parent_ids[real].tolist(), strict=True))
     pairs = sum(n * (n + 1) // 2 for n in tokens.values())
     return pairs + sum(n * tokens.get(prompts[group], 0) for group, n in tokens.items() if prompts[group] != group)

@@ -6,15 +6,13 @@ dense attention, the dense one takes its place, and the trainer's notes say why.
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
 from harness.engine.attention import DENSE, FLEX
+from harness.engine.execution import Execution, Size
 from harness.engine.packed_rows import Rows
-
-if TYPE_CHECKING:
-    from harness.engine.trainer import Trainer
 
 # Mean absolute difference of log-probs; difference of gradients as a share of their norm. On SmolLM2-135M in bfloat16
 # two right attentions differ by .06 and .03; one in which the rollouts see each other is off by .39 and .29.
@@ -22,7 +20,26 @@ LOGPROB_TOLERANCE = 0.2
 GRADIENT_TOLERANCE = 0.12
 
 
-def prepare(trainer: "Trainer") -> None:
+class Probed(Protocol):
+    """What is asked of a trainer here; see the methods of `harness.engine.trainer.Trainer`."""
+
+    device: torch.device
+    execution: Execution
+    size: Size
+    activation_bytes: float
+
+    def use_attention(self, kind: str) -> None: ...
+
+    def trial(self, row: Rows) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    def kept_bytes(self, row: Rows) -> int: ...
+
+    def room(self) -> float: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def prepare(trainer: Probed) -> None:
     """Checks and measures with some short rows; compiles, which may take a minute on a GPU."""
     started = time.perf_counter()
     if trainer.execution.attention == FLEX:
@@ -40,7 +57,7 @@ def prepare(trainer: "Trainer") -> None:
     trainer.note(f"{trainer.execution.attention} attention, {dtype}, ready in {time.perf_counter() - started:.1f} s")
 
 
-def _why_not_flex(trainer: "Trainer") -> str:
+def _why_not_flex(trainer: Probed) -> str:
     """Empty if flex attention works here and agrees with the dense one."""
     try:
         return _difference(trainer)
@@ -49,7 +66,7 @@ def _why_not_flex(trainer: "Trainer") -> str:
         return f"{type(error).__name__}: {lines[0]}"
 
 
-def _difference(trainer: "Trainer") -> str:
+def _difference(trainer: Probed) -> str:
     """How flex attention's log-probs and gradients differ from the dense ones; empty if they agree.
 
     On two row lengths, because the second one makes the compiled kernel one for all lengths.
@@ -70,13 +87,13 @@ def _difference(trainer: "Trainer") -> str:
     return ""
 
 
-def _activation_bytes(trainer: "Trainer") -> float:
+def _activation_bytes(trainer: Probed) -> float:
     """Bytes that a forward pass keeps for the backward pass, per token of a row."""
     tokens = 4 * _step(trainer)
     return trainer.kept_bytes(made_up(tokens, trainer.size.vocabulary)) / tokens
 
 
-def _step(trainer: "Trainer") -> int:
+def _step(trainer: Probed) -> int:
     return max(trainer.execution.row_multiple, 128)  # 128: a block of flex attention
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -81,9 +82,12 @@ class Server:
             self._process.stop()
 
     def assert_alive(self) -> None:
+        self._started().assert_alive()
+
+    def _started(self) -> ServerProcess:
         if self._process is None:
             raise EngineError("The vLLM server was never started: use `async with Server(config) as server`.")
-        self._process.assert_alive()
+        return self._process
 
     async def load(self, name: str, path: Path) -> None:
         """Loads an adapter; a no-op when (name, path) is loaded already. Idle adapters make room."""
@@ -106,7 +110,7 @@ class Server:
         """How far the base's answers have moved since the start, in a batch with every loaded adapter: mean
         |difference| of log-probabilities, nats. Raises EngineError if that is more than rounding."""
         adapters = [self._complete(name, max_tokens=4 * CHECK_TOKENS) for name in self.adapters.loaded]
-        now, *_ = await asyncio.gather(self._base_answers(), *adapters)
+        now, _ = await asyncio.gather(self._base_answers(), asyncio.gather(*adapters))
         gap = mean_gap(self._base, now)
         allowed = TOLERANCE.get(self.config.dtype, TOLERANCE_16_BIT)
         if not gap <= allowed:
@@ -129,7 +133,7 @@ class Server:
             await asyncio.sleep(0.1)
         raise EngineError(
             f"The vLLM server was not ready after {self.config.start_timeout:.0f} s (start_timeout). "
-            + self._process.explain()
+            + self._started().explain()
         )
 
     async def _base_answers(self) -> list[Answer]:
@@ -156,14 +160,14 @@ class Server:
         if answer.status_code not in (200, 404):
             raise EngineError(f"The server refused to unload adapter '{name}': {_message(answer)}")
 
-    async def _post(self, what: str, body: dict) -> httpx.Response:
+    async def _post(self, what: str, body: dict[str, Any]) -> httpx.Response:
         self.assert_alive()
         try:
             return await self._http.post(what, json=body)
         except httpx.TransportError as error:
             await asyncio.sleep(0.5)  # a dying process closes its socket before it has ended
             self.assert_alive()
-            raise EngineError(f"The server did not answer {what}: {error!r}. {self._process.explain()}") from error
+            raise EngineError(f"The server did not answer {what}: {error!r}. {self._started().explain()}") from error
 
 
 def mean_gap(before: list[Answer], now: list[Answer]) -> float:

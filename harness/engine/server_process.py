@@ -142,7 +142,7 @@ def choose_port(wanted: int | None) -> int:
                 f"Port {wanted} of 127.0.0.1 cannot be used ({error.strerror}). "
                 "Choose another one, or leave the port out: a free one is found."
             ) from None
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 class ServerProcess:
@@ -151,6 +151,7 @@ class ServerProcess:
     def __init__(self, argv: list[str], env: dict[str, str], log: Path):
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
+        self._pipe: int | None
         reading, self._pipe = os.pipe()  # the guard ends the server once this end is closed
         with log.open("a") as output:
             self._guard = subprocess.Popen(

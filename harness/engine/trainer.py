@@ -98,10 +98,11 @@ class Trainer:
             base, dtype=self.execution.dtype, attn_implementation=implementation(self.execution.attention)
         )
         with torch.random.fork_rng():
-            self.model = get_peft_model(model, lora.peft_config(str(base))).to(self.device)
+            # Any: a PeftModel has the attributes of the model inside, which no type names
+            self.model: Any = get_peft_model(model, lora.peft_config(str(base))).to(self.device)
         if self.execution.fused:
             fuse(self.model)
-        self._layers = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        self._layers: list[Any] = [m for m in self.model.modules() if isinstance(m, GradientCheckpointingLayer)]
         for layer in self._layers:
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         self.size = Size.of(self.model)
@@ -222,16 +223,15 @@ class Trainer:
             twice = each.amount.computed * self.activation_bytes > self.room()
         for layer in self._layers:
             layer.gradient_checkpointing = twice
-        return (
-            self.model.get_base_model()
-            .model(
-                input_ids=each.rows["tokens"].clamp(min=0),
-                position_ids=each.rows["input_pos"],
-                attention_mask=each.attention,
-                use_cache=False,
-            )
-            .last_hidden_state
+        decoder: torch.nn.Module = self.model.get_base_model().model  # without the output matrix
+        out = decoder(
+            input_ids=each.rows["tokens"].clamp(min=0),
+            position_ids=each.rows["input_pos"],
+            attention_mask=each.attention,
+            use_cache=False,
         )
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden
 
     def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probs of the targets and entropies, both [n], from hidden states [n, width]."""

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel
 from tau2.data_model.message import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from tau2.data_model.tasks import EvaluationCriteria, RewardType, Task
+from tau2.environment.db import DB
 from tau2.environment.environment import Environment
 from tau2.environment.toolkit import ToolKitBase
 from tau2.evaluator.evaluator_action import ActionEvaluator
@@ -41,7 +41,7 @@ class TaskWorld:
 
     task: Task
     script: Script
-    database: BaseModel  # as the task's initial state has it; never changed
+    database: DB  # as the task's initial state has it; never changed
     toolkit: type[ToolKitBase]
     policy: str
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tau2.data_model.tasks import (
     Action,
@@ -95,8 +96,8 @@ class Variant:
     kind: str
     turns: tuple[tuple[Request, ...], ...]  # one tuple of requests per user message
     lines: tuple[str, ...]  # the user's messages
-    users: dict[str, dict]
-    tasks: dict[str, dict]
+    users: dict[str, dict[str, Any]]
+    tasks: dict[str, dict[str, Any]]
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -113,7 +114,7 @@ def draw(kind: str, random: Random) -> Variant:
     user_ids = [f"user_{name.lower()}" for name in names]
 
     asked: list[Request] = []
-    tasks: dict[str, dict] = {}
+    tasks: dict[str, dict[str, Any]] = {}
     existing = sum(word.rstrip("?") != "create" for word in verbs) + spare
     created = existing + 1  # tau2's mock database starts with task_1, and a new id is the number of tasks plus one
     for i, (number, title) in enumerate(zip(numbers, titles, strict=True)):

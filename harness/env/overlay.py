@@ -48,14 +48,15 @@ class Overlay(dict[str, Any]):
         return super().pop(key, *default)
 
 
-def _entity_fields(database: BaseModel) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entity_fields(database: BaseModel) -> Iterator[tuple[str, Any]]:
     for field in type(database).model_fields:
         yield field, getattr(database, field)
 
 
 def overlay(base: BaseModel) -> BaseModel:
     """A database of the same type that can be changed without changing `base`. Takes microseconds."""
-    return type(base).model_construct(**{field: Overlay(entities) for field, entities in _entity_fields(base)})
+    fields: dict[str, Any] = {field: Overlay(entities) for field, entities in _entity_fields(base)}
+    return type(base).model_construct(**fields)
 
 
 def _canonical(entity: Any) -> str:

@@ -8,6 +8,7 @@ call and asks nothing is the last word, as is an offer of further help.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tau2.data_model.tasks import StructuredUserInstructions, Task
@@ -63,7 +64,7 @@ _PERSONS = (
 def first_person(text: str) -> str:
     """'You want to return your order.' -> 'I want to return my order.' By rules: readable, not always grammatical."""
 
-    def kept_case(replacement: str):
+    def kept_case(replacement: str) -> Callable[[re.Match[str]], str]:
         def swap(match: re.Match[str]) -> str:
             new = match.expand(replacement)
             return new[0].upper() + new[1:] if match.group(0)[0].isupper() else new

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.commands import COMMANDS, parser_of
 from harness.launch import choices
+from harness.paths import CONF
 
 FLAGS = ("--help", "--multirun", "--cfg", "--config-dir", "--resolve", "--info", "--hydra-help")
 
@@ -72,7 +73,7 @@ def _of_run(before: Sequence[str], word: str) -> list[str]:
         if option in groups.get(name, {}):
             chosen[name] = option
     plus = word[: len(word) - len(word.lstrip("+"))]
-    known = choices.keys("", choices.CONF / "config.yaml")
+    known = choices.keys("", CONF / "config.yaml")
     for name, option in chosen.items():
         if file := groups.get(name, {}).get(option):
             known |= choices.keys(name, file)

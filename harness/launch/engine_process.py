@@ -112,7 +112,8 @@ class EngineProcess:
         while True:
             ended = self._process.poll() is not None
             with contextlib.suppress(queue.Empty):
-                return json.loads(self._answers.get(timeout=0.5))
+                answer: dict[str, Any] = json.loads(self._answers.get(timeout=0.5))
+                return answer
             if ended:
                 return None
 

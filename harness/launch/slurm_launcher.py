@@ -100,7 +100,7 @@ class Jobs:
         self._record = folder / "jobs.jsonl"
         self._known: dict[Names, Any] = {}
         self._executor = submitit.AutoExecutor(folder, cluster=cluster)
-        self._job_of = partial(submitit.SlurmJob, folder)
+        self._job_of: Callable[..., Any] = partial(submitit.SlurmJob, folder)
         try:
             self._executor.update_parameters(**parameters)
         except (TypeError, ValueError, NameError) as error:

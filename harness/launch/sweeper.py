@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -30,13 +31,15 @@ class DesignSweeper(Sweeper):
     other packages): they choose no arms
     """
 
+    config: DictConfig  # once it is set up
+
     def __init__(
         self, design: str | None, arms: Sequence[Sequence[str]] | None = None, implied: Sequence[str] = ()
     ) -> None:
         self.design, self.arms, self.implied = design, arms, implied
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.loader = hydra_context.config_loader
+        self.loader: ConfigLoader = hydra_context.config_loader
         self.config = config
         self.context, self.task_function = hydra_context, task_function
 

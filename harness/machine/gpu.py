@@ -1,9 +1,10 @@
 """Which accelerator this process sees, asked of the driver: no torch, no CUDA context, a few milliseconds."""
 
-import ctypes
 import os
 from dataclasses import dataclass
 from functools import cache
+
+import pynvml as nvml
 
 
 @dataclass(frozen=True)
@@ -34,29 +35,16 @@ def _names(part: str, gpu: Gpu) -> bool:
 
 def _installed() -> tuple[Gpu, ...]:
     try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return ()
-    if nvml.nvmlInit_v2() != 0:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
         return ()
     try:
-        count = ctypes.c_uint()
-        if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-            return ()
-        return tuple(_describe(nvml, index) for index in range(count.value))
+        return tuple(_describe(index) for index in range(nvml.nvmlDeviceGetCount()))
     finally:
         nvml.nvmlShutdown()
 
 
-class _Memory(ctypes.Structure):
-    _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
-
-
-def _describe(nvml: ctypes.CDLL, index: int) -> Gpu:
-    handle, memory = ctypes.c_void_p(), _Memory()
-    name, uuid = ctypes.create_string_buffer(96), ctypes.create_string_buffer(96)
-    nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
-    nvml.nvmlDeviceGetName(handle, name, len(name))
-    nvml.nvmlDeviceGetUUID(handle, uuid, len(uuid))
-    nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
-    return Gpu(index, name.value.decode(), memory.total / 2**30, uuid.value.decode())
+def _describe(index: int) -> Gpu:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30
+    return Gpu(index, nvml.nvmlDeviceGetName(handle), memory, nvml.nvmlDeviceGetUUID(handle))

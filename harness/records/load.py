@@ -77,7 +77,7 @@ class SweepRecords:
     @property
     def split(self) -> str:
         """Which tasks the reference validation has: those held out (test) or those trained on (train)."""
-        return ((self.manifest.get("config") or {}).get("validation") or {}).get("split", "test")
+        return str(((self.manifest.get("config") or {}).get("validation") or {}).get("split", "test"))
 
     @property
     def total_steps(self) -> int | None:

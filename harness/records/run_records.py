@@ -46,11 +46,11 @@ class RunRecords:
     def _key(line: Record) -> str:
         return f"{line['step']}/{line.get('factor', '')}"
 
-    def add(self, name: str, line: Mapping[str, Any]) -> None:
+    def add(self, name: str, new: Mapping[str, Any]) -> None:
         """Appends a line to `<name>.jsonl` and syncs it. name: one of FILES; keys: those of schema.py."""
-        if unknown := line.keys() - KEYS[name]:
+        if unknown := new.keys() - KEYS[name]:
             raise TypeError(f"harness/records/schema.py has no {', '.join(sorted(unknown))} in {name}; add it there.")
-        line = plain(line)
+        line: Record = plain(new)
         known = self._seen[name].get(self._key(line))
         if known is not None:
             if _results(known) != _results(line):

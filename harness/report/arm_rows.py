@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.records.load import RecordedRun, SweepRecords
 
-Point = tuple[int, float]
+Point = tuple[float, float]  # step, reward
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class Curve:
     """Mean over the runs of some arms, and their range, at the steps that all of them reached."""
 
     arms: tuple[str, ...]
-    steps: tuple[int, ...]
+    steps: tuple[float, ...]
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -96,7 +96,7 @@ def pair_curves(sweep: SweepRecords, factor: str) -> dict[str, Curve]:
     """The two arms that show what a fix does, by the names of their lines: `all on` and `without` it, else
     `alone` and `all off`. Empty where an arm of both pairs is absent or has no valid run."""
     levels = {run.arm: run.levels for run in sweep.runs}
-    found = {}
+    found: dict[str, Curve] = {}
     for curve in valid_curves(sweep):
         on = {f for f, level in levels[curve.arms[0]].items() if level == "on"}
         off = {f for f, level in levels[curve.arms[0]].items() if level == "off"}

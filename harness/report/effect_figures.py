@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.report import effect_text
 from harness.report.curves import Curve, merged
@@ -37,18 +37,24 @@ def forest_figure(effects: Effects, width: float = WIDE) -> "Figure":
     return figure
 
 
+def _bar(axes: "Axes", low: float | None, high: float | None, y: int, **style: Any) -> None:
+    """An interval; nothing where there is none."""
+    if low is not None and high is not None:
+        axes.plot([low, high], [y, y], **style)
+
+
 def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
     """Thick: the 95 % interval of one effect; thin: of all together. Filled: decided; hollow: undecided."""
     axes.axvspan(-margin, margin, color="#efefef", lw=0, zorder=0)
     axes.axvline(0, color=BLACK, lw=0.8, zorder=1)
     for y, effect in enumerate(found):
         if effect.value is None:
-            style = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": GREY}
+            style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": GREY}
             axes.annotate("not answered", (0, y), (4, 0), **style)
             continue
         colour = {RAISES: BLUE, LOWERS: VERMILLION}.get(effect.verdict, "#444444")
-        axes.plot([effect.low_all, effect.high_all], [y, y], color=colour, lw=1.1, zorder=2)
-        axes.plot([effect.low, effect.high], [y, y], color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
+        _bar(axes, effect.low_all, effect.high_all, y, color=colour, lw=1.1, zorder=2)
+        _bar(axes, effect.low, effect.high, y, color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
         mark = "s" if effect.verdict == NO_EFFECT else "o"
         face = colour if effect.verdict in (RAISES, LOWERS) else "white"
         axes.plot(effect.value, y, mark, mfc=face, mec=colour, mew=1.6, ms=7.5, zorder=4)
@@ -77,8 +83,7 @@ def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
     for y, effect in enumerate(found):
         value = effect.value or 0.0
         axes.barh(y, value, height=0.6, color=BLUE if value >= 0 else VERMILLION, zorder=2)
-        axes.plot([effect.low, effect.high], [y, y], color=BLACK, lw=1.3, zorder=3)
-        axes.plot([effect.low, effect.high], [y, y], "|", color=BLACK, ms=7, zorder=3)
+        _bar(axes, effect.low, effect.high, y, color=BLACK, lw=1.3, marker="|", ms=7, zorder=3)
     axes.axvline(0, color=BLACK, lw=0.8)
     axes.set_yticks(range(len(found)), [e.factors[0] for e in found], fontsize=10)
     axes.set_ylim(len(found) - 0.5, -0.5)
@@ -109,7 +114,9 @@ def profiles_figure(effects: Effects, width: float = WIDE) -> "Figure":
             named.append((-sum(line.mean), place, drawn))
     # A legend, highest profile first, since the lines end in one place.
     handles = [drawn for *_, drawn in sorted(named, key=lambda n: n[:2])]
-    figure.legend(handles=handles, loc=f"outside {'right upper' if wide else 'lower left'}", frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside right upper" if wide else "outside lower left", frameon=False, fontsize=9
+    )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y", color="#e6e6e6", lw=0.8)

@@ -107,7 +107,8 @@ def interactions_section(effects: Effects) -> Section | None:
     names = tuple(dict.fromkeys(f for e in effects.of("interaction") for f in e.factors))
     rows, shades = [], []
     for i, row in enumerate(names[1:], start=1):
-        cells, colours = [row], [None]
+        cells: list[str] = [row]
+        colours: list[float | None] = [None]
         for column in names[:-1]:
             effect = found.get((column, row))
             below = column in names[:i]

@@ -42,7 +42,7 @@ class End:
     """Where a line ends, and what is written there."""
 
     text: str
-    step: int
+    step: float
     reward: float
     colour: str
     bold: bool
@@ -95,7 +95,7 @@ def draw_arms(axes: "Axes", sweep: SweepRecords, letters: int, read: Read = refe
     equally good policies that look different.
     """
     colours, levels = arm_colours(sweep), {run.arm: run.levels for run in sweep.runs}
-    ends = []
+    ends: list[End] = []
     for curve in merged(valid_curves(sweep, read)):
         best = any(is_all(levels[arm], "on") for arm in curve.arms)
         colour = BLACK if best else colours[curve.arms[0]]
@@ -185,14 +185,18 @@ def draw_arm(axes: "Axes", sweep: SweepRecords, arm: str) -> None:
 
 def gap_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
     """All arms at once: last reference (filled) and last reported (hollow) reward, a row each."""
-    rows = [row for row in arm_rows(sweep) if row.last is not None and row.reported is not None]
+    rows = [
+        (row.arm, row.last, row.reported)
+        for row in arm_rows(sweep)
+        if row.last is not None and row.reported is not None
+    ]
     figure = _figure(width, max(1.6, 0.9 + 0.19 * len(rows)))
     axes = _axes(figure)
-    for y, row in enumerate(rows):
-        axes.plot([row.last, row.reported], [y, y], color="#bbbbbb", lw=1.2, zorder=1)
-        axes.plot(row.last, y, "o", color=BLUE, ms=6, zorder=3)
-        axes.plot(row.reported, y, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=9, zorder=2)
-    axes.set_yticks(range(len(rows)), [row.arm for row in rows], fontsize=8)
+    for y, (_, last, reported) in enumerate(rows):
+        axes.plot([last, reported], [y, y], color="#bbbbbb", lw=1.2, zorder=1)
+        axes.plot(last, y, "o", color=BLUE, ms=6, zorder=3)
+        axes.plot(reported, y, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=9, zorder=2)
+    axes.set_yticks(range(len(rows)), [arm for arm, *_ in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel("reward at the last step: ● reference, ○ reported", fontsize=9)
@@ -241,7 +245,9 @@ def _label_ends(axes: "Axes", ends: Sequence[End], size: float = 9) -> None:
     """Name each line at the right edge, moved apart where lines end close together."""
     low, high = axes.get_ylim()
     rows = axes.get_subplotspec().get_gridspec().nrows  # type: ignore[union-attr]
-    height = axes.figure.get_size_inches()[1] / rows * 72 * 0.75  # points, about what the axes get
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    height = figure.get_size_inches()[1] / rows * 72 * 0.75  # points, about what the axes get
     places = spread([end.reward for end in ends], (high - low) * size * 1.25 / height, high)
     right = axes.get_xlim()[1]
     for end, y in zip(ends, places, strict=True):

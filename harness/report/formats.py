@@ -124,7 +124,7 @@ def rerun_hint(sweep: SweepRecords) -> str:
 def reuse_cells(reuse: Reuse) -> tuple[str, str, str, str, str]:
     """kind, asked, computed, shared, share of the asked that was not computed anew."""
     percent = f"{reuse.shared / reuse.asked:.0%}" if reuse.asked and reuse.shared is not None else NONE
-    return (reuse.kind, *(_number(n) for n in (reuse.asked, reuse.computed, reuse.shared)), percent)
+    return reuse.kind, _number(reuse.asked), _number(reuse.computed), _number(reuse.shared), percent
 
 
 def facts(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:

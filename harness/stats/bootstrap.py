@@ -32,7 +32,8 @@ def raw_draws(values_K_N_T: Array, weights: tuple[Array, Array]) -> Array:
     """(K, B) means of K contrasts under the draws."""
     by_seed, by_task = weights
     rows = np.einsum("knt,bt->kbn", values_K_N_T, by_task, optimize=True)
-    return np.einsum("kbn,bn->kb", rows, by_seed)
+    draws: Array = np.einsum("kbn,bn->kb", rows, by_seed)
+    return draws
 
 
 def calibrated_draws(values_K_N_T: Array, spreads: Sequence[Spread], weights: tuple[Array, Array]) -> Array:
@@ -42,4 +43,5 @@ def calibrated_draws(values_K_N_T: Array, spreads: Sequence[Spread], weights: tu
     wide = np.array([s.half_width() for s in spreads]) / float(ndtri(0.5 + LEVEL / 2))
     narrow = raw.std(axis=1)
     stretch = np.divide(wide, narrow, out=np.zeros_like(wide), where=narrow > 0)
-    return centre + (raw - centre) * stretch[:, None]
+    draws: Array = centre + (raw - centre) * stretch[:, None]
+    return draws

@@ -140,7 +140,7 @@ def analyse(sweep: SweepRecords) -> Effects:
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     """The estimates alone, without the gaps, for which arrays of reference rewards are not enough."""
     usable = usable_arms(outcomes)
-    contrasts = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A)
+    contrasts = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A.tolist())
     checks = gate_checks(outcomes, usable)
     failed = fails(outcomes)
     effects, rankings = [], []
@@ -183,7 +183,8 @@ def usable_arms(outcomes: Outcomes) -> tuple[bool, ...]:
     """Arms that count in every seed in which at least three quarters of the arms do."""
     counted = outcomes.counted_A_N
     kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
-    return tuple(bool(u) for u in counted[:, kept].all(axis=1) & kept.any())
+    usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
+    return tuple(bool(u) for u in usable)
 
 
 def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | str:
@@ -332,7 +333,7 @@ def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking |
         return None
     probability = rank_probabilities(draws)
     expected = probability @ np.arange(1, len(probability) + 1)
-    order = sorted(range(len(expected)), key=lambda i: (round(expected[i], 9), i))
+    order = sorted(range(len(expected)), key=lambda i: (round(float(expected[i]), 9), i))
     return Ranking(
         kind,
         outcome,
@@ -361,7 +362,7 @@ def ranking_draws(
     if len(outcomes.steps) < 2:
         return None
     refuted = any(c.holds is False for c in gate_checks(outcomes, usable) if c.outcome == outcome)
-    every = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A)
+    every = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A.tolist())
     wanted = [c for c in every if c.kind == kind and not c.aliases]
     found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
     known = [m for m in found if isinstance(m, Measured)]

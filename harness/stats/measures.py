@@ -5,6 +5,7 @@ rollout"). A *measure* is one number per run, or per task of the reference valid
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,13 @@ AFTER_FIRST = 2
 EARLY = 1  # the first update: both arms of a pair still have the same policy, so the same rollouts
 
 
+def _column(run: RecordedRun, key: str) -> list[Any]:
+    """A field of every step; None where it is not recorded."""
+    return [dict(step).get(key) for step in run.steps]
+
+
 def _of_steps(key: str) -> Callable[[RecordedRun], list[float]]:
-    return lambda run: [float(s[key]) for s in run.steps if s.get(key) is not None]
+    return lambda run: [float(value) for value in _column(run, key) if value is not None]
 
 
 def _of_checks(factor: str, key: str, first: int = 0) -> Callable[[RecordedRun], list[float]]:
@@ -59,7 +65,7 @@ def _early(key: str, scale: str | None = None) -> Callable[[RecordedRun, Sequenc
     """A number of the first update; divided by `scale` of the same step, or its logarithm for `log`."""
 
     def measure(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
-        step = next((s for s in run.steps if s["step"] == EARLY), {})
+        step: dict[str, Any] = next((dict(s) for s in run.steps if s["step"] == EARLY), {})
         value = step.get(key)
         if value is None:
             return None
@@ -74,7 +80,7 @@ def _typical_log(key: str) -> Callable[[RecordedRun, Sequence[str]], Array | Non
     """Mean logarithm over the steps of a run that trained."""
 
     def measure(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
-        values = [float(s[key]) for s in run.steps if s.get(key)]
+        values = [float(value) for value in _column(run, key) if value]
         return np.array([np.mean(np.log(values))]) if values else None
 
     return measure
@@ -90,10 +96,12 @@ def _reference(outcome: str) -> Callable[[RecordedRun, Sequence[str]], Array | N
         curves = [v.by_task for v in run.validations if v.by_task]
         rewards = np.array([[np.nan if c.get(t) is None else c[t] for t in tasks] for c in curves], dtype=float)
         if outcome == "rise":
-            return rewards[-1] - rewards[0]
-        if outcome == "trend":
-            return step_weights("slope", steps) @ rewards * (steps[-1] - steps[0])
-        return step_weights(outcome, steps) @ rewards
+            values: Array = rewards[-1] - rewards[0]
+        elif outcome == "trend":
+            values = step_weights("slope", steps) @ rewards * (steps[-1] - steps[0])
+        else:
+            values = step_weights(outcome, steps) @ rewards
+        return values
 
     return measure
 
@@ -101,7 +109,7 @@ def _reference(outcome: str) -> Callable[[RecordedRun, Sequence[str]], Array | N
 def _reported_bias(run: RecordedRun, tasks: Sequence[str]) -> Array | None:
     """Reported mean minus the mean over the ids that exist, at the last validation."""
     last = next((v for v in reversed(run.validations) if v.reported is not None and v.reported_n), None)
-    if last is None or last.nonexistent >= last.reported_n:
+    if last is None or last.reported is None or last.nonexistent >= last.reported_n:
         return None
     return np.array([last.reported - last.reported * last.reported_n / (last.reported_n - last.nonexistent)])
 

@@ -53,7 +53,8 @@ class Outcomes:
 
     def of(self, outcome: str) -> Array:
         """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""
-        return np.einsum("anst,s->ant", self.rewards_A_N_S_T, step_weights(outcome, self.steps))
+        values: Array = np.einsum("anst,s->ant", self.rewards_A_N_S_T, step_weights(outcome, self.steps))
+        return values
 
     @property
     def still_A(self) -> Array:
@@ -62,7 +63,8 @@ class Outcomes:
         if self.weights_A_N_S is None:
             return np.array([self.factors.no_update(arm) for arm in self.arms])
         took = (self.weights_A_N_S != UNTRAINED).any(axis=2) & self.counted_A_N
-        return ~took.any(axis=1) & self.counted_A_N.any(axis=1)
+        still: Array = ~took.any(axis=1) & self.counted_A_N.any(axis=1)
+        return still
 
     def why_absent(self, arm: Arm) -> str:
         """Why an arm has no counted run: what its runs measured, or that the design does not hold it."""
@@ -75,17 +77,20 @@ class Outcomes:
 def step_weights(outcome: str, steps: Sequence[int]) -> Array:
     """(S,) weights that make an outcome out of a curve: all three are linear in the rewards."""
     at = np.array(steps, dtype=float)
+    weights: Array
     if outcome == "final":
-        return (np.arange(len(at)) == len(at) - 1).astype(float)
-    if len(at) < 2:
-        return np.full(len(at), np.nan)
-    if outcome == "area":
+        weights = (np.arange(len(at)) == len(at) - 1).astype(float)
+    elif len(at) < 2:
+        weights = np.full(len(at), np.nan)
+    elif outcome == "area":
         gaps = np.diff(at)
-        return (np.append(gaps, 0) + np.insert(gaps, 0, 0)) / 2 / (at[-1] - at[0])
-    if outcome == "slope":
+        weights = (np.append(gaps, 0) + np.insert(gaps, 0, 0)) / 2 / (at[-1] - at[0])
+    elif outcome == "slope":
         centred = at - at.mean()
-        return centred / (centred @ centred)
-    raise KeyError(outcome)
+        weights = centred / (centred @ centred)
+    else:
+        raise KeyError(outcome)
+    return weights
 
 
 def outcomes_of(sweep: SweepRecords) -> Outcomes:
@@ -95,8 +100,8 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
     steps = _steps(counted)
     tasks = _tasks(sweep, counted)
     for run in counted:
-        if reason := _incomplete(run, steps, len(tasks)):
-            why[run.name] = ("incomplete", reason)
+        if missing := _incomplete(run, steps, len(tasks)):
+            why[run.name] = ("incomplete", missing)
     arms = tuple(Arm.of(levels) for levels in {run.arm: run.levels for run in sweep.runs}.values())
     seeds = tuple(sorted({run.seed for run in sweep.runs}))
     rewards = np.full((len(arms), len(seeds), len(steps), len(tasks)), np.nan)

@@ -61,7 +61,8 @@ def interquartile_mean(scores: Array) -> Array:
     """Mean of the middle half along the last axis."""
     ordered = np.sort(scores, axis=-1)
     cut = scores.shape[-1] // 4
-    return ordered[..., cut : scores.shape[-1] - cut].mean(axis=-1)
+    means: Array = ordered[..., cut : scores.shape[-1] - cut].mean(axis=-1)
+    return means
 
 
 def iqm_triple(area_N_T: Array) -> tuple[float, float, float]:

@@ -19,7 +19,8 @@ def rank_probabilities(draws_F_B: Array) -> Array:
     tied = (np.abs(difference) <= TIE).sum(axis=1)  # with itself
     ranks = np.arange(factors)[None, :, None]
     inside = (ranks >= ahead[:, None, :]) & (ranks < (ahead + tied)[:, None, :])
-    return (inside / tied[:, None, :]).mean(axis=2)
+    found: Array = (inside / tied[:, None, :]).mean(axis=2)
+    return found
 
 
 def kendall(order: Sequence[int], draws_F_B: Array) -> Array:
@@ -35,7 +36,8 @@ def kendall(order: Sequence[int], draws_F_B: Array) -> Array:
     seen = np.where(np.abs(difference) <= TIE, 0.0, np.sign(difference))
     known = np.abs(seen).sum(axis=0)
     scale = np.sqrt(len(i) * known)
-    return np.divide((claimed * seen).sum(axis=0), scale, out=np.zeros_like(scale), where=known > 0)
+    tau: Array = np.divide((claimed * seen).sum(axis=0), scale, out=np.zeros_like(scale), where=known > 0)
+    return tau
 
 
 def spearman(order: Sequence[int], draws_F_B: Array) -> Array:
@@ -46,4 +48,5 @@ def spearman(order: Sequence[int], draws_F_B: Array) -> Array:
     ranks = (difference > TIE).sum(axis=1) + (np.abs(difference) <= TIE).sum(axis=1) / 2
     one, other = place - place.mean(), ranks - ranks.mean(axis=0)
     scale = np.sqrt((one**2).sum() * (other**2).sum(axis=0))
-    return np.divide(one @ other, scale, out=np.zeros_like(scale), where=scale > 0)
+    rho: Array = np.divide(one @ other, scale, out=np.zeros_like(scale), where=scale > 0)
+    return rho

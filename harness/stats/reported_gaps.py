@@ -33,23 +33,27 @@ def gaps(sweep: SweepRecords) -> tuple[Gap, ...]:
     for arm in sweep.arms:
         ends = []
         for run in sweep.runs_of(arm):
-            seen = [v for v in run.validations if v.reference is not None and v.reported is not None]
+            seen = [
+                (v.reference, v.reported, v.nonexistent)
+                for v in run.validations
+                if v.reference is not None and v.reported is not None
+            ]
             if run.valid and run.state == "completed" and seen:
                 ends.append((seen[0], seen[-1]))
         if ends:
-            spread = crossed(np.array([[last.reported - last.reference] for _, last in ends]))
+            spread = crossed(np.array([[reported - reference] for _, (reference, reported, _) in ends]))
             half = spread.half_width()
             known = bool(np.isfinite(half))
             out.append(
                 Gap(
                     arm,
                     len(ends),
-                    float(np.mean([last.reference - first.reference for first, last in ends])),
-                    float(np.mean([last.reported - first.reported for first, last in ends])),
+                    float(np.mean([last[0] - first[0] for first, last in ends])),
+                    float(np.mean([last[1] - first[1] for first, last in ends])),
                     spread.mean,
                     spread.mean - half if known else None,
                     spread.mean + half if known else None,
-                    float(np.mean([last.nonexistent for _, last in ends])),
+                    float(np.mean([last[2] for _, last in ends])),
                 )
             )
     return tuple(out)

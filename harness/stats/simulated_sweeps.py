@@ -47,7 +47,7 @@ def gains(factors: Factors, arms: Sequence[Arm], world: World) -> Array:
     """(A,) mean gain of skill; NaN behind a sealed gate, where every episode is that of step 0."""
     out = []
     for arm in arms:
-        factor = np.prod([share for f, share in world.off if arm.level(f) == OFF])
+        factor = float(np.prod([share for f, share in world.off if arm.level(f) == OFF]))
         if world.leak and arm == factors.with_off(world.leaks):
             out.append(world.leak * world.gain)
         else:
@@ -69,7 +69,8 @@ def truth(factors: Factors, arms: Sequence[Arm], world: World, skill_A_N: Array 
 def success(world: World, mean: Array, sd: Array) -> Array:
     """(A, S) success probability over tasks and over normal gains."""
     spread = np.sqrt(1 + world.difficulty_sd**2 + np.outer(sd, GROWTH) ** 2)
-    return ndtr((BASE + np.outer(mean, GROWTH)) / spread)
+    probability: Array = ndtr((BASE + np.outer(mean, GROWTH)) / spread)
+    return probability
 
 
 def planted_sweep(

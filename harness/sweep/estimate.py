@@ -98,7 +98,9 @@ def work(plan: Plan) -> Work:
     if not plan.reuse:
         return Work(updates, updates, asked, asked)
     sampled = {(run.seed, _asked(plan, run), _sampling(plan, run)) for run in plan.runs}
-    validated = {(None, _chain(plan, run), task) for run in plan.runs for task in plan.reference}
+    validated: set[tuple[int | None, tuple[object, ...] | None, str]] = {
+        (None, _chain(plan, run), task) for run in plan.runs for task in plan.reference
+    }
     validated |= {(_luck(plan, run), _asked(plan, run), task) for run in plan.runs for task in plan.reported[run]}
     start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
     later = sum(chain is not None for _, chain, _ in validated)

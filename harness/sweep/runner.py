@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.sweep.plan import Sweep
 
 
-class Model(art.TrainableModel):
+class Model(art.TrainableModel):  # type: ignore[type-arg]
     """ART's model without a W&B run of its own: our tracking writes one per run, as a view of the records."""
 
     def _get_wandb_run(self) -> None:
@@ -63,7 +63,7 @@ class Runner:
         """Trains one run: its checks, and how far the base's answers have moved (nats). Raises what its loop raises;
         the records keep what was done."""
         run = config.run
-        model = Model(
+        model = Model(  # type: ignore[call-arg]  # ART's own __init__ needs no config
             name=f"{run.arm.name}-seed{run.seed}",
             project=self.sweep.name,
             base_model=str(self.sweep.policy.path),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from harness.config import RunConfig, typed
+from harness.config import SweepConfig, typed
 from harness.env import load_environment
 from harness.episode import Episode
 from harness.errors import ConfigError
@@ -124,9 +124,9 @@ def _trainer_of(files: SweepFiles) -> Trained:
     from harness.backend.tokenizer import tokenizer_of
     from harness.rollout import Asked, trajectory
 
-    configs = {run: _config(files, run) for run in files.plan()}
-    first = next(iter(configs.values()))
-    domain, policy = load_environment(first.env.source), load_policy(first.policy)
+    config = _config(files)
+    seams = {each.run.name: each.seams for each in config.runs}
+    domain, policy = load_environment(config.env.source), load_policy(config.policy.source)
     content = files.manifest().get("content") or {}
     for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
         if content.get(what) != digest:
@@ -135,17 +135,18 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
         asked = Asked(episode, row["episode"], row["shared_with"])
-        made: Trajectory = trajectory(asked, row["rollout"], configs[planned.run].seams, domain.tools)
+        made: Trajectory = trajectory(asked, row["rollout"], seams[planned.run], domain.tools)
         return contexts.ids_of(made)
 
     return trained
 
 
-def _config(files: SweepFiles, run: str) -> RunConfig:
+def _config(files: SweepFiles) -> SweepConfig:
+    plan = files.plan()
     ours: dict[str, Any] = {
         "results": str(files.folder.parent),
         "sweep": files.folder.name,
         "plan_only": False,
-        "factors": list(files.plan()[run].levels),
+        "factors": list(next(iter(plan.values())).levels),
     }
-    return typed(OmegaConf.create({**files.config(run), **ours}))
+    return typed(*(OmegaConf.create({**files.config(run), **ours}) for run in plan))

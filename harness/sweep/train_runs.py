@@ -4,11 +4,11 @@ import asyncio
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.backend import Backend, build
 from harness.config import RunConfig
@@ -126,7 +126,11 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         dir=sweep.folder,
         mode=sweep.config.tracking.mode,
     )
-    views = {"steps": tracker.step, "validation": tracker.validation, "checks": lambda line: tracker.checks([line])}
+    views: dict[str, Callable[[dict[str, Any]], None]] = {
+        "steps": tracker.step,
+        "validation": tracker.validation,
+        "checks": lambda line: tracker.checks([line]),
+    }
     records = RunRecords(
         SweepFiles(sweep.folder).run(run.name).folder,
         watch=lambda name, line: views[name](line),

@@ -66,7 +66,7 @@ def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch)
         monkeypatch.setattr("harness.machine.gpu.gpus", lambda: (Gpu(0, "H200", gib),))
         monkeypatch.setattr("harness.config.gpus", lambda: (Gpu(0, "H200", gib),))
         backend = BackendConfig("shared", engines_per_gpu=engines)
-        return _cache_beside_others(SimpleNamespace(backend=backend, policy=PolicyConfig("micro", 8, 16)), policy)
+        return _cache_beside_others(SimpleNamespace(backend=backend, policy=PolicyConfig("micro")), policy)
 
     assert cache(141.0, 1) is None  # vLLM measures what is left
     assert 30 < cache(141.0, 2) / 2**30 < 141 * 0.25

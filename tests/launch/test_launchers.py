@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import submitit
 
 from harness.config import BackendConfig
 from harness.errors import ConfigError
@@ -109,7 +110,6 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
 
 
 def test_a_ray_cluster_that_is_not_there_is_named_at_once():
-    pytest.importorskip("ray", reason="needs the optional package ray")
     with pytest.raises(ConfigError, match="No Ray cluster was reached at '127.0.0.1:1'"):
         connect("127.0.0.1:1")
 
@@ -131,7 +131,6 @@ def test_help_lists_the_launchers():
 
 @pytest.mark.parametrize("sweep", [["+ablation=smoke"], []], ids=["sweep", "one run"])
 def test_without_sbatch_the_error_says_what_to_do(sweep, tmp_path, monkeypatch):
-    pytest.importorskip("submitit", reason="needs the optional package submitit")
     monkeypatch.setenv("PATH", "")
     done = harness(*sweep, "hydra/launcher=slurm", f"results={tmp_path}")
     assert done.returncode != 0
@@ -182,7 +181,6 @@ def test_which_jobs_of_an_earlier_start_go_on(state, age, live):
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
     """Jobs on a cluster where job 1 runs, 2 has ended, and nothing can be submitted."""
-    pytest.importorskip("submitit", reason="needs the optional package submitit")
     found = Jobs(tmp_path, "local", {})
     found.cluster = "slurm"
     found._job_of = lambda job_id: SimpleNamespace(job_id=job_id, state={"1": "RUNNING", "2": "COMPLETED"}[job_id])
@@ -223,7 +221,6 @@ class FakeEngine:
 
 
 def test_a_preempted_job_is_queued_again_and_continues(tmp_path, monkeypatch):
-    submitit = pytest.importorskip("submitit", reason="needs the optional package submitit")
     module = tmp_path / "interrupted_engine.py"
     module.write_text(INTERRUPTED)
     monkeypatch.syspath_prepend(tmp_path)

@@ -76,7 +76,6 @@ def rewards(folder: Path, run: str) -> list[float]:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A sweep on a local Ray of two workers; the one that trains all_on is killed with its engine after an update."""
-    pytest.importorskip("ray", reason="needs the optional package ray")
     results = tmp_path_factory.mktemp("killed")
     folder = results / "smoke"
     sweep = start(results, *RAY)

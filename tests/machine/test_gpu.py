@@ -1,5 +1,7 @@
 """What runs on a GPU, and with which defaults."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.config import BackendConfig
@@ -19,6 +21,29 @@ def machine(monkeypatch):
 
     yield shown
     gpu.gpus.cache_clear()
+
+
+def test_gpus_are_as_the_driver_describes_them(monkeypatch):
+    driver = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 * 2**30),
+        "nvmlDeviceGetName": lambda handle: "NVIDIA H100",
+        "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
+    }
+    for name, answer in driver.items():
+        monkeypatch.setattr(gpu.nvml, name, answer)
+    assert gpu._installed() == (gpu.Gpu(0, "NVIDIA H100", 80.0, "GPU-0"), gpu.Gpu(1, "NVIDIA H100", 80.0, "GPU-1"))
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch):
+    def missing():
+        raise gpu.nvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setattr(gpu.nvml, "nvmlInit", missing)
+    assert gpu._installed() == ()
 
 
 def test_auto_means_the_gpu_where_there_is_one(machine):

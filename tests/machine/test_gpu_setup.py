@@ -15,6 +15,7 @@ def made(monkeypatch):
     """What setup asks for, instead of being made: the lock of each environment."""
     locks = []
     monkeypatch.delenv("HARNESS_VLLM_PYTHON", raising=False)
+    monkeypatch.setattr(setup, "fetch_policy", lambda: None)
     for module in (setup, environments):
         monkeypatch.setattr(module, "make_env", lambda home, lock, *_: locks.append(lock))
     return locks

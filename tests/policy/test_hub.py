@@ -132,7 +132,7 @@ def test_the_order_of_a_schemas_keys_changes_nothing(tokenizer):
 
 
 def test_art_trains_on_exactly_the_tokens_that_were_served(tokenizer):
-    tokenize = pytest.importorskip("art.preprocessing.tokenize")
+    from art.preprocessing import tokenize
     from art.trajectories import History, Trajectory
 
     messages_and_choices, served = [], []

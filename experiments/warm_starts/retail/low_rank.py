@@ -67,7 +67,8 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         inner = functional.linear(rows, self.down.to(x.dtype))
-        out = self.linear(rows).addmm_(inner, self.up.to(x.dtype).t(), alpha=self.scale)  # one pass over memory less
+        # in place: one pass over memory less
+        out: Tensor = self.linear(rows).addmm_(inner, self.up.to(x.dtype).t(), alpha=self.scale)
         return out.view(*x.shape[:-1], -1)
 
 

@@ -60,7 +60,8 @@ class Renderer:
         self._head: list[int] = self.tokenizer("<|im_start|>assistant\n")["input_ids"]
 
     def _template(self, messages: list[Message], **options: Any) -> list[int]:
-        return self.tokenizer.apply_chat_template(messages, return_dict=False, **options)
+        ids: list[int] = self.tokenizer.apply_chat_template(messages, return_dict=False, **options)
+        return ids
 
     def conversation(self, messages: list[Message]) -> Tokens:
         """Message by message: the template shows each alone, and <|im_end|> parts their tokens.

@@ -146,7 +146,8 @@ def prepare(base: Path, settings: Settings, device: str) -> tuple[Any, dict[str,
     disable_progress_bar()
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     kind = implementation(kind_for(device))
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=kind).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=kind)
+    model.to(device)
     if device != "cpu":
         fuse(model)  # the norms
     return model, low_rank.attach(model, settings.rank, settings.scale)
@@ -218,7 +219,7 @@ def backward(model: Any, row: Row) -> Tensor:
     """Mean negative log-likelihood of what the assistant writes; its gradient is added to the parameters'."""
     logits, targets = predictions(model, row)
     loss = functional.cross_entropy(logits.float(), targets)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return loss.detach()
 
 
@@ -279,7 +280,7 @@ def trial(model: Any, row: Row) -> Tensor:
     """Log-probs of a row's trained tokens, with a backward pass."""
     logits, targets = predictions(model, row)
     losses = functional.cross_entropy(logits.float(), targets, reduction="none")
-    losses.mean().backward()  # type: ignore[no-untyped-call]
+    losses.mean().backward()
     model.zero_grad(set_to_none=True)
     return losses.detach()
 

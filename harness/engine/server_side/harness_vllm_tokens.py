@@ -12,6 +12,7 @@ evidence   tests/engine/test_server_tokens.py; and the first prompts of every se
 
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
@@ -40,7 +41,7 @@ class Pieces:
 
     def whole(self, text: str) -> list[int]:
         """The tokenizer's own ids of a text."""
-        return self._tokenizer(text, add_special_tokens=False).input_ids
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
     def encode(self, text: str) -> list[int]:
         """The same ids. Switches itself off at the first text for which they are not."""
@@ -81,14 +82,14 @@ def _pieces(tokenizer: Any) -> Pieces | None:
 
 def patch(tokenizer_class: Any) -> None:
     """Replaces the class's `encode(prompt, **kwargs)`. Idempotent: vLLM may call a plugin more than once."""
-    original = tokenizer_class.encode
+    original: Callable[..., Awaitable[list[int]]] = tokenizer_class.encode
     if getattr(original, "by_pieces", False):
         return
 
     async def encode(self: Any, prompt: str, **kwargs: Any) -> list[int]:
         if kwargs.get("add_special_tokens", True) or not isinstance(prompt, str):
             return await original(self, prompt, **kwargs)
-        pieces = self.__dict__.get("_pieces")
+        pieces: Pieces | None = self.__dict__.get("_pieces")
         if pieces is None:
             pieces = self._pieces = _pieces(self.tokenizer)
         if pieces is None or not pieces.usable:

@@ -57,10 +57,10 @@ class Customer:
             alike = [m for m in self.user.payment_methods.values() if m.source == other.source]
             if len(alike) == 1:
                 name = METHODS[other.source]
-                forms = (f"Use your {name}.", f"You want to use your {name} for it.", f"You prefer the {name}.")
-                return f" {self.random.choice(forms)}", other.id
-        forms = ("", "", " You prefer the original payment method.", " Original payment is preferred.")
-        return self.random.choice(forms), original
+                another = (f"Use your {name}.", f"You want to use your {name} for it.", f"You prefer the {name}.")
+                return f" {self.random.choice(another)}", other.id
+        same = ("", "", " You prefer the original payment method.", " Original payment is preferred.")
+        return self.random.choice(same), original
 
 
 def introduction(customer: Customer) -> str:

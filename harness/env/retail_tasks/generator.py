@@ -48,7 +48,8 @@ def generate(population: Population, random: Random) -> RetailTask:
         database = population.world(random.choice(population.user_ids), random)
         customer = Customer(database, next(iter(database.users.values())), random)
         wanted = _weighted(HOW_MANY, random)
-        said, goals = [], []
+        said: list[str] = []
+        goals: list[Goal] = []
         for _ in range(ATTEMPTS):
             request = _weighted(REQUESTS, random)
             try:
@@ -74,7 +75,7 @@ def _weighted(choices: Sequence[tuple[Any, int]], random: Random) -> Any:
 
 def _fits(goal: Goal, goals: Sequence[Goal]) -> bool:
     def changed(of: Goal) -> set[str]:
-        return {call.arguments.get("order_id", call.arguments.get("user_id")) for call in of.writes}
+        return {str(call.arguments.get("order_id", call.arguments.get("user_id"))) for call in of.writes}
 
     return not any(changed(goal) & changed(other) or goal.facts == other.facts != () for other in goals)
 
@@ -141,7 +142,7 @@ def _customer(domain: Domain, task_id: str) -> str:
     """The customer whom most gold actions are about."""
     world = domain.world(task_id)
     found = sorted(customers(domain, task_id))
-    database: RetailDB = world.database  # type: ignore[assignment]
+    database: RetailDB = world.database
     text = str([action.arguments for action in world.task.evaluation_criteria.actions or []]) + world.script.opening
 
     def named(user_id: str) -> int:
@@ -153,7 +154,7 @@ def _customer(domain: Domain, task_id: str) -> str:
 
 def relabelled(task: RetailTask, random: Random) -> RetailTask:
     """The same task under new ids, on the part of the database that it is about."""
-    database: RetailDB = task.world.database  # type: ignore[assignment]
+    database: RetailDB = task.world.database
     named = re.findall(r"\b\d{10}\b", str(task.goals))
     new = Relabelling(random)
     world = small(database, [task.user_id], [item for item in named if item in database.products])

@@ -49,8 +49,8 @@ class Population:
     """The customers that generated tasks may be about: all but those of the held-out tasks."""
 
     def __init__(self, domain: Domain) -> None:
-        self.database: RetailDB = domain.world(domain.task_ids[0]).database  # type: ignore[assignment]
-        self.held_out = frozenset().union(*(customers(domain, task_id) for task_id in domain.test_ids))
+        self.database: RetailDB = domain.world(domain.task_ids[0]).database
+        self.held_out = frozenset[str]().union(*(customers(domain, task_id) for task_id in domain.test_ids))
         self.user_ids = tuple(
             user_id for user_id, user in self.database.users.items() if user.orders and user_id not in self.held_out
         )
@@ -95,7 +95,7 @@ def small(database: RetailDB, user_ids: Iterable[str], product_ids: Iterable[str
 def customers(domain: Domain, task_id: str) -> frozenset[str]:
     """User ids that a task's gold actions name, directly or through an order, an e-mail address or a name."""
     world = domain.world(task_id)
-    database: RetailDB = world.database  # type: ignore[assignment]
+    database: RetailDB = world.database
     criteria = world.task.evaluation_criteria
     found: set[str] = set()
     for action in (criteria.actions or []) if criteria else []:
