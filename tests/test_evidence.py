@@ -275,6 +275,7 @@ def test_a_transcript_tells_what_was_said_earned_and_why_it_ended():
         "step": STEP,
         "task": "b",
         "rollout": 0,
+        "episode": one.key,
         "reward": SEAMS.reward.training_reward(one.episode.outcome),
         "raw_reward": 0.0,
         "end": "length",

@@ -131,11 +131,12 @@ def test_statistics_and_reports_load_without_torch_art_or_vllm(name):
 
 
 def test_a_refusal_loads_no_sweep_no_domain_and_no_policy():
+    heavy = {"tau2", "harness.sweep.plan", "harness.env", "harness.policy.template", "tokenizers", "scipy"}
     code = (
         "import sys, harness.launch.run as door; from harness.errors import ConfigError; door.register()\n"
         "try: door.understood(['+ablation=all', 'train.steps=2.5'])\n"
         "except ConfigError: pass\n"
-        "print(sorted({'tau2', 'harness.sweep.plan', 'harness.env', 'harness.policy.template', 'tokenizers', 'scipy'} & set(sys.modules)))"
+        f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
