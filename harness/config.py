@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,7 +21,7 @@ from harness.levels import arm_of, declared, factor_names, held, seams_of
 from harness.machine.gpu import gpus
 from harness.policy.source import PolicySource
 from harness.seams import Seams
-from harness.strict import STRICT, Count, Positive, Section, Share, Whole, made, shown
+from harness.strict import STRICT, Count, Positive, Section, Share, Whole, shown
 
 # What is allowed, in the words of a refusal.
 SAMPLED = "a number in (0, 2]. For greedy rollouts use fix/exploration=off"
@@ -127,29 +126,13 @@ class ValidationConfig(Section):
 
 
 @dataclass(frozen=True, config=STRICT)
-class PolicyConfig(Section):
+class PolicyConfig(PolicySource, Section):
     """What is trained (see `PolicySource`), and the rank and alpha of its LoRA adapters."""
 
     option: ClassVar[str] = "policy"
 
-    name: str | None = None
-    path: str | None = None
-    hub: str | None = None
-    tool_parser: str | None = None
-    chat_template: str | None = None
-    max_model_len: Count | None = None
-    dtype: str | None = None
     lora_rank: Count = 8
     lora_alpha: Count = 16
-
-    @cached_property
-    def source(self) -> PolicySource:
-        """Raises ConfigError for what contradicts itself."""
-        return PolicySource(**{name: value for name, value in vars(self).items() if not name.startswith("lora_")})
-
-    def plain(self) -> dict[str, Any]:
-        """What is given, by option; paths are absolute."""
-        return self.source.plain() | {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -310,6 +293,7 @@ class SweepConfig:
         return {"fix": config.fix, **self.shared, "seed": config.run.seed}
 
 
+OURS = "harness.config.EnvConfig"
 # The sections that are always the same class. `env` names its own in `_target_`, and so does each level of a fix.
 SECTIONS: dict[str, type[Section]] = {
     section.option: section
@@ -343,10 +327,6 @@ def typed(*configs: DictConfig) -> SweepConfig:
             )
     first = _known(data[0])
     sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
-    shared = {key: value for key, value in common[0].items() if key not in NO_NUMBER}
-    shared["policy"] = sections["policy"].plain()
-    if isinstance(sections["env"], OwnEnvConfig):
-        shared["env"] = sections["env"].source
     runs = []
     names = factor_names(configs[0])
     for cfg, each in zip(configs, data, strict=True):
@@ -361,7 +341,7 @@ def typed(*configs: DictConfig) -> SweepConfig:
         results=Path(place.results),
         name=place.sweep,
         plan_only=place.plan_only,
-        shared=shared,
+        shared=_shared(common[0], sections),
     )
 
 
@@ -412,20 +392,20 @@ def _section(name: str, options: Any) -> Any:
         raise ConfigError(f"{name} is {shown(options)}; expected the options of a group: `{name}=…` chooses one.")
     if name == "env":
         return _environment(options)
-    if "_target_" in options:
-        return made(name, options)
-    return SECTIONS[name](**options)
-
-
-OURS = "harness.config.EnvConfig"
+    section = SECTIONS[name]
+    given = dict(options)
+    target = given.pop("_target_", None)  # configurations name it that were made when there was one to choose
+    if target not in (None, f"{section.__module__}.{section.__name__}"):
+        raise ConfigError(f"{name}._target_ is {target}; this section has always the same class. Leave it out.")
+    return section(**given)
 
 
 def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
-    if options.get("_target_") == OURS:
-        return made("env", options)  # type: ignore[no-any-return]
-    given = dict(options)
-    target = given.pop("_target_", None)
+    given = {str(name): value for name, value in options.items() if name != "_target_"}
+    target = options.get("_target_")
+    if target == OURS:
+        return EnvConfig(**given)
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:
@@ -437,4 +417,14 @@ def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
                 f"env.{name} is {given[name]}, an option of domain {given['domain']}, and env._target_ is {target}. "
                 f"Choose an empty group first: env=own env._target_={target} +env.{name}={given[name]}."
             )
-    return OwnEnvConfig(str(target), {str(name): value for name, value in given.items() if name not in ours})
+    return OwnEnvConfig(str(target), {name: value for name, value in given.items() if name not in ours})
+
+
+def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections as plain data, as they count: a policy's paths are absolute, an environment has no option that it
+    does not take."""
+    shared = {key: value for key, value in data.items() if key not in NO_NUMBER}
+    shared["policy"] = sections["policy"].plain()
+    if isinstance(sections["env"], OwnEnvConfig):
+        shared["env"] = sections["env"].source
+    return shared

@@ -106,7 +106,9 @@ def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_conf
 
 
 def test_an_older_configuration_that_names_the_class_of_a_section_is_read(run_config):
-    assert run_config("+train._target_=harness.config.TrainConfig") == run_config()
+    assert run_config("+train._target_=harness.config.TrainConfig").train == run_config().train
+    with pytest.raises(ConfigError, match="train._target_ is os.system; this section has always the same class"):
+        run_config("+train._target_=os.system")
 
 
 REFUSED = [
@@ -147,20 +149,20 @@ def test_a_value_out_of_range_is_refused_with_its_option(override, message, run_
         run_config(override)
 
 
-def test_a_folder_replaces_the_policy_that_the_group_names(run_config, tmp_path):
-    config = run_config(f"policy.path={tmp_path}/mine", "policy.tool_parser=hermes")
+def test_a_folder_replaces_the_policy_that_the_group_names(sweep_config, tmp_path):
+    config = sweep_config(f"policy.path={tmp_path}/mine", "policy.tool_parser=hermes")
     assert config.policy.name == "mine"
     wanted = {"name": "mine", "path": f"{tmp_path}/mine", "tool_parser": "hermes", "lora_rank": 8, "lora_alpha": 16}
-    assert config.resolved["policy"] == {"_target_": "harness.config.PolicyConfig", **wanted}
+    assert config.shared["policy"] == wanted
 
 
-def test_a_policy_of_ours_is_recorded_by_its_name_alone(run_config):
-    assert set(run_config().resolved["policy"]) == {"_target_", "name", "lora_rank", "lora_alpha"}
+def test_a_policy_of_ours_is_recorded_by_its_name_alone(sweep_config):
+    assert set(sweep_config().shared["policy"]) == {"name", "lora_rank", "lora_alpha"}
 
 
-def test_an_environment_of_ones_own_takes_no_option_of_the_group_that_it_replaces(run_config):
-    config = run_config("env._target_=mine.load", "+env.size=3")
-    assert config.env.source == config.resolved["env"] == {"_target_": "mine.load", "size": 3}
+def test_an_environment_of_ones_own_takes_no_option_of_the_group_that_it_replaces(sweep_config):
+    config = sweep_config("env._target_=mine.load", "+env.size=3")
+    assert config.env.source == config.shared["env"] == {"_target_": "mine.load", "size": 3}
 
 
 def test_an_option_of_the_replaced_group_is_refused_instead_of_ignored(run_config):

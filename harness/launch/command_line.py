@@ -70,6 +70,7 @@ def understood(arguments: Sequence[str]) -> list[str]:
         given = f"Leave out hydra.mode={cfg.hydra.mode.name}." if cfg.hydra.mode else "Add -m."
         raise ConfigError(f"The design asks for several runs. {given}")
     _refuse_several(choices + options, multirun)
+    ours.sort(key=lambda each: each.key != "env._target_")  # it decides what env takes
     ours = [set_option(cfg, each, groups) for each in ours]
     _refuse_values(cfg, ours)
 
@@ -128,9 +129,11 @@ def with_every_fix(choices: list[Asked], path: SearchPath) -> list[Asked]:
 def set_option(cfg: DictConfig, each: Asked, groups: Sequence[str]) -> Asked:
     """Sets the (first) value in the configuration; the override as Hydra wants it. Raises ConfigError for a name that
     nothing reads."""
-    from harness.config import option_names
+    from harness.config import OURS, option_names
 
     known = option_names(cfg)
+    if each.key.startswith("env.") and cfg.env.get("_target_") != OURS:
+        known.append(each.key)  # arguments of an environment of one's own
     names = [name for name in known if not name.endswith("_target_")]
     if each.key not in known:
         if inner := [name for name in names if name.startswith(f"{each.key}.")]:

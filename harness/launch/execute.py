@@ -55,7 +55,8 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
 
 def _exit(sweep: Sweep) -> Exit:
     """FAILED if a run of this command has not completed, INVALID if one has and must not be read."""
-    found = [RunRecords(sweep.folder / "runs" / each.run.name).status() or {} for each in sweep.config.runs]
+    files = SweepFiles(sweep.folder)
+    found = [files.content(each.run.name).status or {} for each in sweep.config.runs]
     if any(status.get("state") != "completed" for status in found):
         return Exit.FAILED
     return Exit.INVALID if any(status.get("validity") == "INVALID" for status in found) else Exit.DONE

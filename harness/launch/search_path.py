@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.errors import ConfigError
-from harness.launch.paths import CONF
+from harness.paths import CONF
 
 
 class SearchPath:

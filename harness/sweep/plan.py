@@ -116,7 +116,7 @@ def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
         )
     train_ids = next(iter(_splits(config, domain).values())).train
     reference = (train_ids if config.validation.split == "train" else domain.test_ids)[: config.validation.max_tasks]
-    policy = load_policy(config.policy.source)
+    policy = load_policy(config.policy)
     _fits(domain, policy, config)
     name, warnings = sweep_name(config), tuple(template_warnings(policy, domain.tools))
     return Sweep(name, config.results / name, config, domain, policy, tuple(reference), warnings), train_ids

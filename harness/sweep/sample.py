@@ -126,7 +126,7 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     config = _config(files)
     seams = {each.run.name: each.seams for each in config.runs}
-    domain, policy = load_environment(config.env.source), load_policy(config.policy.source)
+    domain, policy = load_environment(config.env.source), load_policy(config.policy)
     content = files.manifest().get("content") or {}
     for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
         if content.get(what) != digest:

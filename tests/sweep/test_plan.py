@@ -158,25 +158,25 @@ def completed(folder, *runs):
         RunRecords(SweepFiles(folder).run(run).folder).set_status(run=run, state="completed")
 
 
-def test_an_archived_sweep_is_unpacked_where_there_is_something_to_do(run_config, tmp_path, capsys):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_archived_sweep_is_unpacked_where_there_is_something_to_do(sweep_config, tmp_path, capsys):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     completed(tmp_path, "all_on/seed=0")
     pack(tmp_path)
-    write_plan(tmp_path, "s", [run_config(), run_config("seed=1")], ["a"], ["b"], CONTENT)
+    write_plan(tmp_path, "s", sweep_config(runs=[[], ["seed=1"]]), ["a"], ["b"], CONTENT)
     assert "was archived" in capsys.readouterr().out
     assert SweepFiles(tmp_path).is_completed("all_on/seed=0") and not SweepFiles(tmp_path).archived
 
 
-def test_an_archived_sweep_that_is_complete_stays_archived(run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_archived_sweep_that_is_complete_stays_archived(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     completed(tmp_path, "all_on/seed=0")
     pack(tmp_path)
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     assert SweepFiles(tmp_path).archived and not (tmp_path / "runs").exists()
 
 
-def test_an_archived_sweep_refuses_another_configuration(run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_archived_sweep_refuses_another_configuration(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     pack(tmp_path)
     with pytest.raises(ConfigError, match="fix.exploration.temperature: 1.0 there, 0.7 now"):
-        write_plan(tmp_path, "s", [run_config("fix.exploration.temperature=0.7")], ["a"], ["b"], CONTENT)
+        write_plan(tmp_path, "s", sweep_config("fix.exploration.temperature=0.7"), ["a"], ["b"], CONTENT)
