@@ -1,43 +1,49 @@
-"""Typed configuration. Composed by Hydra, validated here, at the door; behind it nobody sees a DictConfig."""
+"""Typed configuration. Composed by Hydra, validated here, at the door; behind it nobody sees a DictConfig.
+
+The sections, `SweepConfig` (what all runs of a sweep share, and its runs) and `RunConfig` (what sets one apart).
+"""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
 
-from harness.designs import closest
-from harness.errors import ConfigError, HarnessError
-from harness.factors import ON, Arm, Factors, Run
-from harness.fixes import registry
+from harness.errors import ConfigError, closest
+from harness.factors import Factors, Run
+from harness.levels import arm_of, declared, factor_names, held, seams_of
 from harness.machine.gpu import gpus
 from harness.policy.source import PolicySource
-from harness.seams import OPEN, Seams, Strategy
+from harness.seams import Seams
+from harness.strict import STRICT, Count, Positive, Section, Share, Whole, shown
+
+# What is allowed, in the words of a refusal.
+SAMPLED = "a number in (0, 2]. For greedy rollouts use fix/exploration=off"
+GROUP = "a whole number, at least 2 rollouts, since advantages are relative to the group"
+TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
+TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
+FOLDER_NAME = (
+    "one plain folder name (at most 100 characters, the first a letter, a digit or _, no / and no \\; "
+    'in a file, "2024" and "true" are quoted)'
+)
 
 
-def _positive(owner: str, **values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ConfigError(f"{owner}.{name} is {value}; expected a number above 0.")
-
-
-@dataclass(frozen=True)
-class EnvConfig:
+@dataclass(frozen=True, config=STRICT)
+class EnvConfig(Section):
     """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone."""
 
-    domain: str
-    tasks: int = 75
-    task_seed: int = 0
-    task_ids: Sequence[str] | None = None
+    option: ClassVar[str] = "env"
 
-    def __post_init__(self) -> None:
-        _positive("env", tasks=self.tasks)
-        if isinstance(self.task_ids, str | int | float):
-            raise ConfigError(f"env.task_ids is {self.task_ids}; expected a list: env.task_ids=[{self.task_ids}].")
+    domain: str
+    tasks: Count = 75
+    task_seed: Whole = 0
+    task_ids: Annotated[Sequence[str | int], Field(min_length=1, description="a list of at least one id")] | None = None
 
     @property
     def source(self) -> dict[str, Any]:
@@ -47,7 +53,7 @@ class EnvConfig:
         return {"_target_": "harness.env.load_domain", **call}
 
 
-@dataclass(frozen=True)
+@plain_dataclass(frozen=True)
 class OwnEnvConfig:
     """An environment of one's own: `target`, a dotted path, is called with `arguments`, in every process that plays."""
 
@@ -60,28 +66,22 @@ class OwnEnvConfig:
         return {"_target_": self.target, **self.arguments}
 
 
-@dataclass(frozen=True)
-class RolloutConfig:
+@dataclass(frozen=True, config=STRICT)
+class RolloutConfig(Section):
     """max_tokens per reply; max_turns: policy replies per episode.
 
     temperature: of training rollouts where fix/exploration is on
     players: processes that play episodes beside the trainer's; None: by the device (see `processes`)
     """
 
-    max_tokens: int
-    max_turns: int
-    temperature: float = 1.0
-    players: int | None = None
+    option: ClassVar[str] = "rollout"
 
-    def __post_init__(self) -> None:
-        _positive("rollout", max_tokens=self.max_tokens, max_turns=self.max_turns)
-        if not isinstance(self.temperature, int | float) or not 0.0 < self.temperature <= 2.0:
-            raise ConfigError(
-                f"rollout.temperature is {self.temperature}; expected a number in (0, 2]. For greedy rollouts use "
-                "fix/exploration=off."
-            )
-        if self.players is not None and self.players < 0:
-            raise ConfigError(f"rollout.players is {self.players}; expected 0 (in the trainer's process) or more.")
+    max_tokens: Count
+    max_turns: Count
+    temperature: Annotated[float, Field(gt=0, le=2, description=SAMPLED)] = 1.0
+    players: Annotated[int, Field(ge=0, description="0 (in the trainer's process) or a whole number above")] | None = (
+        None
+    )
 
     def processes(self, on_gpu: bool) -> int:
         """Player processes: on a CPU none, the sampler is slower than one; on a GPU half the cores, at most 8."""
@@ -90,83 +90,53 @@ class RolloutConfig:
         return min(8, (os.cpu_count() or 2) // 2) if on_gpu else 0
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig(Section):
     """The RL loop. A step trains on groups_per_step × rollouts_per_group episodes.
 
     train_tasks, val_tasks: the sizes that upstream's split asks for (30 and 85)
     packed_sequence_length: tokens of a packed row; groups_per_gradient_step: groups of one optimiser step
     """
 
-    steps: int
-    groups_per_step: int
-    rollouts_per_group: int
-    train_tasks: int
-    val_tasks: int
-    learning_rate: float
-    packed_sequence_length: int
-    groups_per_gradient_step: int
+    option: ClassVar[str] = "train"
 
-    def __post_init__(self) -> None:
-        if self.train_tasks == 0:
-            raise ConfigError("train.train_tasks is 0, so the training set is empty; expected at least 1 task.")
-        if self.steps < 0:
-            raise ConfigError(f"train.steps is {self.steps}; expected 0 or more.")
-        _positive(
-            "train",
-            groups_per_step=self.groups_per_step,
-            train_tasks=self.train_tasks,
-            val_tasks=self.val_tasks,
-            learning_rate=self.learning_rate,
-            packed_sequence_length=self.packed_sequence_length,
-            groups_per_gradient_step=self.groups_per_gradient_step,
-        )
-        if self.rollouts_per_group < 2:
-            raise ConfigError(
-                f"train.rollouts_per_group is {self.rollouts_per_group}; a group needs at least 2 rollouts, "
-                "since advantages are relative to the group."
-            )
+    steps: Whole
+    groups_per_step: Count
+    rollouts_per_group: Annotated[int, Field(ge=2, description=GROUP)]
+    train_tasks: Annotated[int, Field(gt=0, description=TRAINING_TASKS)]
+    val_tasks: Count
+    learning_rate: Positive
+    packed_sequence_length: Count
+    groups_per_gradient_step: Count
 
 
-@dataclass(frozen=True)
-class ValidationConfig:
+@dataclass(frozen=True, config=STRICT)
+class ValidationConfig(Section):
     """Reference validation: every how many steps, at which temperature (0: greedy), on how many tasks of which split.
 
     split: test, the held-out tasks; or train, those that the runs train on
     """
 
-    every: int
-    temperature: float
-    max_tasks: int | None = None
-    split: str = "test"
+    option: ClassVar[str] = "validation"
 
-    def __post_init__(self) -> None:
-        _positive("validation", every=self.every)
-        if self.split not in ("test", "train"):
-            raise ConfigError(f"validation.split is {self.split!r}; expected test (held-out tasks) or train.")
-        if self.temperature < 0:
-            raise ConfigError(f"validation.temperature is {self.temperature}; expected 0 (greedy) or more.")
-        if self.max_tasks is not None:
-            _positive("validation", max_tasks=self.max_tasks)
+    every: Count
+    temperature: Annotated[float, Field(ge=0, description="a number, 0 (greedy) or more")]
+    max_tasks: Count | None = None
+    split: Literal["test", "train"] = "test"
 
 
-@dataclass(frozen=True)
-class PolicyConfig(PolicySource):
+@dataclass(frozen=True, config=STRICT)
+class PolicyConfig(PolicySource, Section):
     """What is trained (see `PolicySource`), and the rank and alpha of its LoRA adapters."""
 
-    lora_rank: int = 8
-    lora_alpha: int = 16
+    option: ClassVar[str] = "policy"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _positive("policy", lora_rank=self.lora_rank, lora_alpha=self.lora_alpha)
+    lora_rank: Count = 8
+    lora_alpha: Count = 16
 
 
-BACKENDS = ("shared", "art_local")
-
-
-@dataclass(frozen=True)
-class BackendConfig:
+@dataclass(frozen=True, config=STRICT)
+class BackendConfig(Section):
     """kind: shared (one engine for all runs) or art_local (stock ART, an engine per run).
 
     device: cpu, cuda, or auto: cuda where there is a GPU
@@ -176,33 +146,31 @@ class BackendConfig:
     engines_per_gpu: that share a GPU and its memory; engines: at once, None: as many as that gives
     """
 
-    kind: str
-    device: str = "auto"
-    gpu_split: tuple[float, float] = (0.5, 0.4)
-    max_loras: int | None = None
-    in_flight: int | None = None
-    threads: int = 1
-    engines_per_gpu: int = 1
-    engines: int | None = None
-    port: int | None = None
+    option: ClassVar[str] = "backend"
+
+    kind: Literal["shared", "art_local"]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu_split: Annotated[tuple[float, float], Field(strict=False, description=TWO_SHARES)] = (0.5, 0.4)
+    max_loras: Annotated[int, Field(ge=2, description="at least 2, a whole number (one slot stays empty)")] | None = (
+        None
+    )
+    in_flight: Count | None = None
+    threads: Count = 1
+    engines_per_gpu: Count = 1
+    engines: Count | None = None
+    port: Annotated[int, Field(ge=1, le=65535, description="a port, 1 to 65535")] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in BACKENDS:
-            raise ConfigError(f"backend.kind is {self.kind!r}; expected one of {', '.join(BACKENDS)}.")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"backend.device is {self.device!r}; expected auto, cpu or cuda.")
-        if self.max_loras is not None and self.max_loras < 2:
-            raise ConfigError(f"backend.max_loras is {self.max_loras}; expected at least 2 (one slot stays empty).")
-        if len(self.gpu_split) != 2 or min(self.gpu_split) <= 0 or sum(self.gpu_split) > 0.95:
-            raise ConfigError(
-                f"backend.gpu_split is {list(self.gpu_split)}; expected the sampler's and the trainer's share of a "
-                "GPU's memory, together at most 0.95."
-            )
+        if min(self.gpu_split) <= 0 or sum(self.gpu_split) > 0.95:
+            raise ConfigError(f"backend.gpu_split is {list(self.gpu_split)}; expected {TWO_SHARES}.")
         if self.kind == "art_local" and self.engines_per_gpu > 1:
             raise ConfigError("backend=art_local takes a whole GPU for each run: leave backend.engines_per_gpu at 1.")
-        counts = {"in_flight": self.in_flight, "engines": self.engines}
-        whole = {"threads": self.threads, "engines_per_gpu": self.engines_per_gpu}
-        _positive("backend", **whole, **{name: n for name, n in counts.items() if n is not None})
+        if self.kind == "art_local" and self.device == "cpu":
+            raise ConfigError("backend=art_local needs a GPU, and backend.device is cpu. On a CPU use backend=shared.")
+        if self.port is not None and (self.engines or 1) > 1:
+            raise ConfigError(
+                f"backend.port is given for {self.engines} engines, and each needs its own. Leave it out."
+            )
 
     @property
     def on_gpu(self) -> bool:
@@ -228,36 +196,79 @@ class BackendConfig:
         return self.in_flight or (256 if self.on_gpu else 48)
 
 
-@dataclass(frozen=True)
-class ReuseConfig:
+@dataclass(frozen=True, config=STRICT)
+class ReuseConfig(Section):
     """enabled: find and share stored results; audit: share of hits that is computed again and compared."""
 
+    option: ClassVar[str] = "reuse"
+
     enabled: bool
-    audit: float = 0.0
+    audit: Share = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.audit <= 1.0:
-            raise ConfigError(f"reuse.audit is {self.audit}; expected a share between 0 and 1.")
+        if self.audit and not self.enabled:
+            raise ConfigError(f"reuse.audit is {self.audit}, and reuse=off finds nothing to compare. Drop one of them.")
 
 
-@dataclass(frozen=True)
-class TrackingConfig:
+@dataclass(frozen=True, config=STRICT)
+class TrackingConfig(Section):
     """mode: auto (online with WANDB_API_KEY, else offline), offline, online, off."""
 
-    mode: str
+    option: ClassVar[str] = "tracking"
+
+    mode: Literal["auto", "offline", "online", "off"]
     project: str
 
-    def __post_init__(self) -> None:
-        if self.mode not in ("auto", "offline", "online", "off"):
-            raise ConfigError(f"tracking.mode is {self.mode!r}; expected auto, offline, online or off.")
+
+def _folder(name: str) -> str:
+    try:
+        return str(Path(name).expanduser())
+    except RuntimeError as error:  # ~nobody
+        raise ValueError from error
 
 
-@dataclass(frozen=True)
+def _folder_name(name: str) -> str:
+    if not (name[:1].isalnum() or name[:1] == "_") or set(name) & set("/\\") or not name.isprintable():
+        raise ValueError
+    if len(name) > 100 or len(name.encode()) > 200 or name != name.strip():
+        raise ValueError
+    return name
+
+
+@dataclass(frozen=True, config=STRICT)
+class Whereabouts(Section):
+    """What stands beside the sections on the command line, the fixes left out."""
+
+    seed: Whole
+    sweep: Annotated[str, AfterValidator(_folder_name), Field(description=FOLDER_NAME)] | None
+    results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
+    plan_only: bool
+
+
+@plain_dataclass(frozen=True)
 class RunConfig:
-    """Everything that one run depends on. resolved: the same as plain data, for the records."""
+    """What sets one run of a sweep apart, and the sections that its loop reads.
+
+    fix: the levels' resolved options
+    """
 
     run: Run
     seams: Seams
+    fix: Mapping[str, Any]
+    train: TrainConfig
+    rollout: RolloutConfig
+    validation: ValidationConfig
+
+
+@plain_dataclass(frozen=True)
+class SweepConfig:
+    """Everything that the runs of a sweep share, and its runs.
+
+    name: of its folder in `results`; None: one that follows from the configuration
+    shared: the sections as plain data, for the records
+    """
+
+    runs: tuple[RunConfig, ...]
     factors: Factors
     env: EnvConfig | OwnEnvConfig
     rollout: RolloutConfig
@@ -268,112 +279,137 @@ class RunConfig:
     reuse: ReuseConfig
     tracking: TrackingConfig
     results: Path
-    resolved: dict[str, Any]
+    name: str | None
+    plan_only: bool
+    shared: Mapping[str, Any]
 
     @property
     def held(self) -> dict[str, str]:
         """Levels of the fixes that the sweep does not compare and that are not on."""
-        levels = {s.factor.name: s.level for s in self.seams.all()}
-        return {name: level for name, level in levels.items() if name not in self.factors.names and level != ON}
+        return held(self.runs[0].seams, self.factors)
 
-    def shared(self) -> dict[str, Any]:
-        """What all runs of a sweep must have in common: all but the levels and the seed."""
-        return {k: v for k, v in self.resolved.items() if k not in ("fix", "seed")}
-
-
-PARTS = ("env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking")
-
-
-def _instantiated(cfg: DictConfig) -> Any:
-    try:
-        return instantiate(cfg)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, HarnessError):
-            raise error.__cause__ from None
-        raise ConfigError(f"The configuration cannot be used: {error}") from error
-
-
-def factor_names(cfg: DictConfig) -> tuple[str, ...]:
-    """The factors that `factors` names: `note` for the fixes of the investigation note, or a list of fixes."""
-    asked = OmegaConf.to_container(cfg.factors) if OmegaConf.is_config(cfg.factors) else cfg.factors
-    if asked == "note":
-        return registry.note().names
-    names = [str(name) for name in asked] if isinstance(asked, list) else []
-    known = [str(name) for name in cfg.fix]
-    wrong = next((name for name in names if name not in known), None)
-    if wrong is not None:
-        raise ConfigError(
-            f"factors names {wrong!r}, which is no fix.{closest(wrong, known)} Fixes: {', '.join(known)}."
-        )
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"factors is {asked!r}; expected note, or a list of fixes: factors=[{known[0]},{known[1]}].")
-    return tuple(names)
-
-
-def declared(cfg: DictConfig, names: Sequence[str]) -> Factors:
-    """The factors of these names as their classes declare them. Raises ConfigError for a class that does not."""
-    return Factors(tuple(_class(cfg, name).factor for name in names))
-
-
-def _class(cfg: DictConfig, name: str) -> type[Strategy]:
-    """The class behind a fix's chosen level."""
-    target = str(cfg.fix[name].get("_target_"))
-    try:
-        found = get_class(target)
-    except Exception as error:  # whatever an import of somebody's package raises
-        raise ConfigError(f"fix/{name}: {target} cannot be imported: {error}") from error
-    what = getattr(getattr(found, "factor", None), "name", None)
-    if what != name:
-        raise ConfigError(
-            f"fix/{name}: {target} must declare `factor = Factor(name={name!r}, …)` (harness.seams.Factor); "
-            f"it declares {what!r}."
-        )
-    if missing := [a for a in ("level", "needs", "check") if not hasattr(found, a)]:
-        raise ConfigError(f"fix/{name}: {target} lacks {', '.join(missing)}; harness.seams.Strategy says what it is.")
-    return found
-
-
-def _seams(cfg: DictConfig) -> Seams:
-    """The strategies of a run. Raises ConfigError for a foreign one at no open seam."""
-    strategies = {str(name): _instantiated(cfg.fix[name]) for name in cfg.fix if _class(cfg, str(name))}
-    owned = registry.note().names
-    further = {name: s for name, s in sorted(strategies.items()) if name not in owned}
-    for name, strategy in further.items():
-        seam = getattr(strategy, "seam", None)
-        if seam not in OPEN or not callable(getattr(strategy, str(seam), None)):
-            raise ConfigError(
-                f"fix/{name}: {type(strategy).__name__}.seam is {seam!r}; expected one of {', '.join(OPEN)}, and a "
-                f"method of that name (harness.seams). Another way to act at the seam of {', '.join(owned)} is "
-                "a further level of that fix."
-            )
-    return Seams(**{name: strategies[name] for name in owned}, further=tuple(further.values()))
-
-
-def _arm(seams: Seams, names: Sequence[str]) -> Arm:
-    levels = {s.factor.name: s.level for s in seams.all()}
-    return Arm.of({name: levels[name] for name in names})
-
-
-def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
-    """Of a single run: those that `factors` names, and every other fix that is not on."""
-    named = factor_names(cfg)
-    return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
+    def resolved(self, config: RunConfig) -> dict[str, Any]:
+        """Everything that one run depends on, as plain data. Where results go changes no number."""
+        return {"fix": config.fix, **self.shared, "seed": config.run.seed}
 
 
 OURS = "harness.config.EnvConfig"
+# The sections that are always the same class. `env` names its own in `_target_`, and so does each level of a fix.
+SECTIONS: dict[str, type[Section]] = {
+    section.option: section
+    for section in (
+        RolloutConfig,
+        TrainConfig,
+        ValidationConfig,
+        PolicyConfig,
+        BackendConfig,
+        ReuseConfig,
+        TrackingConfig,
+    )
+}
+OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
+WHEREABOUTS = ("sweep", "results", "plan_only")
+NO_NUMBER = (*WHEREABOUTS, "factors")  # where results go, and what of the fixes a sweep compares
 
 
-def _environment(section: DictConfig) -> EnvConfig | OwnEnvConfig:
+def typed(*configs: DictConfig) -> SweepConfig:
+    """The typed config of a sweep, of one composed config for each of its runs.
+
+    Raises ConfigError, naming the option, for anything that is out of range, unknown, missing or contradictory.
+    """
+    data = [_plain(cfg) for cfg in configs]
+    common = [{key: value for key, value in each.items() if key not in OF_A_RUN} for each in data]
+    for other in common[1:]:
+        if changed := [key for key in other if other[key] != common[0][key]]:
+            raise ConfigError(
+                f"The runs of a sweep may differ in their fixes and seeds only, and these differ in "
+                f"{', '.join(changed)}. Give every other option one value, and start one sweep per value."
+            )
+    first = _known(data[0])
+    sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
+    runs = []
+    names = factor_names(configs[0])
+    for cfg, each in zip(configs, data, strict=True):
+        place = Whereabouts(**{name: each[name] for name in ("seed", *WHEREABOUTS)})
+        seams = seams_of(cfg)
+        run = Run(arm_of(seams, names), place.seed)
+        runs.append(RunConfig(run, seams, each["fix"], *(sections[n] for n in ("train", "rollout", "validation"))))
+    return SweepConfig(
+        tuple(runs),
+        declared(configs[0], names),
+        **sections,
+        results=Path(place.results),
+        name=place.sweep,
+        plan_only=place.plan_only,
+        shared=_shared(common[0], sections),
+    )
+
+
+def option_names(cfg: DictConfig) -> list[str]:
+    """The options that a composed configuration has or could have, dotted, as on the command line."""
+    names = _dotted(cfg, "")
+    for name, section in {"env": EnvConfig, **SECTIONS}.items():
+        names += [f"{name}.{field.name}" for field in fields(section) if f"{name}.{field.name}" not in names]
+    return names
+
+
+def _dotted(cfg: DictConfig, before: str) -> list[str]:
+    names = []
+    for key in cfg:
+        node = None if key == "hydra" else cfg._get_node(key)
+        names += _dotted(node, f"{before}{key}.") if isinstance(node, DictConfig) else [f"{before}{key}"]
+    return [name for name in names if name != "hydra"]
+
+
+def check_seed(seed: object) -> None:
+    """Raises ConfigError for what is no seed."""
+    Whereabouts(seed=seed, sweep=None, results=".", plan_only=True)  # type: ignore[arg-type]
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        data = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'The configuration'}: {str(error).splitlines()[0]}") from error
+    assert isinstance(data, dict)
+    return {str(key): value for key, value in data.items()}
+
+
+def _known(data: dict[str, Any]) -> dict[str, Any]:
+    """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
+    names = ["fix", "env", *SECTIONS, "seed", *NO_NUMBER]
+    for name in names:
+        if name not in data:
+            raise ConfigError(f"The configuration has no {name}; a run needs one.")
+    for name in data:
+        if name not in names:
+            raise ConfigError(f"No option is called {name!r}.{closest(name, names)} Options: {', '.join(names)}.")
+    return data
+
+
+def _section(name: str, options: Any) -> Any:
+    if not isinstance(options, dict):
+        raise ConfigError(f"{name} is {shown(options)}; expected the options of a group: `{name}=…` chooses one.")
+    if name == "env":
+        return _environment(options)
+    section = SECTIONS[name]
+    given = dict(options)
+    target = given.pop("_target_", None)  # configurations name it that were made when there was one to choose
+    if target not in (None, f"{section.__module__}.{section.__name__}"):
+        raise ConfigError(f"{name}._target_ is {target}; this section has always the same class. Leave it out.")
+    return section(**given)
+
+
+def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
-    if section.get("_target_") == OURS:
-        return _instantiated(section)  # type: ignore[no-any-return]
-    given = OmegaConf.to_container(section, resolve=True)
-    assert isinstance(given, dict)
-    target = given.pop("_target_", None)
+    given = {str(name): value for name, value in options.items() if name != "_target_"}
+    target = options.get("_target_")
+    if target == OURS:
+        return EnvConfig(**given)
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:
-        return OwnEnvConfig(str(target), {str(name): value for name, value in given.items()})
+        return OwnEnvConfig(str(target), given)
     ours = {f.name: f.default for f in fields(EnvConfig)}
     for name in given.keys() & ours.keys() - {"domain"}:
         if given[name] != ours[name]:
@@ -381,27 +417,14 @@ def _environment(section: DictConfig) -> EnvConfig | OwnEnvConfig:
                 f"env.{name} is {given[name]}, an option of domain {given['domain']}, and env._target_ is {target}. "
                 f"Choose an empty group first: env=own env._target_={target} +env.{name}={given[name]}."
             )
-    return OwnEnvConfig(str(target), {str(name): value for name, value in given.items() if name not in ours})
+    return OwnEnvConfig(str(target), {name: value for name, value in given.items() if name not in ours})
 
 
-def typed(cfg: DictConfig) -> RunConfig:
-    """The typed config of one run. Raises ConfigError, naming the option, for anything out of range."""
-    resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    parts = {name: _environment(cfg[name]) if name == "env" else _instantiated(cfg[name]) for name in PARTS}
-    resolved["policy"] = {"_target_": resolved["policy"]["_target_"], **parts["policy"].plain()}
-    if isinstance(parts["env"], OwnEnvConfig):
-        resolved["env"] = parts["env"].source
-    seams, names = _seams(cfg), factor_names(cfg)
-    seed = resolved["seed"]
-    if not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"seed is {seed!r}; expected a whole number, 0 or more.")
-    return RunConfig(
-        run=Run(_arm(seams, names), seed),
-        seams=seams,
-        factors=declared(cfg, names),
-        **parts,
-        results=Path(resolved["results"]),
-        # Where the results go, and how the display looks, changes no number.
-        resolved={str(k): v for k, v in resolved.items() if k not in ("results", "sweep", "plan_only", "factors")},
-    )
+def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections as plain data, as they count: a policy's paths are absolute, an environment has no option that it
+    does not take."""
+    shared = {key: value for key, value in data.items() if key not in NO_NUMBER}
+    shared["policy"] = sections["policy"].plain()
+    if isinstance(sections["env"], OwnEnvConfig):
+        shared["env"] = sections["env"].source
+    return shared

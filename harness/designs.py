@@ -1,11 +1,10 @@
 """Designs: which arms a sweep compares, made from the factors that it is given."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from math import prod
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, closest
 from harness.factors import OFF, ON, Arm, Factors
 
 Levels = Mapping[str, Sequence[str]]  # by factor; `on` first
@@ -117,12 +116,6 @@ DESIGNS: dict[str, Callable[[Factors, Levels | None], list[Arm]]] = {
     "gate_aware": gate_aware,
     "smoke": ends,
 }
-
-
-def closest(word: str, valid: Iterable[object]) -> str:
-    """` Did you mean 'x'?`, or nothing when no valid word is near."""
-    near = difflib.get_close_matches(word, [str(v) for v in valid], n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def design(name: str, factors: Factors, levels: Levels | None = None) -> list[Arm]:

@@ -10,6 +10,20 @@ HarnessError
 Each message says what happened, what was expected, and what to do next.
 """
 
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """How a command ends."""
+
+    DONE = 0
+    FAILED = 1  # a run failed, or what all runs share
+    WRONG_INPUT = 2
+    INVALID = 3  # done, but in some run a switch did not take effect
+    INTERRUPTED = 130  # Ctrl-C
+
 
 class HarnessError(Exception):
     """Base of every error that the harness raises on purpose."""
@@ -33,3 +47,9 @@ class StoreError(HarnessError):
 
 class EpisodeError(HarnessError):
     """Infrastructure failed within one episode. Retried; then missing data, never reward 0."""
+
+
+def closest(word: str, valid: Iterable[object]) -> str:
+    """` Did you mean 'x'?`, or nothing when no valid word is near."""
+    near = difflib.get_close_matches(word, [str(v) for v in valid], n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

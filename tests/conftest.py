@@ -16,11 +16,17 @@ from harness.paths import CONF
 
 
 @pytest.fixture
-def run_config(tmp_path):
-    """A typed config from overrides, its results in a temporary folder."""
+def sweep_config(tmp_path):
+    """The typed config of a sweep from overrides, its results in a temporary folder. runs: each one's own overrides"""
 
-    def make(*overrides: str):
+    def make(*overrides: str, runs=((),)):
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return typed(compose("config", [*overrides, f"results={tmp_path}"]))
+            return typed(*(compose("config", [f"results={tmp_path}", *overrides, *each]) for each in runs))
 
     return make
+
+
+@pytest.fixture
+def run_config(sweep_config):
+    """The typed config of one run from overrides."""
+    return lambda *overrides: sweep_config(*overrides).runs[0]

@@ -1,5 +1,7 @@
 """Every config file composes and instantiates; what is out of range is refused at the door."""
 
+from itertools import product
+
 import pytest
 
 from harness.errors import ConfigError
@@ -39,6 +41,76 @@ def test_a_fix_group_chooses_its_level(factor, level, run_config):
     assert config.run.arm.level(factor) == getattr(config.seams, factor).level == level
 
 
+COUNTS = [
+    "train.steps",
+    "train.groups_per_step",
+    "train.rollouts_per_group",
+    "train.train_tasks",
+    "train.val_tasks",
+    "train.groups_per_gradient_step",
+    "train.packed_sequence_length",
+    "rollout.max_turns",
+    "rollout.max_tokens",
+    "rollout.players",
+    "validation.every",
+    "validation.max_tasks",
+    "env.tasks",
+    "env.task_seed",
+    "policy.lora_rank",
+    "policy.lora_alpha",
+    "backend.max_loras",
+    "backend.in_flight",
+    "backend.threads",
+    "backend.engines",
+    "backend.engines_per_gpu",
+    "backend.port",
+    "seed",
+]
+NUMBERS = ["train.learning_rate", "rollout.temperature", "validation.temperature", "reuse.audit"]
+
+
+def test_a_count_is_a_whole_number_and_a_number_is_finite(run_config):
+    wrong = [*product(COUNTS, ("2.5", "true", "'3'", "1e3")), *product(NUMBERS, ("nan", "inf", "-inf", "true", "'1'"))]
+    for option, value in wrong:
+        with pytest.raises(ConfigError, match=f"^{option} is .*; expected (a|at|0)"):
+            run_config(f"{option}={value}")
+
+
+def test_sections_and_options_that_nothing_reads_are_refused(run_config):
+    for override, message in (
+        ("+foo=bar", "No option is called 'foo'"),
+        ("+sedd=1", "Did you mean 'seed'"),
+        ("+train.step=3", "No option is called 'train.step'. Did you mean 'steps'.* Options of train: steps,"),
+        ("+backend.port_=3", "Did you mean 'port'"),
+        ("+env.taskss=3", "Did you mean 'tasks'"),
+        ("~train.steps", "train.steps is missing; expected a whole number, 0 or more"),
+        ("~policy", "The configuration has no policy"),
+        ("~fix/tools", "fix/tools is missing"),
+        (
+            "+fix.exploration.temprature=1",
+            "No option is called 'fix.exploration.temprature'. Did you mean 'temperature'",
+        ),
+        ("fix.tools._target_=harness.fixes.tools.Onn", "fix/tools: harness.fixes.tools.Onn cannot be imported"),
+        ("~fix.tools._target_", "fix/tools: None cannot be imported"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_config(override)
+
+
+def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_config):
+    config = sweep_config(runs=[["fix/tools=off"], ["seed=2"]])
+    assert [run.run.name for run in config.runs] == ["without_tools/seed=0", "all_on/seed=2"]
+    assert all(run.train is config.train for run in config.runs)
+    assert config.resolved(config.runs[1])["seed"] == 2
+    assert set(config.shared) == {"env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
+
+
+def test_an_older_configuration_that_names_the_class_of_a_section_is_read(run_config):
+    assert run_config("+train._target_=harness.config.TrainConfig").train == run_config().train
+    with pytest.raises(ConfigError, match="train._target_ is os.system; this section has always the same class"):
+        run_config("+train._target_=os.system")
+
+
 REFUSED = [
     ("fix.exploration.temperature=-1", "fix.exploration.temperature"),
     ("validation.temperature=-0.1", "validation.temperature"),
@@ -52,7 +124,20 @@ REFUSED = [
     ("reuse.audit=2", "reuse.audit"),
     ("seed=-1", "seed"),
     ("backend.kind=megatron", "backend.kind"),
-    ("backend.max_loras=1", "backend.max_loras"),
+    ("backend.max_loras=1", "backend.max_loras is 1; expected at least 2"),
+    ("rollout.players=-1", "rollout.players is -1; expected 0"),
+    ("validation.split=trian", r"expected one of test, train. Did you mean 'train'\?"),
+    ("env.task_ids=[]", "expected a list of at least one id or null"),
+    ("backend.gpu_split=[0.5]", "expected the sampler's and the trainer's share"),
+    ("backend.gpu_split=[0.9,0.4]", "together at most 0.95"),
+    ("backend.gpu_split=[0.5,true]", "backend.gpu_split is true; expected the sampler's and the trainer's share"),
+    ("tracking.project=5", "tracking.project is 5; expected text"),
+    ("reuse.enabled=1", "reuse.enabled is 1; expected true or false"),
+    ("reuse.audit=null", "reuse.audit is null; expected a share between 0 and 1"),
+    ("fix.reward.partial=true", "fix.reward.partial"),
+    ("fix.exploration.temperature=nan", "fix.exploration.temperature"),
+    ("fix.exploration.temperature=true", "fix.exploration.temperature"),
+    ("fix.exploration.temperature=hot", "fix.exploration.temperature"),
     ("tracking.mode=loud", "tracking.mode"),
     ("policy.lora_rank=0", "policy.lora_rank"),
 ]
@@ -64,20 +149,20 @@ def test_a_value_out_of_range_is_refused_with_its_option(override, message, run_
         run_config(override)
 
 
-def test_a_folder_replaces_the_policy_that_the_group_names(run_config, tmp_path):
-    config = run_config(f"policy.path={tmp_path}/mine", "policy.tool_parser=hermes")
+def test_a_folder_replaces_the_policy_that_the_group_names(sweep_config, tmp_path):
+    config = sweep_config(f"policy.path={tmp_path}/mine", "policy.tool_parser=hermes")
     assert config.policy.name == "mine"
     wanted = {"name": "mine", "path": f"{tmp_path}/mine", "tool_parser": "hermes", "lora_rank": 8, "lora_alpha": 16}
-    assert config.resolved["policy"] == {"_target_": "harness.config.PolicyConfig", **wanted}
+    assert config.shared["policy"] == wanted
 
 
-def test_a_policy_of_ours_is_recorded_by_its_name_alone(run_config):
-    assert set(run_config().resolved["policy"]) == {"_target_", "name", "lora_rank", "lora_alpha"}
+def test_a_policy_of_ours_is_recorded_by_its_name_alone(sweep_config):
+    assert set(sweep_config().shared["policy"]) == {"name", "lora_rank", "lora_alpha"}
 
 
-def test_an_environment_of_ones_own_takes_no_option_of_the_group_that_it_replaces(run_config):
-    config = run_config("env._target_=mine.load", "+env.size=3")
-    assert config.env.source == config.resolved["env"] == {"_target_": "mine.load", "size": 3}
+def test_an_environment_of_ones_own_takes_no_option_of_the_group_that_it_replaces(sweep_config):
+    config = sweep_config("env._target_=mine.load", "+env.size=3")
+    assert config.env.source == config.shared["env"] == {"_target_": "mine.load", "size": 3}
 
 
 def test_an_option_of_the_replaced_group_is_refused_instead_of_ignored(run_config):

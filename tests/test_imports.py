@@ -27,7 +27,9 @@ MAY_KNOW = {
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
     "engine": {"errors", "machine", "records"},
-    "config": {"designs", "errors", "factors", "fixes", "machine", "policy", "seams"},
+    "strict": {"errors"},
+    "levels": {"errors", "factors", "fixes", "seams", "strict"},
+    "config": {"errors", "factors", "levels", "machine", "policy", "seams", "strict"},
     "episode_player": {"env", "episode", "errors"},
     "player_pool": {"env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
@@ -107,6 +109,17 @@ def test_statistics_and_reports_load_without_torch_art_or_vllm(name):
         f"import importlib, pkgutil, sys, harness.{name} as room\n"
         f"for m in pkgutil.iter_modules(room.__path__): importlib.import_module(f'harness.{name}.{{m.name}}')\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_refusal_loads_no_sweep_and_no_domain():
+    code = (
+        "import sys, harness.launch.run as door; from harness.errors import ConfigError; door.register()\n"
+        "try: door.understood(['+ablation=all', 'train.steps=2.5'])\n"
+        "except ConfigError: pass\n"
+        "print(sorted({'tau2', 'harness.sweep.plan', 'harness.env', 'scipy', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

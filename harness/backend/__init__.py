@@ -23,7 +23,7 @@ from harness.errors import ConfigError
 if TYPE_CHECKING:
     import art
 
-    from harness.config import RunConfig
+    from harness.config import SweepConfig
     from harness.policy import Policy
     from harness.records.store import Store
 
@@ -108,7 +108,7 @@ class Backend(Protocol):
 
 @asynccontextmanager
 async def build(
-    config: "RunConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
 ) -> AsyncIterator[Backend]:
     """The backend that `backend.kind` names, started; it stops when the context ends.
 
@@ -122,7 +122,7 @@ async def build(
 
 @asynccontextmanager
 async def _shared(
-    config: "RunConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
 ) -> AsyncIterator[Backend]:
     from harness.engine.server import Server, ServerConfig
 
@@ -149,7 +149,7 @@ async def _shared(
         yield shared.backend_on(server, config, policy, folder / "art", store)
 
 
-def _cache_beside_others(config: "RunConfig", policy: "Policy") -> int | None:
+def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:
     """Bytes of the sampler's KV cache on a GPU that engines share; None: vLLM measures what is left of its own share.
 
     What vLLM measures includes what the other engines take meanwhile. Raises ConfigError when nothing is left.
@@ -172,7 +172,7 @@ def _cache_beside_others(config: "RunConfig", policy: "Policy") -> int | None:
 
 @asynccontextmanager
 async def _art_local(
-    config: "RunConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
 ) -> AsyncIterator[Backend]:
     from harness.backend import stock
 

@@ -26,7 +26,7 @@ from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
 from harness.backend import SKIPPED, Trained
 from harness.backend.tokenizer import tokenizer_of
-from harness.config import RunConfig
+from harness.config import SweepConfig
 from harness.engine.server import Server
 from harness.engine.trainer import Lora, Optimiser, State, Trainer, seeded
 from harness.errors import EngineError
@@ -228,7 +228,7 @@ class SharedBackend(LocalBackend):
             yield
 
 
-def backend_on(server: Server, config: RunConfig, policy: Policy, path: Path, store: Store) -> SharedBackend:
+def backend_on(server: Server, config: SweepConfig, policy: Policy, path: Path, store: Store) -> SharedBackend:
     """The shared backend on a server that is ready; takes some seconds (the base model loads)."""
     trainer = Trainer(
         policy.path,

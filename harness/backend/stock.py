@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import BackendConfig, RunConfig
+from harness.config import BackendConfig, SweepConfig
 from harness.engine.server_process import graphs
 from harness.errors import ConfigError
 from harness.factors import derive_seed
@@ -49,7 +49,7 @@ class Settings:
     gpu_ids: dict[str, list[int]]
 
     @classmethod
-    def of(cls, config: RunConfig, policy: Policy) -> "Settings":
+    def of(cls, config: SweepConfig, policy: Policy) -> "Settings":
         backend = config.backend
         return cls(
             policy,

@@ -182,7 +182,7 @@ class Served:
 
         try:
             sweep = Order.from_json(await self.told.next()).load()
-            runs = {config.run.name: config for config in sweep.configs}
+            runs = {config.run.name: config for config in sweep.config.runs}
 
             async def batches() -> AsyncIterator[list[Any]]:
                 self._say(ready=platform.node())
@@ -191,7 +191,7 @@ class Served:
                     self._say(trained=line)
 
             # The starter shows the progress, from the records; here it goes to the log.
-            with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.configs[0].train.steps) as progress:
+            with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress:
                 await work(sweep, batches(), progress, self.spent.counts, self.logs)
         except Exception as error:
             text = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from harness.config import RunConfig
+from harness.config import RunConfig, SweepConfig
+from harness.errors import Exit
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.run_records import RunRecords
@@ -17,33 +18,26 @@ from harness.validity import unequal_starts
 Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
 
 
-def execute(
-    configs: Sequence[RunConfig],
-    name: str | None,
-    train: Train,
-    plan_only: bool = False,
-    engines: int | None = None,
-    design: str | None = None,
-) -> int:
-    """Runs a sweep, or what is left of it; 0, or 1 if a run failed. Everything wrong with the input is
-    raised as ConfigError before an engine starts.
+def execute(config: SweepConfig, train: Train, engines: int | None = None, design: str | None = None) -> Exit:
+    """Runs a sweep, or what is left of it. Everything wrong with the input is raised as ConfigError before an engine
+    starts.
 
     train: where the engines are: `launch.local`, `launch.ray_launcher`, `launch.slurm_launcher`
     engines: as many as it would use at once, None if it learns that when it starts; for the plan's estimate only
     design: name of the ablation, kept with the sweep
     """
-    sweep = preview(configs, name) if plan_only else prepare(configs, name, design)
-    open_runs = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
+    sweep = preview(config) if config.plan_only else prepare(config, design)
+    open_runs = [c for c in config.runs if not is_completed(sweep.folder, c.run.name)]
     print(
-        f"{sweep.folder}: {len(sweep.configs)} runs planned, {len(open_runs)} to do "
-        f"({sweep.configs[0].train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
+        f"{sweep.folder}: {len(config.runs)} runs planned, {len(open_runs)} to do "
+        f"({config.train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
         flush=True,
     )
     for warning in sweep.warnings:
         print(f"warning: {warning}", flush=True)
-    if plan_only:
+    if config.plan_only:
         print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
-        return 0
+        return Exit.DONE
     if aliases := alias_lines(work_of(sweep, engines, design).arms):
         print("\n".join(aliases), flush=True)
     if open_runs:
@@ -56,8 +50,16 @@ def execute(
     write_report(records)
     print_report(records)
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
-    failed = [c for c in sweep.configs if not is_completed(sweep.folder, c.run.name)]
-    return 1 if failed else 0
+    return _exit(sweep)
+
+
+def _exit(sweep: Sweep) -> Exit:
+    """FAILED if a run of this command has not completed, INVALID if one has and must not be read."""
+    files = SweepFiles(sweep.folder)
+    found = [files.content(each.run.name).status or {} for each in sweep.config.runs]
+    if any(status.get("state") != "completed" for status in found):
+        return Exit.FAILED
+    return Exit.INVALID if any(status.get("validity") == "INVALID" for status in found) else Exit.DONE
 
 
 def _refute_unequal_starts(sweep: Sweep) -> None:
@@ -69,8 +71,8 @@ def _refute_unequal_starts(sweep: Sweep) -> None:
     if sweep.policy.dtype != "float32":
         return
     files = SweepFiles(sweep.folder)
-    for seed in {c.run.seed for c in sweep.configs}:
-        names = [c.run.name for c in sweep.configs if c.run.seed == seed]
+    for seed in {c.run.seed for c in sweep.config.runs}:
+        names = [c.run.name for c in sweep.config.runs if c.run.seed == seed]
         lines = {name: files.content(name).validation for name in names}
         starts = {name: ValidationRecord.of(found[0]).by_task for name, found in lines.items() if found}
         for name, reading in unequal_starts(starts).items():

@@ -25,7 +25,7 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
     terminal = sys.stdout
     with (
         open(logs / "harness.log", "a", buffering=1) as log,
-        Progress(total_runs=len(runs), total_steps=len(runs) * runs[0].train.steps) as progress,
+        Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress,
     ):
         sys.stdout = log  # ART prints; the display belongs to us
         logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)

@@ -10,13 +10,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from harness.config import RunConfig, typed
+from harness.config import RunConfig, SweepConfig, typed
 from harness.launch.execute import execute
 from harness.sweep.plan import Sweep
 
 
 class SweepLauncher(Launcher):
-    """A launcher's options are the arguments of its constructor and the keys of conf/hydra/launcher/<name>.yaml."""
+    """A launcher's options stand in `options.py` and in conf/hydra/launcher/<name>.yaml."""
 
     design: str | None = None  # the ablation whose arms these are, all of them
 
@@ -28,16 +28,15 @@ class SweepLauncher(Launcher):
     def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         """Returns when every run has ended. Raises ConfigError for a place that cannot be, before anything starts."""
 
-    def engines(self, runs: Sequence[RunConfig]) -> int | None:
-        """How many would train these runs at once, for a plan; None where that is known only when they start."""
-        return runs[0].backend.engines
+    def engines(self, config: SweepConfig) -> int | None:
+        """How many would train its runs at once, for a plan; None where that is known only when they start."""
+        return config.backend.engines
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Composes and validates every job before the first one starts. Exits with 1 if a run failed."""
+        """Composes and validates every job before the first one starts. Exits where a run failed or is INVALID."""
         configs = [self._compose(overrides) for overrides in job_overrides]
-        first = configs[0]
-        runs = [typed(cfg) for cfg in configs]
-        code = execute(runs, first.sweep, self.train, first.plan_only, self.engines(runs), self.design)
+        config = typed(*configs)
+        code = execute(config, self.train, self.engines(config), self.design)
         if code:
             sys.exit(code)
         return [

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from harness.config import BackendConfig, RunConfig
+from harness.config import BackendConfig, RunConfig, SweepConfig
 from harness.errors import ConfigError
 from harness.launch.engine_pool import Names
 from harness.launch.engine_process import EngineProcess
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 class NodeLauncher(SweepLauncher):
     def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
-        shares = gpu_shares(runs[0].backend, len(runs))
+        shares = gpu_shares(sweep.config.backend, len(runs))
         if len(shares) == 1:
             train_here(sweep, runs)
         else:
             asyncio.run(_train(sweep, runs, shares))
 
-    def engines(self, runs: Sequence[RunConfig]) -> int:
-        return engines_here(runs[0].backend, len(runs))
+    def engines(self, config: SweepConfig) -> int:
+        return engines_here(config.backend, len(config.runs))
 
 
 def engines_here(backend: BackendConfig, runs: int) -> int:
@@ -67,7 +67,7 @@ def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
 
 async def _train(sweep: Sweep, runs: Sequence[RunConfig], shares: Sequence[Sequence[int]]) -> None:
     order = Order.of(sweep, runs)
-    parts = units([config.run for config in runs], len(shares), runs[0].factors)
+    parts = units([config.run for config in runs], len(shares), sweep.config.factors)
     names = [tuple(run.name for run in part) for part in parts]
     # A thread per engine, that waits for it, and one to stop it meanwhile.
     with ThreadPoolExecutor(2 * len(shares), thread_name_prefix="engine") as threads:

@@ -19,6 +19,7 @@ from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.engine_pool import Names
 from harness.launch.engine_process import GRACE, EngineProcess
 from harness.launch.launcher import SweepLauncher
+from harness.launch.options import RayOptions, plain
 from harness.launch.several_engines import train_on
 from harness.launch.work_order import Order
 from harness.sweep.cost import Spending
@@ -27,27 +28,24 @@ from harness.sweep.plan import Sweep
 
 
 class RayLauncher(SweepLauncher):
-    """address: of a running cluster, `auto` for the one that this machine belongs to, `local` for one of its own;
-    None: RAY_ADDRESS, else a cluster of this machine, else one of its own
-    cpus, gpus: that Ray sets aside for an engine; gpus None: one, divided by
-    backend.engines_per_gpu, where the cluster has some, unless backend.device=cpu
-    """
+    """Its options are those of `options.RayOptions`."""
 
-    def __init__(self, address: str | None, cpus: float, gpus: float | None) -> None:
-        self.address, self.cpus, self.gpus = address, cpus, gpus
+    def __init__(self, **options: Any) -> None:
+        wished = RayOptions(**plain(options))
+        self.address, self.cpus, self.gpus = wished.address, wished.cpus, wished.gpus
 
     def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         ray = connect(self.address)
         try:
             nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-            count, gpus = places(runs[0].backend, self.gpus, ray.cluster_resources().get("GPU", 0.0), nodes)
+            count, gpus = places(sweep.config.backend, self.gpus, ray.cluster_resources().get("GPU", 0.0), nodes)
             asyncio.run(self._train(sweep, runs, min(count, len(runs)), gpus))
         finally:
             ray.shutdown()
 
     async def _train(self, sweep: Sweep, runs: Sequence[RunConfig], count: int, gpus: float) -> None:
         order = Order.of(sweep, runs)
-        parts = units([config.run for config in runs], count, runs[0].factors)
+        parts = units([config.run for config in runs], count, sweep.config.factors)
         start = partial(_start_actor, self.cpus, gpus)
         make = [partial(_RayEngine, order, partial(start, number)) for number in range(count)]
         await train_on(sweep, runs, [tuple(run.name for run in part) for part in parts], make)

@@ -10,9 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from harness.errors import HarnessError
-from harness.launch.hints import hint
+from harness.errors import ConfigError, Exit, HarnessError
+from harness.launch.command_line import understood
 from harness.launch.plugins import register
 from harness.launch.quiet import quiet
 from harness.paths import CONF
@@ -20,36 +21,43 @@ from harness.paths import CONF
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Ends the process with what went wrong: our own errors are complete sentences and need no traceback."""
+    """Ends the process with what went wrong and the code of `errors.Exit`: our own errors are complete sentences and
+    need no traceback."""
     try:
         yield
-    except (HarnessError, HydraException) as error:
-        for ours in (error, error.__cause__):  # Hydra wraps what a launcher or sweeper raises when it is made
-            if isinstance(ours, HarnessError):
-                sys.exit(f"{type(ours).__name__}: {ours}")
-        what = hint(sys.argv[1:]) or str(error)
-        sys.exit(f"ConfigError: {what}\n`python -m harness --help` lists fixes, ablations and options.")
+    except (HarnessError, HydraException, OmegaConfBaseException) as error:
+        # Hydra wraps what a launcher or sweeper raises when it is made
+        ours = next((each for each in (error, error.__cause__) if isinstance(each, HarnessError)), ConfigError(error))
+        print(f"{type(ours).__name__}: {ours}", file=sys.stderr)
+        if not isinstance(ours, ConfigError):
+            sys.exit(Exit.FAILED)
+        print("`python -m harness --help` lists fixes, ablations and options.", file=sys.stderr)
+        sys.exit(Exit.WRONG_INPUT)
     except KeyboardInterrupt:
-        sys.exit("Stopped. The same command continues where it stopped.")
+        print("Stopped. The same command continues where it stopped.", file=sys.stderr)
+        sys.exit(Exit.INTERRUPTED)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
     """One run, as a sweep of one, where the launcher would train a sweep."""
-    from harness.config import factors_of_one, typed
+    from harness.config import typed
     from harness.launch.execute import execute
+    from harness.levels import factors_of_one
 
     with errors_as_sentences():  # here too: Hydra writes a line of its own for an error that leaves its job
         cfg.factors = list(factors_of_one(cfg))
-        launcher, runs = instantiate(HydraConfig.get().launcher), [typed(cfg)]
-        code = execute(runs, cfg.sweep, launcher.train, cfg.plan_only, launcher.engines(runs))
+        launcher, config = instantiate(HydraConfig.get().launcher), typed(cfg)
+        code = execute(config, launcher.train, launcher.engines(config))
     if code:
         sys.exit(code)
 
 
 def run() -> None:
+    """Ends with 0 when all is done, 1 if a run failed, 2 for wrong input, 3 if a run is INVALID, 130 after Ctrl-C."""
     quiet()
-    register()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra wraps what goes wrong
     with errors_as_sentences():
+        register()
+        sys.argv[1:] = understood(sys.argv[1:])
         main()

@@ -24,7 +24,7 @@ async def train_on(
     """
     spent = Spent(engines=min(len(units), len(make)))
     settled: set[str] = set()
-    with Progress(total_runs=len(runs), total_steps=len(runs) * runs[0].train.steps) as progress:
+    with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress:
         watch = Watch(sweep.folder, [config.run.name for config in runs], progress)
         crew = Crew(
             units,

@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.config import BackendConfig, RunConfig
+from harness.config import BackendConfig, RunConfig, SweepConfig
 from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.engine_pool import Names
 from harness.launch.engine_process import EngineProcess
 from harness.launch.launcher import SweepLauncher
+from harness.launch.options import SlurmOptions, plain
 from harness.launch.several_engines import train_on
 from harness.launch.work_order import Order
 from harness.records.json_files import read_lines
@@ -26,59 +27,43 @@ from harness.sweep.cost import Spending
 from harness.sweep.partition import units
 from harness.sweep.plan import Sweep
 
-CLUSTERS = ("slurm", "local")
 ASK_EVERY = {"slurm": 10.0, "local": 1.0}  # seconds between questions for a job's state
 LIVE = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "COMPLETING")
 UNKNOWN_FOR = 600.0  # seconds for which sacct may not know a new job
 
 
 class SlurmLauncher(SweepLauncher):
-    """cluster: slurm, or local: jobs are processes of this machine, to try it out
+    """Its options are those of `options.SlurmOptions`."""
 
-    partition, minutes, gpus, cpus, memory_gb: of a job; gpus None: 1, or 0 with backend.device=cpu or cluster=local
-    options: further sbatch options, e.g. {account: physics, constraint: h100}; setup: shell lines before the engine
-    """
-
-    def __init__(
-        self,
-        cluster: str,
-        partition: str | None,
-        minutes: int,
-        gpus: int | None,
-        cpus: int,
-        memory_gb: float | None,
-        options: dict[str, Any],
-        setup: Sequence[str],
-    ) -> None:
-        if cluster not in CLUSTERS:
-            raise ConfigError(f"hydra.launcher.cluster is {cluster!r}; expected one of {', '.join(CLUSTERS)}.")
-        self.cluster, self.gpus = cluster, gpus
+    def __init__(self, **options: Any) -> None:
+        wished = SlurmOptions(**plain(options))
+        self.cluster, self.gpus = wished.cluster, wished.gpus
         self.wishes = {
-            "timeout_min": minutes,
-            "cpus_per_task": cpus,
-            "mem_gb": memory_gb,
-            "slurm_partition": partition,
-            "slurm_additional_parameters": dict(options) or None,
-            "slurm_setup": list(setup) or None,
+            "timeout_min": wished.minutes,
+            "cpus_per_task": wished.cpus,
+            "mem_gb": wished.memory_gb,
+            "slurm_partition": wished.partition,
+            "slurm_additional_parameters": wished.options or None,
+            "slurm_setup": wished.setup or None,
         }
 
     def train(self, sweep: Sweep, runs: Sequence[RunConfig]) -> None:
-        jobs = Jobs(sweep.folder / "logs" / "slurm", self.cluster, self.parameters(sweep.name, runs[0].backend))
+        jobs = Jobs(sweep.folder / "logs" / "slurm", self.cluster, self.parameters(sweep.name, sweep.config.backend))
         live = jobs.live([config.run.name for config in runs])
         if live:
             print(f"{len(live)} jobs of an earlier start go on; they are watched again", flush=True)
         held = {name for names in live for name in names}
         rest = [config.run for config in runs if config.run.name not in held]
-        engines = runs[0].backend.engines
-        parts = units(rest, engines or len({run.seed for run in rest}), sweep.configs[0].factors) if rest else []
+        engines = sweep.config.backend.engines
+        parts = units(rest, engines or len({run.seed for run in rest}), sweep.config.factors) if rest else []
         names = [*live, *(tuple(run.name for run in part) for part in parts)]
         count = min(len(names), max(engines or len(names), len(live)))
         order = Order.of(sweep, runs)
         make = [partial(_SlurmEngine, order, number, jobs) for number in range(count)]
         asyncio.run(train_on(sweep, runs, names, make))
 
-    def engines(self, runs: Sequence[RunConfig]) -> int:
-        return runs[0].backend.engines or len({config.run.seed for config in runs})
+    def engines(self, config: SweepConfig) -> int:
+        return config.backend.engines or len({each.run.seed for each in config.runs})
 
     def parameters(self, name: str, backend: BackendConfig) -> dict[str, Any]:
         """What submitit is told of a job."""

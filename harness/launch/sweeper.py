@@ -9,19 +9,16 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from harness.config import declared, factor_names
-from harness.designs import closest, design, listed, restrict
-from harness.errors import ConfigError
+from harness.designs import design, listed, restrict
 from harness.factors import OFF, ON, Arm, Factors
+from harness.levels import declared, factor_names
 
 Wishes = Mapping[str, tuple[str, ...]]  # levels by factor, as the command line names them
 
@@ -37,29 +34,28 @@ class DesignSweeper(Sweeper):
         self, design: str | None, arms: Sequence[Sequence[str]] | None = None, implied: Sequence[str] = ()
     ) -> None:
         self.design, self.arms, self.implied = design, arms, implied
-        self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
         self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.context, self.task_function = hydra_context, task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        assert self.launcher is not None
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(arguments)
         fixes = [o for o in parsed if _key(o).startswith("fix/")]
         rest = [o for o in parsed if not _key(o).startswith("fix/")]
-        keys = {self._factor(_key(o)): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
-        given = {self._factor(_key(o)): tuple(self._level(_key(o), v) for v in _values(o)) for o in fixes}
+        keys = {_factor(o): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
+        given = {_factor(o): tuple(_values(o)) for o in fixes}
         wished = {f: levels for f, levels in given.items() if f not in self.implied}
         axes = [[f"{o.get_key_element()}={value}" for value in _values(o)] for o in rest]
         factors = self._factors(wished, given, [axis[0] for axis in axes], keys)
         arms = self._arms(factors, wished)
         constant = {f: levels[0] for f, levels in given.items() if f not in factors.names}
         named = f"factors=[{','.join(factors.names)}]"
-        self.launcher.design = None if set(wished) & set(factors.names) else self.design  # type: ignore[attr-defined]
+        launcher: Any = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=self.task_function, config=self.config
+        )
+        launcher.design = None if set(wished) & set(factors.names) else self.design
         jobs = [
             [
                 *(f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()),
@@ -69,7 +65,7 @@ class DesignSweeper(Sweeper):
             for arm in arms
             for others in product(*axes)
         ]
-        return self.launcher.launch(jobs, initial_job_idx=0)
+        return launcher.launch(jobs, initial_job_idx=0)
 
     def _arms(self, factors: Factors, wished: Wishes) -> list[Arm]:
         wished = {f: levels for f, levels in wished.items() if f in factors.names}
@@ -96,30 +92,13 @@ class DesignSweeper(Sweeper):
         """Whether the arms are what the command line lists, without a design."""
         return self.design is None and self.arms is None
 
-    def _factor(self, key: str) -> str:
-        factor, known = key.removeprefix("fix/"), self._options("fix", ObjectType.GROUP)
-        if factor not in known:
-            raise ConfigError(f"No fix is called {factor!r}.{closest(factor, known)} Fixes: {', '.join(known)}.")
-        return factor
-
-    def _level(self, key: str, value: str) -> str:
-        known = self._options(key, ObjectType.CONFIG)
-        if value not in known:
-            raise ConfigError(
-                f"{key}={value}: this fix has no such level.{closest(value, known)} Levels: {', '.join(known)} "
-                "(off: as upstream)."
-            )
-        return value
-
-    def _options(self, group: str, kind: ObjectType) -> list[str]:
-        searchpath = OmegaConf.select(self.config, "hydra.overrides.hydra") or []
-        return self.loader.get_group_options(
-            group, kind, config_name="config", overrides=[o for o in searchpath if o.startswith("hydra.searchpath=")]
-        )
-
 
 def _key(override: Override) -> str:
     return override.get_key_element().lstrip("+~")
+
+
+def _factor(override: Override) -> str:
+    return _key(override).removeprefix("fix/")
 
 
 def _values(override: Override) -> list[str]:

@@ -29,7 +29,7 @@ class Order:
 
     manifest: digest of its manifest.json, so that an engine knows the folder when it sees it
     factors: names of what the sweep compares
-    configs: the resolved configurations of the runs to do
+    config: what the sweep's runs share; runs: the fixes and the seed of each to do
     server_python: HARNESS_VLLM_PYTHON where the order was made
     """
 
@@ -37,7 +37,8 @@ class Order:
     folder: str
     manifest: str
     factors: tuple[str, ...]
-    configs: tuple[dict[str, Any], ...]
+    config: dict[str, Any]
+    runs: tuple[dict[str, Any], ...]
     server_python: str | None
 
     @classmethod
@@ -47,8 +48,9 @@ class Order:
             sweep.name,
             str(folder),
             _digest(SweepFiles(folder).manifest_path),
-            sweep.configs[0].factors.names,
-            tuple(config.resolved for config in runs),
+            sweep.config.factors.names,
+            dict(sweep.config.shared),
+            tuple({"fix": config.fix, "seed": config.run.seed} for config in runs),
             os.environ.get("HARNESS_VLLM_PYTHON"),
         )
 
@@ -59,7 +61,7 @@ class Order:
     @classmethod
     def from_json(cls, text: str) -> "Order":
         data = json.loads(text)
-        return cls(**data | {"configs": tuple(data["configs"])})
+        return cls(**data | {"runs": tuple(data["runs"])})
 
     def check_shared(self) -> Path:
         """The sweep's folder, as seen here. Raises ConfigError when it is not the one that the order was made with."""
@@ -82,7 +84,7 @@ class Order:
 
         folder = self.check_shared()
         ours = {"results": str(folder.parent), "sweep": self.name, "plan_only": False, "factors": list(self.factors)}
-        return join([typed(OmegaConf.create({**config, **ours})) for config in self.configs], self.name)
+        return join(typed(*(OmegaConf.create({**self.config, **run, **ours}) for run in self.runs)))
 
 
 def _digest(path: Path) -> str:

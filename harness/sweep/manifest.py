@@ -10,14 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig
+from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError
 from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
@@ -32,26 +32,26 @@ NOT_IDENTITY = ("backend", "tracking", "reuse")
 NEEDED_BYTES = 1 << 30
 
 
-def sweep_name(configs: Sequence[RunConfig], name: str | None) -> str:
+def sweep_name(config: SweepConfig) -> str:
     """The given name, or one that follows from the configuration, so that the same command finds its folder."""
-    if name:
-        return name
-    parts = [[c.run.name, _identity(c)] for c in configs]
+    if config.name:
+        return config.name
+    parts = [[each.run.name, _identity(config.resolved(each))] for each in config.runs]
     return "adhoc-" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _identity(config: RunConfig) -> dict[str, Any]:
-    return {k: v for k, v in config.resolved.items() if k not in NOT_IDENTITY}
+def _identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in resolved.items() if k not in NOT_IDENTITY}
 
 
-def config_digest(config: RunConfig) -> str:
-    return hashlib.sha256(json.dumps(_identity(config), sort_keys=True).encode()).hexdigest()[:16]
+def config_digest(config: SweepConfig, run: RunConfig) -> str:
+    return hashlib.sha256(json.dumps(_identity(config.resolved(run)), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_plan(
     folder: Path,
     name: str,
-    configs: Sequence[RunConfig],
+    config: SweepConfig,
     train_ids: Sequence[str],
     reference_ids: Sequence[str],
     content: dict[str, str],
@@ -68,27 +68,27 @@ def write_plan(
     files = SweepFiles(folder)
     planned = files.plan()
     if files.manifest_path.exists():
-        refuse_another(folder, configs, content)
+        refuse_another(folder, config, content)
     else:
-        manifest = _manifest(name, configs[0], train_ids, reference_ids)
+        manifest = _manifest(name, config, train_ids, reference_ids)
         files.write_manifest(manifest | {"design": design, "content": content})
-    if files.archived and not all(files.is_completed(config.run.name) for config in configs):
+    if files.archived and not all(files.is_completed(each.run.name) for each in config.runs):
         unpack(folder)
         print(f"{folder} was archived; its records are in {folder / 'runs'} again, to be continued.", flush=True)
-    for config in configs:
-        run = config.run
-        planned[run.name] = PlannedRun(run.name, run.arm.name, run.arm.as_dict, run.seed, config_digest(config))
+    for each in config.runs:
+        run, known = each.run, config_digest(config, each)
+        planned[run.name] = PlannedRun(run.name, run.arm.name, run.arm.as_dict, run.seed, known)
         if not files.config(run.name):
-            files.run(run.name).write_config(config.resolved)
+            files.run(run.name).write_config(config.resolved(each))
     files.write_plan(planned.values())
 
 
-def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
     """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
     files = SweepFiles(folder)
     if not files.manifest_path.exists():
         return
-    if differences := _differences(files, configs, content):
+    if differences := _differences(files, config, content):
         raise ConfigError(
             f"{folder} holds results of another configuration:\n  "
             + "\n  ".join(differences[:12])
@@ -96,9 +96,9 @@ def refuse_another(folder: Path, configs: Sequence[RunConfig], content: dict[str
         )
 
 
-def check_plan(folder: Path, configs: Sequence[RunConfig], content: dict[str, str]) -> None:
+def check_plan(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
     """Raises ConfigError where this machine's versions, policy or tasks are not those of the plan in the folder."""
-    if differences := _differences(SweepFiles(folder), configs, content):
+    if differences := _differences(SweepFiles(folder), config, content):
         raise ConfigError(
             f"{platform.node()} cannot take part in {folder}:\n  "
             + "\n  ".join(differences[:12])
@@ -125,35 +125,38 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _differences(files: SweepFiles, configs: Sequence[RunConfig], content: dict[str, str]) -> list[str]:
+def _differences(files: SweepFiles, config: SweepConfig, content: dict[str, str]) -> list[str]:
     """What is not as the folder's plan has it; a line each."""
     manifest, planned = files.manifest(), files.plan()
     if not manifest:
         return [f"{files.manifest_path.name}: cannot be read"]
     differences: list[str] = []
-    shared = {k: v for k, v in configs[0].shared().items() if k not in NOT_IDENTITY}
-    now = plain(shared)
-    _compare("", _with_defaults(manifest["config"], now, configs[0]), now, differences)
+    now = plain(_identity(config.shared))
+    _compare("", _with_defaults(manifest["config"], now, config), now, differences)
     _compare("content", manifest["content"], content, differences)
     _compare("versions", manifest["versions"], _versions(), differences)
     if "factors" in manifest:
-        _compare("factors", [f["name"] for f in manifest["factors"]], list(configs[0].factors.names), differences)
-    for config in configs:
-        line = planned.get(config.run.name)
-        if not differences and line and line.config_digest != config_digest(config):
-            stored = files.config(config.run.name)
-            _compare("", {"fix": stored.get("fix")}, {"fix": config.resolved["fix"]}, differences)
+        _compare("factors", [f["name"] for f in manifest["factors"]], list(config.factors.names), differences)
+    for each in config.runs:
+        line = planned.get(each.run.name)
+        if not differences and line and line.config_digest != config_digest(config, each):
+            stored = files.config(each.run.name)
+            _compare("", {"fix": stored.get("fix")}, {"fix": each.fix}, differences)
     return differences
 
 
-def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: RunConfig) -> dict[str, Any]:
-    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
+def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
+    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it.
+
+    Sections used to name their class (`_target_`), where there was one to choose from.
+    """
     out = dict(stored)
     for name, part in now.items():
         section, old = getattr(config, name, None), stored.get(name)
         if is_dataclass(section) and isinstance(part, dict) and isinstance(old, dict):
             newer = [f for f in fields(section) if f.name in part.keys() - old.keys() and f.default is not MISSING]
-            out[name] = old | {f.name: plain(f.default) for f in newer}
+            kept = {key: value for key, value in old.items() if key != "_target_" or key in part}
+            out[name] = kept | {f.name: plain(f.default) for f in newer}
     return out
 
 
@@ -165,7 +168,7 @@ def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:
         out.append(f"{path}: {old} there, {new} now")
 
 
-def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> Record:
+def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> Record:
     return {
         "sweep": name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -184,7 +187,7 @@ def _manifest(name: str, config: RunConfig, train_ids: Sequence[str], reference_
         "factors": [factor.record() for factor in config.factors],
         "held": config.held,
         "backend": config.backend.kind,
-        "config": {k: v for k, v in config.shared().items() if k not in NOT_IDENTITY},
+        "config": _identity(config.shared),
     }
 
 

@@ -1,11 +1,10 @@
 """A planned sweep: its folder, its runs, and the parts that all of them share."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.config import RunConfig
+from harness.config import SweepConfig
 from harness.env import Environment, load_environment
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
@@ -24,7 +23,7 @@ class Sweep:
 
     name: str
     folder: Path
-    configs: tuple[RunConfig, ...]
+    config: SweepConfig
     domain: Environment
     policy: Policy
     reference_ids: tuple[str, ...]
@@ -33,29 +32,28 @@ class Sweep:
 
 def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Plan:
     """What the sweep asks for, to be estimated before anything runs."""
-    first = sweep.configs[0]
-    runs, factors = tuple(c.run for c in sweep.configs), first.factors
-    splits = _splits(sweep.configs, sweep.domain)
+    config = sweep.config
+    runs, factors = tuple(c.run for c in config.runs), config.factors
+    splits = _splits(config, sweep.domain)
+    greedy = config.validation.temperature
     return Plan(
         runs=runs,
         factors=factors,
         design=design,
-        greedy=frozenset(
-            c.run for c in sweep.configs if c.seams.exploration.temperature == first.validation.temperature
-        ),
-        steps=first.train.steps,
-        validate_every=first.validation.every,
-        episodes=first.train.groups_per_step * first.train.rollouts_per_group,
+        greedy=frozenset(c.run for c in config.runs if c.seams.exploration.temperature == greedy),
+        steps=config.train.steps,
+        validate_every=config.validation.every,
+        episodes=config.train.groups_per_step * config.train.rollouts_per_group,
         reference=sweep.reference_ids,
         reported={
-            c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None) for c in sweep.configs
+            c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None) for c in config.runs
         },
-        split=first.validation.split,
+        split=config.validation.split,
         policy=sweep.policy.name,
         domain=sweep.domain.name,
-        backend=first.backend.kind,
-        reuse=first.reuse.enabled,
-        results=first.results,
+        backend=config.backend.kind,
+        reuse=config.reuse.enabled,
+        results=config.results,
         engines=engines and min(engines, len(units(runs, engines, factors))),
     )
 
@@ -64,70 +62,65 @@ def fit_lines(sweep: Sweep) -> list[str]:
     """What the policy takes on this machine's GPU; nothing on a CPU, where the small policy always fits."""
     from harness.machine import memory
 
-    first = sweep.configs[0]
+    config = sweep.config
     known = sweep.policy.name in memory.SHAPES and sweep.domain.name in memory.LOADS
-    if not first.backend.on_gpu or not known:
+    if not config.backend.on_gpu or not known:
         return []
-    card, train = gpus()[0], first.train
+    card, train = gpus()[0], config.train
     lines = memory.estimate_lines(
         sweep.policy.name,
         card.name,
         card.memory,
         domain=sweep.domain.name,
-        rank=first.policy.lora_rank,
+        rank=config.policy.lora_rank,
         row=train.packed_sequence_length,
         groups=train.groups_per_step,
         rollouts=train.rollouts_per_group,
-        slots=first.backend.slots,
-        in_flight=first.backend.requests,
-        split=first.backend.memory,
+        slots=config.backend.slots,
+        in_flight=config.backend.requests,
+        split=config.backend.memory,
     )
     return [f"on one {card.name} ({card.memory:.0f} GiB):", *(f"  {line}" for line in lines)]
 
 
-def preview(configs: Sequence[RunConfig], name: str | None) -> Sweep:
+def preview(config: SweepConfig) -> Sweep:
     """The sweep as `prepare` would plan it; writes nothing. Raises ConfigError."""
-    sweep, _ = _load(configs, sweep_name(configs, name))
-    refuse_another(sweep.folder, sweep.configs, _content(sweep))
+    sweep, _ = _load(config)
+    refuse_another(sweep.folder, sweep.config, _content(sweep))
     return sweep
 
 
-def prepare(configs: Sequence[RunConfig], name: str | None, design: str | None = None) -> Sweep:
+def prepare(config: SweepConfig, design: str | None = None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
-    sweep, train_ids = _load(configs, sweep_name(configs, name))
-    write_plan(sweep.folder, sweep.name, sweep.configs, train_ids, sweep.reference_ids, _content(sweep), design)
+    sweep, train_ids = _load(config)
+    write_plan(sweep.folder, sweep.name, sweep.config, train_ids, sweep.reference_ids, _content(sweep), design)
     return replace(sweep, policy=ready(sweep.policy))
 
 
-def join(configs: Sequence[RunConfig], name: str) -> Sweep:
+def join(config: SweepConfig) -> Sweep:
     """A sweep that another process has planned. Raises ConfigError where this machine has other code or content."""
-    sweep, _ = _load(configs, name)
-    check_plan(sweep.folder, sweep.configs, _content(sweep))
+    sweep, _ = _load(config)
+    check_plan(sweep.folder, sweep.config, _content(sweep))
     return replace(sweep, policy=ready(sweep.policy))
 
 
-def _load(configs: Sequence[RunConfig], name: str) -> tuple[Sweep, tuple[str, ...]]:
+def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
     """The sweep, and the tasks that it trains on."""
-    first = configs[0]
-    if any(c.shared() != first.shared() for c in configs):
-        raise ConfigError(
-            "The runs of a sweep may differ in their fixes and seeds only. Give every other option one value, "
-            "and start one sweep per value."
-        )
-    if len({c.run.name for c in configs}) < len(configs):
+    if len({c.run.name for c in config.runs}) < len(config.runs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
-    domain = load_environment(first.env.source)
+    domain = load_environment(config.env.source)
     if not domain.test_ids:
         raise ConfigError(
             f"Domain {domain.name} has no held-out task with {len(domain.train_ids)} tasks in all; "
             "the validation of the arms needs some. Raise env.tasks."
         )
-    train_ids = next(iter(_splits(configs, domain).values())).train
-    reference = (train_ids if first.validation.split == "train" else domain.test_ids)[: first.validation.max_tasks]
-    policy = load_policy(first.policy)
-    _fits(domain, policy, first)
+    train_ids = next(iter(_splits(config, domain).values())).train
+    reference = (train_ids if config.validation.split == "train" else domain.test_ids)[: config.validation.max_tasks]
+    policy = load_policy(config.policy)
+    _fits(domain, policy, config)
+    name = sweep_name(config)
     warnings = tuple(template_warnings(policy, domain.tools))
-    return Sweep(name, first.results / name, tuple(configs), domain, policy, tuple(reference), warnings), train_ids
+    return Sweep(name, config.results / name, config, domain, policy, tuple(reference), warnings), train_ids
 
 
 def _content(sweep: Sweep) -> dict[str, str]:
@@ -135,11 +128,11 @@ def _content(sweep: Sweep) -> dict[str, str]:
     return {"policy": sweep.policy.digest, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
 
 
-def _splits(configs: Sequence[RunConfig], domain: Environment) -> dict[str, TaskSplit]:
+def _splits(config: SweepConfig, domain: Environment) -> dict[str, TaskSplit]:
     """By level of fix/split; all train on the same tasks. Raises ConfigError if held-out ones are among them, or if
     a level cannot act on these tasks."""
-    train = configs[0].train
-    seams = {c.seams.split.level: c.seams.split for c in configs}
+    train = config.train
+    seams = {c.seams.split.level: c.seams.split for c in config.runs}
     # as upstream's index ranges meet them: the training tasks first, then the held-out ones
     task_ids = (*domain.train_ids, *domain.test_ids)
     splits = {level: seam.split(task_ids, train.train_tasks, train.val_tasks) for level, seam in seams.items()}
@@ -152,7 +145,7 @@ def _splits(configs: Sequence[RunConfig], domain: Environment) -> dict[str, Task
     return splits
 
 
-def _fits(domain: Environment, policy: Policy, config: RunConfig) -> None:
+def _fits(domain: Environment, policy: Policy, config: SweepConfig) -> None:
     """Raises ConfigError if the domain's policy text and tools leave no room in the model's context."""
     from tokenizers import Tokenizer
 

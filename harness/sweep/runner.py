@@ -39,10 +39,10 @@ class Runner:
     ruler: Ruler
 
     @classmethod
-    def build(cls, sweep: "Sweep", config: RunConfig, backend: Backend, store: Store, player: Plays | None) -> "Runner":
+    def build(cls, sweep: "Sweep", backend: Backend, store: Store, player: Plays | None) -> "Runner":
         """What all runs on a backend share in this process. player: plays the episodes, None: this process does."""
         litellm.suppress_debug_info = True
-        policy = sweep.policy
+        policy, config = sweep.policy, sweep.config
         rollouts = Rollouts(
             sweep.domain,
             policy.digest,

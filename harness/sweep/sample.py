@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from harness.config import RunConfig, typed
-from harness.env import load_domain
+from harness.config import SweepConfig, typed
+from harness.env import load_environment
 from harness.episode import Episode
 from harness.errors import ConfigError
 from harness.policy import load_policy
@@ -126,7 +126,7 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     configs = {run: _config(files, run) for run in files.plan()}
     first = next(iter(configs.values()))
-    domain, policy = load_domain(**first.env.source), load_policy(first.policy.name)
+    domain, policy = load_environment(first.env.source), load_policy(first.policy)
     content = files.manifest().get("content") or {}
     for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
         if content.get(what) != digest:
@@ -135,13 +135,13 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
         asked = Asked(episode, row["episode"], row["shared_with"])
-        made: Trajectory = trajectory(asked, row["rollout"], configs[planned.run].seams, domain.tools)
+        made: Trajectory = trajectory(asked, row["rollout"], configs[planned.run].runs[0].seams, domain.tools)
         return contexts.ids_of(made)
 
     return trained
 
 
-def _config(files: SweepFiles, run: str) -> RunConfig:
+def _config(files: SweepFiles, run: str) -> SweepConfig:
     ours: dict[str, Any] = {
         "results": str(files.folder.parent),
         "sweep": files.folder.name,

@@ -35,9 +35,9 @@ STARTING = {
 }
 
 
-async def only(configs: Sequence[RunConfig]) -> AsyncIterator[Sequence[RunConfig]]:
+async def only(runs: Sequence[RunConfig]) -> AsyncIterator[Sequence[RunConfig]]:
     """One batch."""
-    yield configs
+    yield runs
 
 
 async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Counter[str], logs: Path) -> None:
@@ -47,32 +47,32 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     counts: where the store counts what was asked, computed and shared; logs: this engine's folder
     Raises EngineError when the engine cannot start or is gone: no other run can go on without it.
     """
-    first = sweep.configs[0]
+    config = sweep.config
     store = Store(
         SweepFiles(sweep.folder).store,
-        first.reuse.enabled,
-        first.reuse.audit,
+        config.reuse.enabled,
+        config.reuse.audit,
         same={"episodes": same_rollout},
         counts=counts,
     )
-    progress.note(STARTING[first.backend.kind])
+    progress.note(STARTING[config.backend.kind])
     # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
-    async with _players(sweep, logs) as players, build(first, sweep.policy, sweep.folder, store, logs) as backend:
+    async with _players(sweep, logs) as players, build(config, sweep.policy, sweep.folder, store, logs) as backend:
         await _interleave(sweep, batches, backend, store, players, progress)
 
 
 @asynccontextmanager
 async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["Players | None"]:
     """The processes that play the episodes, on their way up; None where this process does."""
-    first = sweep.configs[0]
-    count = first.rollout.processes(first.backend.on_gpu)
+    config = sweep.config
+    count = config.rollout.processes(config.backend.on_gpu)
     if not count:
         yield None
         return
     from harness.player_pool import Players
 
-    load = partial(load_environment, first.env.source)
-    players = Players(count, load, sweep.domain.digest, first.backend.requests, logs / "players.log")
+    load = partial(load_environment, config.env.source)
+    players = Players(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log")
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:
         yield players
@@ -92,12 +92,12 @@ async def _interleave(
     from harness.sweep.runner import Runner
     from harness.tracking import drain
 
-    runner = Runner.build(sweep, sweep.configs[0], backend, store, players)
-    places = asyncio.Semaphore(backend.runs_at_once or len(sweep.configs))
-    async for configs in batches:
+    runner = Runner.build(sweep, backend, store, players)
+    places = asyncio.Semaphore(backend.runs_at_once or len(sweep.config.runs))
+    async for runs in batches:
         try:
             async with asyncio.TaskGroup() as group:
-                for config in configs:
+                for config in runs:
                     group.create_task(_placed(places, sweep, config, runner, progress))
         except* HarnessError as errors:
             raise _first(errors) from None
@@ -121,16 +121,16 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         arm=run.arm.name,
         seed=run.seed,
         sweep=sweep.name,
-        config=config.resolved,
+        config=sweep.config.resolved(config),
         levels=run.arm.as_dict,
         dir=sweep.folder,
-        mode=config.tracking.mode,
+        mode=sweep.config.tracking.mode,
     )
     views = {"steps": tracker.step, "validation": tracker.validation, "checks": lambda line: tracker.checks([line])}
     records = RunRecords(
         SweepFiles(sweep.folder).run(run.name).folder,
         watch=lambda name, line: views[name](line),
-        anew=not (config.reuse.enabled and runner.backend.replays),
+        anew=not (sweep.config.reuse.enabled and runner.backend.replays),
     )
     started = time.perf_counter()
     progress.start_run(run.name)

@@ -18,14 +18,16 @@ from harness.sweep.plan import prepare
 
 
 @pytest.fixture
-def order(run_config):
-    return Order.of(sweep := prepare([run_config("fix/tools=off"), run_config()], "s"), sweep.configs)
+def order(sweep_config):
+    sweep = prepare(sweep_config("sweep=s", runs=[["fix/tools=off"], []]))
+    return Order.of(sweep, sweep.config.runs)
 
 
-def test_an_order_gives_the_same_runs_on_the_other_side(order, run_config):
+def test_an_order_gives_the_same_runs_on_the_other_side(order, sweep_config):
     sweep = Order.from_json(order.to_json()).load()
-    assert [config.run.name for config in sweep.configs] == ["without_tools/seed=0", "all_on/seed=0"]
-    assert sweep.configs[1].resolved == run_config().resolved
+    assert [config.run.name for config in sweep.config.runs] == ["without_tools/seed=0", "all_on/seed=0"]
+    config = sweep_config()
+    assert sweep.config.resolved(sweep.config.runs[1]) == config.resolved(config.runs[0])
     assert str(sweep.folder) == order.folder
 
 

@@ -230,7 +230,7 @@ def test_a_preempted_job_is_queued_again_and_continues(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(slurm_launcher.__file__).parents[2]}")
     from interrupted_engine import FakeEngine
 
-    order = '{"name": "", "folder": "", "manifest": "", "configs": [], "server_python": null}'
+    order = '{"name": "", "folder": "", "manifest": "", "factors": [], "config": {}, "runs": [], "server_python": null}'
     executor = submitit.AutoExecutor(tmp_path / "jobs", cluster="local")
     executor.update_parameters(timeout_min=60)
     job = executor.submit(UnitJob(order, 0, ("a",), FakeEngine))

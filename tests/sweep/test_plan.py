@@ -17,19 +17,19 @@ from harness.sweep.plan import prepare
 CONTENT = {"policy": "p1", "domain": "d1"}
 
 
-def test_the_same_configuration_finds_the_same_folder(run_config):
-    one, other = run_config(), run_config("train.steps=3")
-    assert sweep_name([one], None) == sweep_name([run_config()], None) != sweep_name([other], None)
-    assert sweep_name([one], "mine") == "mine"
+def test_the_same_configuration_finds_the_same_folder(sweep_config):
+    one, other = sweep_config(), sweep_config("train.steps=3")
+    assert sweep_name(one) == sweep_name(sweep_config()) != sweep_name(other)
+    assert sweep_name(sweep_config("sweep=mine")) == "mine"
 
 
-def test_how_a_sweep_is_computed_does_not_change_its_folder(run_config):
-    assert sweep_name([run_config()], None) == sweep_name([run_config("reuse=off", "backend.in_flight=2")], None)
+def test_how_a_sweep_is_computed_does_not_change_its_folder(sweep_config):
+    assert sweep_name(sweep_config()) == sweep_name(sweep_config("reuse=off", "backend.in_flight=2"))
 
 
-def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
-    configs = [run_config(), run_config("fix/tools=off", "seed=2")]
-    write_plan(tmp_path / "s", "s", configs, ["a"], ["b"], CONTENT)
+def test_the_plan_names_every_run_with_its_levels(sweep_config, tmp_path):
+    config = sweep_config(runs=[[], ["fix/tools=off", "seed=2"]])
+    write_plan(tmp_path / "s", "s", config, ["a"], ["b"], CONTENT)
     lines = [json.loads(line) for line in (tmp_path / "s" / "plan.jsonl").read_text().splitlines()]
     assert [line["run"] for line in lines] == ["all_on/seed=0", "without_tools/seed=2"]
     assert lines[1]["levels"]["tools"] == "off"
@@ -39,9 +39,9 @@ def test_the_plan_names_every_run_with_its_levels(run_config, tmp_path):
     assert (tmp_path / "s" / "runs" / "without_tools" / "seed=2" / "config.yaml").exists()
 
 
-def test_more_seeds_may_join_a_folder(run_config, tmp_path):
+def test_more_seeds_may_join_a_folder(sweep_config, tmp_path):
     for seed in (0, 1):
-        write_plan(tmp_path, "s", [run_config(f"seed={seed}")], ["a"], ["b"], CONTENT)
+        write_plan(tmp_path, "s", sweep_config(f"seed={seed}"), ["a"], ["b"], CONTENT)
     assert len((tmp_path / "plan.jsonl").read_text().splitlines()) == 2
 
 
@@ -52,102 +52,100 @@ def test_more_seeds_may_join_a_folder(run_config, tmp_path):
         ("fix.exploration.temperature=0.7", "fix.exploration.temperature: 1.0 there, 0.7 now"),
     ],
 )
-def test_a_changed_configuration_is_refused_with_the_difference(changed, difference, run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_a_changed_configuration_is_refused_with_the_difference(changed, difference, sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match=difference):
-        write_plan(tmp_path, "s", [run_config(changed)], ["a"], ["b"], CONTENT)
+        write_plan(tmp_path, "s", sweep_config(changed), ["a"], ["b"], CONTENT)
 
 
-def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     del manifest["config"]["validation"]["split"]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    write_plan(tmp_path, "s", [run_config("seed=1")], ["a"], ["b"], CONTENT)
+    write_plan(tmp_path, "s", sweep_config("seed=1"), ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match="validation.split: test there, train now"):
-        write_plan(tmp_path, "s", [run_config("validation.split=train")], ["a"], ["b"], CONTENT)
+        write_plan(tmp_path, "s", sweep_config("validation.split=train"), ["a"], ["b"], CONTENT)
 
 
-def test_a_sweep_with_episodes_of_another_kind_is_not_continued(run_config, tmp_path):
-    run = [run_config(f"results={tmp_path}", "train.steps=1")]
+def test_a_sweep_with_episodes_of_another_kind_is_not_continued(sweep_config, tmp_path):
+    run = sweep_config("sweep=s", "train.steps=1", "plan_only=true")
     write_plan(tmp_path / "s", "s", run, ["a"], ["b"], CONTENT)  # a manifest from before episodes were numbered
     with pytest.raises(ConfigError, match=f"content.episodes: None there, {EPISODE_VERSION} now"):
-        execute(run, "s", lambda *_: None, plan_only=True)
+        execute(run, lambda *_: None)
 
 
-def test_a_plan_alone_is_refused_where_the_sweep_would_be(run_config, tmp_path):
-    write_plan(tmp_path / "s", "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_a_plan_alone_is_refused_where_the_sweep_would_be(sweep_config, tmp_path):
+    write_plan(tmp_path / "s", "s", sweep_config(), ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match="holds results of another configuration"):
-        execute([run_config("train.steps=3", f"results={tmp_path}")], "s", lambda *_: None, plan_only=True)
+        execute(sweep_config("sweep=s", "train.steps=3", "plan_only=true"), lambda *_: None)
 
 
-def test_a_plan_counts_the_episodes_of_each_arms_own_split(run_config, tmp_path, capsys):
+def test_a_plan_counts_the_episodes_of_each_arms_own_split(sweep_config, tmp_path, capsys):
     """The mock domain trains on 30 of 75 tasks: 45 are left, of the 85 ids that split=off asks for too."""
-    short = ("validation.max_tasks=10", "train.steps=0", f"results={tmp_path}")
-    runs = [run_config(*short), run_config("fix/split=off", *short)]
-    execute(runs, "s", lambda *_: None, plan_only=True)
+    short = ("validation.max_tasks=10", "train.steps=0", "plan_only=true")
+    execute(sweep_config(*short, runs=[[], ["fix/split=off"]]), lambda *_: None)
     assert f"episodes: {2 * (10 + 45)} asked for, about {10 + 45} distinct" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("engines", "useful"), [(1, "with 1 engine,"), (8, "this plan has 2")])
-def test_a_plan_reckons_with_no_more_engines_than_it_has_units_of_work(engines, useful, run_config, tmp_path, capsys):
-    runs = [run_config(f"seed={seed}", f"results={tmp_path}") for seed in (0, 1)]
-    execute(runs, "s", lambda *_: None, plan_only=True, engines=engines)
+def test_a_plan_reckons_with_no_more_engines_than_it_has_units_of_work(engines, useful, sweep_config, tmp_path, capsys):
+    execute(sweep_config("plan_only=true", runs=[["seed=0"], ["seed=1"]]), lambda *_: None, engines=engines)
     assert useful in capsys.readouterr().out
 
 
-def test_a_changed_policy_is_refused_although_its_name_is_the_same(run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_a_changed_policy_is_refused_although_its_name_is_the_same(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     with pytest.raises(ConfigError, match="content.policy: p1 there, p2 now"):
-        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT | {"policy": "p2"})
+        write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT | {"policy": "p2"})
 
 
-def test_a_full_disk_is_refused_before_anything_starts(run_config, tmp_path, monkeypatch):
+def test_a_full_disk_is_refused_before_anything_starts(sweep_config, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(ConfigError, match="is free"):
-        write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+        write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
 
 
-def test_runs_may_differ_in_fixes_and_seeds_only(run_config):
+def test_runs_may_differ_in_fixes_and_seeds_only(sweep_config):
     with pytest.raises(ConfigError, match="fixes and seeds only"):
-        prepare([run_config(), run_config("train.steps=2", "seed=1")], None)
+        sweep_config(runs=[[], ["train.steps=2", "seed=1"]])
 
 
-def test_the_same_run_twice_is_refused(run_config):
+def test_the_same_run_twice_is_refused(sweep_config):
     with pytest.raises(ConfigError, match="asked for twice"):
-        prepare([run_config(), run_config()], None)
+        prepare(sweep_config(runs=[[], []]))
 
 
-def test_a_domain_without_held_out_tasks_is_refused(run_config):
+def test_a_domain_without_held_out_tasks_is_refused(sweep_config):
     with pytest.raises(ConfigError, match="no held-out task"):
-        prepare([run_config("env.tasks=30")], None)
+        prepare(sweep_config("env.tasks=30"))
 
 
-def test_an_unknown_domain_is_refused_with_the_nearest_name(run_config):
+def test_an_unknown_domain_is_refused_with_the_nearest_name(sweep_config):
     with pytest.raises(ConfigError, match="Did you mean 'retail'"):
-        prepare([run_config("env.domain=retial")], None)
+        prepare(sweep_config("env.domain=retial"))
 
 
-def test_a_domain_that_does_not_fit_the_policy_is_refused(run_config):
+def test_a_domain_that_does_not_fit_the_policy_is_refused(sweep_config):
     with pytest.raises(ConfigError, match="policy=micro has room for 1024"):
-        prepare([run_config("env=retail")], None)
+        prepare(sweep_config("env=retail"))
 
 
-def test_held_out_tasks_that_would_be_trained_on_are_refused(run_config):
+def test_held_out_tasks_that_would_be_trained_on_are_refused(sweep_config):
     with pytest.raises(ConfigError, match="reaches into the held-out tasks"):
-        prepare([run_config("train.train_tasks=40")], None)
+        prepare(sweep_config("train.train_tasks=40"))
 
 
-def test_reference_validation_has_the_held_out_tasks_or_the_training_tasks(run_config):
-    held_out = prepare([run_config()], None)
-    seen = prepare([run_config("validation.split=train", "validation.max_tasks=5")], None)
+def test_reference_validation_has_the_held_out_tasks_or_the_training_tasks(sweep_config):
+    held_out = prepare(sweep_config())
+    seen = prepare(sweep_config("validation.split=train", "validation.max_tasks=5"))
     assert held_out.reference_ids == tuple(held_out.domain.test_ids)
     assert seen.reference_ids == tuple(seen.domain.train_ids[:5])
 
 
-def test_a_split_switch_that_could_not_act_is_refused(run_config):
+def test_a_split_switch_that_could_not_act_is_refused(sweep_config):
     with pytest.raises(ConfigError, match="fix/split=off would have no effect"):
-        prepare([run_config("fix/split=off", "train.val_tasks=45")], None)
+        prepare(sweep_config("fix/split=off", "train.val_tasks=45"))
 
 
 def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
@@ -160,25 +158,25 @@ def completed(folder, *runs):
         RunRecords(SweepFiles(folder).run(run).folder).set_status(run=run, state="completed")
 
 
-def test_an_archived_sweep_is_unpacked_where_there_is_something_to_do(run_config, tmp_path, capsys):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_archived_sweep_is_unpacked_where_there_is_something_to_do(sweep_config, tmp_path, capsys):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     completed(tmp_path, "all_on/seed=0")
     pack(tmp_path)
-    write_plan(tmp_path, "s", [run_config(), run_config("seed=1")], ["a"], ["b"], CONTENT)
+    write_plan(tmp_path, "s", sweep_config(runs=[[], ["seed=1"]]), ["a"], ["b"], CONTENT)
     assert "was archived" in capsys.readouterr().out
     assert SweepFiles(tmp_path).is_completed("all_on/seed=0") and not SweepFiles(tmp_path).archived
 
 
-def test_an_archived_sweep_that_is_complete_stays_archived(run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_archived_sweep_that_is_complete_stays_archived(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     completed(tmp_path, "all_on/seed=0")
     pack(tmp_path)
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     assert SweepFiles(tmp_path).archived and not (tmp_path / "runs").exists()
 
 
-def test_an_archived_sweep_refuses_another_configuration(run_config, tmp_path):
-    write_plan(tmp_path, "s", [run_config()], ["a"], ["b"], CONTENT)
+def test_an_archived_sweep_refuses_another_configuration(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     pack(tmp_path)
     with pytest.raises(ConfigError, match="fix.exploration.temperature: 1.0 there, 0.7 now"):
-        write_plan(tmp_path, "s", [run_config("fix.exploration.temperature=0.7")], ["a"], ["b"], CONTENT)
+        write_plan(tmp_path, "s", sweep_config("fix.exploration.temperature=0.7"), ["a"], ["b"], CONTENT)

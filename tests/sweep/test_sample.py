@@ -28,13 +28,13 @@ PLACES = [(step, task, number) for step in range(3) for task in ("a", "b", f"onl
 
 
 @pytest.fixture
-def sweep(run_config, tmp_path):
+def sweep(sweep_config, tmp_path):
     """Three arms with one seed and three steps; the rollouts of a place are the same in every arm."""
     domain, policy = load_domain("mock"), load_policy("micro")
     overrides = ([], ["fix/tools=off"], ["fix/logprobs=off"])
-    configs = [run_config("train.steps=3", *more) for more in overrides]
+    config = sweep_config("train.steps=3", runs=overrides)
     folder = tmp_path / "s"
-    write_plan(folder, "s", configs, [], [], {"policy": policy.digest, "domain": domain.digest})
+    write_plan(folder, "s", config, [], [], {"policy": policy.digest, "domain": domain.digest})
     store, tokenizer = Store(SweepFiles(folder).store), tokenizer_of(str(policy.path))
     start = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     prompt = tokenizer.apply_chat_template(

@@ -1,0 +1,92 @@
+"""The levels of fixes that a configuration chooses: the factors that they declare, their strategies, the arm."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from harness.errors import ConfigError, closest
+from harness.factors import ON, Arm, Factors
+from harness.fixes import registry
+from harness.seams import OPEN, Seams, Strategy
+from harness.strict import made
+
+
+def factor_names(cfg: DictConfig) -> tuple[str, ...]:
+    """The factors that `factors` names: `note` for the fixes of the investigation note, or a list of fixes."""
+    asked = OmegaConf.to_container(cfg.factors) if OmegaConf.is_config(cfg.factors) else cfg.factors
+    if asked == "note":
+        return registry.note().names
+    names = [str(name) for name in asked] if isinstance(asked, list) else []
+    known = [str(name) for name in cfg.fix]
+    wrong = next((name for name in names if name not in known), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"factors names {wrong!r}, which is no fix.{closest(wrong, known)} Fixes: {', '.join(known)}."
+        )
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"factors is {asked!r}; expected note, or a list of fixes: factors=[{known[0]},{known[1]}].")
+    return tuple(names)
+
+
+def declared(cfg: DictConfig, names: Sequence[str]) -> Factors:
+    """The factors of these names as their classes declare them. Raises ConfigError for a class that does not."""
+    return Factors(tuple(_class(cfg, name).factor for name in names))
+
+
+def _class(cfg: DictConfig, name: str) -> type[Strategy]:
+    """The class behind a fix's chosen level."""
+    target = str(cfg.fix[name].get("_target_"))
+    try:
+        found = get_class(target)
+    except Exception as error:  # whatever an import of somebody's package raises
+        raise ConfigError(f"fix/{name}: {target} cannot be imported: {error}") from error
+    what = getattr(getattr(found, "factor", None), "name", None)
+    if what != name:
+        raise ConfigError(
+            f"fix/{name}: {target} must declare `factor = Factor(name={name!r}, …)` (harness.seams.Factor); "
+            f"it declares {what!r}."
+        )
+    if missing := [a for a in ("level", "needs", "check") if not hasattr(found, a)]:
+        raise ConfigError(f"fix/{name}: {target} lacks {', '.join(missing)}; harness.seams.Strategy says what it is.")
+    return found
+
+
+def seams_of(cfg: DictConfig) -> Seams:
+    """The strategies of a run. Raises ConfigError for a foreign one at no open seam."""
+    strategies = {str(n): made(f"fix.{n}", _plain(cfg.fix[n])) for n in cfg.fix if _class(cfg, str(n))}
+    owned = registry.note().names
+    if missing := [name for name in owned if name not in strategies]:
+        raise ConfigError(f"fix/{missing[0]} is missing; a run needs a level of each fix.")
+    further = {name: s for name, s in sorted(strategies.items()) if name not in owned}
+    for name, strategy in further.items():
+        seam = getattr(strategy, "seam", None)
+        if seam not in OPEN or not callable(getattr(strategy, str(seam), None)):
+            raise ConfigError(
+                f"fix/{name}: {type(strategy).__name__}.seam is {seam!r}; expected one of {', '.join(OPEN)}, and a "
+                f"method of that name (harness.seams). Another way to act at the seam of {', '.join(owned)} is "
+                "a further level of that fix."
+            )
+    return Seams(**{name: strategies[name] for name in owned}, further=tuple(further.values()))
+
+
+def arm_of(seams: Seams, names: Sequence[str]) -> Arm:
+    levels = {s.factor.name: s.level for s in seams.all()}
+    return Arm.of({name: levels[name] for name in names})
+
+
+def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
+    """Of a single run: those that `factors` names, and every other fix that is not on."""
+    named = factor_names(cfg)
+    return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
+
+
+def held(seams: Seams, factors: Factors) -> dict[str, str]:
+    """Levels of the fixes that the sweep does not compare and that are not on."""
+    levels = {s.factor.name: s.level for s in seams.all()}
+    return {name: level for name, level in levels.items() if name not in factors.names and level != ON}
+
+
+def _plain(options: DictConfig) -> Any:
+    return OmegaConf.to_container(options, resolve=True)
