@@ -348,7 +348,8 @@ def typed(*configs: DictConfig) -> SweepConfig:
 def option_names(cfg: DictConfig) -> list[str]:
     """The options that a composed configuration has or could have, dotted, as on the command line."""
     names = _dotted(cfg, "")
-    for name, section in {"env": EnvConfig, **SECTIONS}.items():
+    sections: dict[str, type[Section]] = {"env": EnvConfig, **SECTIONS}
+    for name, section in sections.items():
         names += [f"{name}.{field.name}" for field in fields(section) if f"{name}.{field.name}" not in names]
     return names
 
@@ -357,7 +358,7 @@ def _dotted(cfg: DictConfig, before: str) -> list[str]:
     names = []
     for key in cfg:
         node = None if key == "hydra" else cfg._get_node(key)
-        names += _dotted(node, f"{before}{key}.") if isinstance(node, DictConfig) else [f"{before}{key}"]
+        names += _dotted(node, f"{before}{key!s}.") if isinstance(node, DictConfig) else [f"{before}{key!s}"]
     return [name for name in names if name != "hydra"]
 
 

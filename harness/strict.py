@@ -111,7 +111,9 @@ def refuse_wrong_arguments(option: str, target: Callable[..., object], given: Ma
     """Raises ConfigError for what a class of somebody's own does not take, by its annotations, as strictly as above."""
     parameters = inspect.signature(target).parameters
     try:
-        hints = get_type_hints(target) | get_type_hints(target.__init__ if isinstance(target, type) else target)
+        hints = get_type_hints(target)
+        if isinstance(target, type):
+            hints |= get_type_hints(inspect.getattr_static(target, "__init__"))
     except NameError:  # of a module that the class did not import at run time
         hints = {}
     for name, value in given.items():

@@ -213,7 +213,7 @@ class World:
         made: dict[str, list[Any]] = {}
         for each in sampled:
             asked = Asked(Episode.from_bytes(each["episode"].encode()), f"{each['task']}/{each['number']}", None)
-            one = trajectory(asked, each["number"], self.config.seams, self.domain.tools)
+            one = trajectory(asked, each["number"], self.config.runs[0].seams, self.domain.tools)
             one.reward = rewards[each["number"]]
             made.setdefault(each["task"], []).append(one)
         return [art.TrajectoryGroup(trajectories) for trajectories in made.values()]

@@ -72,7 +72,7 @@ def refuse_unknown_option(each: Asked, cfg: DictConfig) -> None:
     if not isinstance(node, DictConfig):
         raise ConfigError(f"No option is called {each.key!r}, since {parent} has none.")
     if name not in node and parent not in OPEN:
-        names = [f"{parent}.{key}" for key in node if key != "_target_"]
+        names = [f"{parent}.{key!s}" for key in node if key != "_target_"]
         listed = f" Options: {', '.join(names)}." if names else ""
         raise ConfigError(f"No option is called {each.key!r}.{closest(each.key, names)}{listed}")
 
