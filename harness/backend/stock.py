@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config import BackendConfig, SweepConfig
+from harness.config import SweepConfig
 from harness.engine.server_process import graphs
 from harness.errors import ConfigError
 from harness.factors import derive_seed
 from harness.machine.gpu import gpus
 from harness.policy import Policy
+from harness.sections import BackendConfig
 
 TOOL_SCHEMA_FORMAT = "vllm_openai"
 CHUNK = 1024  # tokens; ART computes log-probs in chunks of so many, and rows must be a multiple of it

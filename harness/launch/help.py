@@ -45,6 +45,8 @@ Options worth knowing (--cfg job prints all of them with their values, --hydra-h
   hydra/launcher=node|ray|slurm   where the engines are: this machine, a Ray cluster, Slurm jobs
   --config-dir FOLDER        further fixes, ablations and options, in the same groups
 
+Exit codes: 0 done, 1 a run failed, 2 wrong input, 3 done but a run is INVALID, 130 stopped by Ctrl-C
+
 Groups that can be chosen:
 {groups}
 """

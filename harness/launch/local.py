@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from harness.config import BackendConfig, RunConfig, SweepConfig
+from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError
 from harness.launch.engine_pool import Names
 from harness.launch.engine_process import EngineProcess
@@ -15,6 +15,7 @@ from harness.launch.launcher import SweepLauncher
 from harness.launch.several_engines import train_on
 from harness.launch.work_order import Order
 from harness.machine.gpu import gpus
+from harness.sections import BackendConfig
 from harness.sweep.cost import Spending
 from harness.sweep.partition import units
 from harness.sweep.plan import Sweep

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from harness.config import BackendConfig, RunConfig
+from harness.config import RunConfig
 from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.engine_pool import Names
 from harness.launch.engine_process import GRACE, EngineProcess
@@ -22,6 +22,7 @@ from harness.launch.launcher import SweepLauncher
 from harness.launch.options import RayOptions, plain
 from harness.launch.several_engines import train_on
 from harness.launch.work_order import Order
+from harness.sections import BackendConfig
 from harness.sweep.cost import Spending
 from harness.sweep.partition import units
 from harness.sweep.plan import Sweep

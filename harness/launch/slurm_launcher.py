@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.config import BackendConfig, RunConfig, SweepConfig
+from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.engine_pool import Names
 from harness.launch.engine_process import EngineProcess
@@ -23,6 +23,7 @@ from harness.launch.options import SlurmOptions, plain
 from harness.launch.several_engines import train_on
 from harness.launch.work_order import Order
 from harness.records.json_files import read_lines
+from harness.sections import BackendConfig
 from harness.sweep.cost import Spending
 from harness.sweep.partition import units
 from harness.sweep.plan import Sweep

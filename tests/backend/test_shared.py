@@ -8,10 +8,10 @@ import pytest
 from art.utils.output_dirs import get_model_dir
 
 from harness.backend import _cache_beside_others
-from harness.config import BackendConfig, PolicyConfig
 from harness.errors import ConfigError
 from harness.machine.gpu import Gpu
 from harness.policy import load_policy
+from harness.sections import BackendConfig, PolicyConfig
 from tests.backend.conftest import TOOLS
 
 
@@ -64,7 +64,7 @@ def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch)
 
     def cache(gib, engines):
         monkeypatch.setattr("harness.machine.gpu.gpus", lambda: (Gpu(0, "H200", gib),))
-        monkeypatch.setattr("harness.config.gpus", lambda: (Gpu(0, "H200", gib),))
+        monkeypatch.setattr("harness.sections.gpus", lambda: (Gpu(0, "H200", gib),))
         backend = BackendConfig("shared", engines_per_gpu=engines)
         return _cache_beside_others(SimpleNamespace(backend=backend, policy=PolicyConfig("micro")), policy)
 

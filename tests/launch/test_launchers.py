@@ -13,13 +13,13 @@ import psutil
 import pytest
 import submitit
 
-from harness.config import BackendConfig
 from harness.errors import ConfigError
 from harness.launch import slurm_launcher
 from harness.launch.local import engines_here, gpu_shares
 from harness.launch.ray_launcher import connect, places
 from harness.launch.slurm_launcher import Jobs, SlurmLauncher, UnitJob, sum_of
 from harness.machine.gpu import Gpu
+from harness.sections import BackendConfig
 from harness.sweep.cost import Spending, Spent
 
 CPU = {"kind": "shared", "device": "cpu"}
@@ -29,7 +29,7 @@ CPU = {"kind": "shared", "device": "cpu"}
 def four_gpus(monkeypatch):
     found = lambda: tuple(Gpu(index, "H100", 80.0) for index in range(4))  # noqa: E731
     monkeypatch.setattr("harness.launch.local.gpus", found)
-    monkeypatch.setattr("harness.config.gpus", found)
+    monkeypatch.setattr("harness.sections.gpus", found)
 
 
 SHARES = [  # backend, runs -> GPUs of each engine

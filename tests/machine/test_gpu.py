@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.config import BackendConfig
 from harness.errors import ConfigError
 from harness.machine import gpu
+from harness.sections import BackendConfig
 
 H100 = gpu.Gpu(0, "NVIDIA H100 80GB HBM3", 79.6)
 

@@ -1,0 +1,239 @@
+"""The sections of the configuration, typed and strict: what may be asked of each part.
+
+An option is called SECTION.FIELD on the command line, and has its values in the files of conf/SECTION.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from harness.errors import ConfigError
+from harness.machine.gpu import gpus
+from harness.policy.source import PolicySource
+from harness.strict import STRICT, Count, Positive, Section, Share, Whole
+
+# What is allowed, in the words of a refusal.
+SAMPLED = "a number in (0, 2]. For greedy rollouts use fix/exploration=off"
+GROUP = "a whole number, at least 2 rollouts, since advantages are relative to the group"
+TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
+TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
+FOLDER_NAME = (
+    "one plain folder name (at most 100 characters, the first a letter, a digit or _, no / and no \\; "
+    'in a file, "2024" and "true" are quoted)'
+)
+
+
+@dataclass(frozen=True, config=STRICT)
+class EnvConfig(Section):
+    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone."""
+
+    option: ClassVar[str] = "env"
+
+    domain: str
+    tasks: Count = 75
+    task_seed: Whole = 0
+    task_ids: Annotated[Sequence[str | int], Field(min_length=1, description="a list of at least one id")] | None = None
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What `harness.env.load_environment` is given; plain data, so that another process can be given it."""
+        only = None if self.task_ids is None else tuple(map(str, self.task_ids))
+        call = {"name": self.domain, "tasks": self.tasks, "seed": self.task_seed, "only": only}
+        return {"_target_": "harness.env.load_domain", **call}
+
+
+@plain_dataclass(frozen=True)
+class OwnEnvConfig:
+    """An environment of one's own: `target`, a dotted path, is called with `arguments`, in every process that plays."""
+
+    target: str
+    arguments: dict[str, Any]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See `EnvConfig.source`."""
+        return {"_target_": self.target, **self.arguments}
+
+
+@dataclass(frozen=True, config=STRICT)
+class RolloutConfig(Section):
+    """max_tokens per reply; max_turns: policy replies per episode.
+
+    temperature: of training rollouts where fix/exploration is on
+    players: processes that play episodes beside the trainer's; None: by the device (see `processes`)
+    """
+
+    option: ClassVar[str] = "rollout"
+
+    max_tokens: Count
+    max_turns: Count
+    temperature: Annotated[float, Field(gt=0, le=2, description=SAMPLED)] = 1.0
+    players: Annotated[int, Field(ge=0, description="0 (in the trainer's process) or a whole number above")] | None = (
+        None
+    )
+
+    def processes(self, on_gpu: bool) -> int:
+        """Player processes: on a CPU none, the sampler is slower than one; on a GPU half the cores, at most 8."""
+        if self.players is not None:
+            return self.players
+        return min(8, (os.cpu_count() or 2) // 2) if on_gpu else 0
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig(Section):
+    """The RL loop. A step trains on groups_per_step × rollouts_per_group episodes.
+
+    train_tasks, val_tasks: the sizes that upstream's split asks for (30 and 85)
+    packed_sequence_length: tokens of a packed row; groups_per_gradient_step: groups of one optimiser step
+    """
+
+    option: ClassVar[str] = "train"
+
+    steps: Whole
+    groups_per_step: Count
+    rollouts_per_group: Annotated[int, Field(ge=2, description=GROUP)]
+    train_tasks: Annotated[int, Field(gt=0, description=TRAINING_TASKS)]
+    val_tasks: Count
+    learning_rate: Positive
+    packed_sequence_length: Count
+    groups_per_gradient_step: Count
+
+
+@dataclass(frozen=True, config=STRICT)
+class ValidationConfig(Section):
+    """Reference validation: every how many steps, at which temperature (0: greedy), on how many tasks of which split.
+
+    split: test, the held-out tasks; or train, those that the runs train on
+    """
+
+    option: ClassVar[str] = "validation"
+
+    every: Count
+    temperature: Annotated[float, Field(ge=0, description="a number, 0 (greedy) or more")]
+    max_tasks: Count | None = None
+    split: Literal["test", "train"] = "test"
+
+
+@dataclass(frozen=True, config=STRICT)
+class PolicyConfig(PolicySource, Section):
+    """What is trained (see `PolicySource`), and the rank and alpha of its LoRA adapters."""
+
+    option: ClassVar[str] = "policy"
+
+    lora_rank: Count = 8
+    lora_alpha: Count = 16
+
+
+@dataclass(frozen=True, config=STRICT)
+class BackendConfig(Section):
+    """kind: shared (one engine for all runs) or art_local (stock ART, an engine per run).
+
+    device: cpu, cuda, or auto: cuda where there is a GPU
+    gpu_split: shares of a GPU's memory for the sampler and the trainer
+    max_loras: adapter slots of the server; in_flight: requests at once; None: 8 and 48 on a CPU, 16 and 256 on a GPU
+    threads: of PyTorch in the trainer; port: on 127.0.0.1, None for a free one
+    engines_per_gpu: that share a GPU and its memory; engines: at once, None: as many as that gives
+    """
+
+    option: ClassVar[str] = "backend"
+
+    kind: Literal["shared", "art_local"]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu_split: Annotated[tuple[float, float], Field(strict=False, description=TWO_SHARES)] = (0.5, 0.4)
+    max_loras: Annotated[int, Field(ge=2, description="at least 2, a whole number (one slot stays empty)")] | None = (
+        None
+    )
+    in_flight: Count | None = None
+    threads: Count = 1
+    engines_per_gpu: Count = 1
+    engines: Count | None = None
+    port: Annotated[int, Field(ge=1, le=65535, description="a port, 1 to 65535")] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.gpu_split) <= 0 or sum(self.gpu_split) > 0.95:
+            raise ConfigError(f"backend.gpu_split is {list(self.gpu_split)}; expected {TWO_SHARES}.")
+        if self.kind == "art_local" and self.engines_per_gpu > 1:
+            raise ConfigError("backend=art_local takes a whole GPU for each run: leave backend.engines_per_gpu at 1.")
+        if self.kind == "art_local" and self.device == "cpu":
+            raise ConfigError("backend=art_local needs a GPU, and backend.device is cpu. On a CPU use backend=shared.")
+        if self.port is not None and (self.engines or 1) > 1:
+            raise ConfigError(
+                f"backend.port is given for {self.engines} engines, and each needs its own. Leave it out."
+            )
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the engine runs on a GPU. Raises ConfigError when one is asked for and none is there."""
+        if self.device == "cuda" and not gpus():
+            raise ConfigError("backend.device is cuda, and no NVIDIA GPU is visible here. Use device=auto or cpu.")
+        return self.device != "cpu" and bool(gpus())
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """Shares of a GPU's memory for one engine's sampler and trainer."""
+        sampler, trainer = self.gpu_split
+        return sampler / self.engines_per_gpu, trainer / self.engines_per_gpu
+
+    @property
+    def slots(self) -> int:
+        """Adapters that the server holds at once."""
+        return self.max_loras or (16 if self.on_gpu else 8)
+
+    @property
+    def requests(self) -> int:
+        """Requests that the server gets at once, over all runs."""
+        return self.in_flight or (256 if self.on_gpu else 48)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ReuseConfig(Section):
+    """enabled: find and share stored results; audit: share of hits that is computed again and compared."""
+
+    option: ClassVar[str] = "reuse"
+
+    enabled: bool
+    audit: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.audit and not self.enabled:
+            raise ConfigError(f"reuse.audit is {self.audit}, and reuse=off finds nothing to compare. Drop one of them.")
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrackingConfig(Section):
+    """mode: auto (online with WANDB_API_KEY, else offline), offline, online, off."""
+
+    option: ClassVar[str] = "tracking"
+
+    mode: Literal["auto", "offline", "online", "off"]
+    project: str
+
+
+def _folder(name: str) -> str:
+    try:
+        return str(Path(name).expanduser())
+    except RuntimeError as error:  # ~nobody
+        raise ValueError from error
+
+
+def _folder_name(name: str) -> str:
+    if not (name[:1].isalnum() or name[:1] == "_") or set(name) & set("/\\") or not name.isprintable():
+        raise ValueError
+    if len(name) > 100 or len(name.encode()) > 200 or name != name.strip():
+        raise ValueError
+    return name
+
+
+@dataclass(frozen=True, config=STRICT)
+class Whereabouts(Section):
+    """What stands beside the sections on the command line, the fixes left out."""
+
+    seed: Whole
+    sweep: Annotated[str, AfterValidator(_folder_name), Field(description=FOLDER_NAME)] | None
+    results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
+    plan_only: bool
