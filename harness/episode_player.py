@@ -69,7 +69,7 @@ class Plays(Protocol):
         ...
 
 
-class Player:
+class EpisodePlayer:
     """Plays episodes in this process, any number at once.
 
     in_flight: requests to the server at once

@@ -12,23 +12,23 @@ import numpy as np
 from harness.backend import Trained
 from harness.backend.context import Contexts
 from harness.records.schema import StepRecord
-from harness.rollout import PROVIDER, Asked
+from harness.rollout import PROVIDER, SourcedEpisode
 from harness.seams import Evidence, Names, Seams, TaskSplit
 
 
 @dataclass(frozen=True)
-class Sampled:
+class RolloutTable:
     """A step's rollouts: tasks (one group each, in order), episodes by (task, rollout number), ART's groups."""
 
     step: int
     tasks: list[str]
     rollouts_per_group: int
-    asked: Mapping[tuple[str, int], Asked]
+    asked: Mapping[tuple[str, int], SourcedEpisode]
     groups: list[art.TrajectoryGroup]
 
 
 def gather_evidence(
-    sampled: Sampled,
+    sampled: RolloutTable,
     metrics: Mapping[str, float],
     trained: Trained,
     contexts: Contexts,
@@ -91,7 +91,7 @@ def gather_evidence(
     return evidence, line
 
 
-def transcript(sampled: Sampled, seams: Seams) -> list[dict[str, Any]]:
+def transcript(sampled: RolloutTable, seams: Seams) -> list[dict[str, Any]]:
     """One row per rollout for trajectories.parquet; messages as JSON text."""
     rows = []
     for (task, number), asked in sorted(sampled.asked.items()):
@@ -124,7 +124,7 @@ def _has_logprobs(trajectory: art.Trajectory) -> bool:
 
 
 def _line(
-    sampled: Sampled, evidence: Evidence, metrics: Mapping[str, float], trained: Trained, present: int
+    sampled: RolloutTable, evidence: Evidence, metrics: Mapping[str, float], trained: Trained, present: int
 ) -> StepRecord:
     rewards = evidence.rewards_G_R
     shared = sum(a.shared_with is not None for a in sampled.asked.values())

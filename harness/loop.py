@@ -15,12 +15,12 @@ from art.backend import AnyTrainableModel
 from harness.backend import Backend
 from harness.backend.context import Contexts
 from harness.config import RunConfig
-from harness.evidence import Sampled, gather_evidence, transcript
+from harness.evidence import RolloutTable, gather_evidence, transcript
 from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
-from harness.rollout import Asked, Rollouts, Sampling, gather_groups, trajectory
+from harness.rollout import Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
 from harness.seams import Check, Names
-from harness.validation import Ruler, validate
+from harness.validation import ReferenceProtocol, validate
 
 Report = Callable[[int, float | None], None]
 
@@ -31,7 +31,7 @@ async def run_loop(
     backend: Backend,
     rollouts: Rollouts,
     contexts: Contexts,
-    ruler: Ruler,
+    protocol: ReferenceProtocol,
     records: RunRecords,
     report: Report,
 ) -> list[Check]:
@@ -52,7 +52,7 @@ async def run_loop(
         names = Names(pinned=model.inference_model_name or "", current=model.get_inference_name())
 
         if step % config.validation.every == 0 or step == train.steps:
-            validation = (await validate(run, names, rollouts, ruler, seams, split)).record(step)
+            validation = (await validate(run, names, rollouts, protocol, seams, split)).record(step)
             records.add("validation", validation)
             report(step, validation["reference"]["mean"])
         else:
@@ -62,14 +62,14 @@ async def run_loop(
 
         # Roll out: groups of episodes under the arm's own endpoint and temperature.
         started = time.perf_counter()
-        sampled: dict[tuple[str, int], Asked] = {}
+        sampled: dict[tuple[str, int], SourcedEpisode] = {}
 
         async def rollout(
             task: str,
             number: int,
             step: int = step,
             names: Names = names,
-            sampled: dict[tuple[str, int], Asked] = sampled,
+            sampled: dict[tuple[str, int], SourcedEpisode] = sampled,
         ) -> art.Trajectory:
             model_name = seams.endpoint.model_name(names)
             seed = derive_seed(run.seed, "train", step, task, number)
@@ -91,7 +91,7 @@ async def run_loop(
         seconds = {"rollout": rolled_out - started, "train": time.perf_counter() - rolled_out}
 
         # Record: what happened, and the proof that each switch took effect.
-        rollout_table = Sampled(step, tasks, train.rollouts_per_group, sampled, groups)
+        rollout_table = RolloutTable(step, tasks, train.rollouts_per_group, sampled, groups)
         transcripts += transcript(rollout_table, seams)
         evidence, line = gather_evidence(
             rollout_table,

@@ -36,7 +36,7 @@ class _Process:
     open: dict[int, asyncio.Future[Episode]] = field(default_factory=dict)
 
 
-class Players:
+class PlayerPool:
     """Plays episodes in `count` processes; each job goes to the one that has the fewest.
 
     load: makes the environment, again in every process; picklable, e.g. `functools.partial(load_domain, "retail")`
@@ -169,7 +169,7 @@ async def _receive(reader: Any) -> Any:
 
 async def _serve() -> None:
     """A player process: greets with its domain's digest, then plays what it reads until its input ends."""
-    from harness.episode_player import Player
+    from harness.episode_player import EpisodePlayer
 
     loop = asyncio.get_running_loop()
     output = sys.stdout.buffer
@@ -181,7 +181,7 @@ async def _serve() -> None:
 
     load, in_flight = await _receive(reader)
     domain = load()
-    player = Player(domain, in_flight)
+    player = EpisodePlayer(domain, in_flight)
     await _send(writer, domain.digest)
 
     async def play(number: int, job: "Job") -> None:

@@ -18,16 +18,16 @@ from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenL
 
 from harness.env import Environment
 from harness.episode import EPISODE_VERSION, Episode, Turn
-from harness.episode_player import PROVIDER, Job, Player, Plays, Sampling
+from harness.episode_player import PROVIDER, EpisodePlayer, Job, Plays, Sampling
 from harness.errors import EngineError, EpisodeError
 from harness.records.store import Store, digest
 from harness.seams import Seams
 
-__all__ = ["PROVIDER", "Asked", "Rollouts", "Sampling", "choice_of", "gather_groups", "trajectory"]
+__all__ = ["PROVIDER", "Rollouts", "Sampling", "SourcedEpisode", "choice_of", "gather_groups", "trajectory"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class SourcedEpisode:
     """An episode and where it came from. shared_with: the run that computed it, None if this one did."""
 
     episode: Episode
@@ -44,7 +44,7 @@ class Rollouts:
     weights: digest of the weights behind a model name (without provider prefix)
     alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes
     in_flight: requests to the server at once, over all runs
-    player: plays the episodes; None: a `Player` in this process
+    player: plays the episodes; None: a `EpisodePlayer` in this process
     exact: greedy decoding repeats itself (see `Evidence.exact`)
     """
 
@@ -60,11 +60,11 @@ class Rollouts:
     exact: bool = True
 
     def __post_init__(self) -> None:
-        self._player = self.player or Player(self.domain, self.in_flight)
+        self._player = self.player or EpisodePlayer(self.domain, self.in_flight)
 
     async def episode(
         self, run: str, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
-    ) -> Asked:
+    ) -> SourcedEpisode:
         """The episode of `model` (litellm's name) on a task. Raises EpisodeError if infrastructure failed,
         which a reply without log-probs is when they are needed."""
         name = model.removeprefix(PROVIDER)
@@ -85,7 +85,7 @@ class Rollouts:
                 return (await self._play(job)).to_bytes()
 
         found = await self.store.get("episodes", key, run, compute)
-        return Asked(Episode.from_bytes(found.value), key, found.shared_with)
+        return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with)
 
     async def _play(self, job: Job) -> Episode:
         try:
@@ -135,7 +135,7 @@ async def gather_groups(
     return groups
 
 
-def trajectory(asked: Asked, number: int, seams: Seams, tools: list[dict[str, Any]]) -> art.Trajectory:
+def trajectory(asked: SourcedEpisode, number: int, seams: Seams, tools: list[dict[str, Any]]) -> art.Trajectory:
     """The trajectory that an arm makes of an episode. Raises EpisodeError if log-probs must be there and are not."""
     episode = asked.episode
     messages: list[Any] = [  # dictionaries, which ART types one by one

@@ -44,7 +44,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Ruler:
+class ReferenceProtocol:
     """The reference protocol: task ids and decoding."""
 
     task_ids: tuple[str, ...]
@@ -52,21 +52,21 @@ class Ruler:
 
 
 async def validate(
-    run: Run, names: Names, rollouts: Rollouts, ruler: Ruler, seams: Seams, split: TaskSplit
+    run: Run, names: Names, rollouts: Rollouts, protocol: ReferenceProtocol, seams: Seams, split: TaskSplit
 ) -> Validation:
     """Both measurements of the current policy. Sampling seeds do not depend on the step or the arm, so an
     unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either.
 
     Raises EngineError when not one reference episode could be played: that is a fault, not missing data."""
     started = time.perf_counter()
-    own = Sampling(seams.exploration.temperature, ruler.sampling.max_tokens, ruler.sampling.max_turns)
+    own = Sampling(seams.exploration.temperature, protocol.sampling.max_tokens, protocol.sampling.max_turns)
 
     missing: list[EpisodeError] = []
 
     async def reference(task: str) -> float | None:
         seed = derive_seed(0, "validation", task)
         try:
-            asked = await rollouts.episode(run.name, PROVIDER + names.current, task, ruler.sampling, seed, False)
+            asked = await rollouts.episode(run.name, PROVIDER + names.current, task, protocol.sampling, seed, False)
         except EpisodeError as error:
             missing.append(error)
             return None
@@ -76,7 +76,9 @@ async def validate(
         if task is None:
             return 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
         # The reference's decoding means the reference's luck; any other draws its own, anew for each seed of the run.
-        seed = derive_seed(0, "validation", task) if own == ruler.sampling else derive_seed(run.seed, "reported", task)
+        seed = (
+            derive_seed(0, "validation", task) if own == protocol.sampling else derive_seed(run.seed, "reported", task)
+        )
         try:
             asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, own, seed, False)
         except EpisodeError:
@@ -84,13 +86,13 @@ async def validate(
         return seams.reward.training_reward(asked.episode.outcome)
 
     references, reports = await asyncio.gather(
-        asyncio.gather(*(reference(t) for t in ruler.task_ids)),
+        asyncio.gather(*(reference(t) for t in protocol.task_ids)),
         asyncio.gather(*(reported(t) for t in split.validation)),
     )
-    if missing and len(missing) == len(ruler.task_ids):
+    if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     return Validation(
-        dict(zip(ruler.task_ids, references, strict=True)),
+        dict(zip(protocol.task_ids, references, strict=True)),
         tuple(zip(split.validation, reports, strict=True)),
         time.perf_counter() - started,
     )

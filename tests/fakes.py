@@ -10,7 +10,7 @@ from harness.backend.context import Comparison
 from harness.episode import Episode, Turn
 from harness.factors import Arm, Run
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
-from harness.rollout import Asked
+from harness.rollout import SourcedEpisode
 from harness.seams import Outcome, Seams
 
 SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
@@ -51,14 +51,14 @@ class Rollouts:
     def weights(self, name: str) -> str:
         return f"weights of {name}"
 
-    async def episode(self, run, model, task_id, sampling, seed, need_logprobs) -> Asked:
+    async def episode(self, run, model, task_id, sampling, seed, need_logprobs) -> SourcedEpisode:
         self.calls.append(
             SimpleNamespace(
                 run=run, model=model, task=task_id, sampling=sampling, seed=seed, need_logprobs=need_logprobs
             )
         )
         played = self.play(task_id, model, seed)
-        return Asked(played, f"key of {task_id} {seed}", "another/seed=5" if task_id in self.shared else None)
+        return SourcedEpisode(played, f"key of {task_id} {seed}", "another/seed=5" if task_id in self.shared else None)
 
 
 class Policy:
@@ -98,7 +98,7 @@ class Contexts:
         self.found, self.by_task = found or Comparison(True, True, 10), by_task
         self.attached: list[Any] = []
 
-    def compare(self, asked: Asked, attached) -> Comparison:
+    def compare(self, asked: SourcedEpisode, attached) -> Comparison:
         self.attached.append(attached)
         return self.by_task.get(asked.episode.task_id, self.found)
 

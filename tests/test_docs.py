@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.env import load_environment
-from harness.episode_player import Job, Player, Sampling
-from harness.player_pool import Players
+from harness.episode_player import EpisodePlayer, Job, Sampling
+from harness.player_pool import PlayerPool
 from harness.policy import MICRO, template
 from tests import test_episode_player as fake
 from tests.policy.test_template import DOUBLED, SENTINEL
@@ -123,7 +123,7 @@ def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
         return fake.response(replies.pop(0), request)
 
     monkeypatch.setattr("litellm.acompletion", acompletion)
-    episode = asyncio.run(Player(calculator, 4).play(job("http://server/v1")))
+    episode = asyncio.run(EpisodePlayer(calculator, 4).play(job("http://server/v1")))
     assert (episode.end, episode.outcome.reward) == ("user_stop", 1.0)
     assert episode.messages[3] == {"role": "tool", "tool_call_id": "call_2_0", "content": str(a + b)}
 
@@ -131,7 +131,7 @@ def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
 def test_a_player_process_makes_the_calculator_by_its_target(importable, tmp_path):
     async def play(url):
         digest = load_environment(SOURCE).digest
-        there = Players(1, partial(load_environment, SOURCE), digest, 4, tmp_path / "players.log")
+        there = PlayerPool(1, partial(load_environment, SOURCE), digest, 4, tmp_path / "players.log")
         try:
             return await there.play(job(url))
         finally:

@@ -8,7 +8,7 @@ import litellm
 import pytest
 
 from harness.env import load_domain
-from harness.episode_player import Job, Player, Sampling
+from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EngineError, EpisodeError
 
 TASK = "mock_000"  # its user has one line, so the first text ends the conversation
@@ -65,7 +65,7 @@ def served(monkeypatch):
 
         monkeypatch.setattr(litellm, "acompletion", acompletion)
         monkeypatch.setattr("harness.episode_player.asyncio.sleep", at_once)
-        return asyncio.run(Player(domain(), 4).play(asked)), requests
+        return asyncio.run(EpisodePlayer(domain(), 4).play(asked)), requests
 
     return play
 

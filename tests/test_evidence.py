@@ -10,9 +10,9 @@ import pytest
 
 from harness.backend import Trained
 from harness.backend.context import Comparison
-from harness.evidence import Sampled, gather_evidence, transcript
+from harness.evidence import RolloutTable, gather_evidence, transcript
 from harness.fixes import logprobs, tools
-from harness.rollout import Asked, trajectory
+from harness.rollout import SourcedEpisode, trajectory
 from harness.seams import Evidence, Names, TaskSplit
 from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn
 
@@ -36,10 +36,12 @@ OPTIONS = {"learning_rate": 1e-3, "packed_sequence_length": 512}
 
 
 def asked(task, number, *turns, shared_with=None, **result):
-    return Asked(episode(task, *(turns or (turn((number,), CURRENT),)), **result), f"{task}{number}", shared_with)
+    return SourcedEpisode(
+        episode(task, *(turns or (turn((number,), CURRENT),)), **result), f"{task}{number}", shared_with
+    )
 
 
-def sampled(*episodes: Asked, seams=SEAMS, missing=(), task_ids=("b", "a"), size=3) -> Sampled:
+def sampled(*episodes: SourcedEpisode, seams=SEAMS, missing=(), task_ids=("b", "a"), size=3) -> RolloutTable:
     """A step with groups of `size`: the episodes of each task in order; `missing`: keys that made no trajectory."""
     rollouts = {}
     for task in task_ids:
@@ -55,10 +57,10 @@ def sampled(*episodes: Asked, seams=SEAMS, missing=(), task_ids=("b", "a"), size
         )
         for task in task_ids
     ]
-    return Sampled(STEP, [f"{task}" for task in task_ids], size, rollouts, groups)
+    return RolloutTable(STEP, [f"{task}" for task in task_ids], size, rollouts, groups)
 
 
-def gather(step: Sampled, metrics=METRICS, contexts=None, trained=TRAINED, weights=None, **changes):
+def gather(step: RolloutTable, metrics=METRICS, contexts=None, trained=TRAINED, weights=None, **changes):
     known = {
         "names_carried": "hosted_vllm/policy@3",
         "names": NAMES,

@@ -16,7 +16,7 @@ from harness.fixes import endpoint, exploration, logprobs, split
 from harness.loop import iterate, run_loop
 from harness.rollout import Sampling
 from harness.seams import Check
-from harness.validation import Ruler
+from harness.validation import ReferenceProtocol
 from tests.fakes import RUN, SEAMS, Backend, Contexts, Policy, Records, Rollouts, episode, turn
 
 TASKS = tuple(f"task_{n}" for n in range(7))  # the first four are trained on
@@ -56,7 +56,7 @@ class Loop:
                 self.backend,
                 self.rollouts,
                 self.contexts,
-                Ruler(HELD_OUT, GREEDY),
+                ReferenceProtocol(HELD_OUT, GREEDY),
                 self.records,
                 lambda step, reward: self.reported.append((step, reward)),
             )

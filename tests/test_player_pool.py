@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness.env import load_domain
-from harness.episode_player import Job, Player, Sampling
+from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EngineError
-from harness.player_pool import Players
+from harness.player_pool import PlayerPool
 
 ANSWERS = Path(__file__).parent.parent / "experiments" / "benchmarks" / "answers.py"
 LOAD = partial(load_domain, "mock", tasks=40)
@@ -44,8 +44,8 @@ def jobs(url, count):
 
 def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_path):
     async def both(url):
-        here = Player(domain(), 8)
-        there = Players(2, LOAD, domain().digest, 8, tmp_path / "players.log")
+        here = EpisodePlayer(domain(), 8)
+        there = PlayerPool(2, LOAD, domain().digest, 8, tmp_path / "players.log")
         try:
             played = await asyncio.gather(*(there.play(job) for job in jobs(url, 10)))
             expected = await asyncio.gather(*(here.play(job) for job in jobs(url, 10)))
@@ -65,7 +65,7 @@ def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_p
 
 def test_a_process_that_dies_fails_its_jobs_and_names_its_log(tmp_path):
     async def lose(url):
-        players = Players(1, LOAD, domain().digest, 8, tmp_path / "players.log")
+        players = PlayerPool(1, LOAD, domain().digest, 8, tmp_path / "players.log")
         await players.start()
         players._processes[0].process.kill()
         try:
@@ -79,7 +79,7 @@ def test_a_process_that_dies_fails_its_jobs_and_names_its_log(tmp_path):
 
 def test_a_process_with_another_domain_is_refused(tmp_path):
     async def start():
-        await Players(1, LOAD, "another digest", 8, tmp_path / "players.log").start()
+        await PlayerPool(1, LOAD, "another digest", 8, tmp_path / "players.log").start()
 
     with pytest.raises(EngineError, match="another domain"):
         asyncio.run(start())

@@ -13,7 +13,7 @@ from harness.factors import derive_seed
 from harness.fixes import endpoint, exploration, reward
 from harness.rollout import Sampling
 from harness.seams import Names, TaskSplit
-from harness.validation import Ruler, Validation, validate
+from harness.validation import ReferenceProtocol, Validation, validate
 from tests.fakes import RUN, SEAMS, Rollouts, episode
 
 NAMES = Names(pinned="policy@0", current="policy@3")
@@ -31,11 +31,11 @@ class Reward(reward.Off):
         return outcome.reward / 2
 
 
-def measured(play=None, seams=SEAMS, validation=("v1", "v2"), ruler=HELD_OUT, run=RUN):
+def measured(play=None, seams=SEAMS, validation=("v1", "v2"), protocol=HELD_OUT, run=RUN):
     """What `validate` found, and what was asked for."""
-    rollouts = Rollouts(ruler, play)
+    rollouts = Rollouts(protocol, play)
     split = TaskSplit(("t1",), validation)
-    found = asyncio.run(validate(run, NAMES, rollouts, Ruler(ruler, GREEDY), seams, split))
+    found = asyncio.run(validate(run, NAMES, rollouts, ReferenceProtocol(protocol, GREEDY), seams, split))
     return found, rollouts.calls
 
 
@@ -118,7 +118,7 @@ def test_a_reference_without_one_episode_is_a_fault_and_says_why():
 
 
 def test_a_reference_without_tasks_is_no_fault():
-    found, _ = measured(ruler=())
+    found, _ = measured(protocol=())
     assert found.reference == {}
 
 

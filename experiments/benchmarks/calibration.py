@@ -41,11 +41,11 @@ from harness.stats.effects import (
     measure,
     usable_arms,
 )
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 from harness.stats.outcomes import OUTCOMES, step_weights
 from harness.stats.profiles import interquartile_mean, iqm_triple
 from harness.stats.ranking import rank_probabilities
-from harness.stats.simulated_sweeps import STEPS, World, planted_sweep
+from harness.stats.simulated_sweeps import STEPS, SimulatedWorld, simulated_sweep
 
 NOTE = note()
 
@@ -56,10 +56,10 @@ TINY = 1e-9
 Row = tuple[str, ...]
 
 
-USUAL = World()
-NULL = World(off=(("endpoint", 1.0), ("tools", 1.0), ("reward", 1.0)), sealed=False)
-WEAK = World(gain=1.6, off=(("endpoint", 0.0), ("tools", 0.8), ("reward", 0.6)), seed_sd=0.4, run_sd=0.3)
-COLLAPSES = World(collapse=0.15)
+USUAL = SimulatedWorld()
+NULL = SimulatedWorld(off=(("endpoint", 1.0), ("tools", 1.0), ("reward", 1.0)), sealed=False)
+WEAK = SimulatedWorld(gain=1.6, off=(("endpoint", 0.0), ("tools", 0.8), ("reward", 0.6)), seed_sd=0.4, run_sd=0.3)
+COLLAPSES = SimulatedWorld(collapse=0.15)
 
 
 def contrasts_of(arms: Sequence[Arm], usable: Sequence[bool]) -> list[Contrast]:
@@ -72,7 +72,7 @@ class Setting:
     design: str
     seeds: int
     kinds: tuple[str, ...]
-    world: World = USUAL
+    world: SimulatedWorld = USUAL
     invalid: float = 0.0  # share of runs that are INVALID
     invalid_arm: str | None = None  # an arm all of whose runs are INVALID
 
@@ -122,7 +122,7 @@ def run(setting: Setting, sweeps: int, seed: int = SEED) -> dict[tuple[str, str]
     counts: dict[tuple[str, str], Count] = {}
     for _ in range(sweeps):
         planted = (setting.world, setting.seeds, random, setting.invalid, setting.invalid_arm)
-        made, true_A_S = planted_sweep(NOTE, arms, *planted)
+        made, true_A_S = simulated_sweep(NOTE, arms, *planted)
         contrasts = contrasts_of(arms, usable_arms(made)) if made.left_out else whole
         for outcome, kind in product(OUTCOMES, setting.kinds):
             family = [c for c in contrasts if c.kind == kind]
@@ -209,11 +209,11 @@ def iqm_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
     arms = [NOTE.with_off(), NOTE.with_off("reward")]
     for (name, world), seeds in product((("usual", USUAL), ("weak", WEAK), ("collapses", COLLAPSES)), (3, 5)):
         random = np.random.default_rng([seed, 101, seeds])
-        large, _ = planted_sweep(NOTE, arms, replace(world, tasks=1000), 1000, random)
+        large, _ = simulated_sweep(NOTE, arms, replace(world, tasks=1000), 1000, random)
         true = [float(interquartile_mean(scores.ravel())) for scores in large.of("area")]
         held = 0
         for _ in range(sweeps):
-            made, _ = planted_sweep(NOTE, arms, world, seeds, random)
+            made, _ = simulated_sweep(NOTE, arms, world, seeds, random)
             for value, scores in zip(true, made.of("area"), strict=True):
                 _, low, high = iqm_triple(scores)
                 held += low - TINY <= value <= high + TINY
@@ -230,7 +230,7 @@ def gate_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
         random = np.random.default_rng([seed, 102, seeds])
         refuted = dict.fromkeys(OUTCOMES, 0)
         for _ in range(sweeps):
-            made, _ = planted_sweep(NOTE, arms, world, seeds, random)
+            made, _ = simulated_sweep(NOTE, arms, world, seeds, random)
             checks = gate_checks(made, [True] * len(arms))
             for outcome in OUTCOMES:
                 refuted[outcome] += any(c.holds is False for c in checks if c.outcome == outcome)
@@ -249,7 +249,7 @@ def rank_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
         said, is_true = [], []
         for _ in range(sweeps):
             shares = zip(("endpoint", "tools", "reward"), random.random(3).tolist(), strict=True)
-            made, true_A_S = planted_sweep(NOTE, arms, replace(USUAL, off=tuple(shares)), seeds, random)
+            made, true_A_S = simulated_sweep(NOTE, arms, replace(USUAL, off=tuple(shares)), seeds, random)
             measured = [m for c in family if isinstance(m := measure(made, c, "final"), Measured)]
             draws = joint_draws(measured)
             assert draws is not None, "planted sweeps have all their runs"
@@ -273,7 +273,7 @@ def normal_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
             held = 0
             for _ in range(2 * sweeps):
                 own = np.sqrt(share / 45) * random.normal(size=(seeds, 1))
-                held += crossed(own + random.normal(size=(seeds, 45))).p_value > 0.05
+                held += crossed_spread(own + random.normal(size=(seeds, 45))).p_value > 0.05
             cells.append(percent(held, 2 * sweeps))
         yield f"{share:g}", *cells
 

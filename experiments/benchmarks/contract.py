@@ -208,11 +208,13 @@ class World:
         import art
 
         from harness.episode import Episode
-        from harness.rollout import Asked, trajectory
+        from harness.rollout import SourcedEpisode, trajectory
 
         made: dict[str, list[Any]] = {}
         for each in sampled:
-            asked = Asked(Episode.from_bytes(each["episode"].encode()), f"{each['task']}/{each['number']}", None)
+            asked = SourcedEpisode(
+                Episode.from_bytes(each["episode"].encode()), f"{each['task']}/{each['number']}", None
+            )
             one = trajectory(asked, each["number"], self.config.runs[0].seams, self.domain.tools)
             one.reward = rewards[each["number"]]
             made.setdefault(each["task"], []).append(one)

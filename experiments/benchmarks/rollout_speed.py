@@ -305,13 +305,13 @@ async def measure(
 @asynccontextmanager
 async def playing(count: int, name: str, domain: Domain, in_flight: int, folder: Path) -> AsyncIterator[Any]:
     """A player in this process for 0, else so many in processes."""
-    from harness.episode_player import Player
-    from harness.player_pool import Players
+    from harness.episode_player import EpisodePlayer
+    from harness.player_pool import PlayerPool
 
     if count == 0:
-        yield Player(domain, in_flight)
+        yield EpisodePlayer(domain, in_flight)
         return
-    players = Players(count, partial(load_domain, name), domain.digest, in_flight, folder / "players.log")
+    players = PlayerPool(count, partial(load_domain, name), domain.digest, in_flight, folder / "players.log")
     try:
         await players.start()
         yield players

@@ -37,7 +37,7 @@ import numpy as np
 
 from harness.machine.gpu import gpus
 from harness.records.load import load_sweep
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 
 AT_ONCE = {"shared_2": 2, "shared_4": 4}  # runs
 PARTS = ("stock", "shared", *AT_ONCE, "sweep", "sweep_reuse")
@@ -292,7 +292,7 @@ def agreement(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             for found in (ours, theirs)
             for step in (first, last)
         )
-        spread = crossed(ended - stock_ended)
+        spread = crossed_spread(ended - stock_ended)
         out.append(
             {
                 "part": part["part"],

@@ -13,7 +13,7 @@ from art.trajectories import History, Trajectory
 from transformers import PreTrainedTokenizerBase
 
 from harness.episode import Episode
-from harness.rollout import Asked, choice_of
+from harness.rollout import SourcedEpisode, choice_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Contexts:
         self.tool_schema_format = tool_schema_format
         self._known: dict[tuple[str, bool], Comparison] = {}
 
-    def compare(self, asked: Asked, attached: Sequence[dict[str, Any]] | None) -> Comparison:
+    def compare(self, asked: SourcedEpisode, attached: Sequence[dict[str, Any]] | None) -> Comparison:
         """ART's tokens of the episode, given `Trajectory.tools`, against the served and sampled ones."""
         key = (asked.key, attached is not None)
         if key not in self._known:

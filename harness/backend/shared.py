@@ -49,7 +49,7 @@ class SharedService:
     name: str
     run: str
     output_dir: Path
-    engine: "Engine"
+    engine: "SharedEngine"
     state: State
     step: int = 0
     names: dict[str, tuple[str, Path]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class SharedService:
 
 
 @dataclass
-class Engine:
+class SharedEngine:
     """What all runs share: the sampler, the trainer (one update at a time) and the store."""
 
     server: Server
@@ -144,7 +144,7 @@ class SharedBackend(LocalBackend):
     runs_at_once = None
     replays = True
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: SharedEngine, path: Path) -> None:
         super().__init__(in_process=True, path=str(path))
         self.engine = engine
         self._runs: dict[str, tuple[str, int]] = {}
@@ -247,7 +247,7 @@ def backend_on(server: Server, config: SweepConfig, policy: Policy, path: Path, 
         threads=config.backend.threads,
         memory_share=config.backend.memory[1] if config.backend.on_gpu else None,
     )
-    engine = Engine(server, trainer, store, policy.name)
+    engine = SharedEngine(server, trainer, store, policy.name)
     engine.threads.submit(trainer.prepare)  # while the first rollouts run; should it fail, the first update says so
     return SharedBackend(engine, path)
 

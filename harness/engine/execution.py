@@ -51,7 +51,7 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class Spent:
+class UpdateCost:
     """What updates took: seconds (of them in gradient steps), the amount of tokens, TFLOP, peak GiB on the device.
 
     tflop: as a training step is usually counted, 6 x parameters x tokens + 12 x layers x width x attended pairs, in
@@ -66,8 +66,8 @@ class Spent:
     tflop: float = 0.0
     peak_gib: float = 0.0
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
+    def __add__(self, other: "UpdateCost") -> "UpdateCost":
+        return UpdateCost(
             self.updates + other.updates,
             self.seconds + other.seconds,
             self.step_seconds + other.step_seconds,
@@ -119,6 +119,6 @@ class Size:
         )
 
     def tflop(self, done: Amount) -> float:
-        """See `Spent`."""
+        """See `UpdateCost`."""
         matrices = 6 * (self.parameters * done.tokens + self.output * done.trained)
         return (matrices + 12 * self.layers * self.width * done.pairs) / 1e12

@@ -34,14 +34,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from harness.engine.adapter import Adapter
 from harness.engine.attention import implementation, packed_attention
-from harness.engine.execution import Execution, Size, Spent
+from harness.engine.execution import Execution, Size, UpdateCost
 from harness.engine.fused import fuse
 from harness.engine.packed_rows import Amount, Rows, amount, minibatches, single_rows, trained, trimmed
 from harness.engine.probe import prepare
 from harness.engine.state import Lora, Optimiser, State
 from harness.errors import EngineError
 
-__all__ = ["Execution", "Lora", "Optimiser", "Spent", "State", "Trainer", "seeded"]
+__all__ = ["Execution", "Lora", "Optimiser", "State", "Trainer", "UpdateCost", "seeded"]
 
 LOG = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Trainer:
         self.device = torch.device(device)
         self.execution = execution or Execution.on(device)
         self.notes: list[str] = []
-        self.last, self.total = Spent(), Spent()
+        self.last, self.total = UpdateCost(), UpdateCost()
         self.activation_bytes = 0.0  # per token of a row; measured by `prepare`
         self._memory_share = memory_share
         self._prepared = False
@@ -133,12 +133,12 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
         adam = self._adapter.resume(state, self.optimiser, learning_rate)
         self.model.train()
-        spent, metrics = Spent(), []
+        spent, metrics = UpdateCost(), []
         for batch in minibatches(tensors, self.optimiser.groups_per_step):
             begun = time.perf_counter()
             step, done = self._gradient_step(adam, batch, config)
             seconds = time.perf_counter() - begun  # reading the metrics has waited for the device
-            spent += Spent(step_seconds=seconds, amount=done, tflop=self.size.tflop(done))
+            spent += UpdateCost(step_seconds=seconds, amount=done, tflop=self.size.tflop(done))
             metrics.append(step)
         first = {f"first/{name}": metrics[0][f"loss/{name}"] for name in ("probs_corr", "logprob_gap")}
         metrics = [{**step, **first} for step in metrics]  # ART averages over steps: the first one stays apart

@@ -23,7 +23,7 @@ from harness.launch.hydra_options import (
     refuse_launcher_options,
     refuse_unknown_option,
 )
-from harness.launch.overrides import Asked, asked_for
+from harness.launch.overrides import GivenOverride, asked_for
 from harness.launch.search_path import SearchPath
 from harness.strict import shown
 
@@ -78,11 +78,11 @@ def understood(arguments: Sequence[str]) -> list[str]:
     return [*flags, *folders, *(each.text for each in chain(choices, hydras, ours))]
 
 
-def _is_choice(each: Asked, groups: Sequence[str]) -> bool:
+def _is_choice(each: GivenOverride, groups: Sequence[str]) -> bool:
     return "/" in each.key or each.key in groups
 
 
-def chosen(each: Asked, path: SearchPath, groups: Sequence[str]) -> Asked:
+def chosen(each: GivenOverride, path: SearchPath, groups: Sequence[str]) -> GivenOverride:
     """The choice from a group, as Hydra wants it: + for a group that the defaults list does not have, no glob."""
     group, options = each.key, path.options(each.key)
     if group.startswith("hydra/"):
@@ -110,7 +110,7 @@ def chosen(each: Asked, path: SearchPath, groups: Sequence[str]) -> Asked:
     return each.written(values, appended=group not in path.chosen)
 
 
-def with_every_fix(choices: list[Asked], path: SearchPath) -> list[Asked]:
+def with_every_fix(choices: list[GivenOverride], path: SearchPath) -> list[GivenOverride]:
     """The choices, and `on` for each further fix that the search path has and nobody mentions.
 
     Those of conf/config.yaml are in its defaults list. Hydra takes a fix from somebody else's folder as `+fix/kl=on`
@@ -126,7 +126,7 @@ def with_every_fix(choices: list[Asked], path: SearchPath) -> list[Asked]:
     return [*choices, *added, *([asked_for(f"hydra.sweeper.implied=[{names}]", path)] if names else [])]
 
 
-def set_option(cfg: DictConfig, each: Asked, groups: Sequence[str]) -> Asked:
+def set_option(cfg: DictConfig, each: GivenOverride, groups: Sequence[str]) -> GivenOverride:
     """Sets the (first) value in the configuration; the override as Hydra wants it. Raises ConfigError for a name that
     nothing reads."""
     from harness.config import OURS, option_names
@@ -145,7 +145,7 @@ def set_option(cfg: DictConfig, each: Asked, groups: Sequence[str]) -> Asked:
     return each.renamed(appended)
 
 
-def _no_option(each: Asked, cfg: DictConfig, names: Sequence[str], groups: Sequence[str]) -> str:
+def _no_option(each: GivenOverride, cfg: DictConfig, names: Sequence[str], groups: Sequence[str]) -> str:
     section, *rest = each.key.split(".")
     if section == "fix" and len(rest) == 2 and (level := cfg.hydra.runtime.choices.get(f"fix/{rest[0]}")):
         beside = [name for name in names if name.startswith(f"fix.{rest[0]}.")]
@@ -163,7 +163,7 @@ def _has(cfg: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and name in node
 
 
-def _refuse_several(asked: Sequence[Asked], multirun: bool) -> None:
+def _refuse_several(asked: Sequence[GivenOverride], multirun: bool) -> None:
     """Several values make several runs, which differ in fixes and seeds and in nothing else."""
     for each in asked:
         if not each.several:
@@ -178,7 +178,7 @@ def _refuse_several(asked: Sequence[Asked], multirun: bool) -> None:
             raise ConfigError(f"{each.text} asks for several runs: add -m, or an ablation (+ablation=…).")
 
 
-def _refuse_values(cfg: DictConfig, options: Sequence[Asked]) -> None:
+def _refuse_values(cfg: DictConfig, options: Sequence[GivenOverride]) -> None:
     """Builds the typed config of one run, and looks at its other seeds and at its folder."""
     from harness.config import check_seed, typed
 

@@ -11,32 +11,32 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from harness.errors import ConfigError, EngineError
-from harness.sweep.cost import Spending
+from harness.sweep.cost import EngineCost
 
 LOSSES = 3  # engines that may be lost with a run before the run counts as failed
 STARTS = 3  # of an engine in a row without a unit trained, before its place is given up
 
-Names = tuple[str, ...]  # of runs
+RunNames = tuple[str, ...]  # of runs
 
 
-class Engine(Protocol):
+class PooledEngine(Protocol):
     """An engine somewhere else. `start` and `train` raise EngineError when it is lost, ConfigError when the place
     cannot hold an engine at all."""
 
     async def start(self) -> str:
         """Returns when it can train: `ready on node-7`."""
 
-    async def train(self, names: Names) -> None:
+    async def train(self, names: RunNames) -> None:
         """Returns when every run has ended, completed or failed."""
 
-    async def stop(self) -> Spending | None:
+    async def stop(self) -> EngineCost | None:
         """Ends it, lost or not; what it spent, if it can still say so."""
 
 
-class Queue:
+class RunQueue:
     """Units that wait, and those that engines hold. finished: every unit is trained or given up."""
 
-    def __init__(self, units: Sequence[Names]) -> None:
+    def __init__(self, units: Sequence[RunNames]) -> None:
         self.waiting = deque(units)
         self.held = 0
         self.losses: Counter[str] = Counter()
@@ -47,7 +47,7 @@ class Queue:
     def finished(self) -> bool:
         return not self.waiting and not self.held
 
-    async def take(self) -> Names | None:
+    async def take(self) -> RunNames | None:
         """The next unit; None once the queue is finished. Waits while what others hold may come back."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.waiting or self.finished)
@@ -61,7 +61,7 @@ class Queue:
             self.held -= 1
             self._changed.notify_all()
 
-    async def give_back(self, names: Names) -> None:
+    async def give_back(self, names: RunNames) -> None:
         """Of a unit whose engine was lost, the runs that it had not completed."""
         async with self._changed:
             self.losses.update(names)
@@ -76,24 +76,24 @@ class Queue:
             await self._changed.wait_for(lambda: self.finished)
 
 
-class Crew:
+class EnginePool:
     """make: one maker of engines per place; a place whose engine was lost gets a new one, up to STARTS in a row.
 
     open_runs: of these names, the ones that are not completed; settled: called with runs whose state is final
-    note: called with a line about the crew
+    note: called with a line about the pool
     """
 
     def __init__(
         self,
-        units: Sequence[Names],
-        make: Sequence[Callable[[], Engine]],
-        open_runs: Callable[[Names], Names],
-        settled: Callable[[Names], None],
+        units: Sequence[RunNames],
+        make: Sequence[Callable[[], PooledEngine]],
+        open_runs: Callable[[RunNames], RunNames],
+        settled: Callable[[RunNames], None],
         note: Callable[[str], None],
     ) -> None:
-        self.queue = Queue(units)
+        self.queue = RunQueue(units)
         self.make, self.open_runs, self.settled, self.note = make, open_runs, settled, note
-        self.spent: list[Spending] = []
+        self.spent: list[EngineCost] = []
         self._starting: set[asyncio.Task[None]] = set()
         self._faults: list[ConfigError | EngineError] = []
 
@@ -119,7 +119,7 @@ class Crew:
         if not self.queue.finished:
             raise self._faults[0]
 
-    async def _fill(self, number: int, make: Callable[[], Engine]) -> None:
+    async def _fill(self, number: int, make: Callable[[], PooledEngine]) -> None:
         """Keeps one place filled until the queue is finished or the place is given up."""
         failures = 0
         while failures < STARTS and not self.queue.finished:
@@ -143,7 +143,7 @@ class Crew:
                 if (spent := await engine.stop()) is not None:
                     self.spent.append(spent)
 
-    async def _start(self, engine: Engine) -> str:
+    async def _start(self, engine: PooledEngine) -> str:
         place = asyncio.current_task()
         assert place is not None
         self._starting.add(place)
@@ -152,7 +152,7 @@ class Crew:
         finally:
             self._starting.discard(place)
 
-    async def _train(self, engine: Engine, names: Names) -> None:
+    async def _train(self, engine: PooledEngine, names: RunNames) -> None:
         try:
             await engine.train(names)
         except BaseException:

@@ -29,15 +29,15 @@ from typing import Any, TextIO
 import harness
 from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.quiet import quiet
-from harness.launch.work_order import Order
-from harness.sweep.cost import Spending, Spent
+from harness.launch.work_order import WorkOrder
+from harness.sweep.cost import EngineCost, StartCost
 
 LOG_TAIL = 15  # lines of the log that an error quotes
 GRACE = 60.0  # seconds for a told engine to end by itself
 
 
 class EngineProcess:
-    """The handle. Blocking, and safe to stop from another thread; see `crew.Engine` for what is raised."""
+    """The handle. Blocking, and safe to stop from another thread; see `engine_pool.PooledEngine` for what is raised."""
 
     def __init__(self, number: int, environment: Mapping[str, str] | None = None) -> None:
         """environment: what differs from this process's, e.g. CUDA_VISIBLE_DEVICES"""
@@ -46,10 +46,10 @@ class EngineProcess:
         self.log: Path | None = None
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
-        self._spent: Spending | None = None
+        self._spent: EngineCost | None = None
         self._stopped = False
 
-    def start(self, order: Order) -> str:
+    def start(self, order: WorkOrder) -> str:
         """Returns the machine's name once the engine can train (a minute: vLLM starts, the base model loads)."""
         folder = order.check_shared()  # before anything is made there
         logs = folder / "logs" / f"engine-{self.number}"
@@ -72,7 +72,7 @@ class EngineProcess:
         """Returns when every run has ended, completed or failed."""
         self._ask(json.dumps(list(names)), "trained")
 
-    def stop(self) -> Spending | None:
+    def stop(self) -> EngineCost | None:
         """Ends the engine and its server; what it spent, None if it was lost. Idempotent."""
         process = self._process
         if process is None or self._stopped:
@@ -119,7 +119,7 @@ class EngineProcess:
 
     def _keep(self, said: dict[str, Any]) -> None:
         if "spent" in said:
-            self._spent = Spending(**said["spent"])
+            self._spent = EngineCost(**said["spent"])
 
     def _listen(self) -> None:
         assert self._process and self._process.stdout
@@ -127,7 +127,7 @@ class EngineProcess:
             for line in answers:
                 self._answers.put(line)
 
-    def _environment(self, order: Order) -> dict[str, str]:
+    def _environment(self, order: WorkOrder) -> dict[str, str]:
         here = {"HARNESS_VLLM_PYTHON": order.server_python} if order.server_python else {}
         ours = {**here, **os.environ, **self.environment}
         # The child must find this package, wherever this process found it.
@@ -139,7 +139,7 @@ class EngineProcess:
         return f"Its log is {self.log}; the last lines:\n" + "\n".join(f"  | {line[:300]}" for line in lines)
 
 
-class Told:
+class StarterLines:
     """What the starter says on a file descriptor, line by line, without keeping the event loop from its work."""
 
     def __init__(self, source: int) -> None:
@@ -168,12 +168,12 @@ class Told:
         return "" if self.ended.is_set() else await self._lines.get()
 
 
-class Served:
+class EngineWork:
     """One engine's work for its starter."""
 
-    def __init__(self, told: Told, answers: TextIO, logs: Path) -> None:
+    def __init__(self, told: StarterLines, answers: TextIO, logs: Path) -> None:
         self.told, self.answers, self.logs = told, answers, logs
-        self.spent = Spent()
+        self.spent = StartCost()
         self.idle = False  # ready, and waiting for runs
 
     async def work(self) -> None:
@@ -182,7 +182,7 @@ class Served:
         from harness.sweep.train_runs import work
 
         try:
-            sweep = Order.from_json(await self.told.next()).load()
+            sweep = WorkOrder.from_json(await self.told.next()).load()
             runs = {config.run.name: config for config in sweep.config.runs}
 
             async def batches() -> AsyncIterator[list[Any]]:
@@ -239,7 +239,7 @@ def main() -> None:
     logging.captureWarnings(True)
 
     async def serve() -> None:
-        await Served(Told(sys.stdin.fileno()), answers, logs).until_told()
+        await EngineWork(StarterLines(sys.stdin.fileno()), answers, logs).until_told()
 
     try:
         asyncio.run(serve())

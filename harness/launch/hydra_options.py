@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.errors import ConfigError, closest
 from harness.launch.options import LAUNCHERS, plain
-from harness.launch.overrides import Asked
+from harness.launch.overrides import GivenOverride
 from harness.strict import shown
 
 FOREIGN_LAUNCHERS = ("basic", "joblib", "submitit_local", "submitit_slurm", "rq", "ray_aws", "ray_jobs")
@@ -25,7 +25,7 @@ def hydra_options(group: str, found: Sequence[str]) -> Sequence[str]:
     return [*OWN.get(group, ()), *found]
 
 
-def refuse_hydra_choice(each: Asked, options: Sequence[str]) -> None:
+def refuse_hydra_choice(each: GivenOverride, options: Sequence[str]) -> None:
     """Raises ConfigError for a choice that Hydra has and the harness has not."""
     value = shown(each.values[0])
     if each.several or each.glob:
@@ -52,7 +52,7 @@ def refuse_hydra_choice(each: Asked, options: Sequence[str]) -> None:
     raise ConfigError(f"{each.key} has no option {value!r}.{closest(value, options)} Options: {', '.join(options)}.")
 
 
-def refuse_hydra_option(each: Asked) -> None:
+def refuse_hydra_option(each: GivenOverride) -> None:
     """Raises ConfigError for options of Hydra that name a folder, or another place to work in."""
     if each.several or each.glob:
         raise ConfigError(f"{each.text}: Hydra's own options take one value.")
@@ -65,7 +65,7 @@ def refuse_hydra_option(each: Asked) -> None:
         )
 
 
-def refuse_unknown_option(each: Asked, cfg: DictConfig) -> None:
+def refuse_unknown_option(each: GivenOverride, cfg: DictConfig) -> None:
     """Raises ConfigError for a `hydra.…` option that the composed configuration does not have."""
     parent, _, name = each.key.rpartition(".")
     node = OmegaConf.select(cfg, parent)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.config import RunConfig
 from harness.records.layout import SweepFiles
-from harness.sweep.cost import Spent
+from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress
 from harness.sweep.plan import Sweep
 from harness.sweep.train_runs import only, work
@@ -21,7 +21,7 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
     """Writes reuse.json when it ends, however it ends."""
     logs = sweep.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    spent = Spent()
+    spent = StartCost()
     terminal = sys.stdout
     with (
         open(logs / "harness.log", "a", buffering=1) as log,

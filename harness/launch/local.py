@@ -8,16 +8,16 @@ from typing import TypeVar
 
 from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError
-from harness.launch.engine_pool import Names
+from harness.launch.engine_pool import RunNames
 from harness.launch.engine_process import EngineProcess
 from harness.launch.in_process import train_here
 from harness.launch.launcher import SweepLauncher
 from harness.launch.several_engines import train_on
-from harness.launch.work_order import Order
+from harness.launch.work_order import WorkOrder
 from harness.machine.gpu import gpus
 from harness.sections import BackendConfig
-from harness.sweep.cost import Spending
-from harness.sweep.partition import units
+from harness.sweep.cost import EngineCost
+from harness.sweep.partition import partition
 from harness.sweep.plan import Sweep
 
 T = TypeVar("T")
@@ -67,8 +67,8 @@ def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
 
 
 async def _train(sweep: Sweep, runs: Sequence[RunConfig], shares: Sequence[Sequence[int]]) -> None:
-    order = Order.of(sweep, runs)
-    parts = units([config.run for config in runs], len(shares), sweep.config.factors)
+    order = WorkOrder.of(sweep, runs)
+    parts = partition([config.run for config in runs], len(shares), sweep.config.factors)
     names = [tuple(run.name for run in part) for part in parts]
     # A thread per engine, that waits for it, and one to stop it meanwhile.
     with ThreadPoolExecutor(2 * len(shares), thread_name_prefix="engine") as threads:
@@ -77,9 +77,9 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig], shares: Sequence[Seque
 
 
 class _ProcessEngine:
-    """A process of this machine as the crew sees it."""
+    """A process of this machine as the pool sees it."""
 
-    def __init__(self, order: Order, number: int, share: Sequence[int], threads: ThreadPoolExecutor) -> None:
+    def __init__(self, order: WorkOrder, number: int, share: Sequence[int], threads: ThreadPoolExecutor) -> None:
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, share))} if share else {}
         self.order, self.threads = order, threads
         self.process = EngineProcess(number, visible)
@@ -89,10 +89,10 @@ class _ProcessEngine:
         await self._call(self.process.start, self.order)
         return f"ready on {self.place}"
 
-    async def train(self, names: Names) -> None:
+    async def train(self, names: RunNames) -> None:
         await self._call(self.process.train, names)
 
-    async def stop(self) -> Spending | None:
+    async def stop(self) -> EngineCost | None:
         return await self._call(self.process.stop)
 
     async def _call(self, method: Callable[..., T], *arguments: object) -> T:

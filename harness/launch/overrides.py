@@ -15,7 +15,7 @@ TEXTS = ("sweep", "results")  # 2024, 1e3 and true are names
 
 
 @dataclass(frozen=True)
-class Asked:
+class GivenOverride:
     """key: without its + signs; values: one, or all that are asked for; text: the override, for Hydra
 
     glob: stands for the options of a group that it matches, until `chosen_from` is told them
@@ -50,16 +50,16 @@ class Asked:
             raise ConfigError(f"{self.text} matches none of {', '.join(options)}.")
         return tuple(found)
 
-    def written(self, values: Sequence[Any], appended: bool) -> "Asked":
+    def written(self, values: Sequence[Any], appended: bool) -> "GivenOverride":
         """With these values for a group, spelled out."""
         text = f"{'+' * appended}{self.key}={','.join(map(str, values))}"
         return replace(self, values=tuple(values), text=text, glob=None)
 
-    def renamed(self, appended: bool) -> "Asked":
+    def renamed(self, appended: bool) -> "GivenOverride":
         return replace(self, text=f"{'+' * appended}{self.key}={self.given}")
 
 
-def asked_for(text: str, path: SearchPath) -> Asked:
+def asked_for(text: str, path: SearchPath) -> GivenOverride:
     """Raises ConfigError for what is no `option=value`, a deletion, or a group at another place."""
     if text.startswith("~"):
         name = text[1:].split("=")[0]
@@ -73,13 +73,13 @@ def asked_for(text: str, path: SearchPath) -> Asked:
     if isinstance(override._value, IntervalSweep):
         raise ConfigError(f"{text}: an interval has no values to run. Write {key}=0,1,2 or {key}=range(0,3).")
     if isinstance(override._value, Glob):
-        return Asked(key, ("*",), text, override._value)
+        return GivenOverride(key, ("*",), text, override._value)
     if not override.is_sweep_override():
-        return Asked(key, (override.value(),), text)
+        return GivenOverride(key, (override.value(),), text)
     values = [value.text if isinstance(value, QuotedString) else value for value in _of_sweep(override)]
     if not values:
         raise ConfigError(f"{text} has no value; expected at least one.")
-    return Asked(key, tuple(values), text)
+    return GivenOverride(key, tuple(values), text)
 
 
 def _choice_called(name: str, path: SearchPath) -> str:

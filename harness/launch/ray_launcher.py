@@ -16,15 +16,15 @@ from typing import Any
 
 from harness.config import RunConfig
 from harness.errors import ConfigError, EngineError, HarnessError
-from harness.launch.engine_pool import Names
+from harness.launch.engine_pool import RunNames
 from harness.launch.engine_process import GRACE, EngineProcess
 from harness.launch.launcher import SweepLauncher
 from harness.launch.options import RayOptions, plain
 from harness.launch.several_engines import train_on
-from harness.launch.work_order import Order
+from harness.launch.work_order import WorkOrder
 from harness.sections import BackendConfig
-from harness.sweep.cost import Spending
-from harness.sweep.partition import units
+from harness.sweep.cost import EngineCost
+from harness.sweep.partition import partition
 from harness.sweep.plan import Sweep
 
 
@@ -45,8 +45,8 @@ class RayLauncher(SweepLauncher):
             ray.shutdown()
 
     async def _train(self, sweep: Sweep, runs: Sequence[RunConfig], count: int, gpus: float) -> None:
-        order = Order.of(sweep, runs)
-        parts = units([config.run for config in runs], count, sweep.config.factors)
+        order = WorkOrder.of(sweep, runs)
+        parts = partition([config.run for config in runs], count, sweep.config.factors)
         start = partial(_start_actor, self.cpus, gpus)
         make = [partial(_RayEngine, order, partial(start, number)) for number in range(count)]
         await train_on(sweep, runs, [tuple(run.name for run in part) for part in parts], make)
@@ -97,12 +97,12 @@ class EngineActor:
         self.process = EngineProcess(number)
 
     def start(self, order: str) -> str:
-        return self.process.start(Order.from_json(order))
+        return self.process.start(WorkOrder.from_json(order))
 
-    def train(self, names: Names) -> None:
+    def train(self, names: RunNames) -> None:
         self.process.train(names)
 
-    def stop(self) -> Spending | None:
+    def stop(self) -> EngineCost | None:
         return self.process.stop()
 
 
@@ -114,9 +114,9 @@ def _start_actor(cpus: float, gpus: float, number: int) -> Any:
 
 
 class _RayEngine:
-    """An actor as the crew sees it."""
+    """An actor as the pool sees it."""
 
-    def __init__(self, order: Order, start_actor: Callable[[], Any]) -> None:
+    def __init__(self, order: WorkOrder, start_actor: Callable[[], Any]) -> None:
         self.order, self.start_actor = order, start_actor
         self.actor: Any = None
         self.started = False
@@ -127,10 +127,10 @@ class _RayEngine:
         self.started = True
         return f"ready on {host}"
 
-    async def train(self, names: Names) -> None:
+    async def train(self, names: RunNames) -> None:
         await self._ask(self.actor.train.remote(names))
 
-    async def stop(self) -> Spending | None:
+    async def stop(self) -> EngineCost | None:
         import ray
 
         if self.actor is None:

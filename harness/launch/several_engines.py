@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig
-from harness.launch.engine_pool import LOSSES, Crew, Engine, Names
+from harness.launch.engine_pool import LOSSES, EnginePool, PooledEngine, RunNames
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
-from harness.sweep.cost import Spent
+from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress
 from harness.sweep.plan import Sweep, is_completed
 from harness.sweep.watch import Watch
@@ -16,17 +16,17 @@ LOOK_EVERY = 1.0  # seconds between looks at the records
 
 
 async def train_on(
-    sweep: Sweep, runs: Sequence[RunConfig], units: Sequence[Names], make: Sequence[Callable[[], Engine]]
+    sweep: Sweep, runs: Sequence[RunConfig], units: Sequence[RunNames], make: Sequence[Callable[[], PooledEngine]]
 ) -> None:
     """Returns when every run has ended. Writes reuse.json when it ends, however it ends.
 
     make: one maker of engines per place. Raises what the first place met when no place can hold an engine any more.
     """
-    spent = Spent(engines=min(len(units), len(make)))
+    spent = StartCost(engines=min(len(units), len(make)))
     settled: set[str] = set()
     with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress:
         watch = Watch(sweep.folder, [config.run.name for config in runs], progress)
-        crew = Crew(
+        pool = EnginePool(
             units,
             make,
             open_runs=lambda names: tuple(name for name in names if not is_completed(sweep.folder, name)),
@@ -36,12 +36,12 @@ async def train_on(
         progress.note(f"{len(units)} units of work, places for {len(make)} engines; each starts in a minute or so")
         looking = asyncio.create_task(_look(watch, settled))
         try:
-            await crew.work()
+            await pool.work()
         finally:
             looking.cancel()
-            _give_up(sweep, crew.queue.given_up)
-            watch.look(settled | set(crew.queue.given_up))
-            spent.elsewhere = crew.spent
+            _give_up(sweep, pool.queue.given_up)
+            watch.look(settled | set(pool.queue.given_up))
+            spent.elsewhere = pool.spent
             spent.add_to(SweepFiles(sweep.folder).reuse_path)
 
 

@@ -16,16 +16,16 @@ from typing import Any
 
 from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError, EngineError, HarnessError
-from harness.launch.engine_pool import Names
+from harness.launch.engine_pool import RunNames
 from harness.launch.engine_process import EngineProcess
 from harness.launch.launcher import SweepLauncher
 from harness.launch.options import SlurmOptions, plain
 from harness.launch.several_engines import train_on
-from harness.launch.work_order import Order
+from harness.launch.work_order import WorkOrder
 from harness.records.json_files import read_lines
 from harness.sections import BackendConfig
-from harness.sweep.cost import Spending
-from harness.sweep.partition import units
+from harness.sweep.cost import EngineCost
+from harness.sweep.partition import partition
 from harness.sweep.plan import Sweep
 
 ASK_EVERY = {"slurm": 10.0, "local": 1.0}  # seconds between questions for a job's state
@@ -56,10 +56,10 @@ class SlurmLauncher(SweepLauncher):
         held = {name for names in live for name in names}
         rest = [config.run for config in runs if config.run.name not in held]
         engines = sweep.config.backend.engines
-        parts = units(rest, engines or len({run.seed for run in rest}), sweep.config.factors) if rest else []
+        parts = partition(rest, engines or len({run.seed for run in rest}), sweep.config.factors) if rest else []
         names = [*live, *(tuple(run.name for run in part) for part in parts)]
         count = min(len(names), max(engines or len(names), len(live)))
-        order = Order.of(sweep, runs)
+        order = WorkOrder.of(sweep, runs)
         make = [partial(_SlurmEngine, order, number, jobs) for number in range(count)]
         asyncio.run(train_on(sweep, runs, names, make))
 
@@ -99,7 +99,7 @@ class Jobs:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.cluster = folder, cluster
         self._record = folder / "jobs.jsonl"
-        self._known: dict[Names, Any] = {}
+        self._known: dict[RunNames, Any] = {}
         self._executor = submitit.AutoExecutor(folder, cluster=cluster)
         self._job_of: Callable[..., Any] = partial(submitit.SlurmJob, folder)
         try:
@@ -107,7 +107,7 @@ class Jobs:
         except (TypeError, ValueError, NameError) as error:
             raise ConfigError(f"submitit refuses the options of hydra.launcher: {error}") from error
 
-    def live(self, names: Sequence[str]) -> list[Names]:
+    def live(self, names: Sequence[str]) -> list[RunNames]:
         """The units of earlier jobs that go on, each cut to these names; the jobs are not submitted again."""
         if self.cluster == "slurm":
             for line in read_lines(self._record):
@@ -117,7 +117,7 @@ class Jobs:
                     self._known[wanted] = job
         return list(self._known)
 
-    def submit(self, names: Names, work: Callable[[], Any]) -> Any:
+    def submit(self, names: RunNames, work: Callable[[], Any]) -> Any:
         """The job that trains a unit: an earlier one that goes on, or a new one."""
         if names in self._known:
             return self._known.pop(names)
@@ -137,15 +137,15 @@ class UnitJob:
     """What runs in a job; submitit pickles it, and again when the job is preempted or out of time."""
 
     def __init__(
-        self, order: str, number: int, names: Names, engine: Callable[[int], EngineProcess] = EngineProcess
+        self, order: str, number: int, names: RunNames, engine: Callable[[int], EngineProcess] = EngineProcess
     ) -> None:
         self.order, self.number, self.names, self.engine = order, number, names, engine
 
-    def __call__(self) -> Spending | HarnessError | None:
+    def __call__(self) -> EngineCost | HarnessError | None:
         """What it spent; an error of the harness is returned, since submitit keeps only the text of a raised one."""
         engine = self.engine(self.number)
         try:
-            engine.start(Order.from_json(self.order))
+            engine.start(WorkOrder.from_json(self.order))
             engine.train(self.names)
         except HarnessError as error:
             return error
@@ -161,16 +161,16 @@ class UnitJob:
 
 
 class _SlurmEngine:
-    """One job after another as the crew sees it."""
+    """One job after another as the pool sees it."""
 
-    def __init__(self, order: Order, number: int, jobs: Jobs) -> None:
+    def __init__(self, order: WorkOrder, number: int, jobs: Jobs) -> None:
         self.order, self.number, self.jobs = order, number, jobs
-        self.spent: list[Spending] = []
+        self.spent: list[EngineCost] = []
 
     async def start(self) -> str:
         return "a job for each unit"
 
-    async def train(self, names: Names) -> None:
+    async def train(self, names: RunNames) -> None:
         job = await asyncio.to_thread(self.jobs.submit, names, UnitJob(self.order.to_json(), self.number, names))
         try:
             while not await asyncio.to_thread(job.done):
@@ -191,14 +191,14 @@ class _SlurmEngine:
         if result is not None:
             self.spent.append(result)
 
-    async def stop(self) -> Spending | None:
+    async def stop(self) -> EngineCost | None:
         return sum_of(self.spent) if self.spent else None
 
 
-def sum_of(parts: Sequence[Spending]) -> Spending:
+def sum_of(parts: Sequence[EngineCost]) -> EngineCost:
     """Of jobs that ran one after another."""
     kinds = {kind for part in parts for kind in part.counts}
-    return Spending(
+    return EngineCost(
         {kind: sum(part.counts.get(kind, 0) for part in parts) for kind in kinds},
         sum(part.cpu for part in parts),
         max(part.peak_memory_gib for part in parts),

@@ -24,7 +24,7 @@ PATIENCE = 10.0  # seconds that a network file system may take to show a new fil
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkOrder:
     """folder: the sweep's, on a path that every machine of the sweep sees
 
     manifest: digest of its manifest.json, so that an engine knows the folder when it sees it
@@ -42,7 +42,7 @@ class Order:
     server_python: str | None
 
     @classmethod
-    def of(cls, sweep: "Sweep", runs: Sequence["RunConfig"]) -> "Order":
+    def of(cls, sweep: "Sweep", runs: Sequence["RunConfig"]) -> "WorkOrder":
         folder = sweep.folder.resolve()
         return cls(
             sweep.name,
@@ -59,7 +59,7 @@ class Order:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Order":
+    def from_json(cls, text: str) -> "WorkOrder":
         data = json.loads(text)
         return cls(**data | {"runs": tuple(data["runs"])})
 

@@ -167,7 +167,7 @@ def training(shape: Shape, rank: int, row: int) -> Training:
 
 
 @dataclass(frozen=True)
-class Card:
+class Speed:
     """tflops: dense bfloat16 of the data sheet; bandwidth: TB/s."""
 
     tflops: float
@@ -175,7 +175,12 @@ class Card:
 
 
 # NVIDIA's data sheets (SXM where there are two)
-CARDS = {"H200": Card(989, 4.8), "H100": Card(989, 3.35), "A100": Card(312, 2.0), "L40S": Card(362, 0.86)}
+CARDS = {
+    "H200": Speed(989, 4.8),
+    "H100": Speed(989, 3.35),
+    "A100": Speed(312, 2.0),
+    "L40S": Speed(362, 0.86),
+}
 BUSY = 0.3  # share of tflops that training reaches; a guess that suits models of 4 billion parameters and more
 # What a decoding step takes beside reading memory, from SmolLM2-135M with adapters and captured graphs on an H100 with
 # 16 cores: 6.6 ms for 64 requests, 16.2 ms for 256, each behind 4,100 to 4,400 tokens.
@@ -184,12 +189,12 @@ REQUEST_SECONDS = 0.0000086
 REACHED = 0.7  # share of the bandwidth that a decoding step reaches
 
 
-def card_of(name: str) -> Card | None:
+def card_of(name: str) -> Speed | None:
     """The data sheet of a GPU by the driver's name for it; None for one that is not listed."""
     return next((card for key, card in CARDS.items() if key in name), None)
 
 
-def rollout_seconds(shape: Shape, load: Load, episodes: int, at_once: int, card: Card) -> float:
+def rollout_seconds(shape: Shape, load: Load, episodes: int, at_once: int, card: Speed) -> float:
     """All episodes of a step, `at_once` under way: each decoding step reads the weights and the requests' own caches.
 
     Prefill of what tools and users say, and the environment's time, are left out.
@@ -202,7 +207,7 @@ def rollout_seconds(shape: Shape, load: Load, episodes: int, at_once: int, card:
     return episodes * load.written / together * step
 
 
-def train_seconds(shape: Shape, load: Load, episodes: int, groups: int, card: Card, twice: bool) -> float:
+def train_seconds(shape: Shape, load: Load, episodes: int, groups: int, card: Speed, twice: bool) -> float:
     """One update: 2 FLOP per parameter and token forward and 2 backward (Kaplan et al. 2020, section 2.1, less the
     gradient of frozen weights), 2 more with checkpointing; attention over half the prefix and episode likewise. The
     episodes of a group share one copy of the prefix.

@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
-from harness.report.verdict import conclusion
+from harness.report.verdict import verdict_sentences
 from harness.stats.effects import analyse
 
 LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
@@ -42,7 +42,7 @@ def report(sweep: SweepRecords) -> Iterator[RenderableType]:
         yield Text(f"Note: {note}", style="dim")
     yield reuse_table(sweep)
     yield Text("\nVerdict", style="bold")
-    for sentence in conclusion(sweep, analyse(sweep)):
+    for sentence in verdict_sentences(sweep, analyse(sweep)):
         yield Text(sentence)
 
 

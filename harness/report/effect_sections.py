@@ -10,7 +10,7 @@ from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
 from harness.stats.effects import Effect, Effects, Ranking
 from harness.stats.outcomes import OUTCOMES
 from harness.stats.pairing import Pairing
-from harness.stats.sweep_statistics import Answer
+from harness.stats.sweep_statistics import SweepStatistics
 
 OUTCOME_MEANS = (
     "final: reward at the last validation. area: time-averaged reward. slope: reward per training step. "
@@ -230,7 +230,7 @@ def gaps_grid(effects: Effects) -> Grid:
 MARKS = {CONFIRMED: "✓", REFUTED: "✗", INCONCLUSIVE: "?", NOT_TESTED: "–"}
 
 
-def claims_line(answer: Answer) -> str:
+def claims_line(answer: SweepStatistics) -> str:
     """`3 confirmed, 2 refuted, …` of the registered claims, and what the intervals behind it are."""
     counts = [(v, sum(x.verdict == v for x in answer.verdicts)) for v in MARKS]
     tested = [x for x in answer.verdicts if x.verdict != NOT_TESTED]

@@ -10,19 +10,19 @@ from harness.report.cost import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
 from harness.report.sections import Section
-from harness.report.verdict import conclusion, mind
-from harness.stats.sweep_statistics import Answer
+from harness.report.verdict import caveats, verdict_sentences
+from harness.stats.sweep_statistics import SweepStatistics
 
 
-def markdown(sweep: SweepRecords, found: Answer) -> str:
+def markdown(sweep: SweepRecords, found: SweepStatistics) -> str:
     return "\n".join(_lines(sweep, found)) + "\n"
 
 
-def _lines(sweep: SweepRecords, found: Answer) -> Iterator[str]:
+def _lines(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     yield f"# {sweep.name}\n\n{formats.headline(sweep)}"
     yield "\n## Verdict\n"
-    yield "\n\n".join(conclusion(sweep, found.effects))
-    yield "\n" + "\n".join(f"- {note}" for note in (*mind(sweep, found.effects), *formats.notes(sweep)))
+    yield "\n\n".join(verdict_sentences(sweep, found.effects))
+    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(sweep)))
     for title, lines in (("INVALID", formats.invalid_lines(sweep)), ("Failed", formats.failed_lines(sweep))):
         if lines:
             yield f"\n## {title} ({len(lines)})\n"
@@ -72,7 +72,7 @@ def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator
     yield from (f"\n![{name}](figures/{name}.png)" for name in pictures)
 
 
-def _claims(found: Answer) -> Iterator[str]:
+def _claims(found: SweepStatistics) -> Iterator[str]:
     if not found.verdicts:
         return
     yield f"\n## Claims of the note\n\nRegistered before the run: {claims_line(found)}.\n"

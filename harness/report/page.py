@@ -16,9 +16,9 @@ from harness.report.markdown import markdown
 from harness.report.markup import code, folded, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
 from harness.report.style import STYLE
-from harness.report.verdict import conclusion, mind
+from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.effects import to_json
-from harness.stats.sweep_statistics import Answer, answer
+from harness.stats.sweep_statistics import SweepStatistics, statistics_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ SHOWN = 12  # INVALID or failed runs listed openly; the others are folded
 
 def write_report(sweep: SweepRecords) -> Path:
     """Write the report into the sweep's folder, from its records alone; the path of report.html."""
-    found = answer(sweep)
+    found = statistics_of(sweep)
     folder = sweep.folder / "figures"
     folder.mkdir(exist_ok=True)
     for name, figure in _pictures(sweep, found):
@@ -41,7 +41,7 @@ def write_report(sweep: SweepRecords) -> Path:
     return path
 
 
-def _pictures(sweep: SweepRecords, found: Answer) -> Iterator[tuple[str, "Figure"]]:
+def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str, "Figure"]]:
     """The figures of report.md."""
     if curves.arm_curves(sweep):
         yield "curves", figures.overview_figure(sweep)
@@ -53,7 +53,7 @@ def _pictures(sweep: SweepRecords, found: Answer) -> Iterator[tuple[str, "Figure
             yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
 
 
-def page(sweep: SweepRecords, found: Answer) -> str:
+def page(sweep: SweepRecords, found: SweepStatistics) -> str:
     parts = [part for section in _sections(sweep, found) for part in section]
     body = "\n".join([_opening(sweep), _contents(parts), *parts])
     return (
@@ -64,7 +64,7 @@ def page(sweep: SweepRecords, found: Answer) -> str:
     )
 
 
-def _sections(sweep: SweepRecords, found: Answer) -> Iterator[Iterable[str]]:
+def _sections(sweep: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[str]]:
     def draw(name: str) -> str:
         """An effect figure for a wide and for a narrow screen."""
         make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
@@ -100,11 +100,11 @@ def _contents(parts: Sequence[str]) -> str:
     return f"<nav>{' '.join(links)}</nav>"
 
 
-def _verdict(sweep: SweepRecords, found: Answer) -> Iterator[str]:
+def _verdict(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     yield '<h2 id="verdict">Verdict</h2>'
-    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in conclusion(sweep, found.effects))
+    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in verdict_sentences(sweep, found.effects))
     yield f'<div class="verdict">{sentences}</div>'
-    notes = [*mind(sweep, found.effects), *formats.notes(sweep)]
+    notes = [*caveats(sweep, found.effects), *formats.notes(sweep)]
     yield f'<ul class="note">{"".join(f"<li>{code(note)}</li>" for note in notes)}</ul>'
 
 

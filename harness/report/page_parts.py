@@ -12,7 +12,7 @@ from harness.report.cost import cost_sentences, reproduce
 from harness.report.effect_sections import MARKS, claims_line, gaps_grid
 from harness.report.markup import code, folded, grid_html, heading, svg, table, text
 from harness.stats.effects import Effects
-from harness.stats.sweep_statistics import Answer
+from harness.stats.sweep_statistics import SweepStatistics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def gap_figures(sweep: SweepRecords, effects: Effects) -> Iterator[str]:
         yield folded("Rises and gaps, arm by arm", grid_html(gaps_grid(effects)))
 
 
-def claims(found: Answer) -> Iterator[str]:
+def claims(found: SweepStatistics) -> Iterator[str]:
     if not found.verdicts:
         return
     yield heading("Claims of the note")

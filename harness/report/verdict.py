@@ -19,7 +19,7 @@ from harness.stats.effects import (
     Effects,
 )
 from harness.stats.intervals import LEVEL
-from harness.stats.reported_gaps import Gap
+from harness.stats.reported_gaps import ReportedGap
 
 SO_MUCH = {
     "leave_one_out": "so much of the final reference reward is lost when that fix alone is off",
@@ -28,7 +28,7 @@ SO_MUCH = {
 }
 
 
-def conclusion(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
+def verdict_sentences(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """Three sentences, or one where nothing can be said yet."""
     kind, rise = effect_text.leading_kind(effects), _rise(sweep, effects)
     if not effects.counted:
@@ -154,7 +154,7 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     return text + "."
 
 
-def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
+def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
     lines = list(effects.notes)
     lines += [_shown_line(g) for g in effects.gaps if g.arm.startswith("without_") and _is_shown_only(g)]
@@ -171,11 +171,11 @@ def mind(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _is_shown_only(gap: Gap) -> bool:
+def _is_shown_only(gap: ReportedGap) -> bool:
     return abs(gap.reported_rise) < MARGIN <= gap.reference_rise
 
 
-def _shown_line(gap: Gap) -> str:
+def _shown_line(gap: ReportedGap) -> str:
     factor = gap.arm.removeprefix("without_")
     return (
         f"{factor} decides what is shown, not what is learned: without it the reported reward moves by "

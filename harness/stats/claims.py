@@ -26,7 +26,7 @@ import yaml
 from harness.errors import ConfigError
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.effects import FAILS, fails, ranking_draws
-from harness.stats.intervals import crossed, settled
+from harness.stats.intervals import crossed_spread, settled
 from harness.stats.measures import MEASURES, RATIOS, READINGS
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
@@ -177,7 +177,7 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     if values.size == 1:
         text = f"{_number(float(values[0, 0]), part)} at one seed, which gives no interval"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
-    spread = crossed(values)
+    spread = crossed_spread(values)
     half = spread.half_width()
     low, high = spread.mean - half, spread.mean + half
     verdict = _judge(low, high, part.interval)

@@ -22,12 +22,12 @@ from harness.records.load import SweepRecords
 from harness.stats import gates
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
-from harness.stats.intervals import LEVEL, Spread, crossed, holm
+from harness.stats.intervals import LEVEL, Spread, crossed_spread, holm
 from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of, step_weights
 from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
 from harness.stats.ranking import rank_probabilities
-from harness.stats.reported_gaps import Gap, gaps
+from harness.stats.reported_gaps import ReportedGap, reported_gaps
 from harness.stats.sigmoids import Sigmoid, sigmoids
 
 Array = np.ndarray
@@ -111,7 +111,7 @@ class Effects:
     summaries: tuple[ArmSummary, ...]
     pairing: tuple[Pairing, ...]
     sigmoids: tuple[Sigmoid, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[ReportedGap, ...]
     notes: tuple[str, ...]
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
@@ -134,7 +134,7 @@ class Measured:
 
 def analyse(sweep: SweepRecords) -> Effects:
     """All estimates of a sweep; pure and deterministic."""
-    return replace(analyse_outcomes(outcomes_of(sweep), sweep.name), gaps=gaps(sweep))
+    return replace(analyse_outcomes(outcomes_of(sweep), sweep.name), gaps=reported_gaps(sweep))
 
 
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
@@ -206,7 +206,7 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[np.abs(values) < 1e-12] = 0.0  # what cancels, cancels exactly
     identical = bool((np.abs(curves) < 1e-9).all()) and _same_weights(outcomes, contrast, seeds)
     jump = 0.0 if identical else float(np.abs(contrast.weights_A).max() * np.abs(by_step).max())
-    return Measured(contrast, values, tuple(int(s) for s in seeds), crossed(values, jump), identical)
+    return Measured(contrast, values, tuple(int(s) for s in seeds), crossed_spread(values, jump), identical)
 
 
 def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:

@@ -107,7 +107,7 @@ class Spread:
         return variances.ravel(), np.outer(seed_weights, task_weights).ravel()
 
 
-def crossed(values_N_T: Array, smallest: float = 0.0) -> Spread:
+def crossed_spread(values_N_T: Array, smallest: float = 0.0) -> Spread:
     """The spread of an N × T table without holes. Raises ValueError for an empty one.
 
     smallest: the change of one value when one episode comes out the other way. Where hardly any episode

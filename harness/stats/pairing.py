@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 from harness.stats.outcomes import Outcomes
 
 
@@ -36,7 +36,7 @@ def pairing(outcomes: Outcomes, outcome: str = "final") -> tuple[Pairing, ...]:
         if not seeds.any() or tasks.sum() < 2:
             continue
         on, off = values[i][seeds][:, tasks], values[j][seeds][:, tasks]
-        paired = crossed(on - off).error ** 2
-        unpaired = crossed(on).error ** 2 + crossed(off).error ** 2
+        paired = crossed_spread(on - off).error ** 2
+        unpaired = crossed_spread(on).error ** 2 + crossed_spread(off).error ** 2
         out.append(Pairing(factor, outcome, paired, unpaired, unpaired / paired if paired > 0 else None))
     return tuple(out)

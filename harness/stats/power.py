@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 
 from harness.factors import Arm, Factors
 from harness.stats.contrasts import KINDS, all_contrasts
-from harness.stats.intervals import Spread, crossed
+from harness.stats.intervals import Spread, crossed_spread
 from harness.stats.outcomes import Outcomes
 
 POWER = 0.8
@@ -94,8 +94,8 @@ def variance_of(outcomes: Outcomes) -> Variance | None:
             tasks = ~np.isnan(values[[i, j]][:, seeds]).any(axis=(0, 1))
             difference = (values[i] - values[j])[seeds][:, tasks]
             if seeds.sum() > 1 and tasks.sum() > 1 and np.any(difference):
-                differences.append(crossed(difference).components)
-                own.append(crossed(values[i][seeds][:, tasks]).components)
+                differences.append(crossed_spread(difference).components)
+                own.append(crossed_spread(values[i][seeds][:, tasks]).components)
     if not differences:
         return None
     run, task, rest = np.maximum(np.mean(differences, axis=0) / 2, 0.0)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from harness.stats.bootstrap import resample
-from harness.stats.intervals import LEVEL, crossed
+from harness.stats.intervals import LEVEL, crossed_spread
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
 
 Array = np.ndarray
@@ -71,7 +71,10 @@ def iqm_triple(area_N_T: Array) -> tuple[float, float, float]:
     seeds, tasks = _indices(by_seed), _indices(by_task)
     scores = area_N_T[seeds[:, :, None], tasks[:, None, :]].reshape(DRAWS, -1)
     value, draws = float(interquartile_mean(area_N_T.ravel())), interquartile_mean(scores)
-    raw, calibrated = float(scores.mean(axis=1).std()), crossed(area_N_T).half_width() / float(ndtri(0.5 + LEVEL / 2))
+    raw, calibrated = (
+        float(scores.mean(axis=1).std()),
+        crossed_spread(area_N_T).half_width() / float(ndtri(0.5 + LEVEL / 2)),
+    )
     stretch = max(calibrated / raw, 1.0) if raw > 0 and np.isfinite(calibrated) else 1.0
     low, high = np.quantile(draws, (0.025, 0.975))
     return value, max(0.0, value - stretch * (value - float(low))), min(1.0, value + stretch * (float(high) - value))
@@ -85,6 +88,6 @@ def _indices(weights_B_N: Array) -> Array:
 
 
 def _triple(values_N_T: Array, jump: float, lowest: float, highest: float) -> tuple[float, float, float]:
-    spread = crossed(values_N_T, jump)
+    spread = crossed_spread(values_N_T, jump)
     half = spread.half_width()
     return spread.mean, max(lowest, spread.mean - half), min(highest, spread.mean + half)

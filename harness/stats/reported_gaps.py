@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.records.load import SweepRecords
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 
 
 @dataclass(frozen=True)
-class Gap:
+class ReportedGap:
     """Means over the valid, completed runs of an arm. low, high: 95 % over seeds; None with one seed."""
 
     arm: str
@@ -27,7 +27,7 @@ class Gap:
     nonexistent: float  # validation ids of the arm's own split that do not exist
 
 
-def gaps(sweep: SweepRecords) -> tuple[Gap, ...]:
+def reported_gaps(sweep: SweepRecords) -> tuple[ReportedGap, ...]:
     """One per arm that has a valid, completed run with both rewards."""
     out = []
     for arm in sweep.arms:
@@ -41,11 +41,11 @@ def gaps(sweep: SweepRecords) -> tuple[Gap, ...]:
             if run.valid and run.state == "completed" and seen:
                 ends.append((seen[0], seen[-1]))
         if ends:
-            spread = crossed(np.array([[reported - reference] for _, (reference, reported, _) in ends]))
+            spread = crossed_spread(np.array([[reported - reference] for _, (reference, reported, _) in ends]))
             half = spread.half_width()
             known = bool(np.isfinite(half))
             out.append(
-                Gap(
+                ReportedGap(
                     arm,
                     len(ends),
                     float(np.mean([last[0] - first[0] for first, last in ends])),

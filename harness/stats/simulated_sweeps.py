@@ -26,7 +26,7 @@ GROWTH = np.array([0.0, 0.35, 0.8, 1.0])  # share of the gain that a run has at 
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedWorld:
     """What is planted, on the probit scale. gain: of all_on; the factors multiply it when they are off."""
 
     gain: float = 3.4
@@ -43,7 +43,7 @@ class World:
     repeats: bool = True  # a policy that never moves repeats its episodes; else they are sampled anew
 
 
-def gains(factors: Factors, arms: Sequence[Arm], world: World) -> Array:
+def gains(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld) -> Array:
     """(A,) mean gain of skill; NaN behind a sealed gate, where every episode is that of step 0."""
     out = []
     for arm in arms:
@@ -56,7 +56,7 @@ def gains(factors: Factors, arms: Sequence[Arm], world: World) -> Array:
     return np.array(out)
 
 
-def truth(factors: Factors, arms: Sequence[Arm], world: World, skill_A_N: Array | None) -> Array:
+def truth(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld, skill_A_N: Array | None) -> Array:
     """(A, S) success probabilities over the population of tasks and seeds; of the given seed if there is one."""
     if skill_A_N is not None:
         return success(world, skill_A_N[:, 0], np.zeros(len(arms)))
@@ -66,17 +66,17 @@ def truth(factors: Factors, arms: Sequence[Arm], world: World, skill_A_N: Array 
     return (1 - world.collapse) * whole + world.collapse * success(world, COLLAPSED * mean, COLLAPSED * sd)
 
 
-def success(world: World, mean: Array, sd: Array) -> Array:
+def success(world: SimulatedWorld, mean: Array, sd: Array) -> Array:
     """(A, S) success probability over tasks and over normal gains."""
     spread = np.sqrt(1 + world.difficulty_sd**2 + np.outer(sd, GROWTH) ** 2)
     probability: Array = ndtr((BASE + np.outer(mean, GROWTH)) / spread)
     return probability
 
 
-def planted_sweep(
+def simulated_sweep(
     factors: Factors,
     arms: Sequence[Arm],
-    world: World,
+    world: SimulatedWorld,
     seeds: int,
     random: np.random.Generator,
     invalid: float = 0.0,

@@ -10,12 +10,12 @@ from harness.stats.effects import Effects, analyse
 
 
 @dataclass(frozen=True)
-class Answer:
+class SweepStatistics:
     effects: Effects
     verdicts: tuple[Verdict, ...]  # none where no claims are registered
 
 
-def answer(sweep: SweepRecords, claims: Path = CLAIMS) -> Answer:
+def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics:
     """All statistics of a report; pure but for reading the claims. Raises ConfigError for a broken claim."""
     registered = load_claims(claims) if claims.is_dir() else ()
-    return Answer(analyse(sweep), verdicts(sweep, registered))
+    return SweepStatistics(analyse(sweep), verdicts(sweep, registered))

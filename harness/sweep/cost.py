@@ -26,7 +26,7 @@ def peak_gib() -> float:
 
 
 @dataclass(frozen=True)
-class Spending:
+class EngineCost:
     """Of one engine in a process of its own, as it says at its end. counts: the store's; cpu in seconds."""
 
     counts: dict[str, int]
@@ -35,18 +35,18 @@ class Spending:
 
 
 @dataclass
-class Spent:
+class StartCost:
     """One start of a sweep, from its construction on. counts: the store's, `<kind>/<what>`; engines: at once."""
 
     engines: int = 1
     counts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=cpu_seconds)
-    elsewhere: list[Spending] = field(default_factory=list)
+    elsewhere: list[EngineCost] = field(default_factory=list)
 
-    def spending(self) -> Spending:
+    def spending(self) -> EngineCost:
         """Of this process, so far."""
-        return Spending(dict(self.counts), cpu_seconds() - self.cpu, peak_gib())
+        return EngineCost(dict(self.counts), cpu_seconds() - self.cpu, peak_gib())
 
     def add_to(self, path: Path) -> None:
         """Adds this start to reuse.json, which sums over all starts of the sweep.

@@ -27,7 +27,7 @@ MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of th
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedWork:
     """What a sweep is asked to do.
 
     episodes: training episodes per step of a run; split: of the reference tasks
@@ -68,7 +68,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Work:
+class StepCounts:
     """Steps asked for, and those among them that have to be computed."""
 
     updates: int
@@ -89,14 +89,14 @@ class Pace:
     engines: int | None
 
 
-def work(plan: Plan) -> Work:
+def count_steps(plan: PlannedWork) -> StepCounts:
     chains = {_chain(plan, run) for run in plan.runs} - {None}
     training = plan.steps * plan.episodes
     validation = sum(plan.tasks + len(plan.reported[run]) for run in plan.runs)
     asked = len(plan.runs) * training + plan.validations * validation
     updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
-        return Work(updates, updates, asked, asked)
+        return StepCounts(updates, updates, asked, asked)
     sampled = {(run.seed, _asked(plan, run), _sampling(plan, run)) for run in plan.runs}
     validated: set[tuple[int | None, tuple[object, ...] | None, str]] = {
         (None, _chain(plan, run), task) for run in plan.runs for task in plan.reference
@@ -105,36 +105,36 @@ def work(plan: Plan) -> Work:
     start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
     later = sum(chain is not None for _, chain, _ in validated)
     distinct = len(sampled) * training + len(start) + (plan.validations - 1) * later
-    return Work(updates, len(chains) * plan.steps, asked, min(distinct, asked))
+    return StepCounts(updates, len(chains) * plan.steps, asked, min(distinct, asked))
 
 
-def _luck(plan: Plan, run: Run) -> int | None:
+def _luck(plan: PlannedWork, run: Run) -> int | None:
     """Whose sampling seeds a run's reported validation has: its own, or the reference's (None) if it decodes alike."""
     return None if run in plan.greedy else run.seed
 
 
-def _chain(plan: Plan, run: Run) -> tuple[object, ...] | None:
+def _chain(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
     """What the updates of a run depend on; None where there are none."""
     if plan.factors.no_update(run.arm):
         return None
     return (run.seed, *(run.arm.level(name) for name in plan.factors.training))
 
 
-def _asked(plan: Plan, run: Run) -> tuple[object, ...] | None:
+def _asked(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
     """The chain of weights that answers the rollouts of a run; None for the base policy."""
     return None if plan.factors.first_policy(run.arm) else _chain(plan, run)
 
 
-def _sampling(plan: Plan, run: Run) -> tuple[str, ...]:
+def _sampling(plan: PlannedWork, run: Run) -> tuple[str, ...]:
     """What decides training rollouts beside the weights that answer."""
     factors = [f for f in plan.factors if EPISODES in f.changes and not f.first_policy]
     return tuple(run.arm.level(factor.name) for factor in factors)
 
 
-def plan_lines(plan: Plan) -> list[str]:
+def plan_lines(plan: PlannedWork) -> list[str]:
     """What `plan_only=true` prints."""
     earlier = earlier_sweeps(plan)
-    todo, rate = work(plan), pace(plan, earlier)
+    todo, rate = count_steps(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
     named = (n for n, arms in DESIGNS.items() if set(arms(plan.factors, None)) == set(plan.arms))
     name = next(named, plan.design or "of its own")
@@ -160,7 +160,7 @@ def alias_lines(arms: Sequence[Arm]) -> list[str]:
     return [f"resolution {word}; aliases: what is estimated as the left is the sum of the left and the right", *table]
 
 
-def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
+def _time_line(todo: StepCounts, rate: Pace | None, plan: PlannedWork) -> str:
     if rate is None:
         return (
             f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
@@ -183,7 +183,7 @@ def _time_line(todo: Work, rate: Pace | None, plan: Plan) -> str:
     )
 
 
-def earlier_sweeps(plan: Plan) -> list[Path]:
+def earlier_sweeps(plan: PlannedWork) -> list[Path]:
     """Folders of finished sweeps with the same policy, domain, backend and reference tasks, newest first."""
     found = []
     for folder in plan.results.glob("*"):
@@ -197,7 +197,7 @@ def earlier_sweeps(plan: Plan) -> list[Path]:
     return [folder for _, folder in sorted(found, reverse=True)]
 
 
-def pace(plan: Plan, earlier: Sequence[Path]) -> Pace | None:
+def pace(plan: PlannedWork, earlier: Sequence[Path]) -> Pace | None:
     """From the largest earlier sweep, where the start weighs least; else the stated constant for the micro policy, else
     nothing."""
     if earlier:

@@ -13,7 +13,7 @@ from harness.factors import ON, Factors, Run
 Unit = tuple[Run, ...]
 
 
-def units(runs: Sequence[Run], engines: int, factors: Factors) -> list[Unit]:
+def partition(runs: Sequence[Run], engines: int, factors: Factors) -> list[Unit]:
     """Whole seeds, and the remaining fewer-than-engines seeds in `engines` pieces; the largest need goes first."""
     seeds = sorted({run.seed for run in runs})
     rest = len(seeds) % engines

@@ -12,9 +12,9 @@ from harness.machine.gpu import gpus
 from harness.policy import Policy, load_policy, ready, template_warnings
 from harness.records.layout import SweepFiles
 from harness.seams import TaskSplit
-from harness.sweep.estimate import Plan
+from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, sweep_name, write_plan
-from harness.sweep.partition import units
+from harness.sweep.partition import partition
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Sweep:
     warnings: tuple[str, ...] = ()
 
 
-def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Plan:
+def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> PlannedWork:
     """What the sweep asks for, to be estimated before anything runs."""
     config = sweep.config
     runs, factors = tuple(c.run for c in config.runs), config.factors
     splits = _splits(config, sweep.domain)
     greedy = config.validation.temperature
-    return Plan(
+    return PlannedWork(
         runs=runs,
         factors=factors,
         design=design,
@@ -54,7 +54,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         backend=config.backend.kind,
         reuse=config.reuse.enabled,
         results=config.results,
-        engines=engines and min(engines, len(units(runs, engines, factors))),
+        engines=engines and min(engines, len(partition(runs, engines, factors))),
     )
 
 

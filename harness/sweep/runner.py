@@ -17,7 +17,7 @@ from harness.records.store import Store
 from harness.rollout import Rollouts, Sampling
 from harness.seams import Check
 from harness.sweep.display import Progress
-from harness.validation import Ruler
+from harness.validation import ReferenceProtocol
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Sweep
@@ -36,7 +36,7 @@ class Runner:
     backend: Backend
     rollouts: Rollouts
     contexts: Contexts
-    ruler: Ruler
+    protocol: ReferenceProtocol
 
     @classmethod
     def build(cls, sweep: "Sweep", backend: Backend, store: Store, player: Plays | None) -> "Runner":
@@ -57,7 +57,7 @@ class Runner:
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
         contexts = Contexts(tokenizer_of(str(policy.path)), backend.tool_schema_format)
-        return cls(sweep, backend, rollouts, contexts, Ruler(sweep.reference_ids, sampling))
+        return cls(sweep, backend, rollouts, contexts, ReferenceProtocol(sweep.reference_ids, sampling))
 
     async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> tuple[list[Check], float]:
         """Trains one run: its checks, and how far the base's answers have moved (nats). Raises what its loop raises;
@@ -77,7 +77,7 @@ class Runner:
                 self.backend,
                 self.rollouts,
                 self.contexts,
-                self.ruler,
+                self.protocol,
                 records,
                 lambda step, reward: progress.step(run.name, step, reward),
             )

@@ -122,7 +122,7 @@ def _trainer_of(files: SweepFiles) -> Trained:
     from harness.backend.context import Contexts
     from harness.backend.stock import TOOL_SCHEMA_FORMAT
     from harness.backend.tokenizer import tokenizer_of
-    from harness.rollout import Asked, trajectory
+    from harness.rollout import SourcedEpisode, trajectory
 
     config = _config(files)
     seams = {each.run.name: each.seams for each in config.runs}
@@ -134,7 +134,7 @@ def _trainer_of(files: SweepFiles) -> Trained:
     contexts = Contexts(tokenizer_of(str(ready(policy).path)), TOOL_SCHEMA_FORMAT)
 
     def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
-        asked = Asked(episode, row["episode"], row["shared_with"])
+        asked = SourcedEpisode(episode, row["episode"], row["shared_with"])
         made: Trajectory = trajectory(asked, row["rollout"], seams[planned.run], domain.tools)
         return contexts.ids_of(made)
 

@@ -22,7 +22,7 @@ from harness.sweep.display import Progress
 from harness.validity import findings, invalid_factors
 
 if TYPE_CHECKING:
-    from harness.player_pool import Players
+    from harness.player_pool import PlayerPool
     from harness.sweep.plan import Sweep
     from harness.sweep.runner import Runner
 
@@ -62,17 +62,17 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
 
 
 @asynccontextmanager
-async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["Players | None"]:
+async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["PlayerPool | None"]:
     """The processes that play the episodes, on their way up; None where this process does."""
     config = sweep.config
     count = config.rollout.processes(config.backend.on_gpu)
     if not count:
         yield None
         return
-    from harness.player_pool import Players
+    from harness.player_pool import PlayerPool
 
     load = partial(load_environment, config.env.source)
-    players = Players(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log")
+    players = PlayerPool(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log")
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:
         yield players
@@ -86,7 +86,7 @@ async def _interleave(
     batches: Batches,
     backend: Backend,
     store: Store,
-    players: "Players | None",
+    players: "PlayerPool | None",
     progress: Progress,
 ) -> None:
     from harness.sweep.runner import Runner

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from harness.backend import stock
 from harness.backend.art_local import ArtLocalBackend
-from harness.backend.shared import Engine, SharedBackend
+from harness.backend.shared import SharedBackend, SharedEngine
 from harness.engine.trainer import Lora, Optimiser, Trainer
 from harness.policy import Policy, load_policy
 from harness.records.store import Store
@@ -85,7 +85,7 @@ class NoServer:
 def world(base, trainer, tmp_path):
     """backend, store, and `admit(run, seed)` -> a registered ART model."""
     store = Store(tmp_path / "store")
-    backend = SharedBackend(Engine(NoServer(), trainer, store, "base"), tmp_path / "art")
+    backend = SharedBackend(SharedEngine(NoServer(), trainer, store, "base"), tmp_path / "art")
 
     def admit(run: str, seed: int = 0) -> art.TrainableModel:
         model = art.TrainableModel(name=run, project="test", base_model=str(base), report_metrics=[])

@@ -6,7 +6,7 @@ import pytest
 
 from harness.backend.context import Contexts
 from harness.episode import Episode, Turn
-from harness.rollout import Asked
+from harness.rollout import SourcedEpisode
 from harness.seams import Outcome
 
 # Key order as the server renders it; pydantic turns each tool into function-then-type inside ART.
@@ -46,7 +46,7 @@ def asked(tokenizer):
         return Turn(tuple(prompt), tuple(output), (-0.1,) * len(output), content, calls, "stop", "base")
 
     turns = (turn(start, CALL, None, (call,)), turn([*start, sent, result], "All done.", "All done.", ()))
-    return Asked(Episode("t", (*start, 0, result, 1), turns, OUTCOME, "user_stop", 0.1), "key", None)
+    return SourcedEpisode(Episode("t", (*start, 0, result, 1), turns, OUTCOME, "user_stop", 0.1), "key", None)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import harness
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 
 PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "stock_vs_shared.py"
 spec = importlib.util.spec_from_file_location("stock_vs_shared", PATH)
@@ -154,7 +154,7 @@ def sweeps(folder, **other):
 def test_rewards_of_the_same_arm_and_seeds_are_compared_task_by_task(tmp_path):
     (found,) = benchmark.agreement(sweeps(tmp_path))
     assert found["runs"] == ["all_on/seed=0", "all_on/seed=1"] and (found["step"], found["tasks"]) == (3, 2)
-    spread = crossed(np.array([[1.0, 0.0], [0.0, 0.5]]))  # other - stock by seed and task
+    spread = crossed_spread(np.array([[1.0, 0.0], [0.0, 0.5]]))  # other - stock by seed and task
     assert found["difference"] == pytest.approx(spread.mean) == 0.375
     assert found["interval"] == pytest.approx([0.375 - spread.half_width(), 0.375 + spread.half_width()])
     assert found["gain"] == pytest.approx(0.625) and found["gain_of_stock"] == pytest.approx(0.25)

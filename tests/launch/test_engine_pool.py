@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from harness.errors import ConfigError, EngineError
-from harness.launch.engine_pool import LOSSES, STARTS, Crew
-from harness.sweep.cost import Spending
+from harness.launch.engine_pool import LOSSES, STARTS, EnginePool
+from harness.sweep.cost import EngineCost
 
 
 class Records:
@@ -17,8 +17,8 @@ class Records:
         self.settled: set[str] = set()
         self.notes: list[str] = []
 
-    def crew(self, units, *make) -> Crew:
-        return Crew(
+    def pool(self, units, *make) -> EnginePool:
+        return EnginePool(
             units,
             make,
             open_runs=lambda names: tuple(name for name in names if name not in self.completed),
@@ -49,11 +49,11 @@ class FakeEngine:
 
     async def stop(self):
         self.stopped = True
-        return None if self.lost_at else Spending({"episodes/computed": 1}, 1.0, 1.0)
+        return None if self.lost_at else EngineCost({"episodes/computed": 1}, 1.0, 1.0)
 
 
-def work(crew: Crew) -> None:
-    asyncio.run(asyncio.wait_for(crew.work(), 5))
+def work(pool: EnginePool) -> None:
+    asyncio.run(asyncio.wait_for(pool.work(), 5))
 
 
 UNITS = [("a", "b"), ("c", "d"), ("e", "f")]
@@ -63,17 +63,17 @@ ALL = ["a", "b", "c", "d", "e", "f"]
 @pytest.mark.parametrize("engines", [1, 2, 5])
 def test_every_run_is_trained_once(engines):
     records = Records()
-    crew = records.crew(UNITS, *[lambda: FakeEngine(records)] * engines)
-    work(crew)
+    pool = records.pool(UNITS, *[lambda: FakeEngine(records)] * engines)
+    work(pool)
     assert sorted(records.completed) == ALL
     assert records.settled == set(ALL)
-    assert crew.queue.given_up == []
+    assert pool.queue.given_up == []
 
 
 def test_the_runs_of_a_lost_engine_continue_elsewhere_and_completed_ones_are_not_repeated():
     records = Records()
     lost = iter([FakeEngine(records, lost_at="b")])
-    work(records.crew(UNITS, lambda: next(lost, None) or FakeEngine(records), lambda: FakeEngine(records)))
+    work(records.pool(UNITS, lambda: next(lost, None) or FakeEngine(records), lambda: FakeEngine(records)))
     assert sorted(records.completed) == ALL
     assert any("killed" in note for note in records.notes)
 
@@ -81,29 +81,29 @@ def test_the_runs_of_a_lost_engine_continue_elsewhere_and_completed_ones_are_not
 def test_an_engine_that_is_lost_last_is_replaced():
     records = Records()
     engines = iter([FakeEngine(records, lost_at="b"), FakeEngine(records)])
-    work(records.crew([("a", "b")], lambda: next(engines)))
+    work(records.pool([("a", "b")], lambda: next(engines)))
     assert records.completed == ["a", "b"]
 
 
 def test_a_run_that_takes_every_engine_down_is_given_up_and_the_others_complete():
     records = Records()
-    crew = records.crew(UNITS, *[lambda: FakeEngine(records, lost_at="c")] * 2)
-    work(crew)
-    assert crew.queue.losses["c"] == LOSSES
-    assert "c" in crew.queue.given_up
+    pool = records.pool(UNITS, *[lambda: FakeEngine(records, lost_at="c")] * 2)
+    work(pool)
+    assert pool.queue.losses["c"] == LOSSES
+    assert "c" in pool.queue.given_up
     assert {"a", "b", "e", "f"} <= set(records.completed)
 
 
 def test_a_place_without_an_engine_leaves_the_work_to_the_others():
     records = Records()
-    work(records.crew(UNITS, lambda: FakeEngine(records, starts=False), lambda: FakeEngine(records)))
+    work(records.pool(UNITS, lambda: FakeEngine(records, starts=False), lambda: FakeEngine(records)))
     assert sorted(records.completed) == ALL
 
 
 def test_without_any_engine_the_first_fault_is_raised():
     records = Records()
     with pytest.raises(EngineError, match="no GPU left"):
-        work(records.crew(UNITS, *[lambda: FakeEngine(records, starts=False)] * 2))
+        work(records.pool(UNITS, *[lambda: FakeEngine(records, starts=False)] * 2))
     assert sum("no GPU left" in note for note in records.notes) == 2 * STARTS
 
 
@@ -114,7 +114,7 @@ def test_a_machine_that_cannot_hold_an_engine_is_asked_once():
 
     records = Records()
     with pytest.raises(ConfigError, match="other versions"):
-        work(records.crew(UNITS, lambda: Elsewhere(records)))
+        work(records.pool(UNITS, lambda: Elsewhere(records)))
     assert len(records.notes) == 1
 
 
@@ -125,7 +125,7 @@ def test_the_sweep_does_not_wait_for_an_engine_that_finds_no_place():
 
     records = Records()
     pending = Pending(records)
-    work(records.crew(UNITS, lambda: pending, lambda: FakeEngine(records)))
+    work(records.pool(UNITS, lambda: pending, lambda: FakeEngine(records)))
     assert sorted(records.completed) == ALL
     assert pending.stopped
 
@@ -139,7 +139,7 @@ def test_an_interrupted_sweep_stops_its_engines():
     engine = Endless(records)
 
     async def interrupted():
-        working = asyncio.create_task(records.crew(UNITS, lambda: engine).work())
+        working = asyncio.create_task(records.pool(UNITS, lambda: engine).work())
         await asyncio.sleep(0.05)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
@@ -151,9 +151,9 @@ def test_an_interrupted_sweep_stops_its_engines():
 def test_what_engines_spent_is_collected_and_a_lost_one_says_nothing():
     records = Records()
     engines = iter([FakeEngine(records, lost_at="b"), FakeEngine(records)])
-    crew = records.crew([("a", "b")], lambda: next(engines))
-    work(crew)
-    assert [spent.counts for spent in crew.spent] == [{"episodes/computed": 1}]
+    pool = records.pool([("a", "b")], lambda: next(engines))
+    work(pool)
+    assert [spent.counts for spent in pool.spent] == [{"episodes/computed": 1}]
 
 
 def test_a_fault_of_the_harness_itself_is_not_taken_for_a_lost_engine():
@@ -163,4 +163,4 @@ def test_a_fault_of_the_harness_itself_is_not_taken_for_a_lost_engine():
 
     records = Records()
     with pytest.raises(TypeError, match="a bug"):
-        work(records.crew(UNITS, lambda: Broken(records)))
+        work(records.pool(UNITS, lambda: Broken(records)))

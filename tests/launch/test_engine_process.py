@@ -13,18 +13,18 @@ import pytest
 
 from harness.errors import ConfigError, EngineError
 from harness.launch.engine_process import EngineProcess
-from harness.launch.work_order import Order
+from harness.launch.work_order import WorkOrder
 from harness.sweep.plan import prepare
 
 
 @pytest.fixture
 def order(sweep_config):
     sweep = prepare(sweep_config("sweep=s", runs=[["fix/tools=off"], []]))
-    return Order.of(sweep, sweep.config.runs)
+    return WorkOrder.of(sweep, sweep.config.runs)
 
 
 def test_an_order_gives_the_same_runs_on_the_other_side(order, sweep_config):
-    sweep = Order.from_json(order.to_json()).load()
+    sweep = WorkOrder.from_json(order.to_json()).load()
     assert [config.run.name for config in sweep.config.runs] == ["without_tools/seed=0", "all_on/seed=0"]
     config = sweep_config()
     assert sweep.config.resolved(sweep.config.runs[1]) == config.resolved(config.runs[0])

@@ -20,7 +20,7 @@ from harness.launch.ray_launcher import connect, places
 from harness.launch.slurm_launcher import Jobs, SlurmLauncher, UnitJob, sum_of
 from harness.machine.gpu import Gpu
 from harness.sections import BackendConfig
-from harness.sweep.cost import Spending, Spent
+from harness.sweep.cost import EngineCost, StartCost
 
 CPU = {"kind": "shared", "device": "cpu"}
 
@@ -60,7 +60,7 @@ def test_more_engines_than_gpus_are_refused_but_can_be_planned(four_gpus):
 
 def test_reuse_json_says_how_many_engines_worked_at_once(tmp_path):
     for engines in (2, 1):  # the second start had one run left
-        Spent(engines=engines).add_to(tmp_path / "reuse.json")
+        StartCost(engines=engines).add_to(tmp_path / "reuse.json")
     assert json.loads((tmp_path / "reuse.json").read_text())["engines"] == 2
 
 
@@ -241,5 +241,5 @@ def test_a_preempted_job_is_queued_again_and_continues(tmp_path, monkeypatch):
 
 
 def test_what_jobs_spent_one_after_another_adds_up():
-    parts = [Spending({"episodes/computed": 2}, 1.0, 3.0), Spending({"episodes/asked": 4}, 2.0, 1.0)]
-    assert sum_of(parts) == Spending({"episodes/computed": 2, "episodes/asked": 4}, 3.0, 3.0)
+    parts = [EngineCost({"episodes/computed": 2}, 1.0, 3.0), EngineCost({"episodes/asked": 4}, 2.0, 1.0)]
+    assert sum_of(parts) == EngineCost({"episodes/computed": 2, "episodes/asked": 4}, 3.0, 3.0)

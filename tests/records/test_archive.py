@@ -9,7 +9,7 @@ from harness.records.archive import pack, unpack
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.stats.effects import to_json
-from harness.stats.sweep_statistics import answer
+from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import make_invalid, run_folder, write_status, write_sweep
 
 ROLLOUTS = [{"run": "all_on/seed=0", "step": 0, "trained_ids": [1, 2, 3]}]
@@ -28,7 +28,7 @@ def sweep(tmp_path):
 
 
 def effects(folder):
-    return to_json(answer(load_sweep(folder)).effects)
+    return to_json(statistics_of(load_sweep(folder)).effects)
 
 
 def test_an_archived_sweep_is_read_as_the_live_one_was(sweep):

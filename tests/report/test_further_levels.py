@@ -8,7 +8,7 @@ from harness.report import formats
 from harness.report.arm_rows import arm_rows
 from harness.report.markdown import markdown
 from harness.stats.effects import analyse
-from harness.stats.sweep_statistics import answer
+from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import write_sweep
 
 NOTE = note()
@@ -57,5 +57,5 @@ def test_the_table_shows_a_further_level_by_a_sign_of_its_own(sweep):
 
 def test_the_report_names_the_arm_and_its_effect(sweep):
     found = sweep(ARMS)
-    text = markdown(found, answer(found))
+    text = markdown(found, statistics_of(found))
     assert "all_on_with_reward=mine" in text and "| reward=mine |" in text

@@ -20,7 +20,7 @@ from harness.report.curves import (
 from harness.report.figures import main_figure, spread
 from harness.report.page import page as page_of
 from harness.report.page import write_report
-from harness.stats.sweep_statistics import answer
+from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
 
 NOTE = note()
@@ -45,7 +45,7 @@ class Balanced(HTMLParser):
 
 
 def page(sweep):
-    return page_of(sweep, answer(sweep))
+    return page_of(sweep, statistics_of(sweep))
 
 
 def well_formed(text):

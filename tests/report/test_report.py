@@ -12,7 +12,7 @@ from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.markdown import markdown
 from harness.report.page import page, write_report
 from harness.stats.claims import CONFIRMED, REFUTED
-from harness.stats.sweep_statistics import answer
+from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
 
 NOTE = note()
@@ -29,7 +29,7 @@ SECTIONS = {
 
 
 def sections(folder):
-    return {s.title: s for s in effect_sections(answer(load_sweep(folder)).effects)}
+    return {s.title: s for s in effect_sections(statistics_of(load_sweep(folder)).effects)}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -62,7 +62,7 @@ def test_a_fraction_names_the_sum_that_it_estimates_wherever_it_shows_a_number(t
 
 def test_one_seed_stands_beside_every_verdict_and_claim(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s"))
-    found = answer(sweep)
+    found = statistics_of(sweep)
     (_, grid), *_ = sections(sweep.folder)[EFFECTS].grids
     assert all(row[1].endswith(", one seed") for row in grid.rows)
     text = page(sweep, found)
@@ -86,7 +86,7 @@ def test_an_invalid_fix_is_not_answered_with_what_was_measured(tmp_path):
 
 
 def test_what_pairing_bought_is_a_factor_in_runs(tmp_path):
-    section = pairing_section(answer(load_sweep(write_sweep(tmp_path / "s", seeds=range(3)))).effects)
+    section = pairing_section(statistics_of(load_sweep(write_sweep(tmp_path / "s", seeds=range(3)))).effects)
     assert "times less variable" in section.sentences[0]
 
 
@@ -102,7 +102,7 @@ def test_the_page_says_cost_origin_claims_and_numbers_of_the_verdict(tmp_path):
         )
     )
     sweep = load_sweep(folder)
-    text = page(sweep, answer(sweep))
+    text = page(sweep, statistics_of(sweep))
     for part in (
         "2 min 28 s of wall time and 2 min 53 s of CPU time for 16 runs, on 2 cores",
         "3.0 times fewer episodes",

@@ -11,7 +11,7 @@ from harness.fixes.registry import note
 from harness.paths import CONF
 from harness.records.load import load_sweep
 from harness.report import formats
-from harness.report.verdict import conclusion, mind
+from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.effects import analyse
 from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
 
@@ -21,7 +21,7 @@ NOTE = note()
 def verdict(folder):
     sweep = load_sweep(folder)
     effects = analyse(sweep)
-    return conclusion(sweep, effects), mind(sweep, effects)
+    return verdict_sentences(sweep, effects), caveats(sweep, effects)
 
 
 def named(name):

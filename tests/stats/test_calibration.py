@@ -10,7 +10,7 @@ import pytest
 import harness
 from harness.designs import design
 from harness.fixes.registry import note
-from harness.stats.simulated_sweeps import World, planted_sweep, truth
+from harness.stats.simulated_sweeps import SimulatedWorld, simulated_sweep, truth
 
 NOTE = note()
 
@@ -29,13 +29,13 @@ def setting(name):
 @pytest.mark.parametrize("name", ["leave_one_out, 5 seeds", "leave_one_out, 5 seeds, 15 % of runs collapse"])
 def test_the_truth_is_the_mean_of_many_planted_sweeps(name):
     chosen, arms, random = setting(name), design("leave_one_out", NOTE), np.random.default_rng(0)
-    sweeps = [planted_sweep(NOTE, arms, chosen.world, chosen.seeds, random) for _ in range(300)]
+    sweeps = [simulated_sweep(NOTE, arms, chosen.world, chosen.seeds, random) for _ in range(300)]
     mean = np.mean([made.rewards_A_N_S_T.mean(axis=(1, 3)) for made, _ in sweeps], axis=0)
     assert mean == pytest.approx(sweeps[0][1], abs=0.025)
 
 
 def test_planted_sweeps_start_where_the_micro_policy_starts_and_end_where_it_ends():
-    planted = truth(NOTE, design("smoke", NOTE), World(), None)
+    planted = truth(NOTE, design("smoke", NOTE), SimulatedWorld(), None)
     assert planted[:, 0] == pytest.approx([0.17, 0.17], abs=0.02)
     on, off = planted
     assert on[-1] > 0.8 and off[-1] == off[0]

@@ -5,7 +5,7 @@ import pytest
 
 from harness.designs import design
 from harness.fixes.registry import note
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 from harness.stats.power import Variance, power_lines, smallest_effect, variance_of
 from tests.stats.test_effects import planted
 
@@ -28,7 +28,7 @@ def test_an_effect_of_the_smallest_size_is_found_with_about_80_percent_power(see
             + np.sqrt(2 * VARIANCE.task) * random.normal(size=(1, 45))
             + np.sqrt(2 * VARIANCE.rest) * random.normal(size=(seeds, 45))
         )
-        found.append(crossed(values).p_value < 0.05 / 6)
+        found.append(crossed_spread(values).p_value < 0.05 / 6)
     assert 0.70 <= np.mean(found) <= 0.92
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.stats.bootstrap import calibrated_draws, resample
-from harness.stats.intervals import crossed
+from harness.stats.intervals import crossed_spread
 from harness.stats.ranking import kendall, rank_probabilities, spearman
 
 
@@ -45,7 +45,7 @@ def test_all_tied_is_no_agreement():
 
 def test_the_draws_are_as_wide_as_the_calibrated_interval():
     values = np.random.default_rng(0).normal(size=(1, 5, 45)) + np.random.default_rng(1).normal(size=(1, 5, 1))
-    spread = crossed(values[0])
+    spread = crossed_spread(values[0])
     draws = calibrated_draws(values, [spread], resample(5, 45))
     assert 1.96 * draws.std() == pytest.approx(spread.half_width(), rel=1e-3)
     assert draws.mean() == pytest.approx(spread.mean, abs=0.1)

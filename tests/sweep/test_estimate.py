@@ -7,7 +7,7 @@ import pytest
 from harness.designs import design
 from harness.factors import Run
 from harness.fixes.registry import note
-from harness.sweep.estimate import Plan, plan_lines, work
+from harness.sweep.estimate import PlannedWork, count_steps, plan_lines
 from tests.synthetic import write_sweep
 
 NOTE = note()
@@ -23,7 +23,7 @@ def plan(arms, tmp_path, seeds=(0,), **changes):
         "reported": {run: own[run.arm.level("split")] for run in runs},
         "greedy": frozenset(run for run in runs if run.arm.level("exploration") == "off"),
     }
-    return Plan(runs=runs, **(usual | of_run | {"reference": ids, "reuse": True, "results": tmp_path} | changes))
+    return PlannedWork(runs=runs, **(usual | of_run | {"reference": ids, "reuse": True, "results": tmp_path} | changes))
 
 
 def earlier(folder, computed, wall, **known):
@@ -46,17 +46,17 @@ def time_line(plan):
     ids=["full_factorial", "leave_one_out", "sealed arms"],
 )
 def test_arms_in_the_same_state_share_their_updates(arms, asked, distinct, tmp_path):
-    found = work(plan(arms, tmp_path))
+    found = count_steps(plan(arms, tmp_path))
     assert (found.updates, found.distinct_updates) == (asked, distinct)
 
 
 def test_seeds_share_no_training(tmp_path):
-    one, two = (work(plan([NOTE.with_off()], tmp_path, seeds=s)) for s in ((0,), (0, 1)))
+    one, two = (count_steps(plan([NOTE.with_off()], tmp_path, seeds=s)) for s in ((0,), (0, 1)))
     assert two.distinct_updates == 2 * one.distinct_updates
 
 
 def test_the_full_factorial_costs_a_few_runs(tmp_path):
-    found = work(plan(design("full_factorial", NOTE), tmp_path))
+    found = count_steps(plan(design("full_factorial", NOTE), tmp_path))
     assert found.episodes == 64 * (6 * 36 + 2 * 4 * 45)
     assert found.distinct_episodes < found.episodes / 10
 
@@ -77,19 +77,19 @@ OWN = {"on": ("b", "c", "d"), "off": ("b",)}  # what is left of the reference ta
 )
 def test_reported_validation_plays_the_arms_own_split(off, seeds, asked, distinct, tmp_path):
     asks = plan([NOTE.with_off(*off)], tmp_path, seeds, steps=0, reference=REFERENCE, reported=OWN)
-    found = work(asks)
+    found = count_steps(asks)
     assert (found.episodes, found.distinct_episodes) == (asked, distinct)
 
 
 def test_a_policy_that_learns_is_validated_anew_each_time(tmp_path):
-    found = work(plan([NOTE.with_on()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
+    found = count_steps(plan([NOTE.with_on()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
     assert found.distinct_episodes == 2  # all fixes off: sealed and greedy, the base policy at every step
-    found = work(plan([NOTE.with_off()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
+    found = count_steps(plan([NOTE.with_off()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
     assert found.distinct_episodes == 2 * (2 + 3)
 
 
 def test_without_reuse_everything_is_computed(tmp_path):
-    found = work(plan(design("full_factorial", NOTE), tmp_path, reuse=False))
+    found = count_steps(plan(design("full_factorial", NOTE), tmp_path, reuse=False))
     assert (found.distinct_updates, found.distinct_episodes) == (found.updates, found.episodes)
 
 

@@ -5,7 +5,7 @@ import pytest
 from harness.designs import ends, full_factorial, leave_one_out
 from harness.factors import Run
 from harness.fixes.registry import note
-from harness.sweep.partition import units
+from harness.sweep.partition import partition
 
 NOTE = note()
 
@@ -27,21 +27,21 @@ SHAPES = [  # arms, seeds, engines -> runs per unit
 
 @pytest.mark.parametrize(("arms", "seeds", "engines", "sizes"), SHAPES)
 def test_whole_seeds_go_to_engines_and_the_rest_is_cut(arms, seeds, engines, sizes):
-    assert [len(unit) for unit in units(runs(arms, seeds), engines, NOTE)] == sizes
+    assert [len(unit) for unit in partition(runs(arms, seeds), engines, NOTE)] == sizes
 
 
 @pytest.mark.parametrize("engines", range(1, 10))
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 def test_every_run_is_in_one_unit_and_a_unit_holds_one_seed(seeds, engines):
     planned = runs(leave_one_out(NOTE), seeds)
-    found = units(planned, engines, NOTE)
+    found = partition(planned, engines, NOTE)
     assert sorted(run for unit in found for run in unit) == sorted(planned)
     assert all(len({run.seed for run in unit}) == 1 for unit in found)
 
 
 @pytest.mark.parametrize("engines", [2, 3, 8])
 def test_runs_that_take_the_same_gradient_steps_stay_together(engines):
-    of_run = {run: n for n, unit in enumerate(units(runs(full_factorial(NOTE), 1), engines, NOTE)) for run in unit}
+    of_run = {run: n for n, unit in enumerate(partition(runs(full_factorial(NOTE), 1), engines, NOTE)) for run in unit}
     for run, unit in of_run.items():
         twin = next(other for other in of_run if _without_split(other) == _without_split(run) and other != run)
         assert of_run[twin] == unit
@@ -54,6 +54,6 @@ def _without_split(run):
 def test_what_learns_is_dealt_evenly():
     learning = [
         sum(run.arm.level("exploration") == run.arm.level("logprobs") == "on" for run in unit)
-        for unit in units(runs(full_factorial(NOTE), 1), 4, NOTE)
+        for unit in partition(runs(full_factorial(NOTE), 1), 4, NOTE)
     ]
     assert learning == [4, 4, 4, 4]

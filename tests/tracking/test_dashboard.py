@@ -9,7 +9,7 @@ import pytest
 from harness.commands import run_command
 from harness.records.json_files import read_lines
 from harness.records.load import load_sweep
-from harness.stats.sweep_statistics import answer
+from harness.stats.sweep_statistics import statistics_of
 from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import dashboard
 from harness.tracking.metrics import check_rows, train_row, validation_row
@@ -26,7 +26,7 @@ def no_wandb_environment(monkeypatch, tmp_path):
 @pytest.fixture
 def spec(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s"))
-    return dashboard(sweep, answer(sweep), "team", "tau")
+    return dashboard(sweep, statistics_of(sweep), "team", "tau")
 
 
 class Recorder:

@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 
 from harness.errors import ConfigError
 from harness.records.load import SweepRecords, load_sweep
-from harness.stats.sweep_statistics import answer
+from harness.stats.sweep_statistics import statistics_of
 from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import Dashboard, dashboard
 from harness.tracking.tracker import PROJECT
@@ -23,7 +23,7 @@ def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     entity = asked.entity or os.environ.get("WANDB_ENTITY", "")
     project = asked.project or os.environ.get("WANDB_PROJECT", PROJECT)
-    spec = dashboard(sweep, answer(sweep), entity, project)
+    spec = dashboard(sweep, statistics_of(sweep), entity, project)
     if asked.dry_run:
         print(json.dumps(asdict(spec), indent=1, ensure_ascii=False))
         return 0

@@ -7,8 +7,8 @@ from harness.records.load import SweepRecords
 from harness.report.cost import reproduce
 from harness.report.effect_sections import MARKS
 from harness.report.formats import headline
-from harness.report.verdict import conclusion, mind
-from harness.stats.sweep_statistics import Answer
+from harness.report.verdict import caveats, verdict_sentences
+from harness.stats.sweep_statistics import SweepStatistics
 
 TRAINING = (
     "train/reward",
@@ -32,7 +32,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Section:
+class DashboardSection:
     name: str
     panels: tuple[Panel, ...]
 
@@ -51,24 +51,24 @@ class Dashboard:
     text: tuple[str, ...]
     commands: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[DashboardSection, ...]
 
 
-def dashboard(sweep: SweepRecords, answer: Answer, entity: str, project: str) -> Dashboard:
+def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project: str) -> Dashboard:
     return Dashboard(
         entity=entity,
         project=project,
         group=sweep.name,
         title=f"Ablation: {sweep.name}",
-        text=(headline(sweep), *conclusion(sweep, answer.effects), *mind(sweep, answer.effects)),
+        text=(headline(sweep), *verdict_sentences(sweep, answer.effects), *caveats(sweep, answer.effects)),
         commands=tuple((sentence.replace("`", ""), command) for sentence, command in reproduce(sweep)),
         claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.label}" for v in answer.verdicts),
         sections=tuple(_sections(sweep)),
     )
 
 
-def _sections(sweep: SweepRecords) -> Iterator[Section]:
-    yield Section(
+def _sections(sweep: SweepRecords) -> Iterator[DashboardSection]:
+    yield DashboardSection(
         "Every arm",
         (
             Panel("Reference validation reward", ("val/reward",), "arm"),
@@ -78,7 +78,7 @@ def _sections(sweep: SweepRecords) -> Iterator[Section]:
     )
     for factor in sweep.factors:
         group = f"fix.{factor}"
-        yield Section(
+        yield DashboardSection(
             f"{factor}: on against off",
             (
                 Panel(f"Reference reward by {factor}", ("val/reward",), group),
@@ -86,7 +86,7 @@ def _sections(sweep: SweepRecords) -> Iterator[Section]:
                 *(Panel(key, (key,), group) for key in check_keys(sweep, factor)),
             ),
         )
-    yield Section("Training", tuple(Panel(key, (key,), "arm") for key in TRAINING))
+    yield DashboardSection("Training", tuple(Panel(key, (key,), "arm") for key in TRAINING))
 
 
 def check_keys(sweep: SweepRecords, factor: str) -> tuple[str, ...]:
