@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.errors import ConfigError, SetupError
 from harness.machine.environments import check_disk
 
@@ -188,8 +186,11 @@ def extend(source: Path, folder: Path) -> None:
     (folder / "chat_template.jinja").write_bytes(TEMPLATE.read_bytes())
 
 
-def weights(arrays: Iterable[tuple[str, np.ndarray]], fields: dict[str, Any]) -> dict[str, Any]:
-    """By the names of transformers' Llama, bfloat16. The input embedding is the output's too."""
+def weights(arrays: Iterable[tuple[str, Any]], fields: dict[str, Any]) -> dict[str, Any]:
+    """By the names of transformers' Llama, bfloat16. The input embedding is the output's too.
+
+    arrays: the GGUF's names and float32 numpy arrays
+    """
     import torch
 
     heads = {"attn_q": fields["llama.attention.head_count"], "attn_k": fields["llama.attention.head_count_kv"]}
