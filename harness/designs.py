@@ -38,11 +38,12 @@ def ends(factors: Factors, levels: Levels | None = None) -> list[Arm]:
 def gate_aware(factors: Factors, levels: Levels | None = None) -> list[Arm]:
     """All main effects, interactions and Shapley values of the factorial from a part of its arms.
 
-    A gate is a factor that declares what its off level stops: sealing gates stop every update, masking gates show the
-    first policy whatever is learned. The free factors are crossed inside the open gates. Behind a masking gate those
-    of them are crossed that change more than what is reported, and once all are off. Behind the sealing gates there
-    are controls only: each closed alone, each closed with the free fixes off, the first two fixes alone, all off. What
-    is assumed for the other arms, and how the controls test it: `stats/gates.py`.
+    It assumes what the factors declare of their mechanism: with a sealing one off no update is made; with a masking one
+    off rollouts show the first policy whatever is learned. These are its assumed gates, and its controls test them. The
+    free factors are crossed with all gates open. With a masking gate closed those of them are crossed that change more
+    than what is reported, and once all are off. With a sealing gate closed there are controls only: each closed alone,
+    each closed with the free fixes off, the first two other fixes alone, all off. What is assumed for the other arms,
+    and how the controls test it: `stats/assumed_arms.py`.
     """
     free, masking, sealing = factors.free, factors.masking, factors.sealing
     all_on = factors.with_off()
@@ -54,10 +55,11 @@ def gate_aware(factors: Factors, levels: Levels | None = None) -> list[Arm]:
         for gate in masking
         for arm in (*(factors.with_off(gate, *s) for s in subsets), factors.with_off(gate, *free))
     ]
+    others = [name for name in factors.names if name not in sealing]
     sealed = [
         *(factors.with_off(gate) for gate in sealing),
         *(factors.with_on(*masking, *(s for s in sealing if s != gate)) for gate in sealing),
-        factors.with_on(*factors.names[:2]),
+        factors.with_on(*others[:2]),
         factors.with_on(),
     ]
     return list(dict.fromkeys([*inside, *masked, *sealed]))
@@ -116,6 +118,19 @@ DESIGNS: dict[str, Callable[[Factors, Levels | None], list[Arm]]] = {
     "gate_aware": gate_aware,
     "smoke": ends,
 }
+
+
+def named_design(factors: Factors, arms: Sequence[Arm]) -> str | None:
+    """The name of the design that has exactly these arms. The factorial, which doubles with each factor, is enumerated
+    only where the number of arms is right."""
+    for name, make in DESIGNS.items():
+        if make is full_factorial and len(set(arms)) != 2 ** len(factors):
+            continue
+        if make is gate_aware and len(set(arms)) < 2 ** len(factors.free):
+            continue
+        if set(make(factors, None)) == set(arms):
+            return name
+    return None
 
 
 def design(name: str, factors: Factors, levels: Levels | None = None) -> list[Arm]:

@@ -5,7 +5,18 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from harness.designs import DESIGNS, alias_table, aliases, closest, design, is_orthogonal, listed, resolution, restrict
+from harness.designs import (
+    DESIGNS,
+    alias_table,
+    aliases,
+    closest,
+    design,
+    is_orthogonal,
+    listed,
+    named_design,
+    resolution,
+    restrict,
+)
 from harness.errors import ConfigError
 from harness.factors import Factor, Factors, derive_seed
 from harness.fixes.registry import note
@@ -171,3 +182,15 @@ def test_arms_of_further_levels_are_named_after_them():
 
 def test_a_factor_is_kept_as_plain_data_and_read_again():
     assert [Factor.from_record(json.loads(json.dumps(f.record()))) for f in NOTE] == list(NOTE.all)
+
+
+def test_sealed_controls_of_the_gate_aware_design_do_not_depend_on_which_factors_come_first():
+    turned = Factors(tuple(sorted(NOTE, key=lambda f: f.name not in NOTE.sealing)))
+    arms = design("gate_aware", turned)
+    assert len(arms) == len(design("gate_aware", NOTE))
+    assert sum(turned.no_update(arm) for arm in arms) == sum(NOTE.no_update(arm) for arm in design("gate_aware", NOTE))
+
+
+def test_a_design_is_named_without_enumerating_a_factorial_that_it_cannot_be():
+    many = more(40)
+    assert named_design(many, design("leave_one_out", many)) == "leave_one_out"

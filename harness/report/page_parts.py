@@ -23,9 +23,8 @@ PAIR_CAPTION = (
 )
 FACTOR_CAPTION = (
     "Mean over the arms that have the fix (solid) and over those that lack it (dashed), with the number of arms; "
-    "thin lines are single arms, grey where arms of both levels coincide. With exploration or logprobs off no gradient "
-    "step is taken, so most arms are flat and the means lie close together by construction. In a fraction of the "
-    "factorial they also differ by what is mixed with the fix."
+    "thin lines are single arms, grey where arms of both levels coincide. Arms that take no gradient step are flat, so "
+    "the means lie close together. In a fraction of the factorial they also differ by what is mixed with the fix."
 )
 
 
@@ -65,7 +64,7 @@ def gap_figures(sweep: SweepRecords, effects: Effects) -> Iterator[str]:
         wide, narrow = figures.gap_figure(sweep), figures.gap_figure(sweep, 4.6)
         yield _panel(wide, "wide", "gap-wide", alt) + _panel(narrow, "narrow", "gap-narrow", alt)
     yield (
-        '<p class="note">Reported: what the arm shows by its own endpoint, reward, split and temperature. Where it '
+        '<p class="note">Reported: what the arm shows by its own rules. Where it '
         "rises and the reference does not (or the other way round), the arm misleads whoever watches it.</p>"
     )
     if effects.gaps:

@@ -2,7 +2,8 @@
 
 outcomes.py   records -> arrays of reference rewards: final, area, slope
 effects.py    every effect with its interval, from contrasts.py (weights over arms), intervals.py (seeds × tasks,
-              crossed), bootstrap.py, gates.py (what closed gates let one assume, and its test), shapley.py, ranking.py
+              crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
+stopped_updates.py   without which fixes no update was made
 beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
 power.py      the smallest effect that a design finds; simulated_sweeps.py: planted effects, to check the intervals

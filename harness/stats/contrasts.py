@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.designs import aliases, full_factorial, is_orthogonal, signs
 from harness.factors import OFF, ON, Arm, Factors
-from harness.stats import gates
+from harness.stats import assumed_arms
 from harness.stats.shapley import shapley_weights
 
 KINDS = ("main", "leave_one_out", "added_alone", "interaction", "shapley")
@@ -73,7 +73,7 @@ def all_contrasts(
     take no gradient step."""
     of, all_on, all_off = switches(factors, arms), factors.with_off(), factors.with_on()
     pairs = [(a, b) for a, b in combinations(of, 2) if a.factor != b.factor]
-    filled = None if _is_crossed(arms) else gates.fill(factors, arms, usable)
+    filled = None if _is_crossed(arms) else assumed_arms.fill(factors, arms, usable)
     alone = partial(_two_arms, arms, still)
     return [
         *(_factorial("main", (s,), arms, usable, filled, factors) for s in of),
@@ -90,7 +90,10 @@ def _two_arms(arms: Sequence[Arm], still: Sequence[bool], kind: str, switch: Swi
         if arm not in arms:
             return Contrast(kind, names, weights, problem=f"{arm.name} is not in this design")
         weights[list(arms).index(arm)] = sign
-    return Contrast(kind, names, weights, note=BEHIND if all(still[list(arms).index(a)] for a in (plus, minus)) else "")
+    notes = [BEHIND] if all(still[list(arms).index(a)] for a in (plus, minus)) else []
+    if switch.plus != ON:
+        notes.append(f"{plus.level(switch.factor)} against {minus.level(switch.factor)}")
+    return Contrast(kind, names, weights, note="; ".join(notes))
 
 
 def _factorial(
@@ -143,15 +146,15 @@ def _over_cells(kind: str, of: tuple[Switch, ...], arms: Sequence[Arm], usable: 
 
 
 def _shapley(switch: Switch, arms: Sequence[Arm], filled: tuple[Array, str] | None, factors: Factors) -> Contrast:
-    whole, names = full_factorial(factors), (switch.name,)
+    names = (switch.name,)
     if switch.plus != ON:
         return Contrast("shapley", names, np.zeros(len(arms)), problem="a Shapley share is of on against off")
-    if set(arms) == set(whole):
+    if len(set(arms)) == 2 ** len(factors) and _is_crossed(arms):
         return Contrast("shapley", names, shapley_weights(arms, switch.factor))
     if filled is None or filled[1]:
         why = filled[1] if filled else "this design does not hold every combination of the fixes"
         return Contrast("shapley", names, np.zeros(len(arms)), problem=why)
-    return Contrast("shapley", names, shapley_weights(whole, switch.factor) @ filled[0], note=ASSUMES)
+    return Contrast("shapley", names, shapley_weights(full_factorial(factors), switch.factor) @ filled[0], note=ASSUMES)
 
 
 def _is_crossed(arms: Sequence[Arm]) -> bool:

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from harness.designs import DESIGNS
+from harness.designs import named_design
 from harness.factors import ON
 from harness.records.load import SweepRecords
-from harness.stats import gates
+from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
 from harness.stats.intervals import LEVEL, Spread, crossed_spread, holm
@@ -32,8 +32,7 @@ from harness.stats.sigmoids import Sigmoid, sigmoids
 
 Array = np.ndarray
 MARGIN = 0.05  # reward; an effect whose simultaneous interval lies within ± this is called "no effect"
-# A fix that works behind three open gates only counts an eighth in a mean over the factorial.
-OVER_FACTORIAL = 1 / 8
+NEEDED = 3  # a fix that works only with so many others on counts an eighth in a mean over the factorial
 MOVES = 2 * MARGIN  # a sweep none of whose arms moves by this much cannot show what makes no difference
 RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_ANSWERED = (
     "raises", "lowers", "no effect", "undecided", "mixed", "not answered",
@@ -255,7 +254,7 @@ def estimate_family(
     known = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
     adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
     together = 1 - (1 - LEVEL) / max(len(known), 1)
-    margin = margin_of(family[0].kind, outcome, outcomes.steps)
+    margin = margin_of(family[0].kind, outcome, outcomes.steps, len(outcomes.factors))
     still, failed = not moves(outcomes), fails(outcomes)
     out = []
     for contrast in family:
@@ -298,10 +297,11 @@ def estimate_family(
     return out
 
 
-def margin_of(kind: str, outcome: str, steps: Sequence[int]) -> float:
-    """What counts as next to nothing, in the unit of the outcome."""
+def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int) -> float:
+    """What counts as next to nothing, in the unit of the outcome. factors: of the sweep; a mean over combinations of
+    the others dilutes a fix that needs some of them."""
     margin = MARGIN if outcome != "slope" else MARGIN / (steps[-1] - steps[0])
-    return margin * (OVER_FACTORIAL if kind in ("main", "interaction", "shapley") else 1.0)
+    return margin * (2.0 ** -min(NEEDED, factors - 1) if kind in ("main", "interaction", "shapley") else 1.0)
 
 
 def verdict(value: float, half_all: float, p_holm: float, margin: float) -> str:
@@ -374,7 +374,7 @@ def ranking_draws(
 
 def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, ...]:
     out = []
-    compared = gates.checks(outcomes.factors, outcomes.arms, usable)
+    compared = assumed_arms.checks(outcomes.factors, outcomes.arms, usable)
     for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
         found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
         known = [(text, m) for text, m in found if isinstance(m, Measured)]
@@ -382,7 +382,7 @@ def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, 
         together = 1 - (1 - LEVEL) / max(len(known), 1)
         for (text, m), p_holm in zip(known, adjusted, strict=True):
             half = m.spread.half_width(together)
-            near = abs(m.spread.mean) + half <= margin_of("gate", outcome, outcomes.steps)
+            near = abs(m.spread.mean) + half <= margin_of("gate", outcome, outcomes.steps, len(outcomes.factors))
             holds = True if m.identical or near else None
             out.append(
                 GateCheck(
@@ -395,9 +395,8 @@ def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, 
 
 def design_name(outcomes: Outcomes) -> str:
     """The named design with exactly these arms, or how many arms of its own the sweep has."""
-    for name, arms in DESIGNS.items():
-        if set(arms(outcomes.factors, None)) == set(outcomes.arms):
-            return name
+    if name := named_design(outcomes.factors, outcomes.arms):
+        return name
     return outcomes.design or f"{len(outcomes.arms)} arms of its own"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.designs import DESIGNS, alias_table, is_orthogonal, resolution
+from harness.designs import alias_table, is_orthogonal, named_design, resolution
 from harness.factors import EPISODES, Arm, Factors, Run
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
@@ -136,8 +136,7 @@ def plan_lines(plan: PlannedWork) -> list[str]:
     earlier = earlier_sweeps(plan)
     todo, rate = count_steps(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
-    named = (n for n, arms in DESIGNS.items() if set(arms(plan.factors, None)) == set(plan.arms))
-    name = next(named, plan.design or "of its own")
+    name = named_design(plan.factors, plan.arms) or plan.design or "of its own"
     lines = [
         f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
         f"of {plan.steps} steps, {plan.validations} validations each on "

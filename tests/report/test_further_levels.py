@@ -33,6 +33,7 @@ def test_a_further_level_has_an_effect_of_its_own_beside_that_of_off(sweep):
     found = by_name(analyse(sweep(ARMS)), "leave_one_out")
     assert found["reward"].value is not None and found["reward=mine"].value is not None
     assert found["exploration"].value is None
+    assert found["reward=mine"].note.startswith("on against mine")
 
 
 def test_a_further_level_is_compared_with_the_baseline_level_and_the_note_says_so(sweep):

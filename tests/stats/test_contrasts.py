@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from harness.designs import design
+from harness.factors import Factors
 from harness.fixes.registry import note
-from harness.stats import gates
+from harness.stats import assumed_arms
 from harness.stats.contrasts import all_contrasts
 
 NOTE = note()
@@ -76,7 +77,7 @@ def test_gate_aware_says_what_its_answers_rest_on():
 
 def test_the_controls_are_zero_where_the_gates_are_sealed_and_not_where_one_leaks():
     arms = design("gate_aware", NOTE)
-    checks = gates.checks(NOTE, arms, [True] * len(arms))
+    checks = assumed_arms.checks(NOTE, arms, [True] * len(arms))
     sealed = np.array([gated(a) for a in arms])
     leaking = sealed + np.array([0.3 * (a.name == "without_exploration") for a in arms])
     assert all(weights @ sealed == pytest.approx(0) for _, weights in checks)
@@ -110,3 +111,10 @@ def test_half_a_factorial_answers_the_factors_that_vary():
     contrasts = contrasts_of(arms)
     assert "one level" in next(c for c in contrasts if c.kind == "main" and c.factors == ("tools",)).problem
     assert "tools is on throughout" in next(c for c in contrasts if c.factors == ("reward",)).note
+
+
+def test_a_masking_gate_alone_is_assumed_and_answered():
+    few = Factors(tuple(f for f in NOTE if f.name in ("endpoint", "tools", "split")))
+    arms = design("gate_aware", few)
+    found = all_contrasts(few, arms, [True] * len(arms), [False] * len(arms))
+    assert len(arms) == 7 and all(not c.problem for c in found if c.kind == "main")

@@ -11,7 +11,7 @@ OPEN = 0.5  # share of batches with an update at least
 
 
 @dataclass(frozen=True)
-class Gate:
+class StoppedWithout:
     """made: batches of runs without the fix in which an update was made, of all their batches."""
 
     factor: str
@@ -19,7 +19,7 @@ class Gate:
     batches: int
 
 
-def gates_here(sweep: SweepRecords) -> tuple[Gate, ...]:
+def stopped_without(sweep: SweepRecords) -> tuple[StoppedWithout, ...]:
     """The fixes of which some pair of arms shows it: they differ in that fix alone, and only one of them trains.
 
     Where no such pair is in the sweep nothing can be read, although no arm may have trained.
@@ -35,7 +35,7 @@ def gates_here(sweep: SweepRecords) -> tuple[Gate, ...]:
             if (off := on.but(**{factor: OFF})) in counts and counts[off][1] and counts[off][0] <= SHUT * counts[off][1]
         ]
         if shut:
-            out.append(Gate(factor, sum(counts[a][0] for a in shut), sum(counts[a][1] for a in shut)))
+            out.append(StoppedWithout(factor, sum(counts[a][0] for a in shut), sum(counts[a][1] for a in shut)))
     return tuple(out)
 
 

@@ -59,7 +59,7 @@ def checks(factors: Factors, arms: Sequence[Arm], usable: Sequence[bool]) -> lis
 
 
 def _is_gate_aware(factors: Factors, arms: Sequence[Arm]) -> bool:
-    if not factors.sealing:
+    if not factors.gates:
         return False
     free = factors.free
     inside = {
