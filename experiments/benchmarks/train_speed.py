@@ -12,7 +12,7 @@ On made-up groups of the policy's shape (no server, no environment), all in one 
     profile     only when asked for with --parts: where the time of an update goes, by operation
 
 Writes OUT/train_speed.json and OUT/train_speed.md and prints the second. A part that fails is reported as failed and
-stops no other. TFLOP are those of `harness.engine.execution.Spent`; a share of the peak is given for cards in PEAK.
+stops no other. TFLOP are those of `harness.engine.execution.UpdateCost`; a share of the peak, for cards in PEAK.
 """
 
 import argparse

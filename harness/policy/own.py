@@ -16,7 +16,6 @@ from typing import Any
 
 from harness.errors import ConfigError
 from harness.machine.environments import server_env
-from harness.machine.gpu import gpus
 from harness.policy import hub, template
 from harness.policy.source import DTYPES, PolicySource
 
@@ -82,6 +81,8 @@ def parser_of(source: PolicySource) -> str:
 
 def _parsers() -> set[str]:
     """Names that the server's vLLM registers; none where it is not installed yet: then it says so itself."""
+    from harness.machine.gpu import gpus  # NVIDIA's bindings; the doctor reads policies before they are there
+
     given = os.environ.get("HARNESS_VLLM_PYTHON")
     home = Path(given).parent.parent if given else server_env(gpu=bool(gpus()))
     for file in home.glob("lib/python*/site-packages/vllm/tool_parsers/__init__.py"):

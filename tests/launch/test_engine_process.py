@@ -78,8 +78,8 @@ def test_an_engine_ends_when_its_starter_is_gone(order):
     starter = (
         "import sys\n"
         "from harness.launch.engine_process import EngineProcess\n"
-        "from harness.launch.work_order import Order\n"
-        "EngineProcess(0).start(Order.from_json(sys.stdin.read()))"
+        "from harness.launch.work_order import WorkOrder\n"
+        "EngineProcess(0).start(WorkOrder.from_json(sys.stdin.read()))"
     )
     process = subprocess.Popen([sys.executable, "-c", starter], stdin=subprocess.PIPE, text=True)
     process.stdin.write(order.to_json())
