@@ -267,7 +267,7 @@ def test_the_line_of_a_step_names_its_update():
 
 
 def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(monkeypatch):
-    now = [100.0]
+    now = [1.0]
     monkeypatch.setattr("harness.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def play(task, model, seed):
@@ -275,12 +275,12 @@ def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(
         return episode(task)
 
     def seam(options):
-        now[0] += 5.0
+        now[0] += 50.0
         return options
 
     arm = replace(SEAMS, further=(SimpleNamespace(**vars(Further("update", [])), update=seam, check=lambda e: CHECK),))
     lines = Loop(steps=2, play=play, seams=arm).records.of("steps")
-    assert [line["seconds"] for line in lines] == [{"rollout": 6.0, "train": 5.0}, {"rollout": 2.0, "train": 5.0}]
+    assert [line["seconds"] for line in lines] == [{"rollout": 6.0, "train": 50.0}, {"rollout": 2.0, "train": 50.0}]
 
 
 CHECK = Check("further", "on", {}, None, "")

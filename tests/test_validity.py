@@ -39,6 +39,11 @@ def test_each_factor_is_judged_by_its_own_checks_in_the_order_of_the_seams():
     assert [found["factor"] for found in invalid_factors(iter(checks), SEAMS)] == ["endpoint", "split"]
 
 
+def test_a_factor_is_known_by_its_name_wherever_the_name_was_read():
+    read = check("".join(["to", "ols"]), False, "0 % equal")
+    assert invalid_factors([read], SEAMS) == [{"factor": "tools", "reading": "on: 0 % equal"}]
+
+
 def test_a_verdict_names_the_level_that_had_no_effect():
     seams = replace(SEAMS, tools=tools.Off())
     assert invalid_factors([check("tools", False, "all equal")], seams)[0]["reading"] == "off: all equal"
