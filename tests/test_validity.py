@@ -107,6 +107,11 @@ def test_arms_of_a_seed_start_from_the_same_policy():
     assert foreign == {"c": "step-0 reference validation differs from the other arms on t2"}
 
 
+def test_rewards_are_compared_by_their_value():
+    read = {run: {"t1": float("0.3"), "t2": float("0.6")} for run in ("a", "b", "c")}
+    assert unequal_starts(read) == {}
+
+
 def test_a_missing_episode_is_no_difference():
     assert unequal_starts({"a": {"t1": None}, "b": {"t1": 1.0}, "c": {"t1": None}}) == {}
 
