@@ -238,6 +238,7 @@ def report(rows: Sequence[dict[str, Any]], everything: int, seed: int, notes: di
     """Markdown: how many were killed, and each survivor with its diff and what it means."""
     counts = Counter(row["outcome"] for row in rows)
     killed = sum(counts[outcome] for outcome in KILLED)
+    ran = len(rows) - counts["import"]
     by_file = {file: [r for r in rows if r["file"] == file] for file in sorted({r["file"] for r in rows})}
     lines = [
         "# Would a test notice?",
@@ -247,7 +248,7 @@ def report(rows: Sequence[dict[str, Any]], everything: int, seed: int, notes: di
         "",
         f"**{killed} of {len(rows)} killed ({killed / len(rows):.1%})**: {counts['test']} failed a test, "
         f"{counts['import']} could not be imported, {counts['endless']} never ended. {counts['survived']} survived. "
-        f"Of those that could be imported, {(killed - counts['import']) / (len(rows) - counts['import']):.1%} were killed.",
+        f"Of those that could be imported, {(ran - counts['survived']) / ran:.1%} were killed.",
         "",
         "| file | drawn | killed | survived |",
         "|---|---|---|---|",

@@ -156,7 +156,9 @@ def test_the_record_of_a_validation():
     }
 
 
-@pytest.mark.parametrize("made", [Validation({}, (), 0.0), Ruler(HELD_OUT, GREEDY)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "made", [Validation({}, (), 0.0), ReferenceProtocol(HELD_OUT, GREEDY)], ids=lambda m: type(m).__name__
+)
 def test_a_protocol_and_its_result_are_not_changed_afterwards(made):
     with pytest.raises(FrozenInstanceError):
         made.seconds = 1.0
