@@ -213,7 +213,9 @@ def digest(*parts: object) -> str:
 
 def digest_of_tree(root: Path) -> str:
     """Of all that a mutant's tests depend on."""
-    files = sorted([*root.glob("harness/**/*.py"), *root.glob("tests/*.py"), *root.glob("tests/fixes/*.py")])
+    tests = [root / name for name in ("tests/conftest.py", "tests/fakes.py", *TESTS.values())]
+    of_tests = [file for path in tests for file in (path.glob("*.py") if path.is_dir() else [path])]
+    files = sorted([*root.glob("harness/**/*.py"), *of_tests])
     return digest(*(part for file in files for part in (file.relative_to(root), file.read_text())))
 
 
@@ -236,6 +238,7 @@ def report(rows: Sequence[dict[str, Any]], everything: int, seed: int, notes: di
     """Markdown: how many were killed, and each survivor with its diff and what it means."""
     counts = Counter(row["outcome"] for row in rows)
     killed = sum(counts[outcome] for outcome in KILLED)
+    ran = len(rows) - counts["import"]
     by_file = {file: [r for r in rows if r["file"] == file] for file in sorted({r["file"] for r in rows})}
     lines = [
         "# Would a test notice?",
@@ -244,7 +247,8 @@ def report(rows: Sequence[dict[str, Any]], everything: int, seed: int, notes: di
         f"with seed {seed}; only its unit tests ran (`experiments/mutations.py`).",
         "",
         f"**{killed} of {len(rows)} killed ({killed / len(rows):.1%})**: {counts['test']} failed a test, "
-        f"{counts['import']} could not be imported, {counts['endless']} never ended. {counts['survived']} survived.",
+        f"{counts['import']} could not be imported, {counts['endless']} never ended. {counts['survived']} survived. "
+        f"Of those that could be imported, {(ran - counts['survived']) / ran:.1%} were killed.",
         "",
         "| file | drawn | killed | survived |",
         "|---|---|---|---|",
@@ -289,7 +293,6 @@ def examined(args: argparse.Namespace, folder: Path) -> str:
     tree = copied(ROOT, folder)
     os.chdir(tree)
     sys.path.insert(0, str(tree))
-    sys.dont_write_bytecode = False
     os.environ |= {"HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "TQDM_DISABLE": "1"}
     every = places(tree)
     drawn = random.Random(args.seed).sample(every, args.draw) if 0 < args.draw < len(every) else every

@@ -82,7 +82,9 @@ def test_the_same_command_completes_a_killed_sweep_and_keeps_what_was_computed(k
 
 def test_every_line_of_the_records_is_there_once(killed_and_resumed):
     folder, *_ = killed_and_resumed
-    for run_folder in folder.glob("runs/*/*"):
+    folders = list(folder.glob("runs/*/*"))
+    assert len(folders) == 2
+    for run_folder in folders:
         assert [line["step"] for line in read_lines(run_folder / "steps.jsonl")] == [1, 2]
         assert [line["step"] for line in read_lines(run_folder / "validation.jsonl")] == [0, 1, 2]
         assert len(read_lines(run_folder / "checks.jsonl")) == 2 * 6
@@ -96,9 +98,8 @@ def test_all_arms_of_a_seed_start_from_the_same_reference_validation(killed_and_
 
 def test_every_switch_of_both_ends_took_effect(killed_and_resumed):
     folder, *_ = killed_and_resumed
-    for path in folder.glob("runs/*/*/status.json"):
-        status = json.loads(path.read_text())
-        assert status["validity"] == "valid", status["invalid"]
+    states = [json.loads(path.read_text()) for path in folder.glob("runs/*/*/status.json")]
+    assert [(s["validity"], s["invalid"]) for s in states] == [("valid", [])] * 2
 
 
 def test_trainer_and_sampler_agree_on_the_policy(killed_and_resumed):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import art
 import numpy as np
@@ -117,6 +117,19 @@ def test_a_rollout_that_was_never_played_is_missing():
     assert (record["rollouts"], record["missing"]) == (6, 1)
 
 
+@pytest.mark.parametrize("left", range(7))
+def test_what_is_missing_and_what_is_there_make_all_that_was_asked_for(left):
+    record = line(sampled(*FULL, missing=[one.key for one in FULL[left:]]))
+    assert (record["rollouts"], record["missing"]) == (6, 6 - left)
+
+
+@pytest.mark.parametrize("shared", range(7))
+def test_what_was_computed_and_what_was_shared_make_all_that_was_played(shared):
+    episodes = [replace(one, shared_with="all_off/seed=0") for one in FULL[:shared]]
+    record = line(sampled(*episodes, *FULL[shared:]))
+    assert record["episodes"] == {"asked": 6, "computed": 6 - shared, "shared": shared}
+
+
 def test_an_episode_of_two_tasks_is_looked_up_by_its_task():
     """The store gives two tasks one key only if they are the same task; a trajectory is found by both."""
     step = sampled(*FULL)
@@ -191,6 +204,11 @@ def test_what_else_the_evidence_is_told():
     assert (found.step, found.temperature, found.exact) == (STEP, 0.3, False)
     assert found.split is SPLIT and found.options is OPTIONS and found.metrics is METRICS
     assert (found.trainable_tokens, found.gradient_steps) == (120, 2)
+
+
+def test_what_was_sampled_is_not_changed_afterwards():
+    with pytest.raises(FrozenInstanceError):
+        sampled(*FULL).step = 0
 
 
 def test_every_field_of_the_evidence_is_given():

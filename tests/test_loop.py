@@ -12,12 +12,12 @@ import pytest
 from harness.backend.context import Comparison
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Factor, derive_seed
-from harness.fixes import endpoint, exploration, logprobs, split
+from harness.fixes import endpoint, exploration, logprobs, split, tools
 from harness.loop import iterate, run_loop
 from harness.rollout import Sampling
 from harness.seams import Check
 from harness.validation import ReferenceProtocol
-from tests.fakes import RUN, SEAMS, Backend, Contexts, Policy, Records, Rollouts, episode, turn
+from tests.fakes import RUN, SEAMS, TOOLS, Backend, Contexts, Policy, Records, Rollouts, episode, turn
 
 TASKS = tuple(f"task_{n}" for n in range(7))  # the first four are trained on
 HELD_OUT = ("held_out_0", "held_out_1")
@@ -114,6 +114,12 @@ def test_logprobs_are_asked_for_where_the_arm_needs_them(level, needed):
     loop = Loop(seams=replace(SEAMS, logprobs=level))
     assert {call.need_logprobs for call in loop.rolled_out} == {needed}
     assert loop.records.of("checks")[4]["took_effect"] is True
+
+
+@pytest.mark.parametrize(("level", "told"), [(tools.On(), TOOLS), (tools.Off(), None)])
+def test_the_trainer_is_told_of_the_tools_as_the_arm_says(level, told):
+    loop = Loop(steps=1, seams=replace(SEAMS, tools=level))
+    assert [t.tools for groups, _ in loop.backend.updates for group in groups for t in group] == [told] * 6
 
 
 def names_asked(loop):
@@ -267,7 +273,7 @@ def test_the_line_of_a_step_names_its_update():
 
 
 def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(monkeypatch):
-    now = [100.0]
+    now = [1.0]
     monkeypatch.setattr("harness.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def play(task, model, seed):
@@ -275,12 +281,12 @@ def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(
         return episode(task)
 
     def seam(options):
-        now[0] += 5.0
+        now[0] += 50.0
         return options
 
     arm = replace(SEAMS, further=(SimpleNamespace(**vars(Further("update", [])), update=seam, check=lambda e: CHECK),))
     lines = Loop(steps=2, play=play, seams=arm).records.of("steps")
-    assert [line["seconds"] for line in lines] == [{"rollout": 6.0, "train": 5.0}, {"rollout": 2.0, "train": 5.0}]
+    assert [line["seconds"] for line in lines] == [{"rollout": 6.0, "train": 50.0}, {"rollout": 2.0, "train": 50.0}]
 
 
 CHECK = Check("further", "on", {}, None, "")

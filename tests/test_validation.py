@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from dataclasses import dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -113,7 +113,7 @@ def test_an_episode_that_fails_is_missing_in_the_reference_and_zero_in_what_is_r
 
 
 def test_a_reference_without_one_episode_is_a_fault_and_says_why():
-    with pytest.raises(EngineError, match=r"Not one of 3 validation tasks could be played. no answer for r\d"):
+    with pytest.raises(EngineError, match=r"Not one of 3 validation tasks could be played. no answer for r3"):
         measured(broken_for(*HELD_OUT))
 
 
@@ -140,19 +140,28 @@ def test_an_id_past_the_end_is_reported_as_zero_and_asks_nobody():
 
 
 def test_it_takes_the_time_between_its_start_and_its_end(monkeypatch):
-    clock = iter([100.0, 104.5])
+    clock = iter([100.0, 230.5])
     monkeypatch.setattr("harness.validation.time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert measured()[0].seconds == 4.5
+    assert measured()[0].seconds == 130.5
 
 
 def test_the_record_of_a_validation():
-    found = Validation({"r1": 1.0, "r2": None, "r3": 0.5}, (("v1", 1.0), ("v2", 0.25), (None, 0.0), (None, 0.0)), 4.5)
+    by_task = {"r1": 1.0, "r2": None, "r3": 0.5, "r4": None, "r5": None}
+    found = Validation(by_task, (("v1", 1.0), ("v2", 0.25), (None, 0.0), (None, 0.0), (None, 0.0)), 4.5)
     assert found.record(7) == {
         "step": 7,
-        "reference": {"mean": 0.75, "by_task": {"r1": 1.0, "r2": None, "r3": 0.5}, "missing": 1},
-        "reported": {"mean": 0.3125, "n": 4, "by_task": {"v1": 1.0, "v2": 0.25}, "nonexistent": 2},
+        "reference": {"mean": 0.75, "by_task": by_task, "missing": 3},
+        "reported": {"mean": 0.25, "n": 5, "by_task": {"v1": 1.0, "v2": 0.25}, "nonexistent": 3},
         "seconds": 4.5,
     }
+
+
+@pytest.mark.parametrize(
+    "made", [Validation({}, (), 0.0), ReferenceProtocol(HELD_OUT, GREEDY)], ids=lambda m: type(m).__name__
+)
+def test_a_protocol_and_its_result_are_not_changed_afterwards(made):
+    with pytest.raises(FrozenInstanceError):
+        made.seconds = 1.0
 
 
 def test_the_mean_of_nothing_is_no_number():

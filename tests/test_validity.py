@@ -39,6 +39,11 @@ def test_each_factor_is_judged_by_its_own_checks_in_the_order_of_the_seams():
     assert [found["factor"] for found in invalid_factors(iter(checks), SEAMS)] == ["endpoint", "split"]
 
 
+def test_a_factor_is_known_by_its_name_wherever_the_name_was_read():
+    read = check("".join(["to", "ols"]), False, "0 % equal")
+    assert invalid_factors([read], SEAMS) == [{"factor": "tools", "reading": "on: 0 % equal"}]
+
+
 def test_a_verdict_names_the_level_that_had_no_effect():
     seams = replace(SEAMS, tools=tools.Off())
     assert invalid_factors([check("tools", False, "all equal")], seams)[0]["reading"] == "off: all equal"
@@ -100,6 +105,11 @@ def test_arms_of_a_seed_start_from_the_same_policy():
     assert unequal_starts(same) == {}
     foreign = unequal_starts({**same, "c": {"t1": 1.0, "t2": 1.0}})
     assert foreign == {"c": "step-0 reference validation differs from the other arms on t2"}
+
+
+def test_rewards_are_compared_by_their_value():
+    read = {run: {"t1": float("0.3"), "t2": float("0.6")} for run in ("a", "b", "c")}
+    assert unequal_starts(read) == {}
 
 
 def test_a_missing_episode_is_no_difference():

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,9 +130,9 @@ def test_the_current_name_is_served_somewhere(either, group):
 
 
 def test_release_can_be_called_twice_and_after_a_failed_start(either):
-    model = either.admit("a")
-    for _ in range(2):
-        asyncio.run(either.backend.release(model))
+    for model in (either.admit("a"), SimpleNamespace(name="never admitted")):
+        for _ in range(2):
+            asyncio.run(either.backend.release(model))
 
 
 def test_tools_are_rendered_in_the_servers_key_order(either):

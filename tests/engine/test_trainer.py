@@ -215,7 +215,9 @@ def test_what_an_update_took_counts_every_token_once_and_no_other_groups(trainer
 
 
 def test_single_rows_hold_the_groups_of_their_step_and_every_trained_token(tensors):
-    for batch in minibatches(tensors, 2):
+    batches = list(minibatches(tensors, 2))
+    assert len(batches) > 1
+    for batch in batches:
         rows = list(single_rows(batch, 16))
         assert all(row["tokens"].shape[1] % 16 == 0 for row in rows)
         parents = [set(row["parent_ids"].flatten().tolist()) - {-1} for row in rows]

@@ -22,6 +22,8 @@ TOOK_EFFECT = [
     (tools.Off(), {"opening_equal_N": [False] * 6, "context_equal_N": [False] * 6}),
     (exploration.On(), {}),
     (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.0}),
+    (exploration.Off(), {"distinct_G": [0, 0], "temperature": 0.0}),  # not one rollout of any group is present
+    (exploration.Off(), {"distinct_G": [1, 2], "temperature": 0.0, "exact": False}),
     (exploration.Off(), {"distinct_G": [1, 3], "temperature": 0.0, "exact": False}),
     (exploration.On(), {"distinct_G": [1, 2]}),
     (reward.On(), {}),

@@ -77,6 +77,8 @@ def test_reward_on_pays_in_fractions_of_1024():
     """In binary fractions a group's mean is exact; thirds would not be."""
     third = reward.On(partial=0.8).training_reward(outcome(actions=(1, 3), facts=(0, 0), db=None))
     assert third == 273 / 1024  # 0.8 / 3 is 273.07 of them
+    everything = reward.On(partial=0.8).training_reward(outcome(actions=(3, 3), facts=(0, 0), db=None))
+    assert everything == 819 / 1024  # 0.8 is 819.2 of them
 
 
 def test_reward_on_pays_nothing_where_nothing_is_checked():
@@ -159,8 +161,9 @@ def test_a_training_set_larger_than_the_tasks_is_all_of_them(level):
 
 
 def test_split_off_is_refused_where_all_ids_exist():
-    with pytest.raises(ConfigError, match=r"30 \+ 45 ids fit into the 75 tasks"):
-        split.Off().split(TASKS, 30, 45)
+    for val_size in (10, 45):
+        with pytest.raises(ConfigError, match=rf"30 \+ {val_size} ids fit into the 75 tasks"):
+            split.Off().split(TASKS, 30, val_size)
     assert split.Off().split(TASKS, 30, 46).validation == (*TASKS[30:], None)
 
 

@@ -158,9 +158,10 @@ def test_an_unknown_policy_gets_no_invented_time(tmp_path):
 
 
 def test_a_fractional_design_prints_what_is_mixed_with_what(tmp_path):
-    assert "  endpoint × exploration = tools × reward" in plan_lines(plan(design("screening", NOTE), tmp_path))
+    lines = plan_lines(plan(design("screening", NOTE), tmp_path))
+    assert any("aliases" in line for line in lines) and "  endpoint × exploration = tools × reward" in lines
     for name in ("full_factorial", "leave_one_out"):
-        assert not any(line.startswith("aliases") for line in plan_lines(plan(design(name, NOTE), tmp_path)))
+        assert not any("aliases" in line for line in plan_lines(plan(design(name, NOTE), tmp_path)))
 
 
 def test_one_at_a_time_is_called_flat_by_construction(tmp_path):
