@@ -113,12 +113,13 @@ def typed(*configs: DictConfig) -> SweepConfig:
             )
     first = _known(data[0])
     sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
+    place = Whereabouts(**{name: first[name] for name in ("seed", *WHEREABOUTS)})
     runs = []
     names = factor_names(configs[0])
     for cfg, each in zip(configs, data, strict=True):
-        place = Whereabouts(**{name: each[name] for name in ("seed", *WHEREABOUTS)})
+        check_seed(each["seed"])
         seams = seams_of(cfg)
-        run = Run(arm_of(seams, names), place.seed)
+        run = Run(arm_of(seams, names), each["seed"])
         runs.append(RunConfig(run, seams, each["fix"], *(sections[n] for n in ("train", "rollout", "validation"))))
     return SweepConfig(
         tuple(runs),

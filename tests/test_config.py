@@ -105,6 +105,11 @@ def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_conf
     assert set(config.shared) == {"env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
 
 
+def test_the_seed_of_every_run_is_checked(sweep_config):
+    with pytest.raises(ConfigError, match="seed is -1; expected a whole number"):
+        sweep_config(runs=[["seed=0"], ["seed=-1"]])
+
+
 def test_an_older_configuration_that_names_the_class_of_a_section_is_read(run_config):
     assert run_config("+train._target_=harness.config.TrainConfig").train == run_config().train
     with pytest.raises(ConfigError, match="train._target_ is os.system; this section has always the same class"):
