@@ -76,7 +76,7 @@ def _accepts(target: str, factory: Callable[..., Any], arguments: Mapping[str, A
         given = ", ".join(arguments) or "nothing"
         raise ConfigError(
             f"{OPTION}={target} takes {signature}, and env gives it {given}: {error}. Every other key of env is an "
-            "argument; add one with +env.NAME=VALUE, take one out with ~env.NAME."
+            "argument: choose env=own and add only its arguments, with +env.NAME=VALUE."
         ) from None
 
 
