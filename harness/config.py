@@ -79,7 +79,7 @@ class SweepConfig:
         return {"fix": config.fix, **self.shared, "seed": config.run.seed}
 
 
-OURS = "harness.config.EnvConfig"
+OURS, STORED = "harness.sections.EnvConfig", "harness.config.EnvConfig"  # now, and in what is recorded of a sweep
 # The sections that are always the same class. `env` names its own in `_target_`, and so does each level of a fix.
 SECTIONS: dict[str, type[Section]] = {
     section.option: section
@@ -188,11 +188,16 @@ def _section(name: str, options: Any) -> Any:
     return section(**given)
 
 
+def is_ours(target: object) -> bool:
+    """Whether `env._target_` is the section of our own domains."""
+    return target in (OURS, STORED)
+
+
 def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
     given = {str(name): value for name, value in options.items() if name != "_target_"}
     target = options.get("_target_")
-    if target == OURS:
+    if is_ours(target):
         return EnvConfig(**given)
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
@@ -213,6 +218,7 @@ def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, A
     does not take."""
     shared = {key: value for key, value in data.items() if key not in NO_NUMBER}
     shared["policy"] = sections["policy"].plain()
-    if isinstance(sections["env"], OwnEnvConfig):
-        shared["env"] = sections["env"].source
+    own = isinstance(sections["env"], OwnEnvConfig)
+    # what is stored under the older name goes on under the same digest
+    shared["env"] = sections["env"].source if own else {**data["env"], "_target_": STORED}
     return shared

@@ -116,6 +116,13 @@ def test_an_older_configuration_that_names_the_class_of_a_section_is_read(run_co
         run_config("+train._target_=os.system")
 
 
+def test_the_environment_has_one_identity_under_its_older_name_too(sweep_config):
+    now, older = sweep_config(), sweep_config("env._target_=harness.config.EnvConfig")
+    assert now.env == older.env
+    assert now.shared == older.shared
+    assert now.shared["env"]["_target_"] == "harness.config.EnvConfig"  # as in the sweeps that are committed
+
+
 REFUSED = [
     ("fix.exploration.temperature=-1", "fix.exploration.temperature"),
     ("validation.temperature=-0.1", "validation.temperature"),

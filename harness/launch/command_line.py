@@ -129,10 +129,10 @@ def with_every_fix(choices: list[GivenOverride], path: SearchPath) -> list[Given
 def set_option(cfg: DictConfig, each: GivenOverride, groups: Sequence[str]) -> GivenOverride:
     """Sets the (first) value in the configuration; the override as Hydra wants it. Raises ConfigError for a name that
     nothing reads."""
-    from harness.config import OURS, option_names
+    from harness.config import is_ours, option_names
 
     known = option_names(cfg)
-    if each.key.startswith("env.") and cfg.env.get("_target_") != OURS:
+    if each.key.startswith("env.") and not is_ours(cfg.env.get("_target_")):
         known.append(each.key)  # arguments of an environment of one's own
     names = [name for name in known if not name.endswith("_target_")]
     if each.key not in known:
