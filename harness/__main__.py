@@ -8,7 +8,7 @@ import os
 import sys
 
 from harness.commands import COMMANDS, load, run_command, unknown
-from harness.errors import SetupError
+from harness.errors import Exit, SetupError, exit_of
 
 
 def door() -> None:
@@ -27,12 +27,12 @@ def door() -> None:
         sys.exit(load("harness.launch.help").show(arguments))
     if wrong := unknown(first):
         print(f"harness: {wrong}\n`harness --help` lists commands, fixes, ablations and options.", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(Exit.WRONG_INPUT)
     try:
         run = load("harness.launch.run").run
     except SetupError as error:
         print(f"harness: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(exit_of(error))
     run()
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.errors import ConfigError, HarnessError, SetupError
+from harness.errors import Exit, HarnessError, SetupError, exit_of
 
 SHELLS = ("bash", "zsh", "fish")
 SETUP = "Run `python3 -m harness setup` once, then use .venv/bin/python."
@@ -140,13 +140,13 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         return code
     except HarnessError as error:
         print(f"harness {name}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) and not isinstance(error, SetupError) else 1
+        return exit_of(error)
     except BrokenPipeError:  # `harness … | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         print(f"harness {name}: stopped.", file=sys.stderr)
-        return 130
+        return Exit.INTERRUPTED
 
 
 def load(module: str) -> Any:

@@ -49,6 +49,12 @@ class EpisodeError(HarnessError):
     """Infrastructure failed within one episode. Retried; then missing data, never reward 0."""
 
 
+def exit_of(error: HarnessError) -> Exit:
+    """How a command ends that met this error: wrong input, unless nothing is wrong with what was typed."""
+    typed_wrong = isinstance(error, ConfigError) and not isinstance(error, SetupError)
+    return Exit.WRONG_INPUT if typed_wrong else Exit.FAILED
+
+
 def closest(word: str, valid: Iterable[object]) -> str:
     """` Did you mean 'x'?`, or nothing when no valid word is near."""
     near = difflib.get_close_matches(word, [str(v) for v in valid], n=1)

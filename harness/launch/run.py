@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.errors import ConfigError, Exit, HarnessError
+from harness.errors import ConfigError, Exit, HarnessError, exit_of
 from harness.launch.command_line import understood
 from harness.launch.plugins import register
 from harness.launch.quiet import quiet
@@ -29,10 +29,10 @@ def errors_as_sentences() -> Iterator[None]:
         # Hydra wraps what a launcher or sweeper raises when it is made
         ours = next((each for each in (error, error.__cause__) if isinstance(each, HarnessError)), ConfigError(error))
         print(f"{type(ours).__name__}: {ours}", file=sys.stderr)
-        if not isinstance(ours, ConfigError):
-            sys.exit(Exit.FAILED)
-        print("`python -m harness --help` lists fixes, ablations and options.", file=sys.stderr)
-        sys.exit(Exit.WRONG_INPUT)
+        code = exit_of(ours)
+        if code is Exit.WRONG_INPUT:
+            print("`python -m harness --help` lists fixes, ablations and options.", file=sys.stderr)
+        sys.exit(code)
     except KeyboardInterrupt:
         print("Stopped. The same command continues where it stopped.", file=sys.stderr)
         sys.exit(Exit.INTERRUPTED)

@@ -97,7 +97,5 @@ def test_what_cannot_be_used_is_refused_with_the_reason(target, message):
 
 
 def test_an_argument_that_it_does_not_take_is_named():
-    with pytest.raises(
-        ConfigError, match=r"takes \(tasks=4\), and env gives it size.*env=own and add only its arguments, .*\+env.NAME"
-    ):
+    with pytest.raises(ConfigError, match=r"takes \(tasks=4\), and env gives it size.*choose env=own and add only its"):
         load_environment({"_target_": f"{HERE}.World", "size": 3})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from harness.errors import ConfigError, EngineError, Exit
+from harness.errors import ConfigError, EngineError, Exit, SetupError
 from harness.launch.execute import execute
 from harness.launch.run import errors_as_sentences
 from harness.records.run_records import RunRecords
@@ -44,6 +44,7 @@ def test_a_sweep_ends_with_what_became_of_its_runs(statuses, code, sweep_config,
 WRONG = [
     (ConfigError("no"), 2, "ConfigError: no"),
     (HydraException("no"), 2, "ConfigError: no"),
+    (SetupError("no network"), 1, "SetupError: no network"),  # the command is right
     (EngineError("gone"), 1, "EngineError: gone"),
     (KeyboardInterrupt(), 130, "The same command continues"),
 ]
