@@ -53,6 +53,19 @@ def _class(cfg: DictConfig, name: str) -> type[Strategy]:
     return found
 
 
+def refuse_misnamed(cfg: DictConfig) -> None:
+    """Raises ConfigError for a class that has another level's name than the config option that chose it.
+
+    cfg: as Hydra composed it, its own part included
+    """
+    for group, chosen in cfg.hydra.runtime.choices.items():
+        name = str(group).removeprefix("fix/")
+        if name != group and (found := _class(cfg, name)).level != chosen:
+            raise ConfigError(
+                f"{group}={chosen}: {cfg.fix[name]._target_}.level is {found.level!r}; set level = {str(chosen)!r}."
+            )
+
+
 def seams_of(cfg: DictConfig) -> Seams:
     """The strategies of a run. Raises ConfigError for a foreign one at no open seam."""
     strategies = {str(n): made(f"fix.{n}", _plain(cfg.fix[n])) for n in cfg.fix if _class(cfg, str(n))}

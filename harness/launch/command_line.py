@@ -181,7 +181,9 @@ def _refuse_several(asked: Sequence[GivenOverride], multirun: bool) -> None:
 def _refuse_values(cfg: DictConfig, options: Sequence[GivenOverride]) -> None:
     """Builds the typed config of one run, and looks at its other seeds and at its folder."""
     from harness.config import check_seed, typed
+    from harness.levels import refuse_misnamed
 
+    refuse_misnamed(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
     config = typed(cfg)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 from harness.config import RunConfig, SweepConfig, typed
 from harness.launch.execute import execute
+from harness.levels import refuse_misnamed
 from harness.sweep.plan import Sweep
 
 
@@ -46,6 +47,7 @@ class SweepLauncher(Launcher):
 
     def _compose(self, overrides: Sequence[str]) -> Any:
         cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        refuse_misnamed(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
         return cfg

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import SweepConfig
 from harness.errors import ConfigError
-from harness.launch import command_line
+from harness.launch import command_line, launcher, run
 from harness.launch.command_line import understood
 from harness.launch.plugins import register
 from harness.launch.search_path import SearchPath
@@ -86,6 +87,21 @@ def kl(tmp_path, monkeypatch) -> Path:
     for module in ("of_mine", "of_mine.conf"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return folder
+
+
+def jobs_of(typed: list[str], monkeypatch) -> list[SweepConfig]:
+    """The sweep that a command line would run, in this process: Hydra's whole way, and nothing is executed."""
+    executed: list[SweepConfig] = []
+    monkeypatch.setattr(launcher, "execute", lambda config, *_: executed.append(config) or 0)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["harness", *understood(typed)])
+    run.main()
+    return executed
+
+
+def arms_of(typed: str, monkeypatch) -> list[str]:
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    return [each.run.arm.name for each in config.runs]
 
 
 UNDERSTOOD = [
@@ -282,6 +298,18 @@ def test_a_fix_without_the_level_on_is_named(kl):
     (kl / "fix" / "kl" / "on.yaml").unlink()
     with pytest.raises(ConfigError, match="fix/kl has no level 'on' among half, off"):
         understood(["--config-dir", str(kl)])
+
+
+def test_a_level_that_forgets_its_name_is_refused_wherever_it_is_chosen(kl, monkeypatch):
+    """It would run, and be reported, under the name of the level that it inherits from."""
+    module = kl.parent / "__init__.py"
+    module.write_text(KL.replace('class Half(Level):\n    level: ClassVar[str] = "half"', "class Half(On):"))
+    mine = ["--config-dir", str(kl)]
+    said = "fix/kl=half: of_mine.Half.level is 'on'; set level = 'half'."
+    with pytest.raises(ConfigError, match=said):
+        understood([*mine, "fix/kl=half"])
+    with pytest.raises(ConfigError, match=said):
+        jobs_of([*mine, "-m", "fix/kl=on,half"], monkeypatch)
 
 
 def test_options_of_groups_in_somebodys_own_folder_can_be_chosen(kl):
