@@ -18,6 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from harness.designs import design, listed, restrict
+from harness.errors import ConfigError
 from harness.factors import OFF, ON, Arm, Factors
 from harness.levels import declared, factor_names
 
@@ -73,12 +74,33 @@ class DesignSweeper(Sweeper):
     def _arms(self, factors: Factors, wished: Wishes) -> list[Arm]:
         wished = {f: levels for f, levels in wished.items() if f in factors.names}
         if self.arms is not None:
-            return restrict(listed(factors, self.arms), wished)
+            return self._wished(listed(factors, self.arms), wished)
         if self.design is None:
             axes = [wished.get(name, (ON,)) for name in factors.names]
             return [Arm(tuple(zip(factors.names, own, strict=True))) for own in product(*axes)]
         further = {f: (ON, OFF, *(v for v in levels if v not in (ON, OFF))) for f, levels in wished.items()}
-        return restrict(design(self.design, factors, further), wished)
+        return self._wished(design(self.design, factors, further), wished)
+
+    def _wished(self, arms: list[Arm], wished: Wishes) -> list[Arm]:
+        """The arms with the wished levels. Raises ConfigError for a level that none of them has."""
+        called = self.design or "hydra.sweeper.arms"
+        for factor, levels in wished.items():
+            there = {arm.level(factor) for arm in arms}
+            if missing := [level for level in levels if level not in there]:
+                known = " and ".join(sorted(there, reverse=True))
+                raise ConfigError(
+                    f"No arm has fix/{factor}={missing[0]}: the design {called} has the level{'s' * (len(there) > 1)} "
+                    f"{known} only. Use +ablation=all or leave_one_out."
+                )
+        kept = restrict(arms, wished)
+        for factor, levels in wished.items():
+            if missing := [level for level in levels if level not in {arm.level(factor) for arm in kept}]:
+                others = ", ".join(f"fix/{f}={','.join(own)}" for f, own in wished.items() if f != factor)
+                raise ConfigError(
+                    f"No arm of the design {called} has fix/{factor}={missing[0]} together with {others}. "
+                    "Drop one of them, or use +ablation=all."
+                )
+        return kept
 
     def _factors(self, wished: Wishes, given: Wishes, others: list[str], keys: Mapping[str, str]) -> Factors:
         """Those that `factors=` names, and every fix that is swept over."""

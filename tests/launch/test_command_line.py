@@ -74,6 +74,14 @@ class Half(Level):
 """
 
 
+REWARD = """
+from harness.fixes.reward import On as Fixed
+
+class Reward(Fixed):
+    level = "half"
+"""
+
+
 @pytest.fixture
 def kl(tmp_path, monkeypatch) -> Path:
     """The config folder of a package of somebody's own, with a seventh fix."""
@@ -310,6 +318,21 @@ def test_a_level_that_forgets_its_name_is_refused_wherever_it_is_chosen(kl, monk
         understood([*mine, "fix/kl=half"])
     with pytest.raises(ConfigError, match=said):
         jobs_of([*mine, "-m", "fix/kl=on,half"], monkeypatch)
+
+
+@pytest.mark.parametrize("ablation", ["gate_aware", "screening", "smoke", "short_term", "one_and_two"])
+def test_a_level_that_a_design_has_not_is_refused_beside_those_that_it_has(ablation, kl, monkeypatch):
+    (kl / "fix" / "reward").mkdir()
+    (kl / "fix" / "reward" / "half.yaml").write_text("_target_: of_mine.Reward\n")
+    (kl.parent / "__init__.py").write_text(KL + REWARD)
+    typed = f"--config-dir {kl} +ablation={ablation} fix/reward=on,off,half"
+    with pytest.raises(ConfigError, match="No arm has fix/reward=half.* on and off only. Use .*all or leave_one_out"):
+        arms_of(typed, monkeypatch)
+
+
+def test_a_level_that_no_arm_has_beside_the_others_is_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="No arm of the design smoke has fix/reward=off together with fix/tools=on"):
+        arms_of("+ablation=smoke fix/tools=on fix/reward=on,off", monkeypatch)
 
 
 def test_options_of_groups_in_somebodys_own_folder_can_be_chosen(kl):
