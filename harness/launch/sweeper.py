@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from harness.designs import design, listed, restrict
 from harness.errors import ConfigError
@@ -51,7 +51,8 @@ class DesignSweeper(Sweeper):
         keys = {_factor(o): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
         given = {_factor(o): tuple(_values(o)) for o in fixes}
         wished = {f: levels for f, levels in given.items() if f not in self.implied}
-        axes = [[f"{o.get_key_element()}={value}" for value in _values(o)] for o in rest]
+        options = {o.get_key_element(): o for o in rest if _key(o).startswith("fix.")}  # of some level of a fix
+        axes = [[f"{key}={v}" for v in _values(o)] for o in rest if (key := o.get_key_element()) not in options]
         factors = self._factors(wished, given, [axis[0] for axis in axes], keys)
         arms = self._arms(factors, wished)
         constant = {f: levels[0] for f, levels in given.items() if f not in factors.names}
@@ -60,16 +61,30 @@ class DesignSweeper(Sweeper):
             hydra_context=self.context, task_function=self.task_function, config=self.config
         )
         launcher.design = None if set(wished) & set(factors.names) else self.design
+        chosen = [
+            [f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()] for arm in arms
+        ]
+        taken = self._taken(chosen, list(options.values()))
         jobs = [
-            [
-                *(f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()),
-                *(o for o in others if not o.startswith("factors=")),
-                named,
-            ]
-            for arm in arms
+            [*levels, *own, *(o for o in others if not o.startswith("factors=")), named]
+            for levels, own in zip(chosen, taken, strict=True)
             for others in product(*axes)
         ]
         return launcher.launch(jobs, initial_job_idx=0)
+
+    def _taken(self, chosen: list[list[str]], options: list[Override]) -> list[list[str]]:
+        """Per arm those options of fixes that its levels have. Raises ConfigError for one that no arm takes."""
+        taken: list[list[str]] = [[] for _ in chosen]
+        for option in options:
+            text, group = f"{option.get_key_element()}={_values(option)[0]}", f"fix/{_key(option).split('.')[1]}"
+            of = [[o for o in levels if o.lstrip("+").startswith(f"{group}=")] for levels in chosen]
+            composed = {own: self.loader.load_sweep_config(self.config, list(own)) for own in set(map(tuple, of))}
+            having = [own for own, levels in zip(taken, of, strict=True) if _has(composed[tuple(levels)], _key(option))]
+            if not having:
+                raise ConfigError(f"{text}: no level of {group} in this sweep has that option.")
+            for own in having:
+                own.append(text)
+        return taken
 
     def _arms(self, factors: Factors, wished: Wishes) -> list[Arm]:
         wished = {f: levels for f, levels in wished.items() if f in factors.names}
@@ -116,6 +131,12 @@ class DesignSweeper(Sweeper):
     def _is_plain(self) -> bool:
         """Whether the arms are what the command line lists, without a design."""
         return self.design is None and self.arms is None
+
+
+def _has(cfg: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent)
+    return isinstance(node, DictConfig) and name in node
 
 
 def _key(override: Override) -> str:
