@@ -57,13 +57,16 @@ def understood(arguments: Sequence[str]) -> list[str]:
     options = [each for each in asked if not _is_choice(each, groups) and each.key != "hydra.searchpath"]
     ours = [each for each in options if not each.key.startswith("hydra.")]
     hydras = [each for each in options if each not in ours]
+    ablation = next((each.given for each in choices if each.key == "ablation"), None)
     for each in hydras:
-        refuse_hydra_option(each)
-    cfg = path.compose([each.first for each in choices])
+        refuse_hydra_option(each, ablation)
+    first = with_their_options(choices, ours, path)
+    cfg = path.compose(first)
     if hydras:
         for each in hydras:
             refuse_unknown_option(each, cfg)
-        cfg = path.compose([each.first for each in choices] + [each.text for each in hydras])
+        hydras = [each.renamed(appended=not _has(cfg, each.key)) for each in hydras]
+        cfg = path.compose([*first, *(each.text for each in hydras)])
     refuse_launcher_options(cfg)
     multirun = args.multirun or cfg.hydra.mode == RunMode.MULTIRUN
     if not multirun and any(cfg.hydra.sweeper.get(name) for name in ("design", "arms")):
@@ -124,6 +127,20 @@ def with_every_fix(choices: list[GivenOverride], path: SearchPath) -> list[Given
     added = [asked_for(f"+{group}=on", path) for group in further]
     names = ",".join(group.removeprefix("fix/") for group in further)
     return [*choices, *added, *([asked_for(f"hydra.sweeper.implied=[{names}]", path)] if names else [])]
+
+
+def with_their_options(choices: list[GivenOverride], ours: list[GivenOverride], path: SearchPath) -> list[str]:
+    """The first level of each fix that has the options which the command line gives it, else the first of all."""
+    first = []
+    for each in choices:
+        given = [o.key for o in ours if o.key.startswith(f"{each.key.replace('/', '.')}.")]
+        levels = [f"{each.text.split('=', 1)[0]}={value}" for value in each.values] if each.several and given else []
+        first.append(next((level for level in levels if _have(path.compose([level]), given)), each.first))
+    return first
+
+
+def _have(cfg: DictConfig, keys: Sequence[str]) -> bool:
+    return all(_has(cfg, key) for key in keys)
 
 
 def set_option(cfg: DictConfig, each: GivenOverride, groups: Sequence[str]) -> GivenOverride:

@@ -19,6 +19,8 @@ RESULTS = "Results go to the folder sweep=NAME in results=FOLDER, with each run'
 FOLDERS = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.runtime")
 OPEN = ("hydra.launcher.options", "hydra.job.env_set")  # any key may be added here
 
+ARMS = ("hydra.sweeper.design", "hydra.sweeper.arms")
+
 
 def hydra_options(group: str, found: Sequence[str]) -> Sequence[str]:
     """What can be chosen from one of Hydra's groups: `found` are the configs in our folders and the user's."""
@@ -52,10 +54,21 @@ def refuse_hydra_choice(each: GivenOverride, options: Sequence[str]) -> None:
     raise ConfigError(f"{each.key} has no option {value!r}.{closest(value, options)} Options: {', '.join(options)}.")
 
 
-def refuse_hydra_option(each: GivenOverride) -> None:
-    """Raises ConfigError for options of Hydra that name a folder, or another place to work in."""
+def refuse_hydra_option(each: GivenOverride, ablation: str | None) -> None:
+    """Raises ConfigError for options of Hydra that name a folder, another place to work in, or what else runs a sweep.
+
+    ablation: that is chosen beside it
+    """
     if each.several or each.glob:
         raise ConfigError(f"{each.text}: Hydra's own options take one value.")
+    if each.key.endswith("._target_"):
+        raise ConfigError(f"{each.text}: what runs a sweep is chosen by hydra/launcher=node|ray|slurm. Leave it out.")
+    if isinstance(each.values[0], dict) and each.key not in OPEN:
+        raise ConfigError(f"{each.text}: the options of {each.key} are given one by one: {each.key}.NAME=VALUE.")
+    if each.key == "hydra.sweeper.implied":
+        raise ConfigError(f"{each.text}: the harness finds by itself which fixes nobody named. Leave it out.")
+    if each.key in ARMS and ablation:
+        raise ConfigError(f"{each.text}: +ablation={ablation} names the arms already. Drop one of them.")
     if any(f"{each.key}.".startswith(f"{folder}.") for folder in FOLDERS):
         raise ConfigError(f"{each.text} has no effect here. {RESULTS}")
     if each.key == "hydra.job.chdir" and each.values[0] is not False:

@@ -14,13 +14,13 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.core.utils import JobRuntime
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, closest
 from harness.paths import CONF
 
 
@@ -67,6 +67,12 @@ class SearchPath:
                 )
         except UserWarning as missing:
             raise ConfigError(f"hydra.searchpath has a folder that is not there: {missing}") from None
+        except MissingConfigException as error:
+            if error.missing_cfg_file == self._name:
+                names = self._loader.repository.get_group_options("", ObjectType.CONFIG)
+                near = closest(self._name, names)
+                raise ConfigError(f"--config-name {self._name}: there is no such config.{near}") from None
+            raise ConfigError(f"The configuration cannot be composed: {str(error).splitlines()[0]}") from error
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
             cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
             raise ConfigError(f"The configuration cannot be composed: {cause or error}") from error

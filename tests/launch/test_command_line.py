@@ -127,6 +127,9 @@ UNDERSTOOD = [
     (["env.task_ids=[mock_000,mock_040]"], ["env.task_ids=[mock_000,mock_040]"]),
     (["fix.exploration.temperature=0.7"], ["fix.exploration.temperature=0.7"]),
     (["hydra.job.chdir=false"], ["hydra.job.chdir=false"]),
+    (["hydra.job.env_set.X=1"], ["+hydra.job.env_set.X=1"]),
+    (["hydra/launcher=slurm", "hydra.launcher.options.a=b"], ["hydra/launcher=slurm", "+hydra.launcher.options.a=b"]),
+    (["+hydra.job.chdir=false"], ["hydra.job.chdir=false"]),
     (["hydra/launcher=slurm", "+hydra.launcher.options.account=physics"], ...),
     (["-m", "hydra.sweeper.design=smoke"], ...),
     (["+ablation=all", "hydra/launcher=ray", "--cfg", "job"], ["--cfg", "job", "+ablation=all", "hydra/launcher=ray"]),
@@ -253,7 +256,14 @@ REFUSED = [
     ("hydra.sweeper.design=smoke", "Add -m"),
     ("--config-path /x", "Add a folder of your own with --config-dir"),
     ("--config-dir /no/such/folder", "there is no such folder"),
-    ("--config-name mine", "Cannot find primary config 'mine'"),
+    ("--config-name mine", "--config-name mine: there is no such config."),
+    ("--config-name confg", "--config-name confg: there is no such config. Did you mean 'config'?"),
+    ("-m hydra.launcher._target_=os.system", "chosen by hydra/launcher=node|ray|slurm. Leave it out."),
+    ("-m hydra.sweeper._target_=os.system", "Leave it out."),
+    ("-m hydra.sweeper={_target_:os.system}", "are given one by one: hydra.sweeper.NAME=VALUE."),
+    ("-m hydra.sweeper.implied=[tools]", "finds by itself which fixes nobody named. Leave it out."),
+    ("+ablation=all hydra.sweeper.design=smoke", "+ablation=all names the arms already. Drop one of them."),
+    ("ablation=all hydra.sweeper.arms=[[tools]]", "+ablation=all names the arms already. Drop one of them."),
     ("hydra.searchpath=[/no/such/folder]", "a folder that is not there"),
     ("hydra.searchpath=[pkg://no.such.package]", "a folder that is not there"),
     ("hydra.searchpath=conf", "must be a list of strings"),
@@ -270,6 +280,7 @@ def test_a_mistake_is_refused_with_what_is_allowed(typed, message):
     with pytest.raises(ConfigError) as refused:
         understood(typed.split(" "))
     assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_256_runs_are_checked_on_one_configuration(monkeypatch):
@@ -333,6 +344,23 @@ def test_a_level_that_a_design_has_not_is_refused_beside_those_that_it_has(ablat
 def test_a_level_that_no_arm_has_beside_the_others_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="No arm of the design smoke has fix/reward=off together with fix/tools=on"):
         arms_of("+ablation=smoke fix/tools=on fix/reward=on,off", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "typed", ["+ablation=leave_one_out", "-m fix/exploration=off,on", "-m fix/exploration=on,off seed=0,1"]
+)
+def test_an_option_of_a_fix_reaches_the_arms_whose_level_has_it(typed, monkeypatch):
+    (config,) = jobs_of([*typed.split(" "), "fix.exploration.temperature=0.35"], monkeypatch)
+    for each in config.runs:
+        expected = {"on": 0.35, "off": 0.0}[each.run.arm.level("exploration")]
+        assert each.seams.exploration.temperature == expected
+    assert {each.run.arm.level("exploration") for each in config.runs} == {"on", "off"}
+
+
+def test_an_option_of_a_fix_that_no_arm_has_is_refused(monkeypatch):
+    typed = ["-m", "hydra.sweeper.arms=[[tools],[]]", "fix.exploration.temperature=0.35"]
+    with pytest.raises(ConfigError, match="no level of fix/exploration in this sweep has that option"):
+        jobs_of(typed, monkeypatch)
 
 
 def test_options_of_groups_in_somebodys_own_folder_can_be_chosen(kl):
