@@ -4,9 +4,11 @@ Our fixes say what their levels are; an ablation, and what a user brings, says i
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from textwrap import TextWrapper
 
 from harness.commands import COMMANDS
+from harness.designs import DESIGNS, design
 from harness.fixes import registry
 from harness.launch import choices
 
@@ -65,9 +67,20 @@ def text(arguments: Sequence[str]) -> str:
     return TEXT.format(
         commands=_columns((name, command.summary) for name, command in COMMANDS.items()),
         fixes=_columns(_levels(groups)),
-        ablations=_columns((f"+ablation={name}", choices.note(file)) for name, file in ablations.items()),
+        ablations=_columns((f"+ablation={name}", _ablation(file)) for name, file in ablations.items()),
         groups=_columns(other.items()),
     )
+
+
+def _ablation(file: Path) -> str:
+    """What its file says, and how many arms it has: those listed in the file, else the design's."""
+    sweeper = choices.keys("ablation", file)
+    arms, name = sweeper.get("hydra.sweeper.arms"), sweeper.get("hydra.sweeper.design")
+    if arms:
+        return f"{choices.note(file)} ({len(arms)} arms)"
+    if name in DESIGNS and sweeper.get("factors", "note") == "note":
+        return f"{choices.note(file)} ({len(design(name, registry.note()))} arms with the note's fixes)"
+    return choices.note(file)
 
 
 def _levels(groups: choices.Groups) -> list[tuple[str, str]]:

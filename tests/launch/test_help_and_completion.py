@@ -1,6 +1,7 @@
 """Help and completion read the configuration's folders, a user's own included."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -42,6 +43,14 @@ def test_help_has_a_line_for_every_level_and_every_ablation():
     for file in (CONF / "ablation").glob("*.yaml"):
         assert any(line.startswith(f"  +ablation={file.stem} ") for line in lines)
     assert max(map(len, lines)) <= 120
+
+
+def test_help_counts_the_arms_of_an_ablation_and_its_file_does_not():
+    shown = " ".join(text([]).split())
+    assert f"each one off in turn, all off ({len(registry.note()) + 2} arms with the note's fixes)" in shown
+    assert f"every combination of the fixes ({2 ** len(registry.note())} arms with the note's fixes)" in shown
+    assert "suffice, with its controls (5 arms) +ablation" in shown
+    assert not any(re.search(r"\d+ (runs|%)|\bsix\b", choices.note(file)) for file in (CONF / "ablation").iterdir())
 
 
 def test_every_level_and_ablation_says_what_it_is():
