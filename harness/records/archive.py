@@ -16,18 +16,18 @@ def pack(folder: Path, sample: Iterable[Record] = ()) -> Path:
     """Writes the archive, then removes what it holds; trajectories.parquet stays where it is. Its path.
 
     sample: rollouts to keep; none: those of an earlier archive, if any
-    Raises ConfigError for a folder without a plan or that is archived.
+    Of an archived sweep it removes what the archive holds: killed before that was done, a sweep has both.
+    Raises ConfigError for a folder without a plan or with a damaged archive.
     """
     files = SweepFiles(folder)
     plan = files.plan()
     if not plan:
         raise ConfigError(f"{folder} has no plan.jsonl, so there is no sweep to archive.")
-    if files.archived:
-        raise ConfigError(f"{folder} is archived: {files.archive_path.name} holds its records.")
-    runs = {run: files.run(run).content() for run in plan}
-    configs = {run: files.run(run).read_config() for run in plan}
-    write_synced(files.archive_path, encode(runs, configs, list(sample) or files.rollouts()))
-    for run in plan:
+    if not files.archived:
+        runs = {run: files.run(run).content() for run in plan}
+        configs = {run: files.run(run).read_config() for run in plan}
+        write_synced(files.archive_path, encode(runs, configs, list(sample) or files.rollouts()))
+    for run in files.archive().runs:
         _remove(files.run(run))
     files.sample_path.unlink(missing_ok=True)
     with suppress(OSError):  # local files are left in it

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.records.json_files import read_object, write_object
 
-# doubled: computed although another process had stored it meanwhile, which its claim prevents where locks work
+# doubled: computed twice because the file system has no locks
 COUNTED = ("asked", "computed", "shared", "doubled", "audited", "audit_differs")
 
 

@@ -137,27 +137,56 @@ def _differences(files: SweepFiles, config: SweepConfig, content: dict[str, str]
     _compare("versions", manifest["versions"], _versions(), differences)
     if "factors" in manifest:
         _compare("factors", [f["name"] for f in manifest["factors"]], list(config.factors.names), differences)
-    for each in config.runs:
-        line = planned.get(each.run.name)
-        if not differences and line and line.config_digest != config_digest(config, each):
-            stored = files.config(each.run.name)
-            _compare("", {"fix": stored.get("fix")}, {"fix": each.fix}, differences)
-    return differences
+    _compare("held", manifest.get("held", {}), config.held, differences)
+    if not differences:
+        at_level = _fixes_at_levels(files, planned)
+        for each in config.runs:
+            line = planned.get(each.run.name)
+            if not line or line.config_digest != config_digest(config, each):
+                _compare_fixes(at_level, each, differences)
+    return list(dict.fromkeys(differences))
+
+
+# Options of a fix, by its name and level; the level is None where the sweep does not compare it.
+FixesAtLevels = dict[tuple[str, str | None], Any]
+
+
+def _fixes_at_levels(files: SweepFiles, planned: Mapping[str, PlannedRun]) -> FixesAtLevels:
+    """The options of each fix at each level as the first planned run has them that has this level."""
+    out: FixesAtLevels = {}
+    for name, line in planned.items():
+        if not out or any(place not in out for place in line.levels.items()):
+            for fix, options in (files.config(name).get("fix") or {}).items():
+                out.setdefault((fix, line.levels.get(fix)), options)
+    return out
+
+
+def _compare_fixes(at_level: FixesAtLevels, run: RunConfig, out: list[str]) -> None:
+    """One level of a fix has the same options in every run of a sweep."""
+    strategies = {strategy.factor.name: strategy for strategy in run.seams.all()}
+    for fix, options in plain(run.fix).items():
+        place = (fix, run.run.arm.as_dict.get(fix))
+        if place in at_level:
+            _compare(f"fix.{fix}", _aged(at_level[place], options, strategies.get(fix)), options, out)
 
 
 def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
-    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it.
+    """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
+    return stored | {
+        name: _aged(stored[name], now[name], getattr(config, name, None)) for name in now if name in stored
+    }
+
+
+def _aged(old: Any, now: Any, section: object) -> Any:
+    """A section's stored options with the defaults of those that it lacks and `now` has.
 
     Sections used to name their class (`_target_`), where there was one to choose from.
     """
-    out = dict(stored)
-    for name, part in now.items():
-        section, old = getattr(config, name, None), stored.get(name)
-        if is_dataclass(section) and isinstance(part, dict) and isinstance(old, dict):
-            newer = [f for f in fields(section) if f.name in part.keys() - old.keys() and f.default is not MISSING]
-            kept = {key: value for key, value in old.items() if key != "_target_" or key in part}
-            out[name] = kept | {f.name: plain(f.default) for f in newer}
-    return out
+    if not is_dataclass(section) or not isinstance(old, dict) or not isinstance(now, dict):
+        return old
+    newer = [f for f in fields(section) if f.name in now.keys() - old.keys() and f.default is not MISSING]
+    kept = {key: value for key, value in old.items() if key != "_target_" or key in now}
+    return kept | {f.name: plain(f.default) for f in newer}
 
 
 def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:

@@ -46,9 +46,13 @@ def sample(folder: Path) -> list[Record]:
     for batch in _batches([plan[run] for run in plan if rows[run]], rows, (0, steps - 1)):
         more = [_rollout(files, planned, row, trained) for planned, row in batch]
         text += "".join(json.dumps(line) for line in more).encode()
-        if len(lzma.compress(text, preset=1)) > LIMIT:
+        if (size := len(lzma.compress(text, preset=1))) > LIMIT:
+            if not taken:
+                raise ConfigError(f"its first {len(more)} rollouts alone take {size:,} bytes, the limit is {LIMIT:,}")
             break
         taken += more
+    if not taken:
+        raise ConfigError("the arms of a seed have no task of the first or the last step in common")
     return sorted(taken, key=lambda r: (list(plan).index(r["run"]), r["step"], r["task"], r["rollout"]))
 
 

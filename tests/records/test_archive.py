@@ -1,5 +1,6 @@
 """An archive holds what `runs/` held: it loads as the live sweep did, and goes back into files."""
 
+import json
 import shutil
 
 import pytest
@@ -96,12 +97,38 @@ def test_while_there_is_an_archive_it_is_the_truth(sweep):
     assert [run.steps for run in load_sweep(sweep).runs] == [run.steps for run in whole.runs]
 
 
-def test_a_folder_without_a_plan_and_an_archived_one_are_refused(sweep, tmp_path):
+def test_killed_while_it_removes_what_it_packed_it_is_finished_by_the_next_start(sweep, tmp_path):
+    (sweep / "rollouts.jsonl").write_text(json.dumps(ROLLOUTS[0]) + "\n")
+    shutil.copytree(sweep, tmp_path / "killed")
+    raw = pack(sweep).read_bytes()
+    killed = tmp_path / "killed"
+    shutil.copy(sweep / "records.jsonl.xz", killed)
+    (run_folder(killed, "all_on") / "steps.jsonl").unlink()  # it got as far as this
+    assert pack(killed, [{"run": "another"}]).read_bytes() == raw
+    assert {p.name for p in killed.iterdir()} == {p.name for p in sweep.iterdir()}
+    assert not (killed / "runs").exists() and load_sweep(killed).rollouts() == ROLLOUTS
+
+
+def test_of_a_run_that_the_archive_does_not_hold_nothing_is_removed(sweep):
+    pack(sweep)
+    with (sweep / "plan.jsonl").open("a") as plan:
+        plan.write('{"run": "late/seed=0", "arm": "late", "levels": {}, "seed": 0}\n')
+    (late := sweep / "runs" / "late" / "seed=0").mkdir(parents=True)
+    (late / "steps.jsonl").write_text('{"step": 1}\n')
+    pack(sweep)
+    assert (late / "steps.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_beside_a_damaged_archive_nothing_is_removed(sweep, tmp_path):
+    (sweep / "records.jsonl.xz").write_bytes(b"torn")
+    with pytest.raises(ConfigError, match="records.jsonl.xz cannot be read"):
+        pack(sweep)
+    assert (run_folder(sweep, "all_on") / "steps.jsonl").is_file()
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no plan.jsonl"):
         pack(tmp_path)
-    pack(sweep)
-    with pytest.raises(ConfigError, match="is archived"):
-        pack(sweep)
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-30], lambda raw: b"no archive", lambda raw: b""])

@@ -58,6 +58,59 @@ def test_a_changed_configuration_is_refused_with_the_difference(changed, differe
         write_plan(tmp_path, "s", sweep_config(changed), ["a"], ["b"], CONTENT)
 
 
+def join(config, folder):
+    write_plan(folder, "s", config, ["a"], ["b"], CONTENT)
+
+
+def test_another_seed_has_the_options_that_its_levels_have_in_the_folder(sweep_config, tmp_path):
+    join(sweep_config("seed=0"), tmp_path)
+    with pytest.raises(ConfigError, match="fix.exploration.temperature: 1.0 there, 0.3 now"):
+        join(sweep_config("seed=1", "fix.exploration.temperature=0.3"), tmp_path)
+    assert [*SweepFiles(tmp_path).plan()] == ["all_on/seed=0"]
+
+
+def test_another_arm_has_them_too(sweep_config, tmp_path):
+    join(sweep_config(runs=[["fix/exploration=off"], []]), tmp_path)
+    with pytest.raises(ConfigError, match="fix.exploration.temperature: 1.0 there, 0.3 now"):
+        join(sweep_config("fix/tools=off", "fix.exploration.temperature=0.3"), tmp_path)
+
+
+def test_a_fix_that_is_not_compared_stays_at_its_level(sweep_config, tmp_path):
+    join(sweep_config("factors=[tools]"), tmp_path)
+    with pytest.raises(ConfigError, match="held.reward: None there, off now"):
+        join(sweep_config("factors=[tools]", "seed=1", "fix/reward=off"), tmp_path)
+
+
+def test_a_fix_that_is_not_compared_keeps_its_options(sweep_config, tmp_path):
+    join(sweep_config("factors=[tools]"), tmp_path)
+    with pytest.raises(ConfigError, match="fix.reward.partial: 0.8 there, 0.5 now"):
+        join(sweep_config("factors=[tools]", "fix/tools=off", "fix.reward.partial=0.5"), tmp_path)
+
+
+def test_more_seeds_and_arms_join_a_sweep_that_holds_a_fix(sweep_config, tmp_path):
+    held = ("factors=[tools]", "fix/reward=off")
+    for overrides in ([], ["seed=1"], ["fix/tools=off"]):
+        join(sweep_config(*held, *overrides), tmp_path)
+    assert [*SweepFiles(tmp_path).plan()] == ["all_on/seed=0", "all_on/seed=1", "all_off/seed=0"]
+
+
+def test_an_arm_with_a_level_that_no_run_has_yet_may_bring_its_options(sweep_config, tmp_path):
+    join(sweep_config("fix/exploration=off"), tmp_path)
+    join(sweep_config("fix.exploration.temperature=0.3"), tmp_path)
+    assert len(SweepFiles(tmp_path).plan()) == 2
+
+
+def test_an_option_of_a_fix_that_is_newer_than_the_sweep_has_its_default_there(sweep_config, tmp_path):
+    join(sweep_config(), tmp_path)
+    run = SweepFiles(tmp_path).run("all_on/seed=0")
+    older = run.read_config()
+    del older["fix"]["reward"]["partial"]
+    run.write_config(older)
+    join(sweep_config("seed=1"), tmp_path)
+    with pytest.raises(ConfigError, match="fix.reward.partial: 0.8 there, 0.5 now"):
+        join(sweep_config("seed=2", "fix.reward.partial=0.5"), tmp_path)
+
+
 def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(sweep_config, tmp_path):
     write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
     manifest = json.loads((tmp_path / "manifest.json").read_text())

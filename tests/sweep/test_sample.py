@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from pyarrow import parquet
 
 from harness.backend.tokenizer import tokenizer_of
 from harness.commands import run_command
@@ -100,6 +101,22 @@ def test_the_sample_stays_below_its_limit_with_every_arm(sweep, monkeypatch):
     taken = sample(sweep)
     assert 0 < len(taken) < len(whole)
     assert len(taken) % len(ARMS) == 0 and {r["step"] for r in taken} == {0, 2}
+
+
+def test_where_not_even_the_first_rollouts_fit_the_archive_says_so(sweep, monkeypatch, capsys):
+    monkeypatch.setattr(sampling, "LIMIT", 100)
+    with pytest.raises(ConfigError, match=r"its first 6 rollouts alone take [\d,]+ bytes, the limit is 100"):
+        sample(sweep)
+    assert run_command("archive", [str(sweep)]) == 0
+    assert "No sample of rollouts is taken: its first 6 rollouts" in capsys.readouterr().out
+
+
+def test_arms_that_were_trained_on_different_tasks_have_no_sample(sweep):
+    path = SweepFiles(sweep).run("without_tools/seed=0").trajectories
+    rows = parquet.read_table(path)
+    parquet.write_table(rows.set_column(rows.column_names.index("task"), "task", [["else"] * len(rows)]), path)
+    with pytest.raises(ConfigError, match="no task of the first or the last step in common"):
+        sample(sweep)
 
 
 def test_an_archive_keeps_the_sample(sweep, capsys):

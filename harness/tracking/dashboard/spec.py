@@ -90,6 +90,6 @@ def _sections(sweep: SweepRecords) -> Iterator[DashboardSection]:
 
 
 def check_keys(sweep: SweepRecords, factor: str) -> tuple[str, ...]:
-    """The W&B keys of a factor's manipulation check, as tracking/rows.py writes them."""
+    """The W&B keys of a factor's manipulation check, as tracking/metrics.py writes them."""
     readings = {name for run in sweep.runs for c in run.checks if c.factor == factor for name in c.reading}
     return tuple(f"check/{factor}/{name}" for name in ("took_effect", *sorted(readings)))
