@@ -91,10 +91,14 @@ def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
     return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
 
 
+def others(seams: Seams, factors: Factors) -> dict[str, str]:
+    """Levels of all fixes that the sweep does not compare."""
+    return {s.factor.name: s.level for s in seams.all() if s.factor.name not in factors.names}
+
+
 def held(seams: Seams, factors: Factors) -> dict[str, str]:
     """Levels of the fixes that the sweep does not compare and that are not on."""
-    levels = {s.factor.name: s.level for s in seams.all()}
-    return {name: level for name, level in levels.items() if name not in factors.names and level != ON}
+    return {name: level for name, level in others(seams, factors).items() if level != ON}
 
 
 def _plain(options: DictConfig) -> Any:
