@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import ConfigError, closest
 from harness.factors import Factors, Run
-from harness.levels import arm_of, declared, factor_names, held, seams_of
+from harness.levels import arm_of, declared, factor_names, held, others, seams_of
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
@@ -73,6 +73,11 @@ class SweepConfig:
     def held(self) -> dict[str, str]:
         """Levels of the fixes that the sweep does not compare and that are not on."""
         return held(self.runs[0].seams, self.factors)
+
+    @property
+    def others(self) -> dict[str, str]:
+        """Levels of all fixes that the sweep does not compare."""
+        return others(self.runs[0].seams, self.factors)
 
     def resolved(self, config: RunConfig) -> dict[str, Any]:
         """Everything that one run depends on, as plain data. Where results go changes no number."""

@@ -1,9 +1,9 @@
 """The levels of fixes that a configuration chooses: the factors that they declare, their strategies, the arm."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from harness.errors import ConfigError, closest
@@ -22,9 +22,9 @@ def factor_names(cfg: DictConfig) -> tuple[str, ...]:
     known = [str(name) for name in cfg.fix]
     wrong = next((name for name in names if name not in known), None)
     if wrong is not None:
-        raise ConfigError(
-            f"factors names {wrong!r}, which is no fix.{closest(wrong, known)} Fixes: {', '.join(known)}."
-        )
+        ours = {factor.name for factor in registry.own()}
+        hint = closest(wrong, known) or (" (Is --config-dir missing?)" if ours.issuperset(known) else "")
+        raise ConfigError(f"factors names {wrong!r}, which is no fix.{hint} Fixes: {', '.join(known)}.")
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"factors is {asked!r}; expected note, or a list of fixes: factors=[{known[0]},{known[1]}].")
     return tuple(names)
@@ -38,10 +38,14 @@ def declared(cfg: DictConfig, names: Sequence[str]) -> Factors:
 def _class(cfg: DictConfig, name: str) -> type[Strategy]:
     """The class behind a fix's chosen level."""
     target = str(cfg.fix[name].get("_target_"))
+    module, _, attribute = target.rpartition(".")
     try:
-        found = get_class(target)
+        found: type[Strategy] = getattr(import_module(module), attribute)
     except Exception as error:  # whatever an import of somebody's package raises
-        raise ConfigError(f"fix/{name}: {target} cannot be imported: {error}") from error
+        package = target.partition(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        hint = f". Put the folder that holds {package} on PYTHONPATH, or start in that folder." if absent else ""
+        raise ConfigError(f"fix/{name}: {target} cannot be imported: {error}{hint}") from error
     what = getattr(getattr(found, "factor", None), "name", None)
     if what != name:
         raise ConfigError(
@@ -75,11 +79,16 @@ def seams_of(cfg: DictConfig) -> Seams:
     further = {name: s for name, s in sorted(strategies.items()) if name not in owned}
     for name, strategy in further.items():
         seam = getattr(strategy, "seam", None)
-        if seam not in OPEN or not callable(getattr(strategy, str(seam), None)):
+        target = f"{type(strategy).__module__}.{type(strategy).__name__}"
+        if seam not in OPEN:
             raise ConfigError(
-                f"fix/{name}: {type(strategy).__name__}.seam is {seam!r}; expected one of {', '.join(OPEN)}, and a "
-                f"method of that name (harness.seams). Another way to act at the seam of {', '.join(owned)} is "
-                "a further level of that fix."
+                f"fix/{name}: {target}.seam is {seam!r}; expected one of {', '.join(OPEN)} (harness.seams). Another "
+                f"way to act at the seam of {', '.join(owned)} is a further level of that fix."
+            )
+        if not callable(getattr(strategy, seam, None)):
+            raise ConfigError(
+                f"fix/{name}: {target}.seam is {seam!r}, but {target} has no method {seam}; "
+                f"harness.seams.{OPEN[seam].__name__} says what it is given and returns."
             )
     return Seams(**{name: strategies[name] for name in owned}, further=tuple(further.values()))
 
@@ -95,10 +104,14 @@ def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
     return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
 
 
+def others(seams: Seams, factors: Factors) -> dict[str, str]:
+    """Levels of all fixes that the sweep does not compare."""
+    return {s.factor.name: s.level for s in seams.all() if s.factor.name not in factors.names}
+
+
 def held(seams: Seams, factors: Factors) -> dict[str, str]:
     """Levels of the fixes that the sweep does not compare and that are not on."""
-    levels = {s.factor.name: s.level for s in seams.all()}
-    return {name: level for name, level in levels.items() if name not in factors.names and level != ON}
+    return {name: level for name, level in others(seams, factors).items() if level != ON}
 
 
 def _plain(options: DictConfig) -> Any:

@@ -56,6 +56,14 @@ def findings(steps: Iterable[Mapping[str, Any]], seams: Seams, dtype: str) -> li
     return out
 
 
+def unjudged(checks: Iterable[Check]) -> list[str]:
+    """The factors that were checked and whose checks never could tell: nothing shows that their switch took effect."""
+    judged: dict[str, bool] = {}
+    for check in checks:
+        judged[check.factor] = judged.get(check.factor, False) or check.took_effect is not None
+    return [f"{factor}: no step could judge its switch" for factor, told in judged.items() if not told]
+
+
 def unequal_starts(starts: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:
     """Runs of one seed whose step-0 reference validation is not that of most runs, with the difference.
 

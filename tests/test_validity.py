@@ -6,7 +6,7 @@ import pytest
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.seams import Check, Seams
-from harness.validity import findings, invalid_factors, unequal_starts
+from harness.validity import findings, invalid_factors, unequal_starts, unjudged
 
 SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
 
@@ -47,6 +47,13 @@ def test_a_factor_is_known_by_its_name_wherever_the_name_was_read():
 def test_a_verdict_names_the_level_that_had_no_effect():
     seams = replace(SEAMS, tools=tools.Off())
     assert invalid_factors([check("tools", False, "all equal")], seams)[0]["reading"] == "off: all equal"
+
+
+def test_a_switch_that_no_step_could_judge_is_a_finding():
+    checks = [check("tools", None), check("split", True), check("reward", None)]
+    checks += [check("tools", None), check("split", None), check("reward", False)]
+    assert unjudged(iter(checks)) == ["tools: no step could judge its switch"]
+    assert unjudged([]) == []  # a run of no steps
 
 
 def step(number, **changes):

@@ -5,6 +5,11 @@ from collections.abc import Iterable
 from harness.records.load import RecordedRun
 from harness.records.schema import CheckRecord
 
+LEGEND = (
+    "✓ the level took effect, ✗ it did not and the run is INVALID, – no step could judge it. One step without effect "
+    "refutes a level that must hold at every step, and not one that must hold at some step."
+)
+
 
 def last_checks(run: RecordedRun) -> tuple[CheckRecord, ...]:
     """Per factor the last check that judged something, or the last one where none did."""
@@ -15,7 +20,9 @@ def last_checks(run: RecordedRun) -> tuple[CheckRecord, ...]:
     return tuple(last.values())
 
 
-def mark(checks: Iterable[CheckRecord]) -> str:
-    """✗ if any of them shows a switch without effect, ✓ if any shows one with, – otherwise."""
-    verdicts = {check.took_effect for check in checks}
-    return "✗" if False in verdicts else "✓" if True in verdicts else "–"
+def mark(runs: Iterable[RecordedRun], factor: str) -> str:
+    """By the verdict on the runs: ✗ if it names the factor in one of them, ✓ if a check shows effect, – otherwise."""
+    runs = tuple(runs)
+    if any(factor == name for run in runs for name, _ in run.invalid):
+        return "✗"
+    return "✓" if any(c.took_effect for run in runs for c in run.checks if c.factor == factor) else "–"

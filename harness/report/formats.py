@@ -154,6 +154,10 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
             "learns what it is paid for, not whether the policy does better on tasks that it has not seen. Reported "
             "rewards stay on each arm's own validation tasks, so the gap compares different tasks."
         )
+    if others := sweep.manifest.get("others"):
+        levels = dict.fromkeys(others.values())
+        each = (f"{', '.join(n for n, own in others.items() if own == level)} ({level})" for level in levels)
+        lines.append(f"Not compared here: {'; '.join(each)}.")
     if torn := sum(run.unreadable_lines for run in sweep.runs):
         lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
     if missing := sum(v.missing for run in sweep.runs for v in run.validations):

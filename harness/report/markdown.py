@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
-from harness.report.check_marks import last_checks, mark
+from harness.report.check_marks import LEGEND, mark
 from harness.report.cost import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
@@ -41,6 +41,7 @@ def _lines(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     yield from _arms(sweep)
     yield "\n## Manipulation checks\n"
     yield from _table(["run", *sweep.factors], _checks(sweep))
+    yield f"\n{LEGEND}"
     if bought := pairing_section(found.effects):
         yield from _section(bought)
     yield "\n## What it cost\n"
@@ -106,8 +107,8 @@ def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
 
 def _checks(sweep: SweepRecords) -> Iterator[list[str]]:
     for run in sweep.runs:
-        if checks := last_checks(run):
-            yield [run.name, *(mark(c for c in checks if c.factor == factor) for factor in sweep.factors)]
+        if run.checks:
+            yield [run.name, *(mark([run], factor) for factor in sweep.factors)]
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

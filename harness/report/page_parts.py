@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.records.load import SweepRecords
 from harness.report import curves, figures, formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
-from harness.report.check_marks import last_checks, mark
+from harness.report.check_marks import LEGEND, last_checks, mark
 from harness.report.cost import cost_sentences, reproduce
 from harness.report.effect_sections import MARKS, claims_line, gaps_grid
 from harness.report.markup import code, folded, grid_html, heading, svg, table, text
@@ -127,16 +127,16 @@ def checks(sweep: SweepRecords) -> Iterator[str]:
     yield heading("Manipulation checks")
     rows, details = [], []
     for arm in (row.arm for row in arm_rows(sweep)):
-        found = [check for run in sweep.runs_of(arm) for check in last_checks(run)]
-        if not found:
+        runs = sweep.runs_of(arm)
+        if not any(run.checks for run in runs):
             continue
-        marks = [mark(check for check in found if check.factor == factor) for factor in sweep.factors]
+        marks = [mark(runs, factor) for factor in sweep.factors]
         rows.append([text(arm), *(f'<b class="red">{m}</b>' if m == "✗" else m for m in marks)])
         items = []
-        for run in sweep.runs_of(arm):
+        for run in runs:
             items += [
-                f"<li>{mark([c])} <b>{text(c.factor)} {text(c.level)}</b>, step {c.step}"
-                f"{f', seed {run.seed}' if len(sweep.runs_of(arm)) > 1 else ''}: {text(c.text)}</li>"
+                f"<li>{mark([run], c.factor)} <b>{text(c.factor)} {text(c.level)}</b>, step {c.step}"
+                f"{f', seed {run.seed}' if len(runs) > 1 else ''}: {text(c.text)}</li>"
                 for c in last_checks(run)
             ]
             items += [f"<li>Finding: {text(finding)}</li>" for finding in run.findings]
@@ -145,11 +145,8 @@ def checks(sweep: SweepRecords) -> Iterator[str]:
         yield "<p>No checks yet.</p>"
         return
     yield table(["arm", *sweep.factors], rows, "checks")
-    yield (
-        '<p class="note">✓ the level took effect at its last check, ✗ it did not in at least one seed, '
-        "– nothing to judge.</p>"
-    )
-    yield folded("The checks, arm by arm", "".join(details))
+    yield f'<p class="note">{text(LEGEND)} Of several seeds: ✗ if it is so in one of them.</p>'
+    yield folded("The last reading of each check, arm by arm", "".join(details))
 
 
 def reuse(sweep: SweepRecords) -> Iterator[str]:

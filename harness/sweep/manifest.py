@@ -215,6 +215,7 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "steps": config.train.steps,
         "factors": [factor.record() for factor in config.factors],
         "held": config.held,
+        "others": config.others,
         "backend": config.backend.kind,
         "config": _identity(config.shared),
     }

@@ -19,7 +19,7 @@ from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
 from harness.sweep.display import Progress
-from harness.validity import findings, invalid_factors
+from harness.validity import findings, invalid_factors, unjudged
 
 if TYPE_CHECKING:
     from harness.player_pool import PlayerPool
@@ -163,7 +163,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         state="completed",
         validity=validity,
         invalid=invalid,
-        findings=findings(records.lines("steps"), config.seams, sweep.policy.dtype),
+        findings=[*findings(records.lines("steps"), config.seams, sweep.policy.dtype), *unjudged(checks)],
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
     )

@@ -42,6 +42,16 @@ def test_what_a_design_cannot_fill_is_left_out_with_the_reason(name, tmp_path):
         assert "Interaction: this design identifies no interaction." in lines
 
 
+def test_a_report_names_the_fixes_that_it_does_not_compare(tmp_path):
+    others = {"kl": "on", "clip": "off", "scale": "on"}
+    sweep = load_sweep(write_sweep(tmp_path / "s", others=others))
+    found = statistics_of(sweep)
+    for text in (markdown(sweep, found), page(sweep, found)):
+        assert "Not compared here: kl, scale (on); clip (off)." in text
+    plain = load_sweep(write_sweep(tmp_path / "plain"))
+    assert "Not compared here" not in markdown(plain, statistics_of(plain))
+
+
 def test_the_heat_map_is_a_triangle_that_says_its_colours_in_numbers(tmp_path):
     (_, grid), *_ = sections(write_sweep(tmp_path / "s", arms=factorial(), seeds=(0, 1)))["Interactions"].grids
     assert [len([c for c in row[1:] if c]) for row in grid.rows] == [1, 2, 3, 4, 5]

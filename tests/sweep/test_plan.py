@@ -39,6 +39,13 @@ def test_the_plan_names_every_run_with_its_levels(sweep_config, tmp_path):
     assert (tmp_path / "s" / "runs" / "without_tools" / "seed=2" / "config.yaml").exists()
 
 
+def test_the_manifest_says_at_which_level_the_fixes_are_that_are_not_compared(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config("factors=[tools,reward]", "fix/logprobs=off"), ["a"], ["b"], CONTENT)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["others"] == {"endpoint": "on", "exploration": "on", "logprobs": "off", "split": "on"}
+    assert manifest["held"] == {"logprobs": "off"}
+
+
 def test_more_seeds_may_join_a_folder(sweep_config, tmp_path):
     for seed in (0, 1):
         write_plan(tmp_path, "s", sweep_config(f"seed={seed}"), ["a"], ["b"], CONTENT)
