@@ -6,7 +6,7 @@ a sweep keeps those it was made with.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -191,7 +191,3 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     """A 31-bit seed from (seed, purpose, step, task, rollout, …): arms with one seed meet the same luck."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def names_of(factors: Sequence[Factor]) -> tuple[str, ...]:
-    return tuple(factor.name for factor in factors)

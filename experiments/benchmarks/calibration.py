@@ -1,9 +1,9 @@
 """Planted effects: do our statistics hold what they promise? No model, no server; ten minutes on one core.
 
-    python experiments/benchmarks/calibration.py                       # 1,000 sweeps per setting
-    python experiments/benchmarks/calibration.py --sweeps 200 --out results/calibration.md
+    python -m experiments.benchmarks.calibration                      # 1,000 sweeps per setting
+    python -m experiments.benchmarks.calibration --sweeps 200 --out results/calibration.md
 
-Synthetic sweeps (harness/stats/simulated_sweeps.py) go through the very functions that analyse real ones. Per setting:
+Synthetic sweeps (simulated_sweeps.py) go through the very functions that analyse real ones. Per setting:
     coverage              intervals (nominal 95 %) that hold the true effect; target 93-97 %
     percentile bootstrap  the same for plain percentiles over resampled seeds and tasks, for comparison
     all together          families of which every simultaneous interval holds its effect; at least 95 %
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.benchmarks.simulated_sweeps import STEPS, SimulatedWorld, simulated_sweep
 from harness.designs import design
 from harness.factors import Arm
 from harness.fixes.registry import note
@@ -45,7 +46,6 @@ from harness.stats.intervals import crossed_spread
 from harness.stats.outcomes import OUTCOMES, step_weights
 from harness.stats.profiles import interquartile_mean, iqm_triple
 from harness.stats.ranking import rank_probabilities
-from harness.stats.simulated_sweeps import STEPS, SimulatedWorld, simulated_sweep
 
 NOTE = note()
 
@@ -356,7 +356,7 @@ def main() -> None:
 
 TITLE = """# Calibration of the statistics
 
-`python experiments/benchmarks/calibration.py --sweeps {sweeps} --out results/calibration.md`: {sweeps} planted sweeps
+`python -m experiments.benchmarks.calibration --sweeps {sweeps} --out results/calibration.md`: {sweeps} planted sweeps
 per setting, random seed {seed} (not used before the statistics were frozen). Coverage of nominal 95 % intervals (target
 93-97 %); plain percentile bootstrap over seeds and tasks for comparison; sweeps in which all simultaneous intervals of
 a family hold (≥ 95 %); sweeps with a significant effect (Holm) where there is none (≤ 5 %; – where no effect is exactly

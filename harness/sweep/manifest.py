@@ -172,9 +172,8 @@ def _compare_fixes(at_level: FixesAtLevels, run: RunConfig, out: list[str]) -> N
 
 def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
     """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
-    return stored | {
-        name: _aged(stored[name], now[name], getattr(config, name, None)) for name in now if name in stored
-    }
+    both = [name for name in now if name in stored]
+    return stored | {name: _aged(stored[name], now[name], getattr(config, name, None)) for name in both}
 
 
 def _aged(old: Any, now: Any, section: object) -> Any:

@@ -1,25 +1,14 @@
 """The planted-effect simulator: what is planted is what its truth says, and a short run keeps the promises."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import harness
+from experiments.benchmarks import calibration
+from experiments.benchmarks.simulated_sweeps import SimulatedWorld, simulated_sweep, truth
 from harness.designs import design
 from harness.fixes.registry import note
-from harness.stats.simulated_sweeps import SimulatedWorld, simulated_sweep, truth
 
 NOTE = note()
-
-
-PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "calibration.py"
-spec = importlib.util.spec_from_file_location("calibration", PATH)
-calibration = importlib.util.module_from_spec(spec)
-sys.modules["calibration"] = calibration  # dataclasses look their module up
-spec.loader.exec_module(calibration)
 
 
 def setting(name):
