@@ -16,6 +16,7 @@ import pytest
 
 from harness.env import load_environment
 from harness.episode_player import EpisodePlayer, Job, Sampling
+from harness.launch.help import text as help_text
 from harness.player_pool import PlayerPool
 from harness.policy import MICRO, template
 from tests import test_episode_player as fake
@@ -54,7 +55,7 @@ def folder(tmp_path_factory):
     for block in BLOCKS:
         if block.file:
             (made / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (made / block.file).write_text(block.text, encoding="utf-8")
+            (made / block.file).write_text(block.text.partition("\n")[2], encoding="utf-8")
     return made
 
 
@@ -95,6 +96,16 @@ def test_the_commands_plan_what_the_page_says(folder):
     assert arms[:5] == ["all_on", "only_scale", "only_tools", "all_off", "without_scale"]
     assert arms[5:8] == ["all_on", "without_reward", "all_on_with_reward=half"]
     assert not (folder / "results").exists()
+
+
+def test_help_has_the_line_of_each_level_from_its_file(folder):
+    shown = " ".join(help_text(["--config-dir", str(folder / "conf_of_mine")]).split())
+    for line in (
+        "fix/scale=off divided",
+        "fix/easy=on without groups of",
+        "fix/reward=half a failed episode",
+    ):
+        assert line in shown
 
 
 def test_the_python_of_the_page_runs(importable):
