@@ -155,7 +155,7 @@ def tally(count: Count, setting: Setting, true: Sequence[float], effects: Sequen
     for t, e in answered:
         count.intervals += not e.identical
         count.covered += not e.identical and within(t, e.low, e.high)
-        count.false_none += e.verdict == NO_EFFECT and abs(t) > margin_of(e.kind, e.outcome, STEPS)
+        count.false_none += e.verdict == NO_EFFECT and abs(t) > margin_of(e.kind, e.outcome, STEPS, len(NOTE))
     if setting.invalid_arm:
         own = [e for e in effects if setting.invalid_arm == f"without_{e.factors[0]}"]
         count.invalid += len(own)
