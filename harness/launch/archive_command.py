@@ -23,7 +23,8 @@ def run(asked: Namespace) -> int:
     with alone_in(folder):
         rollouts = [] if SweepFiles(folder).archived else _sample(folder)
         path = pack(folder, rollouts)
-    print(f"{path}: {path.stat().st_size / 1024:,.0f} KiB, {len(rollouts)} rollouts with their token ids.")
+    kept = len(SweepFiles(folder).rollouts())
+    print(f"{path}: {path.stat().st_size / 1024:,.0f} KiB, {kept} rollouts with their token ids.")
     print("The same sweep started again unpacks it where a run is left to do.")
     return 0
 

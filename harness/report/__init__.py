@@ -1,7 +1,7 @@
 """From records and statistics to what a person reads: table, page, figures, verdict.
 
 numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), check_marks.py (the last word of each
-           check), cost.py
+           check), cost_text.py
 words      formats.py, effect_text.py (numbers, states, effects), verdict.py (three sentences)
 figures    figures.py, effect_figures.py; matplotlib loads when one is drawn
 pages      sections.py and effect_sections.py (parts as plain data), rendered by page.py (report.html, effects.json)

@@ -6,7 +6,7 @@ from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
 from harness.report.check_marks import LEGEND, mark
-from harness.report.cost import cost_sentences, reproduce
+from harness.report.cost_text import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
 from harness.report.sections import Section

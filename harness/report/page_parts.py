@@ -8,7 +8,7 @@ from harness.records.load import SweepRecords
 from harness.report import curves, figures, formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
 from harness.report.check_marks import LEGEND, last_checks, mark
-from harness.report.cost import cost_sentences, reproduce
+from harness.report.cost_text import cost_sentences, reproduce
 from harness.report.effect_sections import MARKS, claims_line, gaps_grid
 from harness.report.markup import code, folded, grid_html, heading, svg, table, text
 from harness.stats.effects import Effects

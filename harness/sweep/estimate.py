@@ -15,7 +15,7 @@ from harness.factors import EPISODES, Arm, Factors, Run
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.report import effect_text
-from harness.report.cost import duration
+from harness.report.cost_text import duration
 from harness.stats.effects import fails
 from harness.stats.outcomes import outcomes_of
 from harness.stats.power import Variance, power_lines, variance_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.records.load import SweepRecords
-from harness.report.cost import reproduce
+from harness.report.cost_text import reproduce
 from harness.report.effect_sections import MARKS
 from harness.report.formats import headline
 from harness.report.verdict import caveats, verdict_sentences
