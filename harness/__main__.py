@@ -21,14 +21,14 @@ def door() -> None:
         sys.path.append(os.getcwd())  # as `python -m` does: a fix of one's own may lie in this folder
     if first in COMMANDS:
         sys.exit(run_command(first, arguments[1:]))
-    if first == "__complete":  # what the shell asks
-        sys.exit(load("harness.launch.completion").answer(arguments[1:]))
-    if {"-h", "--help"} & set(arguments):
-        sys.exit(load("harness.launch.help").show(arguments))
-    if wrong := unknown(first):
-        print(f"harness: {wrong}\n`harness --help` lists commands, fixes, ablations and options.", file=sys.stderr)
-        sys.exit(Exit.WRONG_INPUT)
     try:
+        if first == "__complete":  # what the shell asks
+            sys.exit(load("harness.launch.completion").answer(arguments[1:]))
+        if {"-h", "--help"} & set(arguments):
+            sys.exit(load("harness.launch.help").show(arguments))
+        if wrong := unknown(first):
+            print(f"harness: {wrong}\n`harness --help` lists commands, fixes, ablations and options.", file=sys.stderr)
+            sys.exit(Exit.WRONG_INPUT)
         run = load("harness.launch.run").run
     except SetupError as error:
         print(f"harness: {error}", file=sys.stderr)

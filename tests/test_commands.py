@@ -93,6 +93,16 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
         load("harness.launch.choices")
 
 
+@pytest.mark.parametrize("asked", [["--help"], ["__complete", "fix/"], ["+ablation=all"]])
+def test_without_its_packages_the_door_says_how_to_install_them(asked):
+    start = f"import sys; sys.modules['yaml'] = None; sys.argv[1:] = {asked}"
+    script = f"{start}; from harness.__main__ import door; door()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "has no package 'yaml'. Run `python3 -m harness setup` once" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_reader_that_stops_reading_is_no_error():
     script = f"{sys.executable} -u -m harness policy list | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {script}"], capture_output=True, text=True)

@@ -17,7 +17,7 @@ OWN = {
 }
 RESULTS = "Results go to the folder sweep=NAME in results=FOLDER, with each run's configuration; give these instead."
 FOLDERS = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.runtime")
-OPEN = ("hydra.launcher.options", "hydra.job.env_set")  # any key may be added here
+OPEN = ("hydra.launcher.options",)  # any key may be added here
 
 ARMS = ("hydra.sweeper.design", "hydra.sweeper.arms")
 
@@ -63,6 +63,8 @@ def refuse_hydra_option(each: GivenOverride, ablation: str | None) -> None:
         raise ConfigError(f"{each.text}: Hydra's own options take one value.")
     if each.key.endswith("._target_"):
         raise ConfigError(f"{each.text}: what runs a sweep is chosen by hydra/launcher=node|ray|slurm. Leave it out.")
+    if f"{each.key}.".startswith("hydra.job.env_set."):
+        raise ConfigError(f"{each.text}: the runs of a sweep share a process. Set the variable before the command.")
     if isinstance(each.values[0], dict) and each.key not in OPEN:
         raise ConfigError(f"{each.text}: the options of {each.key} are given one by one: {each.key}.NAME=VALUE.")
     if each.key == "hydra.sweeper.implied":
