@@ -13,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import ConfigError, closest
-from harness.factors import Factors, Run
-from harness.levels import arm_of, declared, factor_names, held, others, seams_of
+from harness.factors import NOTE, Factors, Run
+from harness.levels import arm_of, declared, factor_names, held, others, refuse_foreign_to, seams_of
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
+    Beside,
     EnvConfig,
     OwnEnvConfig,
     PolicyConfig,
@@ -26,7 +27,6 @@ from harness.sections import (
     TrackingConfig,
     TrainConfig,
     ValidationConfig,
-    Whereabouts,
 )
 from harness.strict import Section, shown
 
@@ -50,12 +50,14 @@ class RunConfig:
 class SweepConfig:
     """Everything that the runs of a sweep share, and its runs.
 
+    baseline: which loop `off` means
     name: of its folder in `results`; None: one that follows from the configuration
     shared: the sections as plain data, for the records
     """
 
     runs: tuple[RunConfig, ...]
     factors: Factors
+    baseline: str
     env: EnvConfig | OwnEnvConfig
     rollout: RolloutConfig
     train: TrainConfig
@@ -100,6 +102,7 @@ SECTIONS: dict[str, type[Section]] = {
 }
 OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
+BESIDE = ("seed", "baseline", *WHEREABOUTS)  # the sections
 NO_NUMBER = (*WHEREABOUTS, "factors")  # where results go, and what of the fixes a sweep compares
 
 
@@ -118,21 +121,23 @@ def typed(*configs: DictConfig) -> SweepConfig:
             )
     first = _known(data[0])
     sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
-    place = Whereabouts(**{name: first[name] for name in ("seed", *WHEREABOUTS)})
+    beside = Beside(**{name: first[name] for name in BESIDE})
     runs = []
     names = factor_names(configs[0])
     for cfg, each in zip(configs, data, strict=True):
         check_seed(each["seed"])
         seams = seams_of(cfg)
+        refuse_foreign_to(beside.baseline, seams)
         run = Run(arm_of(seams, names), each["seed"])
         runs.append(RunConfig(run, seams, each["fix"], *(sections[n] for n in ("train", "rollout", "validation"))))
     return SweepConfig(
         tuple(runs),
         declared(configs[0], names),
+        beside.baseline,
         **sections,
-        results=Path(place.results),
-        name=place.sweep,
-        plan_only=place.plan_only,
+        results=Path(beside.results),
+        name=beside.sweep,
+        plan_only=beside.plan_only,
         shared=_shared(common[0], sections),
     )
 
@@ -156,7 +161,7 @@ def _dotted(cfg: DictConfig, before: str) -> list[str]:
 
 def check_seed(seed: object) -> None:
     """Raises ConfigError for what is no seed."""
-    Whereabouts(seed=seed, sweep=None, results=".", plan_only=True)  # type: ignore[arg-type]
+    Beside(seed=seed, baseline=NOTE, sweep=None, results=".", plan_only=True)  # type: ignore[arg-type]
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 def _known(data: dict[str, Any]) -> dict[str, Any]:
     """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
-    names = ["fix", "env", *SECTIONS, "seed", *NO_NUMBER]
+    names = ["fix", "env", *SECTIONS, "seed", "baseline", *NO_NUMBER]
     for name in names:
         if name not in data:
             raise ConfigError(f"The configuration has no {name}; a run needs one.")

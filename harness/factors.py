@@ -11,6 +11,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OFF, ON = "off", "on"
+# The loops that `off` may mean, each with what it is in a sentence.
+NOTE, AS_LAUNCHED = "note", "as_launched"
+BASELINES = {
+    NOTE: "the loop as the investigation note describes it, its defaults and its mechanisms",
+    AS_LAUNCHED: "the loop as its launch script ran it",
+}
 # What a factor may change: the training rollouts, what the trainer is given or does, what the arm reports of itself.
 EPISODES, BATCH, REPORTED = "episodes", "batch", "reported"
 
@@ -23,6 +29,9 @@ class Factor:
     changes: of EPISODES, BATCH, REPORTED
     proof: what its check reads
     rank: its place in the investigation note's ranking, from 1; None: the note does not name it
+    baselines: in which loops the fault was there; launched: how the loop as it was launched had it right, with the
+        source, where it had
+    today: whether the fault is still possible in ART 0.5.23, with the source; empty for a factor that is not ours
 
     What follows from its mechanism is an assumption that a sweep's controls test:
     no_update: levels at which no gradient step is taken
@@ -39,6 +48,9 @@ class Factor:
     no_update: tuple[str, ...] = ()
     first_policy: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = (NOTE, AS_LAUNCHED)
+    launched: str = ""
+    today: str = ""
 
     @property
     def only_reported(self) -> bool:

@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from harness.errors import ConfigError, closest
-from harness.factors import ON, Arm, Factors
+from harness.factors import AS_LAUNCHED, BASELINES, NOTE, ON, Arm, Factors
 from harness.fixes import registry
 from harness.seams import OPEN, Seams, Strategy
 from harness.strict import made
 
 
 def factor_names(cfg: DictConfig) -> tuple[str, ...]:
-    """The factors that `factors` names: `note` for the fixes of the investigation note, or a list of fixes."""
+    """The factors that `factors` names: a list of fixes, or a baseline for the fixes of its faults: `note` for those of
+    the investigation note."""
     asked = OmegaConf.to_container(cfg.factors) if OmegaConf.is_config(cfg.factors) else cfg.factors
-    if asked == "note":
-        return registry.note().names
+    if isinstance(asked, str) and asked in BASELINES:
+        return (registry.as_launched() if asked == AS_LAUNCHED else registry.note()).names
     names = [str(name) for name in asked] if isinstance(asked, list) else []
     known = [str(name) for name in cfg.fix]
     wrong = next((name for name in names if name not in known), None)
@@ -26,7 +27,8 @@ def factor_names(cfg: DictConfig) -> tuple[str, ...]:
         hint = closest(wrong, known) or (" (Is --config-dir missing?)" if ours.issuperset(known) else "")
         raise ConfigError(f"factors names {wrong!r}, which is no fix.{hint} Fixes: {', '.join(known)}.")
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"factors is {asked!r}; expected note, or a list of fixes: factors=[{known[0]},{known[1]}].")
+        expected = f"{', '.join(BASELINES)}, or a list of fixes: factors=[{known[0]},{known[1]}]"
+        raise ConfigError(f"factors is {asked!r}; expected {expected}.")
     return tuple(names)
 
 
@@ -76,6 +78,9 @@ def seams_of(cfg: DictConfig) -> Seams:
     owned = registry.note().names
     if missing := [name for name in owned if name not in strategies]:
         raise ConfigError(f"fix/{missing[0]} is missing; a run needs a level of each fix.")
+    seams = get_type_hints(Seams)
+    for name in owned:
+        _refuse_incomplete(name, strategies[name], seams[name])
     further = {name: s for name, s in sorted(strategies.items()) if name not in owned}
     for name, strategy in further.items():
         seam = getattr(strategy, "seam", None)
@@ -91,6 +96,27 @@ def seams_of(cfg: DictConfig) -> Seams:
                 f"harness.seams.{OPEN[seam].__name__} says what it is given and returns."
             )
     return Seams(**{name: strategies[name] for name in owned}, further=tuple(further.values()))
+
+
+def _refuse_incomplete(name: str, strategy: Strategy, seam: type) -> None:
+    """Raises ConfigError for a level that lacks what the loop asks of it at its seam."""
+    asked = [*seam.__annotations__, *(member for member in vars(seam) if not member.startswith("_"))]
+    if missing := [member for member in asked if not hasattr(strategy, member)]:
+        target = f"{type(strategy).__module__}.{type(strategy).__name__}"
+        raise ConfigError(
+            f"fix/{name}: {target} lacks {', '.join(missing)}; harness.seams.{seam.__name__} says what that is."
+        )
+
+
+def refuse_foreign_to(baseline: str, seams: Seams) -> None:
+    """Raises ConfigError for a fault that the loop of this baseline did not have."""
+    for strategy in seams.all():
+        factor, level = strategy.factor, strategy.level
+        if baseline not in factor.baselines and level != ON and level in factor.levels:
+            raise ConfigError(
+                f"fix/{factor.name}={level}: the loop of baseline={baseline} did not have this fault, since "
+                f"{factor.launched or 'its factor says so'}. Leave the fix on, or choose baseline={NOTE}."
+            )
 
 
 def arm_of(seams: Seams, names: Sequence[str]) -> Arm:

@@ -90,6 +90,9 @@ class TrainConfig(Section):
 
     train_tasks, val_tasks: the sizes that upstream's split asks for (30 and 85)
     packed_sequence_length: tokens of a packed row; groups_per_gradient_step: groups of one optimiser step
+    loss: ART's, cispo (the default of 0.5.18) or ppo (the loss of ART of mid-2025, under which the loop was launched)
+    epsilon, epsilon_high: clipping of the probability ratio, below and above 1; None: ART's own for the loss (0.5.18:
+        ppo 0.2 and 0.2, cispo 1.0 and 4.0)
     """
 
     option: ClassVar[str] = "train"
@@ -102,6 +105,9 @@ class TrainConfig(Section):
     learning_rate: Positive
     packed_sequence_length: Count
     groups_per_gradient_step: Count
+    loss: Literal["cispo", "ppo"] = "cispo"
+    epsilon: Positive | None = None
+    epsilon_high: Positive | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -230,10 +236,14 @@ def _folder_name(name: str) -> str:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Whereabouts(Section):
-    """What stands beside the sections on the command line, the fixes left out."""
+class Beside(Section):
+    """What stands beside the sections on the command line, the fixes left out.
+
+    baseline: which loop `off` means (see `factors.BASELINES`)
+    """
 
     seed: Whole
+    baseline: Literal["note", "as_launched"]
     sweep: Annotated[str, AfterValidator(_folder_name), Field(description=FOLDER_NAME)] | None
     results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
     plan_only: bool

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from harness.errors import ConfigError
+from harness.fixes import registry
 from harness.fixes.registry import note
 from harness.paths import CONF
 
@@ -102,7 +103,8 @@ def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_conf
     assert [run.run.name for run in config.runs] == ["without_tools/seed=0", "all_on/seed=2"]
     assert all(run.train is config.train for run in config.runs)
     assert config.resolved(config.runs[1])["seed"] == 2
-    assert set(config.shared) == {"env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
+    sections = {"env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
+    assert set(config.shared) == {*sections, "baseline"}
 
 
 def test_the_seed_of_every_run_is_checked(sweep_config):
@@ -123,7 +125,52 @@ def test_the_environment_has_one_identity_under_its_older_name_too(sweep_config)
     assert now.shared["env"]["_target_"] == "harness.config.EnvConfig"  # as in the sweeps that are committed
 
 
+def test_a_sweep_is_of_the_notes_loop_unless_another_is_named(sweep_config):
+    assert (sweep_config().baseline, sweep_config().factors.names) == ("note", NOTE.names)
+    assert sweep_config("baseline=as_launched").shared["baseline"] == "as_launched"
+
+
+@pytest.mark.parametrize("asked", ["baseline=as_launched", "+ablation=as_launched"])
+def test_the_loop_as_it_was_launched(asked, sweep_config):
+    config = sweep_config(asked)
+    assert (config.train.loss, config.train.groups_per_step, config.train.rollouts_per_group) == ("ppo", 10, 6)
+    seams = config.runs[0].seams
+    assert seams.exploration.temperature == 1.0
+    assert {strategy.level for strategy in seams.all()} == {"on"}
+    assert config.factors.names == registry.as_launched().names
+    assert {"tools", "reward"} <= set(config.factors.names) and "endpoint" not in config.factors.names
+
+
+def test_what_a_user_says_wins_over_what_a_baseline_sets(sweep_config):
+    config = sweep_config("+ablation=as_launched", "train.groups_per_step=4", "rollout.temperature=0.5")
+    assert (config.train.groups_per_step, config.runs[0].seams.exploration.temperature) == (4, 0.5)
+    assert (config.train.loss, config.baseline, config.name) == ("ppo", "as_launched", "as_launched")
+    small = sweep_config("baseline=as_launched", "train=smollm2", "rollout=retail")
+    assert (small.train.groups_per_step, small.rollout.temperature, small.train.steps) == (10, 1.0, 10)
+
+
+@pytest.mark.parametrize("fault", ["endpoint=off", "exploration=off", "logprobs=off", "split=off", "split=crash"])
+def test_a_fault_that_the_loop_did_not_have_is_refused_with_its_source(fault, sweep_config):
+    said = f"fix/{fault}: the loop of baseline=as_launched did not have this fault, since .*OpenPipe/ART.*baseline=note"
+    with pytest.raises(ConfigError, match=said):
+        sweep_config("baseline=as_launched", runs=[[], [f"fix/{fault}"]])
+
+
+@pytest.mark.parametrize("fault", ["tools=off", "reward=off", "reward=off_later"])
+def test_a_fault_that_the_loop_had_may_be_switched(fault, run_config):
+    factor, level = fault.split("=")
+    assert run_config("baseline=as_launched", f"fix/{fault}").run.arm.level(factor) == level
+
+
+def test_the_faults_of_both_loops_can_be_named_beside_either(sweep_config):
+    assert sweep_config("factors=as_launched").factors.names == registry.as_launched().names
+    assert sweep_config("baseline=as_launched", "factors=note").factors.names == NOTE.names
+
+
 REFUSED = [
+    ("train.loss=grpo", "train.loss is grpo; expected one of cispo, ppo"),
+    ("train.epsilon=0", "train.epsilon is 0; expected a number above 0"),
+    ("train.epsilon_high=wide", "train.epsilon_high is wide; expected a number above 0"),
     ("fix.exploration.temperature=-1", "fix.exploration.temperature"),
     ("validation.temperature=-0.1", "validation.temperature"),
     ("train.train_tasks=0", "training set is empty"),

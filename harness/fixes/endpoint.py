@@ -25,6 +25,9 @@ FACTOR = Factor(
     rank=1,
     first_policy=("off",),
     apart=("off",),
+    baselines=("note",),
+    launched="requests carried model.name, under which ART of mid-2025 served its newest adapter (OpenPipe/ART "
+    "dev/tau-bench/run_rl.py, src/art/local/service.py@779559f `_set_lora`)",
 )
 
 

@@ -23,6 +23,8 @@ FACTOR = Factor(
     proof="distinct rollouts per group",
     rank=3,
     no_update=("off",),
+    baselines=("note",),
+    launched="every launch configuration has temperature=1.0 (OpenPipe/ART dev/tau-bench/run_training.py)",
 )
 
 

@@ -5,11 +5,12 @@ A foreign fix is found by its config group (`fix/<name>/{off,on}.yaml` on Hydra'
 """
 
 import importlib
+import math
 import pkgutil
 from functools import cache
 
 import harness.fixes
-from harness.factors import Factor, Factors
+from harness.factors import AS_LAUNCHED, Factor, Factors
 
 
 @cache
@@ -17,6 +18,13 @@ def note() -> Factors:
     """The fixes that the investigation note names, in its ranking."""
     ranked = [factor for factor in own() if factor.rank is not None]
     return Factors(tuple(sorted(ranked, key=lambda factor: factor.rank or 0)))
+
+
+@cache
+def as_launched() -> Factors:
+    """The fixes of faults that the loop as it was launched had: those of the note in its ranking, then by name."""
+    had = [factor for factor in own() if AS_LAUNCHED in factor.baselines]
+    return Factors(tuple(sorted(had, key=lambda factor: (factor.rank or math.inf, factor.name))))
 
 
 @cache

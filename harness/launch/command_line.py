@@ -170,7 +170,11 @@ def _no_option(each: GivenOverride, cfg: DictConfig, names: Sequence[str], group
         return f"fix/{rest[0]}={level} has no option {rest[1]!r}.{closest(each.key, beside)}{there}"
     beside = [name for name in names if name.startswith(f"{section}.")]
     near = closest(each.key, beside) or closest(each.key, [*names, *groups])
-    top = [name for name in (*names, *groups) if "." not in name and "/" not in name and name not in ("fix", "hydra")]
+    top = [
+        name
+        for name in dict.fromkeys((*names, *groups))
+        if "." not in name and "/" not in name and name not in ("fix", "hydra")
+    ]
     return f"No option is called {each.key!r}.{near} Options: {', '.join(beside or [*top, 'fix/…'])}."
 
 

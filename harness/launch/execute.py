@@ -30,7 +30,8 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
     open_runs = [c for c in config.runs if not is_completed(sweep.folder, c.run.name)]
     print(
         f"{sweep.folder}: {len(config.runs)} runs planned, {len(open_runs)} to do "
-        f"({config.train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name})",
+        f"({config.train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name}, "
+        f"baseline {config.baseline})",
         flush=True,
     )
     for warning in sweep.warnings:

@@ -9,10 +9,15 @@ from textwrap import TextWrapper
 
 from harness.commands import COMMANDS
 from harness.designs import DESIGNS, design
+from harness.factors import AS_LAUNCHED, NOTE
 from harness.fixes import registry
 from harness.launch import choices
 
 WIDTH = 118  # columns
+FIXES = {
+    NOTE: (registry.note, "the note's fixes"),
+    AS_LAUNCHED: (registry.as_launched, "the fixes of what was wrong with it"),
+}
 TEXT = """\
 Which fixes make ART's tau-bench RL loop learn? One run, or a sweep of them, for real.
 
@@ -38,6 +43,7 @@ Examples:
 Options worth knowing (--cfg job prints all of them with their values, --hydra-help Hydra's flags):
   sweep=NAME                 results go to results/NAME
   train.steps=6              updates per run;  train.learning_rate, train.groups_per_step, …
+  baseline=note|as_launched  which loop off means: as the note describes it, or as it was launched
   rollout.temperature=0.7    of training rollouts where fix/exploration is on
   env=mock policy=micro      tau2's own tasks need a larger policy: env=retail policy=smollm2_135m (docs/gpu.md);
                              env.task_ids=[…] keeps some, train.train_tasks= as many as are left to train on
@@ -78,8 +84,10 @@ def _ablation(file: Path) -> str:
     arms, name = sweeper.get("hydra.sweeper.arms"), sweeper.get("hydra.sweeper.design")
     if arms:
         return f"{choices.note(file)} ({len(arms)} arms)"
-    if name in DESIGNS and sweeper.get("factors", "note") == "note":
-        return f"{choices.note(file)} ({len(design(name, registry.note()))} arms with the note's fixes)"
+    asked = sweeper.get("factors", NOTE)
+    if name in DESIGNS and isinstance(asked, str) and asked in FIXES:
+        fixes, whose = FIXES[asked]
+        return f"{choices.note(file)} ({len(design(name, fixes()))} arms with {whose})"
     return choices.note(file)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.designs import alias_table, is_orthogonal, named_design, resolution
-from harness.factors import EPISODES, Arm, Factors, Run
+from harness.factors import BASELINES, EPISODES, NOTE, Arm, Factors, Run
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.report import effect_text
@@ -32,7 +32,8 @@ class PlannedWork:
 
     episodes: training episodes per step of a run; split: of the reference tasks
     reference: ids of the reference tasks; reported: by run, the ids of the arm's own split that exist
-    greedy: runs whose own validation decodes as the reference does
+    greedy: runs whose own validation decodes as the reference does; ended: those whose own validation raises at step 0
+    baseline: which loop `off` means
     engines: that work at once; None where the launcher learns it when it starts
     """
 
@@ -52,6 +53,8 @@ class PlannedWork:
     split: str = "test"
     engines: int | None = None
     design: str | None = None
+    baseline: str = NOTE
+    ended: frozenset[Run] = frozenset()
 
     @property
     def tasks(self) -> int:
@@ -92,12 +95,13 @@ class Pace:
 def count_steps(plan: PlannedWork) -> StepCounts:
     chains = {_chain(plan, run) for run in plan.runs} - {None}
     training = plan.steps * plan.episodes
-    validation = sum(plan.tasks + len(plan.reported[run]) for run in plan.runs)
-    asked = len(plan.runs) * training + plan.validations * validation
+    going = [run for run in plan.runs if run not in plan.ended]
+    validation = sum(plan.tasks + len(plan.reported[run]) for run in going)
+    asked = len(going) * training + plan.validations * validation + len(plan.ended) * plan.tasks
     updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
         return StepCounts(updates, updates, asked, asked)
-    sampled = {(run.seed, _asked(plan, run), _sampling(plan, run)) for run in plan.runs}
+    sampled = {(run.seed, _asked(plan, run), _sampling(plan, run)) for run in going}
     validated: set[tuple[int | None, tuple[object, ...] | None, str]] = {
         (None, _chain(plan, run), task) for run in plan.runs for task in plan.reference
     }
@@ -115,7 +119,7 @@ def _luck(plan: PlannedWork, run: Run) -> int | None:
 
 def _chain(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
     """What the updates of a run depend on; None where there are none."""
-    if plan.factors.no_update(run.arm):
+    if run in plan.ended or plan.factors.no_update(run.arm):
         return None
     return (run.seed, *(run.arm.level(name) for name in plan.factors.training))
 
@@ -141,6 +145,7 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
         f"of {plan.steps} steps, {plan.validations} validations each on "
         f"{effect_text.reference_tasks(plan.tasks, plan.split)}",
+        f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",

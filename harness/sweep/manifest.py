@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.config import RunConfig, SweepConfig
 from harness.errors import ConfigError
+from harness.factors import NOTE
 from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
 from harness.records.archive import unpack
@@ -172,6 +173,7 @@ def _compare_fixes(at_level: FixesAtLevels, run: RunConfig, out: list[str]) -> N
 
 def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
     """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
+    stored = {"baseline": NOTE} | stored
     both = [name for name in now if name in stored]
     return stored | {name: _aged(stored[name], now[name], getattr(config, name, None)) for name in both}
 
@@ -212,6 +214,7 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "train_ids": list(train_ids),
         "reference_ids": list(reference_ids),
         "steps": config.train.steps,
+        "baseline": config.baseline,
         "factors": [factor.record() for factor in config.factors],
         "held": config.held,
         "others": config.others,

@@ -35,10 +35,12 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
     config = sweep.config
     runs, factors = tuple(c.run for c in config.runs), config.factors
     splits = _splits(config, sweep.domain)
+    raises = frozenset(c.run for c in config.runs if c.seams.split.raises)
     greedy = config.validation.temperature
     return PlannedWork(
         runs=runs,
         factors=factors,
+        baseline=config.baseline,
         design=design,
         greedy=frozenset(c.run for c in config.runs if c.seams.exploration.temperature == greedy),
         steps=config.train.steps,
@@ -46,8 +48,10 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         episodes=config.train.groups_per_step * config.train.rollouts_per_group,
         reference=sweep.reference_ids,
         reported={
-            c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None) for c in config.runs
+            c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None and c.run not in raises)
+            for c in config.runs
         },
+        ended=raises,
         split=config.validation.split,
         policy=sweep.policy.name,
         domain=sweep.domain.name,

@@ -17,6 +17,7 @@ from harness.config import SweepConfig, typed
 from harness.env import load_environment
 from harness.episode import Episode
 from harness.errors import ConfigError
+from harness.factors import NOTE
 from harness.policy import load_policy, ready
 from harness.records.layout import SweepFiles
 from harness.records.schema import PlannedRun, Record
@@ -151,6 +152,7 @@ def _config(files: SweepFiles) -> SweepConfig:
         "results": str(files.folder.parent),
         "sweep": files.folder.name,
         "plan_only": False,
+        "baseline": files.manifest().get("baseline", NOTE),
         "factors": list(next(iter(plan.values())).levels),
     }
     return typed(*(OmegaConf.create({**files.config(run), **ours}) for run in plan))

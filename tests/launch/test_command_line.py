@@ -13,6 +13,7 @@ import pytest
 
 from harness.config import SweepConfig
 from harness.errors import ConfigError
+from harness.fixes.registry import as_launched
 from harness.launch import command_line, launcher, run
 from harness.launch.command_line import understood
 from harness.launch.plugins import register
@@ -118,6 +119,7 @@ UNDERSTOOD = [
     (["train.steps=3", "-m", "seed=0,1"], ["-m", "seed=0,1", "train.steps=3"]),
     (["ablation=smoke"], ["+ablation=smoke"]),
     (["+env=retail"], ["env=retail"]),
+    (["baseline=as_launched", "train.groups_per_step=4"], ["baseline=as_launched", "train.groups_per_step=4"]),
     (["++train.steps=3"], ["train.steps=3"]),
     (["+train.steps=3"], ["train.steps=3"]),
     (["env=retail", "env.tasks=9"], ["env=retail", "+env.tasks=9"]),
@@ -158,7 +160,7 @@ REFUSED = [
     # what nothing reads
     ("+ablaton=all", "No option is called 'ablaton'. Did you mean 'ablation'?"),
     ("+sedd=3", "Did you mean 'seed'?"),
-    ("+foo=bar", "No option is called 'foo'. Options: factors, seed, sweep, results"),
+    ("+foo=bar", "No option is called 'foo'. Options: baseline, factors, seed, sweep, results"),
     ("train.step=3", "No option is called 'train.step'. Did you mean 'train.steps'?"),
     ("+train.step=3", "Did you mean 'train.steps'?"),
     ("steps=3", "Did you mean 'train.steps'?"),
@@ -184,6 +186,7 @@ REFUSED = [
     ("-m fix/tools=glob(x*)", "matches none of off, on"),
     ("fix=on", "choose from one of fix/endpoint"),
     ("fixes/tools=on", "No group is called 'fixes/tools'. Did you mean 'fix/tools'?"),
+    ("baseline=launched", "baseline has no option 'launched'. Did you mean 'as_launched'? Options: as_launched, note."),
     ("env=retial", "env has no option 'retial'. Did you mean 'retail'?"),
     ("+ablation=leave_one_ou", "Did you mean 'leave_one_out'?"),
     ("env@other=mock", "Write it without @other"),
@@ -210,7 +213,7 @@ REFUSED = [
     ("hydra/launcher=slurm hydra.launcher.minutes=soon", "hydra.launcher.minutes is soon; expected a whole number"),
     ("hydra/launcher=slurm hydra.launcher.cluster=here", "expected one of slurm, local"),
     ("factors=[tools,scle]", "factors names 'scle', which is no fix"),
-    ("factors=tools", "expected note, or a list of fixes"),
+    ("factors=tools", "expected note, as_launched, or a list of fixes"),
     ("env=own", "Give env._target_=package.module.function"),
     ("policy.path=/models/mine policy.hub=a/b", "give one of them"),
     ("policy.tool_parser=hermes", "It belongs to policy.path=FOLDER"),
@@ -269,6 +272,7 @@ REFUSED = [
     ("hydra.searchpath=[pkg://no.such.package]", "a folder that is not there"),
     ("hydra.searchpath=conf", "must be a list of strings"),
     # contradictions
+    ("baseline=as_launched fix/endpoint=off", "the loop of baseline=as_launched did not have this fault"),
     ("reuse=off reuse.audit=0.5", "reuse=off finds nothing to compare"),
     ("backend.port=8000 backend.engines=2", "backend.port is given for 2 engines"),
     ("backend=art_local backend.engines_per_gpu=2", "takes a whole GPU"),
@@ -345,6 +349,20 @@ def test_a_level_that_a_design_has_not_is_refused_beside_those_that_it_has(ablat
 def test_a_level_that_no_arm_has_beside_the_others_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="No arm of the design smoke has fix/reward=off together with fix/tools=on"):
         arms_of("+ablation=smoke fix/tools=on fix/reward=on,off", monkeypatch)
+
+
+@pytest.mark.parametrize("typed", ["+ablation=as_launched", "+ablation=all baseline=as_launched"])
+def test_what_is_left_of_the_loop_as_it_was_launched_is_crossed(typed, monkeypatch):
+    (config,) = jobs_of([*typed.split(" "), "train.groups_per_step=4"], monkeypatch)
+    assert config.factors.names == as_launched().names
+    assert len(config.runs) == 2 ** len(as_launched())
+    assert (config.baseline, config.train.loss, config.train.groups_per_step) == ("as_launched", "ppo", 4)
+    assert {each.seams.endpoint.level for each in config.runs} == {"on"}
+
+
+def test_a_sweep_over_a_fault_that_the_loop_did_not_have_is_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="fix/endpoint=off: the loop of baseline=as_launched did not have this fault"):
+        jobs_of(["+ablation=all", "baseline=as_launched", "factors=[endpoint,tools]"], monkeypatch)
 
 
 @pytest.mark.parametrize(

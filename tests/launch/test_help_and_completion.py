@@ -50,6 +50,8 @@ def test_help_counts_the_arms_of_an_ablation_and_its_file_does_not():
     assert f"each one off in turn, all off ({len(registry.note()) + 2} arms with the note's fixes)" in shown
     assert f"every combination of the fixes ({2 ** len(registry.note())} arms with the note's fixes)" in shown
     assert "suffice, with its controls (5 arms) +ablation" in shown
+    left = f"({2 ** len(registry.as_launched())} arms with the fixes of what was wrong with it)"
+    assert f"does the loop stay flat? {left}" in shown
     assert not any(re.search(r"\d+ (runs|%)|\bsix\b", choices.note(file)) for file in (CONF / "ablation").iterdir())
 
 
@@ -104,6 +106,7 @@ COMPLETED = [
     (["hydra/launcher=ray"], "hydra.launcher.a", ["hydra.launcher.address="]),
     ([], "plan_only=", ["plan_only=true", "plan_only=false"]),
     ([], "++plan", ["++plan_only="]),
+    ([], "baseline=", ["baseline=as_launched", "baseline=note"]),
     (["--cfg"], "j", ["job"]),
     ([], "--mu", ["--multirun"]),
     ([], "nothing_like_this", []),

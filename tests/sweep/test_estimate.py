@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.designs import design
-from harness.factors import Run
+from harness.factors import BASELINES, Run
 from harness.fixes.registry import note
 from harness.sweep.estimate import PlannedWork, count_steps, plan_lines
 from tests.synthetic import write_sweep
@@ -86,6 +86,20 @@ def test_a_policy_that_learns_is_validated_anew_each_time(tmp_path):
     assert found.distinct_episodes == 2  # all fixes off: sealed and greedy, the base policy at every step
     found = count_steps(plan([NOTE.with_off()], tmp_path, steps=2, episodes=0, reference=REFERENCE, reported=OWN))
     assert found.distinct_episodes == 2 * (2 + 3)
+
+
+def test_a_run_whose_own_validation_raises_plays_the_reference_once_and_trains_nothing(tmp_path):
+    usual = plan([NOTE.with_off()], tmp_path, reference=REFERENCE, reported=OWN)
+    ended = plan([NOTE.with_off()], tmp_path, reference=REFERENCE, reported={"on": ()}, ended=frozenset(usual.runs))
+    found = count_steps(ended)
+    assert (found.updates, found.distinct_updates) == (0, 0)
+    assert (found.episodes, found.distinct_episodes) == (2, 2)
+
+
+def test_the_plan_names_the_baseline(tmp_path):
+    for baseline, loop in BASELINES.items():
+        lines = plan_lines(plan([NOTE.with_off()], tmp_path, baseline=baseline))
+        assert f"baseline {baseline}: off is {loop}" in lines
 
 
 def test_without_reuse_everything_is_computed(tmp_path):

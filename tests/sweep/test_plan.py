@@ -107,6 +107,31 @@ def test_an_arm_with_a_level_that_no_run_has_yet_may_bring_its_options(sweep_con
     assert len(SweepFiles(tmp_path).plan()) == 2
 
 
+def test_a_sweep_that_names_no_baseline_and_no_loss_is_continued_with_the_defaults(sweep_config, tmp_path):
+    join(sweep_config(), tmp_path)
+    files = SweepFiles(tmp_path)
+    older = files.manifest()
+    assert older.pop("baseline") == older["config"].pop("baseline") == "note"
+    for option in ("loss", "epsilon", "epsilon_high"):
+        del older["config"]["train"][option]
+    files.write_manifest(older)
+    join(sweep_config("seed=1"), tmp_path)
+    with pytest.raises(ConfigError, match="train.loss: cispo there, ppo now"):
+        join(sweep_config("seed=2", "train.loss=ppo"), tmp_path)
+
+
+def test_a_folder_never_mixes_two_baselines(sweep_config, tmp_path):
+    join(sweep_config("factors=as_launched"), tmp_path)
+    with pytest.raises(ConfigError, match="baseline: note there, as_launched now"):
+        join(sweep_config("seed=1", "baseline=as_launched"), tmp_path)
+
+
+def test_the_manifest_and_each_runs_configuration_name_the_baseline(sweep_config, tmp_path):
+    join(sweep_config("baseline=as_launched"), tmp_path)
+    files = SweepFiles(tmp_path)
+    assert files.manifest()["baseline"] == files.config("all_on/seed=0")["baseline"] == "as_launched"
+
+
 def test_an_option_of_a_fix_that_is_newer_than_the_sweep_has_its_default_there(sweep_config, tmp_path):
     join(sweep_config(), tmp_path)
     run = SweepFiles(tmp_path).run("all_on/seed=0")
