@@ -40,6 +40,7 @@ def gather_evidence(
     row_length: int,
     options: Mapping[str, Any],
     split: TaskSplit,
+    validated: tuple[str | None, ...] | None,
     exact: bool,
 ) -> tuple[Evidence, StepRecord]:
     """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
@@ -77,7 +78,8 @@ def gather_evidence(
         distinct_G=[
             len({present[p][0].episode.sampled_ids for p in present if p[0] == task}) for task in sampled.tasks
         ],
-        logprobs_N=[_has_logprobs(t) for _, t in present.values()],
+        # an empty trajectory has no choice that could carry them
+        logprobs_N=[_has_logprobs(t) for _, t in present.values() if t.messages_and_choices],
         temperature=temperature,
         trainable_tokens=tokens,
         gradient_steps=gradient_steps,
@@ -85,10 +87,39 @@ def gather_evidence(
         exact=exact,
         options=options,
         metrics=metrics,
+        outcomes_N=[asked.episode.outcome for asked, _ in present.values()],
+        trained_rewards_N=[t.reward for _, t in present.values()],
+        validated=validated,
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
     line["longer_than_row"] = sum(c.tokens > row_length for c in compared)
     return evidence, line
+
+
+def evidence_without_rollouts(
+    step: int, temperature: float, split: TaskSplit, validated: tuple[str | None, ...], exact: bool
+) -> Evidence:
+    """The evidence of a loop that its own validation has ended before the rollouts of a step."""
+    nothing = np.empty((0, 0))
+    return Evidence(
+        step=step,
+        rewards_G_R=nothing,
+        raw_G_R=nothing,
+        asked_current=False,
+        policy_moved=False,
+        answered_by_current_N=(),
+        opening_equal_N=(),
+        context_equal_N=(),
+        distinct_G=(),
+        logprobs_N=(),
+        temperature=temperature,
+        trainable_tokens=0,
+        gradient_steps=0,
+        split=split,
+        exact=exact,
+        validated=validated,
+        validation_raised=True,
+    )
 
 
 def transcript(sampled: RolloutTable, seams: Seams) -> list[dict[str, Any]]:

@@ -15,11 +15,11 @@ from art.backend import AnyTrainableModel
 from harness.backend import Backend
 from harness.backend.context import Contexts
 from harness.config import RunConfig
-from harness.evidence import RolloutTable, gather_evidence, transcript
+from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
 from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
 from harness.rollout import Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
-from harness.seams import Check, Names
+from harness.seams import Check, Evidence, Names, Seams
 from harness.validation import ReferenceProtocol, validate
 
 Report = Callable[[int, float | None], None]
@@ -35,7 +35,8 @@ async def run_loop(
     records: RunRecords,
     report: Report,
 ) -> list[Check]:
-    """Trains one run and writes its records; every manipulation check that was made.
+    """Trains one run and writes its records; every manipulation check that was made. The run ends early where the arm's
+    own validation raises.
 
     report: called with (step, reference validation reward) after each validation, with (step, None) otherwise
     """
@@ -45,6 +46,7 @@ async def run_loop(
     sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []
+    validated: tuple[str | None, ...] | None = None
     transcripts: list[dict[str, object]] = []
 
     for step in range(train.steps + 1):
@@ -52,9 +54,14 @@ async def run_loop(
         names = Names(pinned=model.inference_model_name or "", current=model.get_inference_name())
 
         if step % config.validation.every == 0 or step == train.steps:
-            validation = (await validate(run, names, rollouts, protocol, seams, split)).record(step)
-            records.add("validation", validation)
-            report(step, validation["reference"]["mean"])
+            validation = await validate(run, names, rollouts, protocol, seams, split)
+            validated, measured = validation.asked, validation.record(step)
+            records.add("validation", measured)
+            report(step, measured["reference"]["mean"])
+            if validation.raised:  # the loop has ended; that is what its checks can tell
+                without = evidence_without_rollouts(step, sampling.temperature, split, validated, rollouts.exact)
+                checks += judged(seams, without, step, records)
+                break
         else:
             report(step, None)
         if step == train.steps:
@@ -84,7 +91,13 @@ async def run_loop(
 
         # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.
         options = seams.update(
-            {"learning_rate": train.learning_rate, "packed_sequence_length": train.packed_sequence_length}
+            {
+                "learning_rate": train.learning_rate,
+                "packed_sequence_length": train.packed_sequence_length,
+                "loss_fn": train.loss,
+                "epsilon": train.epsilon,
+                "epsilon_high": train.epsilon_high,
+            }
         )
         result = await backend.train(model, seams.batch(groups), **options)
         trained = backend.trained(model)
@@ -105,14 +118,20 @@ async def run_loop(
             row_length=backend.row_length(options["packed_sequence_length"]),
             options=options,
             split=split,
+            validated=validated,
             exact=rollouts.exact,
         )
         records.add("steps", {**line, "seconds": seconds})
-        for strategy in seams.all():
-            check = strategy.check(evidence)
-            checks.append(check)
-            records.add("checks", {"step": step + 1, **vars(check)})
+        checks += judged(seams, evidence, step + 1, records)
     records.write_trajectories(transcripts)
+    return checks
+
+
+def judged(seams: Seams, evidence: Evidence, step: int, records: RunRecords) -> list[Check]:
+    """What every switch has to say of a step, written to the records."""
+    checks = [strategy.check(evidence) for strategy in seams.all()]
+    for check in checks:
+        records.add("checks", {"step": step, **vars(check)})
     return checks
 
 

@@ -136,10 +136,15 @@ async def gather_groups(
 
 
 def trajectory(asked: SourcedEpisode, number: int, seams: Seams, tools: list[dict[str, Any]]) -> art.Trajectory:
-    """The trajectory that an arm makes of an episode. Raises EpisodeError if log-probs must be there and are not."""
+    """The trajectory that an arm makes of an episode. Raises EpisodeError if log-probs must be there and are not.
+
+    An empty one has no token to train, and ART (0.5.18, `tokenize_trajectory_groups`) counts its reward in the mean and
+    the spread of its group.
+    """
     episode = asked.episode
+    kept = episode.messages if seams.reward.trains_on(episode.outcome) else ()
     messages: list[Any] = [  # dictionaries, which ART types one by one
-        seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m for m in episode.messages
+        seams.logprobs.keep(choice_of(episode.turns[m])) if isinstance(m, int) else m for m in kept
     ]
     attached: list[Any] | None = seams.tools.attach(tools)
     return art.Trajectory(

@@ -56,6 +56,9 @@ class Outcome:
     reward: the raw benchmark reward, 0.0 or 1.0
     Of an episode that did not end in a user stop nothing counts as met.
     db_match: None where the task has no database check
+    end: `user_stop`; `done`: a tool ended the conversation; `turn_limit`; `prompt_limit`: the prompt passed
+        rollout.max_prompt_tokens or the model's context; `length`: a reply was cut
+    raised: what upstream's loop would have raised in this episode (a call whose arguments are no JSON object)
     """
 
     reward: float
@@ -64,6 +67,8 @@ class Outcome:
     facts_met: int
     facts_total: int
     db_match: bool | None
+    end: str = "user_stop"
+    raised: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,9 @@ class Evidence:
     temperature: of the training rollouts
     options: what the trainer was called with, its metrics what it answered
     exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
+    outcomes_N: what the evaluator said; trained_rewards_N: what the trajectories of these carry, in the same order
+    validated: the ids that the arm's own validation asked last; None: it has asked none yet
+    validation_raised: that validation ended the loop
     """
 
     step: int
@@ -109,13 +117,17 @@ class Evidence:
     exact: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    outcomes_N: Sequence[Outcome] = ()
+    trained_rewards_N: Sequence[float] = ()
+    validated: tuple[str | None, ...] | None = None
+    validation_raised: bool = False
 
 
 @dataclass(frozen=True)
 class Check:
     """One factor's manipulation check at one step.
 
-    took_effect: None where this step cannot tell (e.g. nothing was sampled)
+    took_effect: None where this step cannot tell (e.g. nothing was sampled); the text then begins with `not shown: `
     """
 
     factor: str
@@ -153,7 +165,12 @@ class Exploration(Strategy, Protocol):
 
 class Reward(Strategy, Protocol):
     def training_reward(self, outcome: Outcome) -> float:
-        """In [0, 1]; 1 only for raw success."""
+        """In [-1, 1]; 1 only for raw success."""
+        ...
+
+    def trains_on(self, outcome: Outcome) -> bool:
+        """Whether the messages of the episode go into its trajectory; else that is empty, and only its reward counts,
+        in the mean and the spread of its group."""
         ...
 
 
@@ -166,6 +183,8 @@ class Logprobs(Strategy, Protocol):
 
 
 class Split(Strategy, Protocol):
+    raises: bool  # whether an id past the end raises in the arm's own validation, which ends the loop; else it scores 0
+
     def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit: ...
 
 

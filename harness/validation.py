@@ -3,7 +3,7 @@
 Reference validation is the same in every run: the benchmark's held-out tasks (with validation.split=train those that
 are trained on), fixed decoding and seeds, the raw benchmark reward, the adapter of the current step by its explicit
 name. Infrastructure failures are missing data there. `reported` asks the arm's own seams, and keeps upstream's
-"exception = 0.0".
+"exception = 0.0"; where an id past the end raises, nothing is reported and the loop ends.
 """
 
 import asyncio
@@ -22,11 +22,16 @@ from harness.seams import Names, Seams, TaskSplit
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean reward by task; None = missing. reported holds one value per id of the arm's own split, in order."""
+    """Mean reward by task; None = missing. reported holds one value per id of the arm's own split, in order.
+
+    asked: the ids that the arm's own validation asked; raised: it asked one past the end and raised
+    """
 
     reference: dict[str, float | None]
     reported: tuple[tuple[str | None, float], ...]
     seconds: float
+    asked: tuple[str | None, ...] = ()
+    raised: bool = False
 
     def record(self, step: int) -> Record:
         present = [r for r in self.reference.values() if r is not None]
@@ -85,14 +90,18 @@ async def validate(
             return 0.0  # faithful to upstream: a rollout that raises has reward 0.0
         return seams.reward.training_reward(asked.episode.outcome)
 
+    # faithful to upstream: `get_env` stands outside `try`, so the gather raises and what it gathered is lost
+    raised = seams.split.raises and None in split.validation
     references, reports = await asyncio.gather(
         asyncio.gather(*(reference(t) for t in protocol.task_ids)),
-        asyncio.gather(*(reported(t) for t in split.validation)),
+        asyncio.gather(*(reported(t) for t in split.validation if not raised)),
     )
     if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
-        tuple(zip(split.validation, reports, strict=True)),
+        tuple(zip(() if raised else split.validation, reports, strict=True)),
         time.perf_counter() - started,
+        split.validation,
+        raised,
     )

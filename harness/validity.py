@@ -1,9 +1,11 @@
-"""From manipulation checks to a verdict on a run: valid, or INVALID with the measurement that shows it."""
+"""From manipulation checks to a verdict on a run: valid, or INVALID with the measurement that shows it. Beside it stand
+findings: what a reader must know and what is no fault, a switch among it that no step could show."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.records.schema import not_shown
 from harness.seams import Check, Seams
 
 
@@ -56,12 +58,16 @@ def findings(steps: Iterable[Mapping[str, Any]], seams: Seams, dtype: str) -> li
     return out
 
 
+def ended_early(steps: int, planned: int) -> list[str]:
+    """Of a run that completed with fewer steps than planned: its own validation has ended it, before the first."""
+    if steps >= planned:
+        return []
+    return [f"its own validation raised at step {steps}, as upstream's on airline; nothing was trained after it"]
+
+
 def unjudged(checks: Iterable[Check]) -> list[str]:
-    """The factors that were checked and whose checks never could tell: nothing shows that their switch took effect."""
-    judged: dict[str, bool] = {}
-    for check in checks:
-        judged[check.factor] = judged.get(check.factor, False) or check.took_effect is not None
-    return [f"{factor}: no step could judge its switch" for factor, told in judged.items() if not told]
+    """The factors whose checks never could tell: neither valid by default nor INVALID, and said of the run."""
+    return [f"{factor}: not shown: no step could judge its switch" for factor in not_shown(checks)]
 
 
 def unequal_starts(starts: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:

@@ -22,15 +22,15 @@ def turn(ids=(7,), by="weights of policy@0", content="Done.", calls=(), logprobs
     return Turn((1, 2), tuple(ids), (-0.1,) * len(ids) if logprobs else None, content, tuple(calls), "stop", by)
 
 
-def outcome(success=0.0, met=0) -> Outcome:
+def outcome(success=0.0, met=0, end="user_stop", raised=None) -> Outcome:
     """met: of the four actions; the task has no other check."""
-    return Outcome(success, met, 4, 0, 0, None)
+    return Outcome(success, met, 4, 0, 0, None, end, raised)
 
 
-def episode(task, *turns: Turn, success=0.0, met=0, end="user_stop") -> Episode:
+def episode(task, *turns: Turn, success=0.0, met=0, end="user_stop", raised=None) -> Episode:
     turns = turns or (turn(),)
     messages = ({"role": "user", "content": f"please {task}"}, *range(len(turns)))
-    return Episode(task, messages, turns, outcome(success, met), end, 0.1)
+    return Episode(task, messages, turns, outcome(success, met, end, raised), end, 0.1)
 
 
 class Rollouts:

@@ -10,8 +10,8 @@ import pytest
 
 from harness.backend import Trained
 from harness.backend.context import Comparison
-from harness.evidence import RolloutTable, gather_evidence, transcript
-from harness.fixes import logprobs, tools
+from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
+from harness.fixes import logprobs, reward, tools
 from harness.rollout import SourcedEpisode, trajectory
 from harness.seams import Evidence, Names, TaskSplit
 from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn
@@ -69,6 +69,7 @@ def gather(step: RolloutTable, metrics=METRICS, contexts=None, trained=TRAINED, 
         "row_length": 100,
         "options": OPTIONS,
         "split": SPLIT,
+        "validated": ("c", None),
         "exact": True,
     }
     return gather_evidence(step, metrics, trained, contexts or Contexts(), **(known | changes))
@@ -204,6 +205,28 @@ def test_what_else_the_evidence_is_told():
     assert (found.step, found.temperature, found.exact) == (STEP, 0.3, False)
     assert found.split is SPLIT and found.options is OPTIONS and found.metrics is METRICS
     assert (found.trainable_tokens, found.gradient_steps) == (120, 2)
+    assert (found.validated, found.validation_raised) == (("c", None), False)
+
+
+def test_the_outcomes_stand_beside_the_rewards_that_their_trajectories_carry():
+    step = sampled(*FULL, missing=("b0",))
+    step.groups[0].trajectories[0].reward = 0.125  # whatever the level would have given
+    found = evidence(step)
+    assert found.outcomes_N == [one.episode.outcome for one in FULL[1:]]
+    assert found.trained_rewards_N == [0.125, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_an_empty_trajectory_has_no_choice_that_could_carry_logprobs():
+    seams = replace(SEAMS, reward=reward.Off())
+    found = evidence(sampled(asked("b", 0, raised="no JSON object"), asked("b", 1), seams=seams))
+    assert found.logprobs_N == [True]
+    assert len(found.outcomes_N) == len(found.trained_rewards_N) == 2
+
+
+def test_without_rollouts_there_is_only_what_the_validation_asked():
+    found = evidence_without_rollouts(0, 0.7, SPLIT, ("c", None), True)
+    assert (found.step, found.split, found.validated, found.validation_raised) == (0, SPLIT, ("c", None), True)
+    assert found.rewards_G_R.size == 0 and not found.outcomes_N and not found.distinct_G
 
 
 def test_what_was_sampled_is_not_changed_afterwards():
@@ -217,7 +240,8 @@ def test_every_field_of_the_evidence_is_given():
     assert told == {
         "step", "rewards_G_R", "raw_G_R", "asked_current", "policy_moved", "answered_by_current_N",
         "opening_equal_N", "context_equal_N", "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
-        "gradient_steps", "split", "exact", "options", "metrics",
+        "gradient_steps", "split", "exact", "options", "metrics", "outcomes_N", "trained_rewards_N", "validated",
+        "validation_raised",
     }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ MAY_KNOW = {
     "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"sections"},
     "validation": {"errors", "factors", "records", "rollout", "seams"},
-    "validity": {"seams"},
+    "validity": {"records", "seams"},
     "evidence": {"backend", "records", "rollout", "seams"},
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "seams", "validation"},
     "stats": {"designs", "errors", "factors", "paths", "records"},

@@ -12,7 +12,7 @@ import pytest
 from harness.backend.context import Comparison
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Factor, derive_seed
-from harness.fixes import endpoint, exploration, logprobs, split, tools
+from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.loop import iterate, run_loop
 from harness.rollout import Sampling
 from harness.seams import Check
@@ -28,7 +28,19 @@ class Loop:
     """A run of the loop on fakes, and all that it did."""
 
     def __init__(
-        self, *, seams=SEAMS, steps=3, every=2, size=2, play=None, policy=None, metrics=None, contexts=None, exact=True
+        self,
+        *,
+        seams=SEAMS,
+        steps=3,
+        every=2,
+        size=2,
+        play=None,
+        policy=None,
+        metrics=None,
+        contexts=None,
+        exact=True,
+        val_tasks=2,
+        **loss,
     ):
         self.rollouts = Rollouts(TASKS, play, exact)
         self.policy, self.backend, self.records = policy or Policy(), Backend(metrics), Records()
@@ -42,9 +54,10 @@ class Loop:
                 groups_per_step=3,
                 rollouts_per_group=size,
                 train_tasks=4,
-                val_tasks=2,
+                val_tasks=val_tasks,
                 learning_rate=0.01,
                 packed_sequence_length=512,
+                **({"loss": "cispo", "epsilon": None, "epsilon_high": None} | loss),
             ),
             rollout=SimpleNamespace(max_tokens=32, max_turns=6),
             validation=SimpleNamespace(every=every),
@@ -172,10 +185,20 @@ def test_it_validates_on_the_held_out_tasks_and_reports_on_the_arms_own():
     assert list(line["reported"]["by_task"]) == ["task_4", "task_5"]
 
 
-def test_the_trainer_is_called_with_the_rate_and_the_row_of_the_config():
-    assert [options for _, options in Loop().backend.updates] == [
-        {"learning_rate": 0.01, "packed_sequence_length": 512}
-    ] * 3
+ROW = {"learning_rate": 0.01, "packed_sequence_length": 512}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"loss": "cispo", "epsilon": None, "epsilon_high": None},
+        {"loss": "ppo", "epsilon": 0.1, "epsilon_high": 0.3},
+    ],
+    ids=lambda loss: loss["loss"],
+)
+def test_the_trainer_is_called_with_the_rate_the_row_and_the_loss_of_the_config(loss):
+    expected = ROW | {"loss_fn": loss["loss"], "epsilon": loss["epsilon"], "epsilon_high": loss["epsilon_high"]}
+    assert [options for _, options in Loop(**loss).backend.updates] == [expected] * 3
 
 
 @dataclass(frozen=True)
@@ -203,7 +226,7 @@ def test_options_pass_the_open_seam_update_before_the_trainer_and_the_evidence_g
     seen: list[Any] = []
     contexts = Contexts(Comparison(True, True, 300))
     loop = Loop(seams=replace(SEAMS, further=(Further("update", seen),)), contexts=contexts)
-    expected = {"learning_rate": 0.01, "packed_sequence_length": 256, "loss_fn": "mine"}
+    expected = ROW | {"packed_sequence_length": 256, "loss_fn": "mine", "epsilon": None, "epsilon_high": None}
     assert [options for _, options in loop.backend.updates] == [expected] * 3
     assert [evidence.options for evidence in seen] == [expected] * 3
     assert loop.batches == ORDER
@@ -254,6 +277,52 @@ def test_the_evidence_is_of_the_step_that_was_rolled_out():
         assert (evidence.temperature, evidence.exact, evidence.gradient_steps) == (0.9, False, 2)
         assert evidence.metrics is loop.backend.metrics
         assert evidence.split == split.On().split(TASKS, 4, 2)
+        assert (evidence.validated, evidence.validation_raised) == (("task_4", "task_5"), False)
+
+
+CRASH = replace(SEAMS, split=split.Crash())
+
+
+def test_a_loop_whose_own_validation_raises_ends_there_and_keeps_its_reference():
+    loop = Loop(seams=CRASH, val_tasks=9)
+    assert [name for name, _ in loop.records.lines] == ["validation", *["checks"] * 6, "trajectories"]
+    (line,) = loop.records.of("validation")
+    assert list(line["reference"]["by_task"]) == list(HELD_OUT)
+    assert (line["reported"]["by_task"], line["reported"]["n"]) == ({}, 0)
+    assert {call.task for call in loop.rollouts.calls} == set(HELD_OUT)
+    assert loop.backend.updates == [] and loop.reported == [(0, 0.0)]
+
+
+def test_of_a_loop_that_ended_at_once_the_split_alone_is_shown():
+    loop = Loop(seams=CRASH, val_tasks=9)
+    shown = {check.factor: check.took_effect for check in loop.checks}
+    assert shown.pop("split") is True and set(shown.values()) == {None}
+    assert [line["step"] for line in loop.records.of("checks")] == [0] * 6
+
+
+def test_a_split_that_was_to_raise_and_let_the_loop_go_on_is_seen():
+    harmless = SimpleNamespace(
+        **{"factor": split.FACTOR, "level": "crash", "raises": False},
+        split=split.Crash().split,
+        check=split.Crash().check,
+    )
+    found = [check.took_effect for check in Loop(seams=replace(SEAMS, split=harmless), val_tasks=9).checks]
+    assert found[5::6] == [False] * 3
+
+
+def test_an_episode_in_which_upstream_raised_stays_in_its_group_without_a_message():
+    broken = derive_seed(RUN.seed, "train", 0, ORDER[0][0], 1)
+
+    def play(task, model, seed):
+        return episode(task, success=1.0, raised="no JSON object" if seed == broken else None)
+
+    for level, rewards, messages in ((reward.Off(), [1.0, 0.0], [2, 0]), (reward.On(), [1.0, 1.0], [2, 2])):
+        loop = Loop(steps=1, play=play, seams=replace(SEAMS, reward=level))
+        group = loop.backend.updates[0][0][0]
+        assert [t.reward for t in group] == rewards
+        assert [len(t.messages_and_choices) for t in group] == messages
+        assert loop.records.of("steps")[0]["missing"] == 0
+        assert next(c for c in loop.checks if c.factor == "logprobs").took_effect is True
 
 
 def test_the_records_of_a_run_are_in_the_order_in_which_it_went():

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import EngineError, EpisodeError
 from harness.factors import derive_seed
-from harness.fixes import endpoint, exploration, reward
+from harness.fixes import endpoint, exploration, reward, split
 from harness.rollout import Sampling
 from harness.seams import Names, TaskSplit
 from harness.validation import ReferenceProtocol, Validation, validate
@@ -137,6 +137,33 @@ def test_an_id_past_the_end_is_reported_as_zero_and_asks_nobody():
     found, calls = measured(broken_for(), validation=("v1", None, None))
     assert found.reported == (("v1", 1.0), (None, 0.0), (None, 0.0))
     assert [call.task for call in of(calls, "v")] == ["v1"]
+
+
+CRASH = replace(SEAMS, split=split.Crash())
+
+
+def test_an_id_past_the_end_that_raises_leaves_the_reference_and_reports_nothing():
+    found, calls = measured(broken_for(), seams=CRASH, validation=("v1", None))
+    assert (found.raised, found.reported, found.asked) == (True, (), ("v1", None))
+    assert set(found.reference.values()) == {1.0}
+    assert of(calls, "v") == []
+
+
+def test_a_split_that_raises_past_the_end_reports_where_all_ids_exist():
+    found, _ = measured(broken_for(), seams=CRASH, validation=("v1",))
+    assert (found.raised, found.reported) == (False, (("v1", 1.0),))
+
+
+def test_what_was_asked_is_said_id_by_id():
+    found, _ = measured(broken_for("v1"), validation=("v1", None, "v2"))
+    assert (found.asked, found.raised) == (("v1", None, "v2"), False)
+
+
+def test_what_is_reported_may_be_below_zero():
+    upstream = replace(SEAMS, reward=reward.Off())
+    found, _ = measured(lambda task, model, seed: episode(task, end="length"), seams=upstream)
+    assert found.reported == (("v1", -1.0), ("v2", -1.0))
+    assert found.reference == dict.fromkeys(HELD_OUT, 0.0)
 
 
 def test_it_takes_the_time_between_its_start_and_its_end(monkeypatch):

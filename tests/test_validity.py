@@ -6,7 +6,7 @@ import pytest
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.seams import Check, Seams
-from harness.validity import findings, invalid_factors, unequal_starts, unjudged
+from harness.validity import ended_early, findings, invalid_factors, unequal_starts, unjudged
 
 SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
 
@@ -52,8 +52,14 @@ def test_a_verdict_names_the_level_that_had_no_effect():
 def test_a_switch_that_no_step_could_judge_is_a_finding():
     checks = [check("tools", None), check("split", True), check("reward", None)]
     checks += [check("tools", None), check("split", None), check("reward", False)]
-    assert unjudged(iter(checks)) == ["tools: no step could judge its switch"]
+    assert unjudged(iter(checks)) == ["tools: not shown: no step could judge its switch"]
     assert unjudged([]) == []  # a run of no steps
+
+
+def test_a_loop_that_ended_by_itself_is_a_finding():
+    said = "its own validation raised at step 0, as upstream's on airline; nothing was trained after it"
+    assert ended_early(0, 6) == [said]
+    assert ended_early(6, 6) == ended_early(0, 0) == []
 
 
 def step(number, **changes):

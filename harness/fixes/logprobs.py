@@ -6,9 +6,11 @@ mechanism:  the request asks for log-probs, the deployment drops the field, ever
             them, and ART has no token to train (note, section 5; ART 0.5.18 `_get_packed_tensors` returns
             None and `_train_model` copies the checkpoint to the next step)
 fix:        log-probs are verified on every choice; a missing field is a loud error, and the request is retried
-evidence:   share of rollouts with log-probs, trainable tokens, gradient steps taken
+evidence:   share of rollouts whose kept choices carry a finite log-prob for every sampled token; trainable tokens;
+            gradient steps taken
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +28,12 @@ FACTOR = Factor(
     proof="log-probs kept, tokens trained",
     rank=5,
     no_update=("off",),
+    baselines=("note",),
+    launched="ART's own server asks for them whatever the request says (OpenPipe/ART src/art/local/vllm.py@779559f)",
 )
+
+
+NOTHING = "not shown: no rollout has a choice that could carry log-probs"
 
 
 def _share(evidence: Evidence) -> float | None:
@@ -59,8 +66,10 @@ class Off:
             self.level,
             _reading(evidence, share),
             None if share is None else share == 0.0 and evidence.trainable_tokens == 0,
-            f"{_text(share)} of rollouts kept their log-probs, {evidence.trainable_tokens} trainable tokens "
-            "(expected none)",
+            f"{share:.0%} of rollouts kept their log-probs, {evidence.trainable_tokens} trainable tokens "
+            "(expected none)"
+            if share is not None
+            else NOTHING,
         )
 
 
@@ -72,10 +81,12 @@ class On:
     required: ClassVar[bool] = True
 
     def keep(self, choice: Any) -> Any:
-        if choice.logprobs is None or not choice.logprobs.content:
+        tokens = choice.logprobs.content if choice.logprobs else None
+        if not tokens or not all(math.isfinite(token.logprob) for token in tokens):
             raise EpisodeError(
-                "The server returned a choice without log-probs although they were requested; nothing could "
-                "be trained on it. Check that nothing between the harness and vLLM drops `logprobs`."
+                "The server returned a choice without log-probs, or with some that are not finite, although they were "
+                "requested; nothing could be trained on it. Check that nothing between the harness and vLLM drops "
+                "`logprobs`."
             )
         return choice
 
@@ -86,10 +97,8 @@ class On:
             self.level,
             _reading(evidence, share),
             None if share is None else share == 1.0,
-            f"{_text(share)} of rollouts kept their log-probs (expected 100 %); "
-            f"{evidence.trainable_tokens} trainable tokens, {evidence.gradient_steps} gradient steps",
+            f"{share:.0%} of rollouts kept their log-probs (expected 100 %); "
+            f"{evidence.trainable_tokens} trainable tokens, {evidence.gradient_steps} gradient steps"
+            if share is not None
+            else NOTHING,
         )
-
-
-def _text(share: float | None) -> str:
-    return "none known" if share is None else f"{share:.0%}"

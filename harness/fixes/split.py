@@ -5,7 +5,15 @@ mechanism:  validation ids are `range(len(train), len(train) + 85)` without a bo
             tasks, and each missing one scores a silent 0 (note, section 6; `dev/tau-bench/run_rl.py`:
             training_dataset_size 30, val_set_size 85)
 fix:        ids are bounded by the task count and disjoint; training ids that were valid stay the same
-evidence:   validation ids that do not exist; overlap of training and validation
+evidence:   the ids that the arm's own validation asked: those that do not exist, and those that are trained on
+
+What upstream's revisions do with these ids (OpenPipe/ART, dev/tau-bench/run_rl.py):
+off      the note's reading: a missing task scores a silent 0. No revision that we read does that
+overlap  revision 2d0a7c2, `evaluate_model`: `range(min(num_eval_tasks, len(env.tasks)))`: all exist, and the first of
+         them are the training ids
+crash    revision ad65784: `get_env` stands outside `try`, so an index past the end is an IndexError, which
+         `art.gather_trajectories` passes on, and the loop ends at its first evaluation. On airline that happens from 51
+         ids on; on retail the 115 test tasks are 30 + 85
 """
 
 from collections.abc import Sequence
@@ -18,17 +26,62 @@ from harness.seams import REPORTED, Check, Evidence, Factor, TaskSplit
 FACTOR = Factor(
     name="split",
     summary="which task ids are validated on",
-    levels={"off": "30 + 85 task ids run past the end; missing tasks score 0", "on": "bounded, disjoint"},
+    levels={
+        "off": "30 + 85 task ids run past the end; missing tasks score 0",
+        "on": "bounded, disjoint",
+        "overlap": "as another revision: bounded, and over the training ids",
+        "crash": "as a later revision: an id past the end raises, and the loop ends at step 0",
+    },
     changes=(REPORTED,),
-    proof="ids that do not exist",
+    proof="ids that validation asked",
     rank=6,
+    no_update=("crash",),
+    baselines=("note",),
+    launched="30 + 85 ids are the 115 test tasks of retail (OpenPipe/ART dev/tau-bench/run_training.py)",
 )
 
 
-def _reading(split: TaskSplit) -> dict[str, float]:
-    missing = sum(task is None for task in split.validation)
-    overlap = len(set(split.train) & {t for t in split.validation if t is not None})
-    return {"nonexistent": float(missing), "overlap": float(overlap), "ids": float(len(split.validation))}
+def _training(task_ids: Sequence[str], size: int) -> tuple[str, ...]:
+    return tuple(task_ids[: min(size, len(task_ids))])
+
+
+def _unbounded(level: str, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit:
+    if train_size + val_size <= len(task_ids):
+        raise ConfigError(
+            f"fix/split={level} would have no effect: {train_size} + {val_size} ids fit into the {len(task_ids)} "
+            "tasks. Raise train.val_tasks, or use fix/split=on."
+        )
+    train = _training(task_ids, train_size)
+    # faithful to upstream: the upper end is never compared with the task count
+    indices = range(len(train), len(train) + val_size)
+    return TaskSplit(train, tuple(task_ids[i] if i < len(task_ids) else None for i in indices))
+
+
+def _reading(evidence: Evidence) -> dict[str, float]:
+    asked = evidence.validated or ()
+    missing = sum(task is None for task in asked)
+    overlap = len(set(evidence.split.train) & {t for t in asked if t is not None})
+    raised = float(evidence.validation_raised)
+    return {"nonexistent": float(missing), "overlap": float(overlap), "ids": float(len(asked)), "raised": raised}
+
+
+def _check(level: str, acts_as: str, evidence: Evidence, expected: str) -> Check:
+    """By what its validation asked. acts_as: which of the four levels that must be."""
+    reading = _reading(evidence)
+    seen = None
+    if evidence.validation_raised:
+        seen = "crash"
+    elif reading["nonexistent"]:
+        seen = "off" if not reading["overlap"] else None
+    elif reading["ids"]:
+        seen = "overlap" if reading["overlap"] else "on"
+    text = (
+        f"{reading['nonexistent']:.0f} of {reading['ids']:.0f} validation ids do not exist, "
+        f"{reading['overlap']:.0f} are trained on{', and it raised' * evidence.validation_raised} (expected {expected})"
+    )
+    if evidence.validated is None:
+        return Check(FACTOR.name, level, reading, None, "not shown: its own validation has asked nothing yet")
+    return Check(FACTOR.name, level, reading, seen == acts_as, text)
 
 
 @dataclass(frozen=True)
@@ -36,27 +89,13 @@ class Off:
     factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
     needs: ClassVar[str] = "always"
+    raises: ClassVar[bool] = False
 
     def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit:
-        if train_size + val_size <= len(task_ids):
-            raise ConfigError(
-                f"fix/split=off would have no effect: {train_size} + {val_size} ids fit into the {len(task_ids)} "
-                "tasks. Raise train.val_tasks, or use fix/split=on."
-            )
-        train = tuple(task_ids[i] for i in range(min(train_size, len(task_ids))))
-        # faithful to upstream: the upper end is never compared with the task count
-        indices = range(len(train), len(train) + val_size)
-        return TaskSplit(train, tuple(task_ids[i] if i < len(task_ids) else None for i in indices))
+        return _unbounded(self.level, task_ids, train_size, val_size)
 
     def check(self, evidence: Evidence) -> Check:
-        reading = _reading(evidence.split)
-        return Check(
-            self.factor.name,
-            self.level,
-            reading,
-            reading["nonexistent"] > 0,
-            f"{reading['nonexistent']:.0f} of {reading['ids']:.0f} validation ids do not exist (expected some)",
-        )
+        return _check(self.level, "off", evidence, "some and 0")
 
 
 @dataclass(frozen=True)
@@ -64,18 +103,40 @@ class On:
     factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
     needs: ClassVar[str] = "always"
+    raises: ClassVar[bool] = False
 
     def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit:
-        train = tuple(task_ids[: min(train_size, len(task_ids))])
+        train = _training(task_ids, train_size)
         return TaskSplit(train, tuple(task_ids[len(train) : len(train) + val_size]))
 
     def check(self, evidence: Evidence) -> Check:
-        reading = _reading(evidence.split)
-        return Check(
-            self.factor.name,
-            self.level,
-            reading,
-            reading["nonexistent"] == 0 and reading["overlap"] == 0 and reading["ids"] > 0,
-            f"{reading['nonexistent']:.0f} of {reading['ids']:.0f} validation ids do not exist, "
-            f"{reading['overlap']:.0f} are trained on (expected 0 and 0)",
-        )
+        return _check(self.level, "on", evidence, "0 and 0")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    factor: ClassVar[Factor] = FACTOR
+    level: ClassVar[str] = "overlap"
+    needs: ClassVar[str] = "always"
+    raises: ClassVar[bool] = False
+
+    def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit:
+        # faithful to upstream: bounded, and counted from the first task on
+        return TaskSplit(_training(task_ids, train_size), tuple(task_ids[: min(val_size, len(task_ids))]))
+
+    def check(self, evidence: Evidence) -> Check:
+        return _check(self.level, "overlap", evidence, "0 and some")
+
+
+@dataclass(frozen=True)
+class Crash:
+    factor: ClassVar[Factor] = FACTOR
+    level: ClassVar[str] = "crash"
+    needs: ClassVar[str] = "always"
+    raises: ClassVar[bool] = True
+
+    def split(self, task_ids: Sequence[str], train_size: int, val_size: int) -> TaskSplit:
+        return _unbounded(self.level, task_ids, train_size, val_size)
+
+    def check(self, evidence: Evidence) -> Check:
+        return _check(self.level, "crash", evidence, "some and 0, and that it raised")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.errors import ConfigError
-from harness.factors import Factor, Factors
+from harness.factors import NOTE, Factor, Factors
 from harness.records.layout import SweepFiles
 from harness.records.schema import (
     CheckRecord,
@@ -21,6 +21,7 @@ from harness.records.schema import (
     StatusRecord,
     StepRecord,
     ValidationRecord,
+    not_shown,
 )
 
 
@@ -38,10 +39,16 @@ class RecordedRun:
     findings: tuple[str, ...]
     error: str | None
     seconds: float | None
+    ended_at: int | None  # the step at which its loop ended by itself, earlier than planned
     steps: tuple[StepRecord, ...]  # by step
     validations: tuple[ValidationRecord, ...]  # by step
     checks: tuple[CheckRecord, ...]  # by step
     unreadable_lines: int
+
+    @property
+    def not_shown(self) -> tuple[str, ...]:
+        """Factors that were checked, and whose switch no step could judge."""
+        return not_shown(self.checks)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,11 @@ class SweepRecords:
         """The factors as the sweep keeps them. Of one that kept none, the names: nothing is assumed of them."""
         kept = self.manifest.get("factors")
         return Factors(tuple(map(Factor.from_record, kept))) if kept else Factors.named(self.factors)
+
+    @property
+    def baseline(self) -> str:
+        """Which loop `off` means; a sweep that was recorded without one is of the note's."""
+        return str(self.manifest.get("baseline") or NOTE)
 
     @property
     def design(self) -> str:

@@ -3,8 +3,9 @@
 A line on disk has the keys of `line()`; a sweep that was made by older code may lack some of them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 Record = dict[str, Any]
 STATES = ("completed", "running", "failed", "missing")
@@ -14,7 +15,7 @@ FILES = ("steps", "validation", "checks")  # of a run, written line by line
 class StepRecord(TypedDict, total=False):
     """One training step of one run. `step` counts updates from 1; None where nothing could be measured.
 
-    reward, raw_reward: means over the rollouts that are present, in 0..1
+    reward, raw_reward: means over the rollouts that are present, in −1..1 and 0..1
     groups_with_spread: groups whose rewards differ; missing: rollouts that infrastructure failed
     probs_corr, logprob_gap (nats): the sampler against the trainer, at the first gradient step
     trainer: how the update was computed; empty where it was found in the store
@@ -51,10 +52,10 @@ NOT_RESULTS = ("seconds", "trainer", "episodes", "update_shared_with")
 
 @dataclass(frozen=True)
 class ValidationRecord:
-    """One validation of one run. Rewards are means in 0..1, None where there is no reading.
+    """One validation of one run. Rewards are means, None where there is no reading.
 
-    reference, by_task, missing: the reference protocol; a task without a reading is None
-    reported, reported_by_task, reported_n, nonexistent: what the arm shows by its own rules
+    reference, by_task, missing: the reference protocol, in 0..1; a task without a reading is None
+    reported, reported_by_task, reported_n, nonexistent: what the arm shows by its own rules, in −1..1
     seconds: wall-clock of both
     """
 
@@ -128,11 +129,29 @@ class CheckRecord:
         )
 
 
+class Judged(Protocol):
+    """A check, as it is made or as it is recorded."""
+
+    @property
+    def factor(self) -> str: ...
+    @property
+    def took_effect(self) -> bool | None: ...
+
+
+def not_shown(checks: Iterable[Judged]) -> tuple[str, ...]:
+    """The factors that were checked and whose checks never could tell, in the order of the checks."""
+    told: dict[str, bool] = {}
+    for check in checks:
+        told[check.factor] = told.get(check.factor, False) or check.took_effect is not None
+    return tuple(factor for factor, shown in told.items() if not shown)
+
+
 @dataclass(frozen=True)
 class StatusRecord:
     """Where a run stands. valid: False only once it has completed and a switch did not take effect.
 
     invalid: (factor, the reading that shows it)
+    ended_at: the step at which the loop of a completed run ended by itself, earlier than planned; None: as planned
     """
 
     state: str
@@ -141,6 +160,7 @@ class StatusRecord:
     findings: tuple[str, ...]
     error: str | None
     seconds: float | None
+    ended_at: int | None = None
 
     @classmethod
     def of(cls, status: Record, started: bool) -> "StatusRecord":
@@ -153,6 +173,7 @@ class StatusRecord:
             findings=tuple(str(text) for text in status.get("findings") or ()),
             error=status.get("error"),
             seconds=status.get("seconds"),
+            ended_at=status.get("ended_at"),
         )
 
 

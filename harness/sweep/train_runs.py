@@ -19,7 +19,7 @@ from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
 from harness.sweep.display import Progress
-from harness.validity import findings, invalid_factors, unjudged
+from harness.validity import ended_early, findings, invalid_factors, unjudged
 
 if TYPE_CHECKING:
     from harness.player_pool import PlayerPool
@@ -158,12 +158,18 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         return
     invalid = invalid_factors(checks, config.seams)
     validity = "INVALID" if invalid else "valid"
+    steps, planned = records.lines("steps"), config.train.steps
     records.set_status(
         run=run.name,
         state="completed",
         validity=validity,
         invalid=invalid,
-        findings=[*findings(records.lines("steps"), config.seams, sweep.policy.dtype), *unjudged(checks)],
+        findings=[
+            *ended_early(len(steps), planned),
+            *findings(steps, config.seams, sweep.policy.dtype),
+            *unjudged(checks),
+        ],
+        ended_at=len(steps) if len(steps) < planned else None,
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
     )

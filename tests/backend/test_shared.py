@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from art.preprocessing.tokenize import tokenize_trajectory_groups
 from art.utils.output_dirs import get_model_dir
 
 from harness.backend import _cache_beside_others
@@ -57,6 +58,54 @@ def test_runs_that_differ_in_anything_do_not_share(change, world, group):
     train(world, first, [group(0.0, 1.0)])
     train(world, second, [other])
     assert world.backend.weights("a@1") != world.backend.weights("b@1")
+
+
+TODAY = {"loss_fn": "cispo", "epsilon": None, "epsilon_high": None}
+
+
+def test_the_loss_of_today_has_the_update_key_that_it_had_before_there_was_a_choice(world, group):
+    first, second = world.admit("a"), world.admit("b")
+    train(world, first, [group(0.0, 1.0)])
+    train(world, second, [group(0.0, 1.0)], **TODAY)
+    assert world.backend.trained(first).update == world.backend.trained(second).update
+    assert world.store.counts["updates/computed"] == 1
+
+
+@pytest.mark.parametrize("other", [{"loss_fn": "ppo"}, {"epsilon": 0.3}, {"epsilon_high": 0.3}], ids="".join)
+def test_another_loss_is_another_update(other, world, group):
+    first, second = world.admit("a"), world.admit("b")
+    train(world, first, [group(0.0, 1.0)], **TODAY)
+    train(world, second, [group(0.0, 1.0)], **(TODAY | other))
+    assert world.backend.trained(first).update != world.backend.trained(second).update
+    if "epsilon_high" not in other:  # this policy finds nothing more probable than it was served
+        assert world.backend.weights("a@1") != world.backend.weights("b@1")
+
+
+def with_empty(batch, *numbers):
+    """The group with the trajectories of these numbers emptied."""
+    for number in numbers:
+        batch.trajectories[number].messages_and_choices = []
+    return batch
+
+
+def test_an_empty_trajectory_counts_in_the_advantages_of_its_group(tokenizer, group):
+    results = list(tokenize_trajectory_groups(tokenizer, [with_empty(group(1.0, 1.0, 0.0), 2)], False, True))
+    assert [result.advantage for result in results] == pytest.approx([0.5**0.5] * 2, abs=1e-5)
+
+
+def test_an_empty_trajectory_is_packed_with_nothing_and_its_group_is_trained_on(world, group):
+    without, beside = world.admit("a"), world.admit("b")
+    assert train(world, without, [group(1.0, 1.0)]).metrics["data/step_num_gradient_steps"] == 0
+    metrics = train(world, beside, [with_empty(group(1.0, 1.0, 0.0), 2)]).metrics
+    assert metrics["data/step_num_gradient_steps"] == 1
+    both = train(world, world.admit("c"), [group(1.0, 0.0)]).metrics
+    assert metrics["data/step_trainer_tokens"] == both["data/step_trainer_tokens"] > 0
+
+
+def test_a_group_of_empty_trajectories_advances_the_step_and_trains_nothing(world, group):
+    model = world.admit("a")
+    result = train(world, model, [with_empty(group(0.0, 0.0), 0, 1)])
+    assert result.step == 1 and result.metrics["data/step_num_gradient_steps"] == 0
 
 
 def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch):

@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.seams import Evidence, TaskSplit
+from harness.fixes import reward
+from harness.seams import Evidence, Outcome, TaskSplit
+
+HALF = Outcome(0.0, 1, 2, 0, 0, None)  # one of its two actions
+DONE = Outcome(1.0, 2, 2, 0, 0, None)
 
 
 @pytest.fixture
@@ -26,6 +30,9 @@ def evidence():
         trainable_tokens=120,
         gradient_steps=3,
         split=TaskSplit(("a", "b"), ("c",)),
+        outcomes_N=[HALF, DONE],
+        trained_rewards_N=[reward.On().training_reward(HALF), 1.0],
+        validated=("c",),
     )
 
     def make(**changes: Any) -> Evidence:

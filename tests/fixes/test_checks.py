@@ -4,12 +4,25 @@ import numpy as np
 import pytest
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
-from harness.seams import TaskSplit
+from harness.seams import Outcome, TaskSplit
 
-BINARY = {"rewards_G_R": np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])}
+BINARY = {"trained_rewards_N": [0.0, 1.0]}  # of a rollout with half of its checks met, and of one that succeeded
 SILENT = {"logprobs_N": [False] * 6, "trainable_tokens": 0, "gradient_steps": 0}
 BASE = {"asked_current": False, "answered_by_current_N": [False] * 6}
-PAST_THE_END = {"split": TaskSplit(("a",), ("c", None, None))}
+SPLIT = TaskSplit(("a", "b"), ("c",))
+
+
+def validated(*ids, raised=False):
+    return {"split": SPLIT, "validated": ids, "validation_raised": raised}
+
+
+PAST_THE_END = validated("c", None, None)
+
+
+def ended(end, reward, raised=None):
+    """Of a rollout that met nothing: how it ended, and what it was trained with."""
+    return {"outcomes_N": [Outcome(0.0, 0, 2, 0, 0, None, end, raised)], "trained_rewards_N": [reward]}
+
 
 TOOK_EFFECT = [
     (endpoint.On(), {}),
@@ -27,14 +40,19 @@ TOOK_EFFECT = [
     (exploration.Off(), {"distinct_G": [1, 3], "temperature": 0.0, "exact": False}),
     (exploration.On(), {"distinct_G": [1, 2]}),
     (reward.On(), {}),
-    (reward.On(), {"rewards_G_R": np.array([[0.0, 0.5, 0.0]])}),  # one is enough
+    (reward.On(), ended("length", 0.0)),  # where off gives −1
     (reward.Off(), BINARY),
+    (reward.Off(), ended("prompt_limit", -1.0)),
+    (reward.OffLater(), ended("turn_limit", -1.0)),
     (logprobs.On(), {}),
     (logprobs.Off(), SILENT),
     (split.On(), {}),
     (split.Off(), PAST_THE_END),
-    (split.Off(), {"split": TaskSplit(("a",), ("c", None))}),
-    (split.On(), {"split": TaskSplit(("a", "b"), ("c", "d"))}),
+    (split.Off(), validated("c", None)),
+    (split.On(), validated("c", "d")),
+    (split.Overlap(), validated("a", "b", "c")),
+    (split.Overlap(), validated("b")),
+    (split.Crash(), validated("c", None, raised=True)),
 ]
 HAD_NO_EFFECT = [
     (endpoint.On(), BASE),
@@ -53,19 +71,38 @@ HAD_NO_EFFECT = [
     (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.7, "exact": False}),
     (exploration.Off(), {"distinct_G": [3, 2], "temperature": 0.0, "exact": False}),
     (reward.On(), BINARY),
+    (reward.On(), {"trained_rewards_N": [0.5, 1.0]}),  # partial credit, and not what this level gives
     (exploration.Off(), {"distinct_G": [2, 3], "temperature": 0.0, "exact": False}),
     (reward.Off(), {}),
-    (reward.Off(), {"rewards_G_R": np.array([[0.0, 0.5, 0.0]])}),
+    (reward.Off(), ended("length", 0.0)),
+    (reward.Off(), ended("turn_limit", -1.0)),
+    (reward.Off(), ended("length", -1.0, raised="no JSON object")),
+    (reward.OffLater(), ended("turn_limit", 0.0)),
     (logprobs.On(), SILENT),
     (logprobs.On(), {"logprobs_N": [True] * 5 + [False]}),
     (logprobs.Off(), {}),
     (logprobs.Off(), {**SILENT, "trainable_tokens": 1}),
     (logprobs.Off(), {**SILENT, "logprobs_N": [False] * 5 + [True]}),
     (split.On(), PAST_THE_END),
-    (split.On(), {"split": TaskSplit(("a", "c"), ("c",))}),
-    (split.On(), {"split": TaskSplit(("a",), ("c", None))}),
-    (split.On(), {"split": TaskSplit(("a",), ())}),
+    (split.On(), validated("b", "c")),
+    (split.On(), validated("c", None)),
+    (split.On(), validated()),
+    (split.On(), {"split": TaskSplit((), ("d", None)), "validated": ("a", None)}),  # what was asked, not what was meant
     (split.Off(), {}),
+    (split.Off(), validated("a", None)),
+    (split.Off(), validated("c", None, raised=True)),
+    (split.Overlap(), {}),
+    (split.Overlap(), validated("a", None)),
+    (split.Crash(), PAST_THE_END),  # the loop goes on
+    (split.Crash(), {}),
+]
+NOT_SHOWN = [
+    (reward.On(), ended("user_stop", 0.0)),
+    (reward.Off(), ended("user_stop", 0.0)),
+    (reward.Off(), ended("turn_limit", 0.0)),
+    (reward.OffLater(), ended("length", -1.0)),  # as off
+    (reward.OffLater(), BINARY),
+    *((level(), {"validated": None}) for level in (split.Off, split.On, split.Overlap, split.Crash)),
 ]
 
 
@@ -83,11 +120,34 @@ def test_a_switch_without_effect_is_seen(strategy, changes, evidence):
     assert strategy.check(evidence(**changes)).took_effect is False
 
 
+@pytest.mark.parametrize(("strategy", "changes"), NOT_SHOWN, ids=_name)
+def test_a_switch_that_two_levels_leave_alike_is_not_shown(strategy, changes, evidence):
+    check = strategy.check(evidence(**changes))
+    assert check.took_effect is None
+    assert check.text.startswith("not shown: ")
+
+
+class OnPaysAsOff(reward.On):
+    def training_reward(self, outcome):
+        return reward.Off().training_reward(outcome)
+
+
+class OffPaysAsOn(reward.Off):
+    def training_reward(self, outcome):
+        return reward.On().training_reward(outcome)
+
+
+@pytest.mark.parametrize("disabled", [OnPaysAsOff(), OffPaysAsOn()], ids=lambda level: type(level).__name__)
+def test_a_level_that_pays_as_the_other_shows_nothing(disabled, evidence):
+    trained = [disabled.training_reward(o) for o in evidence().outcomes_N]
+    assert disabled.check(evidence(trained_rewards_N=trained)).took_effect is None
+
+
 @pytest.mark.parametrize(
     "strategy",
     [
         *(endpoint.On(), endpoint.Off(), tools.On(), tools.Off(), exploration.On(), exploration.Off()),
-        *(reward.On(), reward.Off(), logprobs.On(), logprobs.Off()),
+        *(reward.On(), reward.Off(), reward.OffLater(), logprobs.On(), logprobs.Off()),
     ],
     ids=_name,
 )
@@ -99,6 +159,8 @@ def test_a_step_without_rollouts_decides_nothing(strategy, evidence):
         context_equal_N=[],
         distinct_G=[],
         logprobs_N=[],
+        outcomes_N=[],
+        trained_rewards_N=[],
     )
     assert strategy.check(empty).took_effect is None
 

@@ -4,11 +4,13 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from harness.factors import BASELINES, Factor
 from harness.fixes import endpoint, exploration, logprobs, registry, reward, split, tools
 from harness.seams import BATCH, EPISODES, REPORTED
 
 MODULES = [endpoint, tools, exploration, reward, logprobs, split]
-LEVELS = [level for module in MODULES for level in (module.Off, module.On)]
+FURTHER = [reward.OffLater, split.Overlap, split.Crash]
+LEVELS = [*(level for module in MODULES for level in (module.Off, module.On)), *FURTHER]
 
 
 def _name(value):
@@ -27,6 +29,27 @@ def test_every_module_that_declares_a_factor_is_a_fix():
         assert module.FACTOR in registry.own()
 
 
+AS_LAUNCHED = ("tools", "reward")  # of the note's fixes
+
+
+def test_the_faults_of_the_loop_as_it_was_launched_are_those_that_say_so():
+    found = registry.as_launched()
+    assert found.names[:2] == AS_LAUNCHED
+    assert {factor.name for factor in registry.own() if "as_launched" in factor.baselines} == set(found.names)
+    assert registry.as_launched() is found
+
+
+@pytest.mark.parametrize("factor", registry.own(), ids=lambda factor: factor.name)
+def test_a_fix_of_a_fault_that_was_not_launched_says_how_the_loop_had_it_right(factor):
+    assert set(factor.baselines) <= set(BASELINES)
+    assert ("OpenPipe/ART" in factor.launched) == ("as_launched" not in factor.baselines)
+
+
+def test_a_factor_of_an_older_record_was_in_both_loops():
+    record = {k: v for k, v in tools.FACTOR.record().items() if k not in ("baselines", "launched", "today")}
+    assert Factor.from_record(record).baselines == ("note", "as_launched")
+
+
 def test_fixes_are_looked_for_once():
     assert registry.own() is registry.own() and registry.note() is registry.note()
 
@@ -38,7 +61,7 @@ DECLARED = [
     (exploration, (EPISODES, REPORTED), ("off",), (), ()),
     (reward, (BATCH, REPORTED), (), (), ()),
     (logprobs, (BATCH,), ("off",), (), ()),
-    (split, (REPORTED,), (), (), ()),
+    (split, (REPORTED,), ("crash",), (), ()),
 ]
 
 
@@ -52,18 +75,19 @@ def test_a_fix_declares_what_it_changes(module, changes, no_update, first_policy
 @pytest.mark.parametrize("module", MODULES, ids=_name)
 def test_a_fix_has_a_line_for_itself_for_each_level_and_for_its_proof(module):
     factor = module.FACTOR
-    assert list(factor.levels) == ["off", "on"]
+    further = [level.level for level in FURTHER if level.factor is factor]
+    assert list(factor.levels) == ["off", "on", *further]
     for text in (factor.summary, factor.proof, *factor.levels.values()):
         assert text and "\n" not in text
 
 
 # Whether one refuted step is enough, or only a run in which it never held.
-NEEDS = {"exploration-on": "ever", "reward-on": "ever"}
+NEEDS = {"exploration-on": "ever"}
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=_name)
 def test_a_level_says_which_factor_it_is_of_and_when_its_check_must_hold(level):
-    assert level.__name__ == level.level.capitalize()
+    assert level.__name__ == level.level.title().replace("_", "")
     assert level.factor is next(module.FACTOR for module in MODULES if module.FACTOR.name == level.factor.name)
     assert level.needs == NEEDS.get(_name(level), "always")
 

@@ -45,13 +45,38 @@ def test_exploration_on_refuses_a_temperature_that_does_not_explore(temperature)
         exploration.On(temperature)
 
 
-def outcome(success=0.0, actions=(0, 2), facts=(0, 1), db=False):
-    return Outcome(success, *actions, *facts, db)
+def outcome(success=0.0, actions=(0, 2), facts=(0, 1), db=False, end="user_stop", raised=None):
+    return Outcome(success, *actions, *facts, db, end, raised)
 
 
 def test_reward_off_is_the_benchmarks_own():
     assert reward.Off().training_reward(outcome(actions=(2, 2))) == 0.0
     assert reward.Off().training_reward(outcome(success=1.0)) == 1.0
+
+
+# What an episode earns at off and at off_later by how it ended. Of one that was cut off no check is met, so at on: 0.
+ENDS = [
+    ("user_stop", 0.0, 0.0),
+    ("done", 0.0, 0.0),
+    ("turn_limit", 0.0, -1.0),
+    ("prompt_limit", -1.0, -1.0),
+    ("length", -1.0, -1.0),
+]
+REWARDS = (reward.Off(), reward.OffLater(), reward.On())
+
+
+@pytest.mark.parametrize(("end", "off", "off_later"), ENDS)
+def test_a_forced_stop_earns_what_the_revision_of_upstream_gives(end, off, off_later):
+    ended = outcome(end=end)
+    assert [level.training_reward(ended) for level in REWARDS] == [off, off_later, 0.0]
+    assert [level.trains_on(ended) for level in REWARDS] == [True] * 3
+
+
+@pytest.mark.parametrize("end", ["user_stop", "length", "turn_limit"])
+def test_an_episode_in_which_upstream_raised_earns_nothing_there_and_is_not_trained_on(end):
+    broken = outcome(success=1.0, end=end, raised="the arguments of close are no JSON object")
+    assert [level.training_reward(broken) for level in REWARDS] == [0.0, 0.0, 1.0]
+    assert [level.trains_on(broken) for level in REWARDS] == [False, False, True]
 
 
 def test_reward_on_pays_every_check_that_was_met_and_keeps_success_on_top():
@@ -98,14 +123,22 @@ def test_reward_on_leaves_partial_credit_to_the_config():
     assert [reward.On(p).partial for p in (0.01, 0.99)] == [0.01, 0.99]
 
 
+@pytest.mark.parametrize("partial", [1e-9, 1e-4, 1e-3, 0.5, 0.8, 0.9996, 0.9999, 1 - 2**-53])
+@pytest.mark.parametrize("total", [1, 3, 7, 24])
+def test_more_checks_never_earn_less_and_success_stays_on_top_whatever_is_paid(partial, total):
+    earned = [reward.On(partial).training_reward(outcome(actions=(n, total), db=None)) for n in range(total + 1)]
+    assert earned == sorted(earned)
+    assert earned[0] == 0.0 < earned[1] and earned[-1] < 1.0
+
+
 @pytest.mark.parametrize("partial", [0.0, 1.0, -1.0, 1.5])
 def test_reward_on_keeps_partial_credit_below_success(partial):
     with pytest.raises(ConfigError, match="fix.reward.partial"):
         reward.On(partial)
 
 
-def choice(with_logprobs):
-    token = {"token": "token_id:5", "logprob": -0.1, "bytes": None, "top_logprobs": []}
+def choice(with_logprobs, logprob=-0.1):
+    token = {"token": "token_id:5", "logprob": logprob, "bytes": None, "top_logprobs": []}
     return Choice.model_validate(
         {
             "index": 0,
@@ -133,6 +166,12 @@ def test_logprobs_on_refuses_a_choice_whose_field_is_empty():
         logprobs.On().keep(empty)
 
 
+@pytest.mark.parametrize("logprob", [float("nan"), float("-inf"), float("inf")])
+def test_logprobs_on_refuses_a_choice_with_one_that_is_not_finite(logprob):
+    with pytest.raises(EpisodeError, match="not finite"):
+        logprobs.On().keep(choice(True, logprob))
+
+
 def test_logprobs_on_keeps_the_field_and_refuses_a_choice_without_it():
     kept = choice(True)
     assert logprobs.On().keep(kept) is kept
@@ -153,17 +192,35 @@ def test_split_on_is_bounded_disjoint_and_trains_on_the_same_tasks():
     assert made.validation == TASKS[30:]
 
 
-@pytest.mark.parametrize("level", [split.Off(), split.On()])
-def test_a_training_set_larger_than_the_tasks_is_all_of_them(level):
+@pytest.mark.parametrize(
+    ("level", "validation"),
+    [(split.Off(), (None,) * 5), (split.Crash(), (None,) * 5), (split.On(), ()), (split.Overlap(), TASKS[:5])],
+    ids=lambda v: getattr(v, "level", ""),
+)
+def test_a_training_set_larger_than_the_tasks_is_all_of_them(level, validation):
     made = level.split(TASKS, 80, 5)
-    assert made.train == TASKS
-    assert made.validation == ((None,) * 5 if level.level == "off" else ())
+    assert (made.train, made.validation) == (TASKS, validation)
 
 
-def test_split_off_is_refused_where_all_ids_exist():
+def test_split_overlap_is_bounded_and_begins_with_the_tasks_that_are_trained_on():
+    made = split.Overlap().split(TASKS, 30, 50)
+    assert made.train == TASKS[:30] and made.validation == TASKS[:50]
+    assert split.Overlap().split(TASKS, 30, 85).validation == TASKS
+
+
+def test_split_crash_asks_the_ids_of_off_and_raises_where_one_is_past_the_end():
+    assert split.Crash().split(TASKS, 30, 85) == split.Off().split(TASKS, 30, 85)
+    levels = (split.Off, split.On, split.Overlap, split.Crash)
+    assert [level.raises for level in levels] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("level", [split.Off(), split.Crash()], ids=lambda level: level.level)
+def test_a_split_past_the_end_is_refused_where_all_ids_exist(level):
     for val_size in (10, 45):
-        with pytest.raises(ConfigError, match=rf"30 \+ {val_size} ids fit into the 75 tasks"):
-            split.Off().split(TASKS, 30, val_size)
+        with pytest.raises(
+            ConfigError, match=rf"fix/split={level.level} .* 30 \+ {val_size} ids fit into the 75 tasks"
+        ):
+            level.split(TASKS, 30, val_size)
     assert split.Off().split(TASKS, 30, 46).validation == (*TASKS[30:], None)
 
 

@@ -15,12 +15,16 @@ NOTHING = {
     "context_equal_N": [],
     "distinct_G": [],
     "logprobs_N": [],
+    "outcomes_N": [],
+    "trained_rewards_N": [],
 }
 HALF = [True, False, True, False]
 THIRD = {"opening_equal_N": [True, False, False], "context_equal_N": HALF}
 # Of three groups one has no spread, and one no rollout; two rewards differ by rounding alone.
 MIXED = np.array([[0.0, 0.25, np.nan], [0.5, 0.5, 0.5], [np.nan] * 3, [1.0, 1.0, 0.5 + 2e-7]])
-SPLIT = TaskSplit(("a", "b"), ("b", "c", None, None))
+ASKED = {"split": TaskSplit(("a", "b"), ()), "validated": ("b", "c", None, None)}
+
+UNPAID = {"other_rewards": 0.0, "told_apart": 0.0}
 
 READINGS = [
     (endpoint, {"answered_by_current_N": HALF}, {"asked_current_adapter": 1.0, "answered_by_current_weights": 0.5}),
@@ -34,16 +38,21 @@ READINGS = [
         {"temperature": 0.7, "distinct_per_group": 2.5, "groups_without_spread": 1 / 3},
     ),
     (exploration, NOTHING, {"temperature": 1.0, "distinct_per_group": math.nan, "groups_without_spread": math.nan}),
-    (reward, {"rewards_G_R": MIXED}, {"reward_levels": 4.0, "partial_credits": 5.0, "groups_with_spread": 2 / 3}),
-    (reward, NOTHING, {"reward_levels": 0.0, "partial_credits": 0.0, "groups_with_spread": math.nan}),
     (
         reward,
-        {"rewards_G_R": np.array([[0.2, 0.2 + 2e-6], [-1.0, 2.0]])},
-        {"reward_levels": 4.0, "partial_credits": 2.0, "groups_with_spread": 1.0},
+        NOTHING | {"rewards_G_R": MIXED},
+        UNPAID | {"reward_levels": 4.0, "partial_credits": 5.0, "groups_with_spread": 2 / 3},
+    ),
+    (reward, NOTHING, UNPAID | {"reward_levels": 0.0, "partial_credits": 0.0, "groups_with_spread": math.nan}),
+    (
+        reward,
+        NOTHING | {"rewards_G_R": np.array([[0.2, 0.2 + 2e-6], [-1.0, 2.0]])},
+        UNPAID | {"reward_levels": 4.0, "partial_credits": 2.0, "groups_with_spread": 1.0},
     ),
     (logprobs, {"logprobs_N": HALF}, {"with_logprobs": 0.5, "trainable_tokens": 120.0, "gradient_steps": 3.0}),
     (logprobs, NOTHING, {"with_logprobs": math.nan, "trainable_tokens": 120.0, "gradient_steps": 3.0}),
-    (split, {"split": SPLIT}, {"nonexistent": 2.0, "overlap": 1.0, "ids": 4.0}),
+    (split, ASKED, {"nonexistent": 2.0, "overlap": 1.0, "ids": 4.0, "raised": 0.0}),
+    (split, {"validation_raised": True}, {"nonexistent": 0.0, "overlap": 0.0, "ids": 1.0, "raised": 1.0}),
 ]
 
 
@@ -87,8 +96,18 @@ TEXTS = [
     (exploration.Off(), NOTHING, "temperature 1 (expected 0), 0.00 distinct rollouts per group (expected 1)"),
     (exploration.On(), {}, "2.5 distinct rollouts per group (expected more than 1)"),
     (exploration.On(), NOTHING, "0.0 distinct rollouts per group (expected more than 1)"),
-    (reward.Off(), {}, "4 rollouts with a reward between 0 and 1 (expected none)"),
-    (reward.On(), {}, "4 rollouts with a reward between 0 and 1 (expected some)"),
+    (reward.Off(), {}, "1 of 2 rollouts are trained with another reward than this level's"),
+    (
+        reward.On(),
+        {},
+        "all 2 rollouts are trained with this level's reward, 1 of them would earn another one at off",
+    ),
+    (reward.On(), NOTHING, "not shown: no rollout is present"),
+    (
+        reward.OffLater(),
+        {"trained_rewards_N": [0.0, 1.0]},
+        "not shown: off_later and off give these 2 rollouts the same",
+    ),
     (
         logprobs.Off(),
         {"logprobs_N": HALF},
@@ -102,10 +121,17 @@ TEXTS = [
     (
         logprobs.On(),
         NOTHING,
-        "none known of rollouts kept their log-probs (expected 100 %); 120 trainable tokens, 3 gradient steps",
+        "not shown: no rollout has a choice that could carry log-probs",
     ),
-    (split.Off(), {"split": SPLIT}, "2 of 4 validation ids do not exist (expected some)"),
-    (split.On(), {"split": SPLIT}, "2 of 4 validation ids do not exist, 1 are trained on (expected 0 and 0)"),
+    (split.Off(), ASKED, "2 of 4 validation ids do not exist, 1 are trained on (expected some and 0)"),
+    (split.On(), ASKED, "2 of 4 validation ids do not exist, 1 are trained on (expected 0 and 0)"),
+    (split.Overlap(), ASKED, "2 of 4 validation ids do not exist, 1 are trained on (expected 0 and some)"),
+    (
+        split.Crash(),
+        ASKED | {"validation_raised": True},
+        "2 of 4 validation ids do not exist, 1 are trained on, and it raised (expected some and 0, and that it raised)",
+    ),
+    (split.On(), {"validated": None}, "not shown: its own validation has asked nothing yet"),
 ]
 
 
