@@ -31,6 +31,7 @@ def _console() -> Console:
 
 def report(sweep: SweepRecords) -> Iterator[RenderableType]:
     yield Text(f"{sweep.name}: {formats.headline(sweep)}", style="bold")
+    yield Text(formats.baseline(sweep))
     yield arm_table(sweep)
     yield Text(f"{formats.legend(sweep)} {formats.CAPTION}", style="dim")
     yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(sweep), "red")

@@ -236,8 +236,8 @@ def claims_line(answer: SweepStatistics) -> str:
     tested = [x for x in answer.verdicts if x.verdict != NOT_TESTED]
     one_seed = ", all at one seed" if tested and all(x.seeds == 1 for x in tested) else ""
     return (
-        ", ".join(f"{n} {v}" for v, n in counts if n)
-        + f"{one_seed}. Each part has a 95 % interval of its own, not corrected for the number of parts and claims"
+        ", ".join(f"{n} {v}" for v, n in counts if n) + f"{one_seed}, baseline {answer.effects.baseline}. "
+        "Each part has a 95 % interval of its own, not corrected for the number of parts and claims"
     )
 
 

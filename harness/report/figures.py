@@ -198,7 +198,7 @@ def gap_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
         axes.plot(reported, y, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=9, zorder=2)
     axes.set_yticks(range(len(rows)), [arm for arm, *_ in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=_floor([reward for _, *both in rows for reward in both]))
     axes.set_xlabel("reward at the last step: ● reference, ○ reported", fontsize=9)
     axes.grid(axis="x", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
@@ -233,12 +233,17 @@ def _frame(axes: "Axes", sweep: SweepRecords, ylabel: str) -> None:
     ]
     last = max((v.step for run in sweep.runs for v in run.validations), default=1)
     axes.set_xlim(-0.02 * last, max(last, 1))
-    axes.set_ylim(0, min(1.02, max([0.1, *values]) * 1.12))
+    axes.set_ylim(_floor(values), min(1.02, max([0.1, *values]) * 1.12))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("training step", fontsize=9)
     axes.set_ylabel(ylabel, fontsize=9)
+
+
+def _floor(rewards: Sequence[float]) -> float:
+    """0, or somewhat below the lowest reward: what an arm reports may be as low as −1."""
+    return min([0.0, *rewards]) * 1.05
 
 
 def _label_ends(axes: "Axes", ends: Sequence[End], size: float = 9) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harness.factors import BASELINES
 from harness.records.load import RecordedRun, SweepRecords
 from harness.report.arm_rows import ArmRow, Reuse
 from harness.stats.intervals import settled
@@ -92,12 +93,20 @@ def headline(sweep: SweepRecords) -> str:
         if (count := sum(run.state == name for run in runs))
     ]
     invalid = sum(not run.valid for run in runs)
+    not_shown = sum(run.valid and run.state == "completed" and bool(run.not_shown) for run in runs)
     steps = f", {sweep.total_steps} steps each" if sweep.total_steps else ""
     return (
         f"{_count(len(sweep.arms), 'arm')}, {_count(len(runs), 'run')}{steps}: {', '.join(states)}"
         + (f"; {invalid} INVALID" if invalid else "")
+        + (f"; {not_shown} with a switch that was not shown" if not_shown else "")
         + "."
     )
+
+
+def baseline(sweep: SweepRecords) -> str:
+    """Which loop the numbers belong to."""
+    loop = BASELINES.get(sweep.baseline, "a loop that this harness does not know")
+    return f"Baseline {sweep.baseline}: off is {loop}."
 
 
 def invalid_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:

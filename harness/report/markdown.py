@@ -19,7 +19,7 @@ def markdown(sweep: SweepRecords, found: SweepStatistics) -> str:
 
 
 def _lines(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
-    yield f"# {sweep.name}\n\n{formats.headline(sweep)}"
+    yield f"# {sweep.name}\n\n{formats.headline(sweep)} {formats.baseline(sweep)}"
     yield "\n## Verdict\n"
     yield "\n\n".join(verdict_sentences(sweep, found.effects))
     yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(sweep)))

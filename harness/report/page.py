@@ -90,7 +90,7 @@ def _sections(sweep: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
 
 
 def _opening(sweep: SweepRecords) -> str:
-    return f"<h1>{text(sweep.name)}</h1><p>{text(formats.headline(sweep))}</p>"
+    return f"<h1>{text(sweep.name)}</h1><p>{text(formats.headline(sweep))} {text(formats.baseline(sweep))}</p>"
 
 
 def _contents(parts: Sequence[str]) -> str:

@@ -122,9 +122,11 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
 def _over(sweep: SweepRecords, effects: Effects) -> str:
     """What the numbers rest on; with one seed the reader must not take them for more."""
     tasks = effect_text.reference_tasks(effects.tasks, sweep.split)
+    of = f"of baseline {effects.baseline}"
     if len(effects.seeds) == 1:
-        return f"{tasks} and seed {effects.seeds[0]} alone, so the intervals hold for this seed and another may differ"
-    return f"{tasks} and {len(effects.seeds)} seeds that all arms share"
+        alone = f"{tasks} and seed {effects.seeds[0]} alone {of}"
+        return f"{alone}, so the intervals hold for this seed and another may differ"
+    return f"{tasks} and {len(effects.seeds)} seeds {of} that all arms share"
 
 
 def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:

@@ -19,8 +19,9 @@ from harness.stats.claims import CONFIRMED, INCONCLUSIVE, REFUTED, Verdict, load
 COLOURS = {CONFIRMED: "bold green", REFUTED: "bold red", INCONCLUSIVE: "bold yellow"}
 
 
-def verdict_table(found: Sequence[Verdict]) -> Table:
+def verdict_table(found: Sequence[Verdict], baseline: str) -> Table:
     table = Table(box=None, padding=(0, 1, 1, 0), header_style="bold", pad_edge=False)
+    table.title, table.title_justify = f"baseline {baseline}", "left"
     for name in ("claim", "verdict"):
         table.add_column(name, no_wrap=True)
     table.add_column("evidence")
@@ -32,12 +33,13 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
     return table
 
 
-def as_json(found: Sequence[Verdict]) -> str:
+def as_json(found: Sequence[Verdict], baseline: str) -> str:
     """The verdicts as a JSON list; the same bytes for the same records."""
     rows = [
         {
             "id": v.claim.id,
             "title": v.claim.title,
+            "baseline": baseline,
             "source": v.claim.source,
             "statement": v.claim.statement,
             "prediction": v.claim.prediction,
@@ -51,10 +53,11 @@ def as_json(found: Sequence[Verdict]) -> str:
 
 
 def run(asked: Namespace) -> int:
-    found = verdicts(load_sweep(asked.sweep), load_claims(asked.claims or CLAIMS))
+    sweep = load_sweep(asked.sweep)
+    found = verdicts(sweep, load_claims(asked.claims or CLAIMS))
     if asked.json:
-        print(as_json(found), end="")
+        print(as_json(found, sweep.baseline), end="")
     else:
         console = Console()
-        (console if console.is_terminal else Console(width=140)).print(verdict_table(found))
+        (console if console.is_terminal else Console(width=140)).print(verdict_table(found, sweep.baseline))
     return 0

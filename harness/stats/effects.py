@@ -7,11 +7,13 @@ What is never called "no effect": an effect whose runs are INVALID or absent ("n
 from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
 factorial is "mixed": it stands for its aliases as much as for its factor, and it is not ranked.
+
+A run whose switch no step could judge ("not shown") counts, and is counted by factor.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -94,6 +96,7 @@ class GateCheck:
 @dataclass(frozen=True)
 class Effects:
     sweep: str
+    baseline: str  # which loop `off` means
     design: str
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -104,6 +107,7 @@ class Effects:
     moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
     fails: bool  # with all fixes on the policy ends MOVES below its start
     left_out: tuple[LeftOut, ...]
+    not_shown: Mapping[str, int]  # by factor: counted runs whose switch no step could judge
     effects: tuple[Effect, ...]
     rankings: tuple[Ranking, ...]
     gate_checks: tuple[GateCheck, ...]
@@ -157,6 +161,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     counted = int(outcomes.counted_A_N.sum())
     return Effects(
         sweep=name,
+        baseline=outcomes.baseline,
         design=design_name(outcomes),
         arms=tuple(a.name for a in outcomes.arms),
         seeds=outcomes.seeds,
@@ -167,6 +172,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         moves=moves(outcomes),
         fails=failed,
         left_out=outcomes.left_out,
+        not_shown=outcomes.not_shown,
         effects=tuple(effects),
         rankings=tuple(rankings),
         gate_checks=checks,
@@ -410,6 +416,17 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
         kinds = {x.why for x in outcomes.left_out}
         counts = ", ".join(f"{sum(x.why == k for x in outcomes.left_out)} {k}" for k in sorted(kinds))
         notes.append(f"{len(outcomes.left_out)} runs are left out: {counts}.")
+    if shown := [f"{factor} in {count}" for factor, count in outcomes.not_shown.items() if count]:
+        of = int(outcomes.counted_A_N.sum())
+        notes.append(
+            f"Not shown: no step could judge the switch of {', '.join(shown)} of the {of} runs that count. These are "
+            "neither INVALID nor left out; nothing proves that the switch took effect in them."
+        )
+    if outcomes.ended:
+        notes.append(
+            f"The loop of {', '.join(outcomes.ended)} ended by itself; its policy stays as it was validated last, and "
+            "that reward counts at the later steps."
+        )
     if len(outcomes.steps) < 2:
         notes.append("Fewer than two common validations: no area and no slope.")
     return tuple(notes)

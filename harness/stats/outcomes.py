@@ -5,16 +5,17 @@ area    time-averaged reward: trapezoids over the validated steps, divided by th
 slope   least-squares slope of reward per training step
 
 Shape suffixes: A arms, N seeds, S validations, T tasks. NaN is a missing episode; a run that does not count
-is absent in `counted_A_N`, and its numbers are NaN.
+is absent in `counted_A_N`, and its numbers are NaN. The loop of a run may end by itself before it trained what was
+planned (fix/split=crash): its policy stays as it was validated last, and so do its rewards.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.factors import Arm, Factors
+from harness.factors import NOTE, Arm, Factors
 from harness.records.load import RecordedRun, SweepRecords
 
 OUTCOMES = ("final", "area", "slope")
@@ -36,7 +37,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Reference rewards of a sweep's counted runs. design: as the sweep was called; empty where that is not known."""
+    """Reference rewards of a sweep's counted runs.
+
+    design: as the sweep was called; empty where that is not known
+    baseline: which loop `off` means
+    ended: counted runs whose loop ended by itself; not_shown: by factor, counted runs whose switch no step could judge
+    """
 
     factors: Factors
     arms: tuple[Arm, ...]
@@ -50,6 +56,9 @@ class Outcomes:
     # weights. None: not recorded, so equal episodes are taken for equal weights.
     weights_A_N_S: Array | None = None
     design: str = ""
+    baseline: str = NOTE
+    ended: tuple[str, ...] = ()
+    not_shown: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, outcome: str) -> Array:
         """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""
@@ -113,12 +122,25 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
             continue
         a, n = place[run.arm], seeds.index(run.seed)
         is_counted[a, n] = True
-        by_step = {v.step: v.by_task for v in run.validations}
+        by_step = _by_step(run, steps)
         rewards[a, n] = [[_number(by_step[s].get(t)) for t in tasks] for s in steps]
         weights[a, n] = [_weights(run, s) for s in steps]
     left_out = tuple(LeftOut(r.name, r.arm, r.seed, *why[r.name]) for r in sweep.runs if r.name in why)
+    counted = [run for run in counted if run.name not in why]
     return Outcomes(
-        sweep.declared, arms, seeds, tuple(steps), tasks, rewards, is_counted, left_out, weights, sweep.design
+        sweep.declared,
+        arms,
+        seeds,
+        tuple(steps),
+        tasks,
+        rewards,
+        is_counted,
+        left_out,
+        weights,
+        sweep.design,
+        sweep.baseline,
+        tuple(run.name for run in counted if run.ended_at is not None),
+        {factor: sum(factor in run.not_shown for run in counted) for factor in sweep.factors},
     )
 
 
@@ -138,18 +160,29 @@ def _steps(runs: Sequence[RecordedRun]) -> list[int]:
 
     Not those that all runs have: one torn line would move "final" to an earlier step for every arm.
     """
-    count = Counter(v.step for run in runs for v in run.validations if v.by_task)
-    return sorted(step for step, runs_there in count.items() if 2 * runs_there >= len(runs))
+    going = [run for run in runs if run.ended_at is None] or runs
+    count = Counter(v.step for run in going for v in run.validations if v.by_task)
+    return sorted(step for step, runs_there in count.items() if 2 * runs_there >= len(going))
 
 
 def _incomplete(run: RecordedRun, steps: Sequence[int], tasks: int) -> str:
     """What a run lacks, or nothing."""
-    absent = sorted(set(steps) - {v.step for v in run.validations if v.by_task})
+    by_step = _by_step(run, steps)
+    absent = sorted(set(steps) - set(by_step))
     if absent:
         return f"the validation at step {', '.join(map(str, absent))} is not there"
-    present = sum(r is not None for v in run.validations if v.step in steps for r in v.by_task.values())
+    present = sum(r is not None for step in steps for r in by_step[step].values())
     asked = len(steps) * tasks
     return "" if present >= ENOUGH * asked and present else f"{present} of {asked} validation episodes are there"
+
+
+def _by_step(run: RecordedRun, steps: Sequence[int]) -> dict[int, dict[str, float | None]]:
+    """Rewards by task at the steps that the run was validated at; after its loop ended by itself, those of the last."""
+    measured = {v.step: v.by_task for v in run.validations if v.by_task}
+    if run.ended_at is None or not measured:
+        return measured
+    last = max(measured)
+    return {step: measured[last] for step in steps if step > last} | measured
 
 
 def _weights(run: RecordedRun, step: int) -> str:

@@ -179,9 +179,11 @@ def test_a_file_that_is_no_claim_is_refused_with_the_reason(tmp_path, text, mess
 
 def test_the_verdict_is_printed_as_a_table_and_as_json(sweep, capsys):
     assert run_command("claims", [str(sweep)]) == 0
-    assert "refuted" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "refuted" in shown and shown.startswith("baseline note")
     assert run_command("claims", [str(sweep), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert {r["baseline"] for r in rows} == {"note"}
     assert [r["id"] for r in rows] == list("abcdefgh")
     assert all(r["parts"][0]["evidence"] for r in rows)
 

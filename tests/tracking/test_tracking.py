@@ -230,6 +230,7 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
     assert [r["step"] for r in failed["history"] if "train/reward" in r] == [1, 2, 3]
     assert [r["step"] for r in failed["history"] if "check/endpoint/share" in r] == [1, 2, 3]
     assert failed["config"]["train"] == {"steps": 3}
+    assert failed["config"]["baseline"] == "note"  # of a sweep that was recorded without one
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
