@@ -56,10 +56,7 @@ class Adapter:
         copy = self._copies.get(state.digest)
         if copy is None:
             copy = _Copy(load(state.adapter), load(state.moments) if state.moments else {})
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(copy.adapter[_saved(name)])
-        self.hand_over()
+        self._put(copy.adapter)
         fused = all(p.device.type == "cuda" for p in self.parameters.values())
         adam = torch.optim.AdamW(
             self.parameters.values(),
@@ -91,6 +88,16 @@ class Adapter:
             while len(self._copies) > self._most:
                 self._copies.popitem(last=False)
         return state
+
+    def show(self, adapter: bytes) -> None:
+        """Puts an adapter in place to compute with; the next `resume` replaces it."""
+        self._put(load(adapter))
+
+    def _put(self, adapter: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(adapter[_saved(name)])
+        self.hand_over()
 
     def hand_over(self) -> None:
         """The trained parameters to those that compute, where they are not the same."""

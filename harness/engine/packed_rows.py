@@ -5,7 +5,7 @@ groups that a gradient step trains on.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +81,22 @@ def padded(batch: Rows, multiple: int) -> Rows:
     missing = -batch["tokens"].shape[1] % multiple
     pad = torch.nn.functional.pad
     return {key: pad(value, (0, missing), value=PADDING.get(key, 0)) for key, value in batch.items()}
+
+
+def reply_row(prompt: Sequence[int], output: Sequence[int]) -> Rows:
+    """A prompt's ids and those sampled after it as a row of their own, [1, tokens], as `minibatches` gives rows."""
+    tokens = torch.tensor([[*prompt, *output]])
+    group = torch.zeros_like(tokens)
+    sampled = torch.arange(tokens.shape[1]).unsqueeze(0) >= len(prompt)
+    return {
+        "tokens": tokens,
+        "group_ids": group,
+        "parent_ids": group,
+        "input_pos": torch.arange(tokens.shape[1]).unsqueeze(0),
+        "assistant_mask": sampled,
+        "logprobs": torch.zeros(tokens.shape).masked_fill(~sampled, math.nan),
+        "ours": torch.ones_like(sampled),
+    }
 
 
 def trained(batch: Rows) -> torch.Tensor:

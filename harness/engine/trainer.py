@@ -16,13 +16,15 @@ only at trained positions and some of these at a time.
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from art.loss import loss_fn, shift_tensor
 from art.preprocessing.pack import PackedTensors
@@ -36,7 +38,7 @@ from harness.engine.adapter import Adapter
 from harness.engine.attention import implementation, packed_attention
 from harness.engine.execution import Execution, Size, UpdateCost
 from harness.engine.fused import fuse
-from harness.engine.packed_rows import Amount, Rows, amount, minibatches, single_rows, trained, trimmed
+from harness.engine.packed_rows import Amount, Rows, amount, minibatches, reply_row, single_rows, trained, trimmed
 from harness.engine.probe import prepare
 from harness.engine.state import Lora, Optimiser, State
 from harness.errors import EngineError
@@ -147,6 +149,25 @@ class Trainer:
         self.last = replace(spent, updates=1, seconds=time.perf_counter() - started, peak_gib=peak)
         self.total += self.last
         return new, metrics
+
+    def score(
+        self, adapter: bytes | None, replies: Iterable[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Log-probs (natural) of each reply's output ids after its prompt's ids, under an adapter; nothing is trained.
+
+        adapter: as in `State.adapter`; None: the base policy
+        One reply after another, so that its numbers do not depend on its company. A later update starts from its own
+        state, as ever.
+        """
+        self.prepare()
+        self._adapter.show(self.initial_state(0).adapter if adapter is None else adapter)
+        out = []
+        with torch.no_grad():
+            for prompt, output in replies:
+                (each,) = self._passes(reply_row(prompt, output))
+                found, _ = self._logprobs(each)
+                out.append(found.flatten()[each.trained].cpu().numpy())
+        return out
 
     def _gradient_step(
         self, adam: torch.optim.AdamW, batch: Rows, config: dict[str, Any]

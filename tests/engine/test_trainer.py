@@ -226,3 +226,56 @@ def test_single_rows_hold_the_groups_of_their_step_and_every_trained_token(tenso
         for row in rows:
             starts = [b for a, b in pairwise(row["group_ids"][0].tolist()) if a != b]
             assert len(starts) == len(set(starts))  # a rollout is in one piece
+
+
+REPLIES = [(range(5, 45), (7, 1, 90)), ((3,), (4,)), (range(20), range(30, 41))]
+
+
+def by_transformers(trainer, adapter, prompt, output):
+    """Log-probs by transformers and PEFT, with their own attention and position ids."""
+    trainer.score(adapter, [])  # puts the adapter in place
+    ids = torch.tensor([[*prompt, *output]])
+    with torch.no_grad():
+        logprobs = trainer.model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+    places = torch.arange(len(prompt) - 1, ids.shape[1] - 1)
+    return logprobs[places, ids[0, places + 1]].numpy()
+
+
+@pytest.mark.parametrize("execution", [PLAIN, ALONE, replace(LIKE_A_GPU, row_multiple=128)], ids=["cpu", "rows", "gpu"])
+def test_scores_are_the_log_probs_of_the_output_ids_after_their_prompt(execution, trainer_with, tensors):
+    plain, trainer = trainer_with(), trainer_with(execution)
+    trained, _ = plain.update(plain.initial_state(3), tensors, 1e-2, {})
+    for adapter in (None, trained.adapter):
+        found = trainer.score(adapter, REPLIES)
+        assert [(str(scores.dtype), len(scores)) for scores in found] == [("float32", n) for n in (3, 1, 11)]
+        for scores, reply in zip(found, REPLIES, strict=True):
+            assert scores == pytest.approx(by_transformers(plain, adapter, *reply), abs=1e-5)
+    assert abs(trainer.score(trained.adapter, REPLIES)[0] - trainer.score(None, REPLIES)[0]).mean() > 1e-2
+
+
+def test_no_adapter_is_the_base_policy(trainer_with):
+    trainer = trainer_with()
+    base, fresh = trainer.score(None, REPLIES), trainer.score(trainer.initial_state(8).adapter, REPLIES)
+    assert all((one == other).all() for one, other in zip(base, fresh, strict=True))
+
+
+def test_a_reply_is_scored_the_same_in_any_company(trainer_with):
+    trainer = trainer_with()
+    together = trainer.score(None, REPLIES)
+    assert all((trainer.score(None, [reply])[0] == found).all() for reply, found in zip(REPLIES, together, strict=True))
+
+
+@pytest.mark.parametrize("execution", [PLAIN, LIKE_A_GPU, replace(LIKE_A_GPU, dtype=torch.bfloat16)], ids=str)
+def test_scoring_between_two_updates_changes_nothing_of_them(execution, base, tensors):
+    def chain(scored):
+        trainer = Trainer(base, "base-digest", Lora(rank=4, alpha=8), Optimiser(), execution=execution)
+        state, foreign = trainer.initial_state(3), trainer.initial_state(4).adapter
+        out = []
+        for adapter in (foreign, None):
+            if scored:
+                trainer.score(adapter, REPLIES)
+            out.append(trainer.update(state, tensors, 1e-3, {}))
+            state = out[-1][0]
+        return out
+
+    assert chain(scored=True) == chain(scored=False)
