@@ -4,8 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import art
+import numpy as np
 
-from harness.backend import Trained
+from harness.backend import Reply, Trained
 from harness.backend.context import Comparison
 from harness.episode import Episode, Turn
 from harness.factors import Arm, Run
@@ -73,16 +74,28 @@ class Policy:
 
 
 class Backend:
-    """Stands for `harness.backend.Backend`; updates: (groups, options) of every training call."""
+    """Stands for `harness.backend.Backend`; updates: (groups, options) of every training call.
 
-    def __init__(self, metrics: dict[str, float] | None = None):
+    scores: by model name, the trainer's log-prob of every token; names that are not in it cannot be scored
+    scored: what was asked to be scored, as (name, replies), in order
+    """
+
+    def __init__(self, metrics: dict[str, float] | None = None, scores: dict[str, float] | None = None):
         self.metrics = metrics or {}
+        self.scores = scores or {}
+        self.scored: list[tuple[str, list[Reply]]] = []
         self.updates: list[tuple[list[art.TrajectoryGroup], dict[str, Any]]] = []
 
     async def train(self, model, trajectory_groups, **options):
         self.updates.append((list(trajectory_groups), options))
         model.step += 1
         return SimpleNamespace(metrics=self.metrics)
+
+    async def score(self, name, replies):
+        self.scored.append((name, list(replies)))
+        if name not in self.scores:
+            return None
+        return [np.full(len(reply.output_ids), self.scores[name], np.float32) for reply in replies]
 
     def trained(self, model) -> Trained:
         return Trained(f"update {model.step}", None)

@@ -6,13 +6,14 @@
     context.py    served against trained token ids
     tokenizer.py  the same ids sooner
 
-Neighbours know `Backend`, `Trained` and `build`, never which of the two it is. A backend knows no fix and no level: it
-serves names and trains what it is given. This file stays light: torch, art and vllm load when `build` is entered.
+Neighbours know `Backend`, what it takes and gives (`Reply`, `Trained`) and `build`, never which of the two it is. A
+backend knows no fix and no level: it serves names, trains what it is given and scores what was served. This file stays
+light: torch, art and vllm load when `build` is entered.
 """
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,15 @@ from harness.errors import ConfigError
 
 if TYPE_CHECKING:
     import art
+    import numpy as np
+    import numpy.typing as npt
     from art.backend import AnyTrainableModel
 
     from harness.config import SweepConfig
     from harness.policy import Policy
     from harness.records.store import Store
 
-__all__ = ["SKIPPED", "Backend", "Trained", "build"]
+__all__ = ["SKIPPED", "Backend", "Reply", "Trained", "build"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Trained:
 
 
 SKIPPED = Trained(None, None)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A turn of a stored episode, token ids as served and as sampled. episode: its key in the store."""
+
+    episode: str
+    turn: int
+    prompt_ids: tuple[int, ...]
+    output_ids: tuple[int, ...]
 
 
 class Backend(Protocol):
@@ -83,6 +96,14 @@ class Backend(Protocol):
 
     def trained(self, model: "AnyTrainableModel") -> Trained:
         """What the last `train` of this model did."""
+        ...
+
+    async def score(self, name: str, replies: Sequence[Reply]) -> "list[npt.NDArray[np.float32]] | None":
+        """The trainer's log-probs (natural) of each reply's output ids, at the weights that a name stands for.
+
+        None where the trainer cannot be asked, or has no longer these weights: it has those of a run's first step, of
+        the current one and of the one before.
+        """
         ...
 
     def weights(self, name: str) -> str:

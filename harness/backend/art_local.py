@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from art.metrics_taxonomy import TRAIN_GRADIENT_STEPS_KEY
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 from safetensors.torch import load_file
 
-from harness.backend import SKIPPED, Trained, stock
+from harness.backend import SKIPPED, Reply, Trained, stock
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
 from harness.errors import EngineError
 from harness.records.store import digest
@@ -119,6 +119,10 @@ class ArtLocalBackend:
         stepped = result.metrics.get(TRAIN_GRADIENT_STEPS_KEY, 0) > 0
         admitted.last = Trained(self.weights(f"{model.name}@{result.step}"), None) if stepped else SKIPPED
         return result
+
+    async def score(self, name: str, replies: Sequence[Reply]) -> None:
+        """Stock ART's trainer, in a process of its own, trains and does nothing else: it cannot be asked."""
+        return None
 
     def trained(self, model: AnyTrainableModel) -> Trained:
         """The digest of the weights that the update made stands for the update."""

@@ -9,7 +9,7 @@ import asyncio
 import io
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import art
+import numpy as np
+import numpy.typing as npt
 import torch
 from art import dev, types
 from art.backend import AnyTrainableModel
@@ -25,7 +27,7 @@ from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tens
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
-from harness.backend import SKIPPED, Trained
+from harness.backend import SKIPPED, Reply, Trained
 from harness.backend.tokenizer import tokenizer_of
 from harness.config import SweepConfig
 from harness.engine.server import Server
@@ -44,7 +46,12 @@ GPU_UPDATE_VERSION = 2
 
 @dataclass
 class SharedService:
-    """ART's `ModelService` of one run: no process of its own, only a place in the shared engine."""
+    """ART's `ModelService` of one run: no process of its own, only a place in the shared engine.
+
+    names: digest and checkpoint folder behind each served name
+    adapters: by the digest of their weights, those of the current state and of the one before, as the trainer made
+        them. A checkpoint's file is what the sampler reads: it proves nothing about what should be in it
+    """
 
     name: str
     run: str
@@ -53,6 +60,7 @@ class SharedService:
     state: State
     step: int = 0
     names: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    adapters: dict[str, bytes] = field(default_factory=dict)
     last: Trained = SKIPPED
 
     def write_checkpoint(self, step: int, state: State) -> None:
@@ -63,6 +71,7 @@ class SharedService:
         self._serve(step, folder, state)
 
     def _serve(self, step: int, folder: Path, state: State) -> None:
+        self.adapters = {known.weights: known.adapter for known in (self.state, state)}
         self.step, self.state = step, state
         self.names[f"{self.name}@{step}"] = (state.weights, folder)
 
@@ -109,7 +118,7 @@ class SharedEngine:
     store: Store
     base_name: str
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="trainer"))
-    seconds: float = 0.0
+    scores: dict[tuple[str, str, int], npt.NDArray[np.float32]] = field(default_factory=dict)
 
     async def update(
         self, run: str, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
@@ -136,6 +145,21 @@ class SharedEngine:
         found = await self.store.get(UPDATE, key, run, compute)
         new, metrics = _unpack(found.value)
         return key, new, [{**step, **spent} for step in metrics], found.shared_with
+
+    async def score(
+        self, weights: str, adapter: bytes | None, replies: Sequence[Reply]
+    ) -> list[npt.NDArray[np.float32]]:
+        """Log-probs of each reply under an adapter (None: the base), `weights` being its digest; each computed once."""
+        places = [(weights, reply.episode, reply.turn) for reply in replies]
+
+        def compute() -> None:
+            missing = {p: r for p, r in zip(places, replies, strict=True) if p not in self.scores}
+            found = self.trainer.score(adapter, [(r.prompt_ids, r.output_ids) for r in missing.values()])
+            self.scores.update(zip(missing, found, strict=True))
+
+        if any(place not in self.scores for place in places):
+            await asyncio.get_running_loop().run_in_executor(self.threads, compute)
+        return [self.scores[place] for place in places]
 
 
 class SharedBackend(LocalBackend):
@@ -201,6 +225,15 @@ class SharedBackend(LocalBackend):
 
     def row_length(self, wanted: int) -> int:
         return wanted
+
+    async def score(self, name: str, replies: Sequence[Reply]) -> list[npt.NDArray[np.float32]] | None:
+        """See `Backend`."""
+        weights = self.weights(name)
+        service = self._services.get(name.rpartition("@")[0])
+        adapter = service.adapters.get(weights) if service else None  # type: ignore[attr-defined]
+        if adapter is None and weights != self.engine.trainer.base_digest:
+            return None
+        return await self.engine.score(weights, adapter, replies)
 
     def trained(self, model: AnyTrainableModel) -> Trained:
         """What the last `train` of this model did."""

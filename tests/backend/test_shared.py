@@ -1,6 +1,7 @@
 """`backend=shared` keeps ART's rules and shares what two runs have in common."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from art.preprocessing.tokenize import tokenize_trajectory_groups
 from art.utils.output_dirs import get_model_dir
 
-from harness.backend import _cache_beside_others
+from harness.backend import Reply, _cache_beside_others
 from harness.errors import ConfigError
 from harness.machine.gpu import Gpu
 from harness.policy import load_policy
@@ -198,3 +199,73 @@ def test_a_computed_update_says_what_it_took_and_a_shared_one_does_not(world, gr
     first, second = (train(world, world.admit(run), [group(0.0, 1.0)]).metrics for run in "ab")
     assert first["train/tokens"] > first["train/trained_tokens"] > 0 and first["train/seconds"] > 0
     assert not any(name.startswith("train/") for name in second)
+
+
+REPLIES = [Reply("episode", 0, (5, 6, 7), (8, 9)), Reply("episode", 2, (5, 6, 7, 8, 9, 10), (11,))]
+
+
+def scores(world, name, replies=REPLIES):
+    found = asyncio.run(world.backend.score(name, replies))
+    return None if found is None else [each.tolist() for each in found]
+
+
+def test_a_name_is_scored_by_the_weights_that_were_trained_for_it(world, group):
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+    first = scores(world, "a@1")
+    train(world, model, [group(0.0, 1.0, 0.5)])
+    assert scores(world, "a@0") == scores(world, "base")
+    assert [len(each) for each in first] == [2, 1]
+    assert len({str(scores(world, name)) for name in ("a@0", "a@1", "a@2")}) == 3
+    assert scores(world, "a@1") == first
+
+
+def test_a_checkpoint_whose_file_was_changed_is_scored_as_it_was_trained(world, group):
+    """The sampler reads the file: whatever it finds there proves nothing about what should be there."""
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+    checkpoints = Path(get_model_dir(model, art_path=str(world.path / "art"))) / "checkpoints"
+    name = "adapter_model.safetensors"
+    (checkpoints / "0001" / name).write_bytes((checkpoints / "0000" / name).read_bytes())
+    assert scores(world, "a@1") != scores(world, "a@0")
+
+
+def test_the_weights_of_a_skipped_step_are_those_before_it(world, group):
+    model = world.admit("a")
+    train(world, model, [group(0.0, 1.0)])
+    train(world, model, [group(0.5, 0.5)])
+    assert scores(world, "a@2") == scores(world, "a@1") != scores(world, "a@0")
+
+
+def test_weights_that_the_trainer_no_longer_has_are_not_scored(world, group):
+    model = world.admit("a")
+    for _ in range(3):
+        train(world, model, [group(0.0, 1.0)])
+    assert scores(world, "a@1") is None
+    assert None not in [scores(world, name) for name in ("a@0", "a@2", "a@3")]
+
+
+def test_a_name_that_nobody_registered_is_not_scored(world):
+    world.admit("a")
+    assert [scores(world, name) for name in ("a@1", "nobody@0", "")] == [None] * 3
+
+
+def test_runs_with_the_same_weights_share_the_scores_of_an_episode(world, group, monkeypatch):
+    first, second = world.admit("a"), world.admit("b")
+    for model in (first, second):
+        train(world, model, [group(0.0, 1.0)])
+    computed = []
+    score = world.backend.engine.trainer.score
+
+    def counted(adapter, replies):
+        computed.extend(replies)
+        return score(adapter, replies)
+
+    monkeypatch.setattr(world.backend.engine.trainer, "score", counted)
+    found = scores(world, "a@1")
+    assert scores(world, "b@1", REPLIES[::-1]) == found[::-1]
+    assert len(computed) == 2
+    scores(world, "b@1", [replace(REPLIES[0], episode="another"), REPLIES[1]])
+    assert len(computed) == 3
+    scores(world, "b@0")
+    assert len(computed) == 5
