@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from harness.backend import Trained
 from harness.backend.context import Contexts
+from harness.episode import Episode
 from harness.records.schema import StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
-from harness.seams import Evidence, Names, Seams, TaskSplit
+from harness.seams import Evidence, Names, Scores, Seams, TaskSplit
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def gather_evidence(
     split: TaskSplit,
     validated: tuple[str | None, ...] | None,
     exact: bool,
+    scores: Scores | None,
 ) -> tuple[Evidence, StepRecord]:
     """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
     trajectories = {
@@ -76,7 +79,8 @@ def gather_evidence(
         opening_equal_N=[c.opening for c in compared],
         context_equal_N=[c.whole for c in compared],
         distinct_G=[
-            len({present[p][0].episode.sampled_ids for p in present if p[0] == task}) for task in sampled.tasks
+            distinct_outputs([asked.episode for place, (asked, _) in present.items() if place[0] == task])
+            for task in sampled.tasks
         ],
         # an empty trajectory has no choice that could carry them
         logprobs_N=[_has_logprobs(t) for _, t in present.values() if t.messages_and_choices],
@@ -90,6 +94,8 @@ def gather_evidence(
         outcomes_N=[asked.episode.outcome for asked, _ in present.values()],
         trained_rewards_N=[t.reward for _, t in present.values()],
         validated=validated,
+        scores=scores,
+        temperatures_N=[_temperature(asked.episode, temperature) for asked, _ in present.values()],
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
     line["longer_than_row"] = sum(c.tokens > row_length for c in compared)
@@ -147,6 +153,30 @@ def transcript(sampled: RolloutTable, seams: Seams) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def distinct_outputs(group: Sequence[Episode]) -> int:
+    """Distinct outputs at equal prompts (see `Evidence.distinct_G`), of the rollouts of one task.
+
+    The rollouts form a tree: they part where a reply of the policy, or what it was answered, differs. A stochastic user
+    parts rollouts as well, so only what the policy does at one prompt is counted.
+    """
+    outputs: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for episode in group:
+        path = ""
+        for message in episode.messages:
+            if isinstance(message, int):
+                outputs[path].append(episode.turns[message].output_ids)
+                path += str(episode.turns[message].output_ids)
+            else:
+                path += json.dumps(message, sort_keys=True)
+    asked_again = [at_one_prompt for at_one_prompt in outputs.values() if len(at_one_prompt) > 1]
+    return 1 + sum(len(set(each)) - 1 for each in asked_again) if asked_again else 0
+
+
+def _temperature(episode: Episode, configured: float) -> float:
+    carried = [getattr(turn, "temperature", configured) for turn in episode.turns]
+    return max(carried, key=lambda one: abs(one - configured), default=configured)
 
 
 def _has_logprobs(trajectory: art.Trajectory) -> bool:

@@ -18,7 +18,8 @@ from harness.config import RunConfig
 from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
 from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
-from harness.rollout import Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
+from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
+from harness.scoring import served_scores
 from harness.seams import Check, Evidence, Names, Seams
 from harness.validation import ReferenceProtocol, validate
 
@@ -48,10 +49,13 @@ async def run_loop(
     checks: list[Check] = []
     validated: tuple[str | None, ...] | None = None
     transcripts: list[dict[str, object]] = []
+    before: str | None = None
 
     for step in range(train.steps + 1):
         # The pinned name is the one that ART gave at registration; the current one changes with every step.
-        names = Names(pinned=model.inference_model_name or "", current=model.get_inference_name())
+        current = model.get_inference_name()
+        names = Names(pinned=model.inference_model_name or "", current=current, before=before or current)
+        before = current
 
         if step % config.validation.every == 0 or step == train.steps:
             validation = await validate(run, names, rollouts, protocol, seams, split)
@@ -87,7 +91,13 @@ async def run_loop(
 
         tasks = next(batches)
         groups = await gather_groups(tasks, train.rollouts_per_group, rollout)
+        rollout_table = RolloutTable(step, tasks, train.rollouts_per_group, sampled, groups)
         rolled_out = time.perf_counter()
+
+        # Which weights answered? Asked of the trainer while it still has them.
+        carried = seams.endpoint.model_name(names)
+        scores = await served_scores(rollout_table, carried.removeprefix(PROVIDER), names, backend)
+        scored = time.perf_counter()
 
         # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.
         options = seams.update(
@@ -101,17 +111,17 @@ async def run_loop(
         )
         result = await backend.train(model, seams.batch(groups), **options)
         trained = backend.trained(model)
-        seconds = {"rollout": rolled_out - started, "train": time.perf_counter() - rolled_out}
+        trained_at = time.perf_counter()
+        seconds = {"rollout": rolled_out - started, "score": scored - rolled_out, "train": trained_at - scored}
 
         # Record: what happened, and the proof that each switch took effect.
-        rollout_table = RolloutTable(step, tasks, train.rollouts_per_group, sampled, groups)
         transcripts += transcript(rollout_table, seams)
         evidence, line = gather_evidence(
             rollout_table,
             result.metrics,
             trained,
             contexts,
-            names_carried=seams.endpoint.model_name(names),
+            names_carried=carried,
             names=names,
             weights=rollouts.weights,
             temperature=sampling.temperature,
@@ -120,6 +130,7 @@ async def run_loop(
             split=split,
             validated=validated,
             exact=rollouts.exact,
+            scores=scores,
         )
         records.add("steps", {**line, "seconds": seconds})
         checks += judged(seams, evidence, step + 1, records)

@@ -28,6 +28,7 @@ __all__ = [
     "Names",
     "Outcome",
     "Reward",
+    "Scores",
     "Seams",
     "Split",
     "Strategy",
@@ -43,10 +44,16 @@ class Names:
 
     pinned: the name that ART gave when the model was registered (`<name>@0`)
     current: ART's inference name of the step that was trained last (`<name>@<step>`)
+    before: that of the step before; at step 0 the current one
     """
 
     pinned: str
     current: str
+    before: str = ""
+
+    def rival(self, asked: str) -> str:
+        """The name whose weights are most easily taken for those of the name that is asked."""
+        return self.before if asked == self.current else self.current
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,29 @@ class TaskSplit:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How well weights explain what was served: log-probs of the trainer against those that came with the replies, on
+    the prompt and output ids of a few rollouts as they were served. In nats; means over sampled tokens.
+
+    Which weights explain a token better is asked in relation to how far both are off: in nats a few tokens decide
+    alone, those that the policy was least sure of.
+
+    gap: |served - scored| under the weights that are said to have answered
+    rival_gap: the same under the rival's weights (`Names.rival`); NaN where nobody has them
+    apart: |difference| of the two scores
+    preference, error: (|served - rival| - |served - answering|) / (their sum), from -1 (only the rival explains it) to
+        1, and the standard error of this mean
+    """
+
+    gap: float
+    rival_gap: float
+    apart: float
+    preference: float
+    error: float
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What one step measured, before any verdict. G groups of R rollouts; N = rollouts that are present.
 
@@ -90,10 +120,13 @@ class Evidence:
     opening_equal_N: the trainer's token ids begin with the first turn's prompt and output, as served. This
         depends on the switch alone, while later turns also depend on how the policy spells its calls
     context_equal_N: the trainer's token ids of the whole rollout equal the served and sampled ones
-    distinct_G: distinct rollouts (by sampled token ids) in each group
+    distinct_G: in each group, 1 + the sum of (distinct outputs - 1) over the prompts that several rollouts had, outputs
+        by token ids: the distinct rollouts, if user and world always answer alike. 0 if no two prompts were equal
     logprobs_N: every kept choice carries log-probs
-    temperature: of the training rollouts
+    temperature: as it was configured for the training rollouts
     options: what the trainer was called with, its metrics what it answered
+    scores: None where the trainer could not be asked
+    temperatures_N: what the rollout's requests carried; where they differ, the one farthest from what was configured
     exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
     outcomes_N: what the evaluator said; trained_rewards_N: what the trajectories of these carry, in the same order
     validated: the ids that the arm's own validation asked last; None: it has asked none yet
@@ -121,6 +154,8 @@ class Evidence:
     trained_rewards_N: Sequence[float] = ()
     validated: tuple[str | None, ...] | None = None
     validation_raised: bool = False
+    scores: Scores | None = None
+    temperatures_N: Sequence[float] = ()
 
 
 @dataclass(frozen=True)

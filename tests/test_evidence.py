@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import FrozenInstanceError, fields, replace
+from types import SimpleNamespace
 
 import art
 import numpy as np
@@ -10,10 +11,17 @@ import pytest
 
 from harness.backend import Trained
 from harness.backend.context import Comparison
-from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
+from harness.episode import Episode
+from harness.evidence import (
+    RolloutTable,
+    distinct_outputs,
+    evidence_without_rollouts,
+    gather_evidence,
+    transcript,
+)
 from harness.fixes import logprobs, reward, tools
 from harness.rollout import SourcedEpisode, trajectory
-from harness.seams import Evidence, Names, TaskSplit
+from harness.seams import Evidence, Names, Scores, TaskSplit
 from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn
 
 STEP = 3
@@ -71,6 +79,7 @@ def gather(step: RolloutTable, metrics=METRICS, contexts=None, trained=TRAINED, 
         "split": SPLIT,
         "validated": ("c", None),
         "exact": True,
+        "scores": None,
     }
     return gather_evidence(step, metrics, trained, contexts or Contexts(), **(known | changes))
 
@@ -106,7 +115,7 @@ def test_a_rollout_without_a_trajectory_is_missing_everywhere():
     found, record = gather(step)
     assert np.isnan(found.rewards_G_R).tolist() == [[True, False, False], [False, False, True]]
     assert np.isnan(found.raw_G_R).tolist() == [[True, False, False], [False, False, True]]
-    for name in ("answered_by_current_N", "opening_equal_N", "context_equal_N", "logprobs_N"):
+    for name in ("answered_by_current_N", "opening_equal_N", "context_equal_N", "logprobs_N", "temperatures_N"):
         assert len(getattr(found, name)) == 4
     assert found.distinct_G == [2, 2]
     assert (record["rollouts"], record["missing"]) == (6, 2)
@@ -180,15 +189,54 @@ def test_a_history_is_longer_than_a_row_if_it_does_not_fit(tokens, longer):
     assert found["longer_than_row"] == longer
 
 
-def test_rollouts_are_distinct_by_their_sampled_tokens_within_their_task():
+def test_with_a_deterministic_user_the_distinct_outputs_are_the_distinct_rollouts():
     same, other = turn((1, 2)), turn((1, 3))
     step = sampled(
         asked("b", 0, same), asked("b", 1, same), asked("b", 2, same),
-        asked("a", 0, same), asked("a", 1, other), asked("a", 2, other, same),
+        asked("a", 0, same), asked("a", 1, other), asked("a", 2, turn((4,)), same),
         asked("c", 0, same), asked("c", 1, other),
         task_ids=("b", "c", "a"),
     )  # fmt: skip
     assert evidence(step).distinct_G == [1, 2, 3]
+
+
+def said(*messages, task="b") -> Episode:
+    """An episode of what was said in turn: text is the user's, a number the one token that the policy sampled."""
+    turns = [turn((m,)) for m in messages if isinstance(m, int)]
+    numbers = iter(range(len(turns)))
+    kept = [next(numbers) if isinstance(m, int) else {"role": "user", "content": m} for m in messages]
+    return replace(episode(task, *turns), messages=tuple(kept))
+
+
+DISTINCT = {
+    "no rollout": ([], 0),
+    "one rollout has nobody to be compared with": ([said("hi", 1)], 0),
+    "greedy": ([said("hi", 1, "yes", 2)] * 3, 1),
+    "sampled at the first turn": ([said("hi", 1, "yes", 2), said("hi", 3, "no", 2), said("hi", 4)], 3),
+    "sampled later": ([said("hi", 1, "yes", 2), said("hi", 1, "yes", 3), said("hi", 1, "yes", 2)], 2),
+    "a user who stops where another goes on": ([said("hi", 1), said("hi", 1, "yes", 2)], 1),
+    "a user who answers differently": ([said("hi", 1, "yes", 2), said("hi", 1, "no", 3)], 1),
+    "such a user and a policy that samples": (
+        [said("hi", 1, "yes", 2), said("hi", 1, "yes", 3), said("hi", 1, "no", 4), said("hi", 5, "no", 4)],
+        3,
+    ),
+    "a user who opens differently": ([said("hi", 1), said("hello", 2)], 0),
+    "some of whom open alike": ([said("hi", 1), said("hello", 2), said("hi", 1)], 1),
+    "another reply and again the same prompt": ([said("hi", 1, "yes", 2), said("hi", 3, "yes", 2)], 2),
+}
+
+
+@pytest.mark.parametrize(("group", "distinct"), DISTINCT.values(), ids=DISTINCT)
+def test_only_what_the_policy_does_at_one_prompt_is_distinct(group, distinct):
+    assert distinct_outputs(group) == distinct
+
+
+def test_the_temperature_is_the_one_of_a_rollouts_requests_that_is_farthest_from_the_configured_one():
+    def carrying(*temperatures):
+        return [SimpleNamespace(**(vars(turn()) | {"temperature": t})) for t in temperatures]
+
+    step = sampled(asked("b", 0, *carrying(0.7, 0.7)), asked("b", 1, *carrying(0.7, 0.0, 0.6)))
+    assert evidence(step).temperatures_N == [0.7, 0.0]
 
 
 def test_logprobs_are_there_if_every_kept_choice_carries_them():
@@ -201,7 +249,9 @@ def test_logprobs_are_there_if_every_kept_choice_carries_them():
 
 
 def test_what_else_the_evidence_is_told():
-    found = evidence(sampled(*FULL), temperature=0.3, exact=False)
+    scores = Scores(0.0, 0.0, 0.0, 0.0, 0.0, 1)
+    found = evidence(sampled(*FULL), temperature=0.3, exact=False, scores=scores)
+    assert found.scores is scores
     assert (found.step, found.temperature, found.exact) == (STEP, 0.3, False)
     assert found.split is SPLIT and found.options is OPTIONS and found.metrics is METRICS
     assert (found.trainable_tokens, found.gradient_steps) == (120, 2)
@@ -242,6 +292,7 @@ def test_every_field_of_the_evidence_is_given():
         "opening_equal_N", "context_equal_N", "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
         "gradient_steps", "split", "exact", "options", "metrics", "outcomes_N", "trained_rewards_N", "validated",
         "validation_raised",
+        "scores", "temperatures_N",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from harness.backend.context import Comparison
@@ -39,11 +40,12 @@ class Loop:
         metrics=None,
         contexts=None,
         exact=True,
+        backend=None,
         val_tasks=2,
         **loss,
     ):
         self.rollouts = Rollouts(TASKS, play, exact)
-        self.policy, self.backend, self.records = policy or Policy(), Backend(metrics), Records()
+        self.policy, self.backend, self.records = policy or Policy(), backend or Backend(metrics), Records()
         self.contexts = contexts or Contexts()
         self.reported: list[tuple[int, float | None]] = []
         config = SimpleNamespace(
@@ -147,6 +149,34 @@ def test_each_step_asks_the_adapter_that_was_trained_last():
 
 def test_without_the_endpoint_fix_each_step_asks_the_adapter_of_registration():
     assert names_asked(Loop(seams=replace(SEAMS, endpoint=endpoint.Off()))) == [{"hosted_vllm/policy@0"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("level", "scored"),
+    [
+        (endpoint.On(), ["policy@0", "policy@0", "policy@1", "policy@0", "policy@2", "policy@1"]),
+        (endpoint.Off(), ["policy@0", "policy@0", "policy@0", "policy@1", "policy@0", "policy@2"]),
+    ],
+)
+def test_what_was_served_is_scored_with_the_weights_that_were_asked_and_with_their_rival(level, scored):
+    loop = Loop(seams=replace(SEAMS, endpoint=level))
+    assert [name for name, _ in loop.backend.scored] == scored
+
+
+def test_a_step_is_scored_while_the_trainer_still_has_the_weights_of_the_step_before():
+    policy, when = Policy(), []
+
+    class Trainer(Backend):
+        async def score(self, name, replies):
+            when.append(policy.step)
+            return [np.full(len(reply.output_ids), -0.1, np.float32) for reply in replies]
+
+    seen: list[Any] = []
+    arm = replace(SEAMS, further=(Further("batch", seen),))
+    Loop(seams=arm, policy=policy, backend=Trainer())
+    assert when == [0, 0, 1, 1, 2, 2]
+    assert [evidence.scores.tokens for evidence in seen] == [4, 2, 4]
+    assert all(evidence.scores.gap < 1e-6 for evidence in seen)
 
 
 def test_a_policy_that_was_registered_under_no_name_is_asked_under_none():
@@ -341,7 +371,7 @@ def test_the_line_of_a_step_names_its_update():
     assert [line["update"] for line in Loop().records.of("steps")] == ["update 1", "update 2", "update 3"]
 
 
-def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(monkeypatch):
+def test_the_line_of_a_step_says_how_long_it_rolled_out_scored_and_trained(monkeypatch):
     now = [1.0]
     monkeypatch.setattr("harness.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -353,9 +383,16 @@ def test_the_line_of_a_step_says_how_long_it_rolled_out_and_how_long_it_trained(
         now[0] += 50.0
         return options
 
+    async def score(self, name, replies):
+        now[0] += 4.0
+
+    monkeypatch.setattr(Backend, "score", score)
     arm = replace(SEAMS, further=(SimpleNamespace(**vars(Further("update", [])), update=seam, check=lambda e: CHECK),))
     lines = Loop(steps=2, play=play, seams=arm).records.of("steps")
-    assert [line["seconds"] for line in lines] == [{"rollout": 6.0, "train": 50.0}, {"rollout": 2.0, "train": 50.0}]
+    assert [line["seconds"] for line in lines] == [
+        {"rollout": 6.0, "score": 8.0, "train": 50.0},
+        {"rollout": 2.0, "score": 8.0, "train": 50.0},
+    ]
 
 
 CHECK = Check("further", "on", {}, None, "")

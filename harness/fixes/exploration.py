@@ -4,9 +4,11 @@ symptom:    every rollout of a group is the same, the loss is zero, nothing is l
 mechanism:  temperature 0.0 (upstream's CLI default) in a deterministic environment: no spread of reward in a
             group, so every advantage is zero and ART drops the group (note, section 3)
 fix:        a positive temperature (the note proposes 0.7; the value is a parameter)
-evidence:   distinct rollouts per group, by sampled token ids; share of groups with zero spread of reward
+evidence:   the temperature that requests carried; distinct outputs at equal prompts, by token ids, which a user who
+            says different things does not add to; share of groups with zero spread of reward
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +22,7 @@ FACTOR = Factor(
     summary="how training rollouts are sampled",
     levels={"off": "temperature 0.0", "on": "a positive temperature"},
     changes=(EPISODES, REPORTED),
-    proof="distinct rollouts per group",
+    proof="distinct outputs at equal prompts",
     rank=3,
     no_update=("off",),
     baselines=("note",),
@@ -33,13 +35,30 @@ FACTOR = Factor(
 ROUNDED = 2.0
 
 
+def _told(evidence: Evidence) -> list[int]:
+    """Distinct outputs at equal prompts, of the groups that had such prompts."""
+    return [distinct for distinct in evidence.distinct_G if distinct]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
 def _reading(evidence: Evidence) -> dict[str, float]:
     spread = [np.ptp(row[~np.isnan(row)]) > 0 for row in evidence.rewards_G_R if not np.isnan(row).all()]
     return {
-        "temperature": evidence.temperature,
-        "distinct_per_group": float(np.mean(evidence.distinct_G)) if len(evidence.distinct_G) else float("nan"),
+        "temperature": _mean(evidence.temperatures_N),
+        "distinct_per_group": _mean(_told(evidence)),
         "groups_without_spread": 1 - float(np.mean(spread)) if spread else float("nan"),
     }
+
+
+def _text(evidence: Evidence, effect: bool | None, temperature: str, expected: str) -> str:
+    carried = ", ".join(f"{one:g}" for one in sorted(set(evidence.temperatures_N))) or "none"
+    told = _told(evidence)
+    seen = f"{_mean(told):.2f} distinct outputs per group at equal prompts" if told else "no equal prompts in any group"
+    before = "not shown: " if effect is None else ""
+    return f"{before}temperature asked for: {carried} (expected {temperature}); {seen} (expected {expected})"
 
 
 @dataclass(frozen=True)
@@ -58,18 +77,15 @@ class Off:
             )
 
     def check(self, evidence: Evidence) -> Check:
-        """Float32 repeats a greedy rollout exactly; in 16 bits rounding turns one now and then."""
-        distinct = list(evidence.distinct_G)
-        greedy = evidence.temperature == 0.0
-        repeated = bool(distinct) and (max(distinct) <= 1 if evidence.exact else np.mean(distinct) <= ROUNDED)
-        return Check(
-            self.factor.name,
-            self.level,
-            _reading(evidence),
-            bool(greedy and repeated) if distinct else None,
-            f"temperature {evidence.temperature:g} (expected 0), {np.mean(distinct) if distinct else 0:.2f} distinct "
-            f"rollouts per group (expected {'1' if evidence.exact else f'at most {ROUNDED:g}, as 16 bits round'})",
-        )
+        """Float32 repeats a greedy reply exactly; in 16 bits rounding turns one now and then."""
+        distinct, effect = _told(evidence), None
+        if any(one != 0.0 for one in evidence.temperatures_N):
+            effect = False
+        elif distinct:
+            effect = max(distinct) <= 1 if evidence.exact else _mean(distinct) <= ROUNDED
+        expected = "1" if evidence.exact else f"at most {ROUNDED:g}, as 16 bits round"
+        text = _text(evidence, effect, "0", expected)
+        return Check(self.factor.name, self.level, _reading(evidence), effect, text)
 
 
 @dataclass(frozen=True)
@@ -89,11 +105,13 @@ class On:
             )
 
     def check(self, evidence: Evidence) -> Check:
-        distinct = list(evidence.distinct_G)
-        return Check(
-            self.factor.name,
-            self.level,
-            _reading(evidence),
-            max(distinct) > 1 if distinct else None,
-            f"{np.mean(distinct) if distinct else 0:.1f} distinct rollouts per group (expected more than 1)",
-        )
+        """In 16 bits a few distinct outputs show nothing: rounding gives as many without sampling."""
+        distinct, effect = _told(evidence), None
+        greedy = any(one != self.temperature or one <= 0.0 for one in evidence.temperatures_N)
+        if greedy or (distinct and max(distinct) <= 1):
+            effect = False
+        elif distinct and (evidence.exact or _mean(distinct) > ROUNDED):
+            effect = True
+        expected = "more than 1" if evidence.exact else f"more than {ROUNDED:g}, as 16 bits round"
+        text = _text(evidence, effect, f"{self.temperature:g}", expected)
+        return Check(self.factor.name, self.level, _reading(evidence), effect, text)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.fixes import reward
-from harness.seams import Evidence, Outcome, TaskSplit
+from harness.seams import Evidence, Outcome, Scores, TaskSplit
 
 HALF = Outcome(0.0, 1, 2, 0, 0, None)  # one of its two actions
 DONE = Outcome(1.0, 2, 2, 0, 0, None)
@@ -26,13 +26,15 @@ def evidence():
         context_equal_N=[True] * 6,
         distinct_G=[3, 2],
         logprobs_N=[True] * 6,
-        temperature=1.0,
+        temperature=0.7,
         trainable_tokens=120,
         gradient_steps=3,
         split=TaskSplit(("a", "b"), ("c",)),
         outcomes_N=[HALF, DONE],
         trained_rewards_N=[reward.On().training_reward(HALF), 1.0],
         validated=("c",),
+        scores=Scores(gap=1e-6, rival_gap=0.02, apart=0.02, preference=0.9, error=0.05, tokens=120),
+        temperatures_N=[0.7] * 6,
     )
 
     def make(**changes: Any) -> Evidence:

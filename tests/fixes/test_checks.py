@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
-from harness.seams import Outcome, TaskSplit
+from harness.seams import Outcome, Scores, TaskSplit
 
 BINARY = {"trained_rewards_N": [0.0, 1.0]}  # of a rollout with half of its checks met, and of one that succeeded
 SILENT = {"logprobs_N": [False] * 6, "trainable_tokens": 0, "gradient_steps": 0}
 BASE = {"asked_current": False, "answered_by_current_N": [False] * 6}
+SAME = {"scores": Scores(gap=1e-8, rival_gap=1e-8, apart=0.0, preference=0.0, error=0.0, tokens=60)}
+GREEDY = {"temperature": 0.0, "temperatures_N": [0.0] * 6}
+
+
+def scores(gap, preference=0.9, error=0.05, tokens=60):
+    return {"scores": Scores(gap, 0.02, 0.02, preference, error, tokens)}
+
+
 SPLIT = TaskSplit(("a", "b"), ("c",))
 
 
@@ -27,18 +35,23 @@ def ended(end, reward, raised=None):
 TOOK_EFFECT = [
     (endpoint.On(), {}),
     (endpoint.Off(), BASE),
-    (endpoint.Off(), {"asked_current": False, "policy_moved": False}),  # an inert arm: only the name can tell
     (endpoint.Off(), {**BASE, "step": 1}),
-    (endpoint.On(), {"step": 0, "policy_moved": False}),
+    (endpoint.On(), scores(9e-5)),
+    (endpoint.On(), {**scores(0.064), "exact": False}),
+    (endpoint.On(), scores(1e-6, 0.21)),
+    (endpoint.On(), scores(1e-6, tokens=30)),
     (tools.On(), {}),
     (tools.On(), {"context_equal_N": [False] * 6}),  # a policy that spells its calls oddly is no broken switch
     (tools.Off(), {"opening_equal_N": [False] * 6, "context_equal_N": [False] * 6}),
     (exploration.On(), {}),
-    (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.0}),
-    (exploration.Off(), {"distinct_G": [0, 0], "temperature": 0.0}),  # not one rollout of any group is present
-    (exploration.Off(), {"distinct_G": [1, 2], "temperature": 0.0, "exact": False}),
-    (exploration.Off(), {"distinct_G": [1, 3], "temperature": 0.0, "exact": False}),
+    (exploration.Off(), {"distinct_G": [1, 1], **GREEDY}),
+    (exploration.Off(), {"distinct_G": [0, 1], **GREEDY}),  # one group tells enough
+    (exploration.Off(), {"distinct_G": [1, 2], **GREEDY, "exact": False}),
+    (exploration.Off(), {"distinct_G": [1, 3], **GREEDY, "exact": False}),
     (exploration.On(), {"distinct_G": [1, 2]}),
+    (exploration.On(), {"distinct_G": [0, 2]}),
+    (exploration.On(), {"distinct_G": [3, 2], "exact": False}),
+    (exploration.On(1.0), {"temperatures_N": [1.0] * 6}),
     (reward.On(), {}),
     (reward.On(), ended("length", 0.0)),  # where off gives −1
     (reward.Off(), BINARY),
@@ -58,21 +71,35 @@ HAD_NO_EFFECT = [
     (endpoint.On(), BASE),
     (endpoint.On(), {"answered_by_current_N": [True] * 5 + [False]}),
     (endpoint.On(), {"asked_current": False}),
+    (endpoint.On(), scores(1.1e-4)),  # neither the one nor the other
+    (endpoint.On(), {**scores(0.11), "exact": False}),
+    (endpoint.On(), scores(0.3, 0.0, 0.0)),  # somebody else's adapter, where the two weights are equal
+    (endpoint.On(), scores(float("nan"))),
+    (endpoint.On(), {**scores(0.03, -0.21), "exact": False}),  # the step before answered
+    (endpoint.Off(), {**BASE, **scores(1.1e-4)}),
+    (endpoint.Off(), {**BASE, **scores(1e-6, -0.21)}),
     (endpoint.Off(), {}),
     (endpoint.Off(), {"answered_by_current_N": [False] * 6}),
     (endpoint.Off(), {"policy_moved": False}),
     (endpoint.Off(), {"asked_current": False}),
+    (endpoint.Off(), {"asked_current": False, **SAME}),
     (endpoint.Off(), {"asked_current": False, "answered_by_current_N": [False] * 5 + [True]}),
     (tools.On(), {"opening_equal_N": [True] * 5 + [False]}),
     (tools.Off(), {}),
     (tools.Off(), {"opening_equal_N": [True] + [False] * 5}),
     (exploration.On(), {"distinct_G": [1, 1]}),
-    (exploration.Off(), {"distinct_G": [1, 2], "temperature": 0.0}),
-    (exploration.Off(), {"distinct_G": [1, 1], "temperature": 0.7, "exact": False}),
-    (exploration.Off(), {"distinct_G": [3, 2], "temperature": 0.0, "exact": False}),
+    (exploration.On(), {"distinct_G": [1, 0]}),
+    (exploration.On(), {"distinct_G": [1, 1], "exact": False}),
+    (exploration.On(), GREEDY),
+    (exploration.On(), {"temperatures_N": [0.7] * 5 + [0.6]}),
+    (exploration.On(), {"distinct_G": [0, 0], "temperatures_N": [0.0] * 6}),  # the requests alone tell
+    (exploration.Off(), {"distinct_G": [1, 2], **GREEDY}),
+    (exploration.Off(), {"distinct_G": [1, 1]}),
+    (exploration.Off(), {"distinct_G": [1, 1], **GREEDY, "temperatures_N": [0.0] * 5 + [0.7]}),
+    (exploration.Off(), {"distinct_G": [1, 1], "exact": False}),
+    (exploration.Off(), {"distinct_G": [3, 2], **GREEDY, "exact": False}),
     (reward.On(), BINARY),
     (reward.On(), {"trained_rewards_N": [0.5, 1.0]}),  # partial credit, and not what this level gives
-    (exploration.Off(), {"distinct_G": [2, 3], "temperature": 0.0, "exact": False}),
     (reward.Off(), {}),
     (reward.Off(), ended("length", 0.0)),
     (reward.Off(), ended("turn_limit", -1.0)),
@@ -157,13 +184,37 @@ def test_a_step_without_rollouts_decides_nothing(strategy, evidence):
         answered_by_current_N=[],
         opening_equal_N=[],
         context_equal_N=[],
-        distinct_G=[],
+        distinct_G=[0, 0],
         logprobs_N=[],
         outcomes_N=[],
         trained_rewards_N=[],
+        scores=None,
+        temperatures_N=[],
     )
     assert strategy.check(empty).took_effect is None
 
 
-def test_endpoint_off_is_not_judged_before_the_first_update(evidence):
-    assert endpoint.Off().check(evidence(step=0)).took_effect is None
+NOT_SHOWN = [
+    (endpoint.Off(), {"step": 0}),  # the pinned name is the current one
+    (endpoint.Off(), {**BASE, "step": 0}),
+    (endpoint.On(), {"scores": None}),  # a trainer that cannot be asked
+    (endpoint.Off(), {**BASE, "scores": None}),
+    (endpoint.On(), SAME),  # the first step, and one after a step that trained nothing
+    (endpoint.Off(), {"asked_current": False, "policy_moved": False, **SAME}),  # nothing was trained
+    (endpoint.On(), {**scores(0.03, 0.19), "exact": False}),  # too little was learned to tell the two apart
+    (endpoint.On(), {**scores(0.03, -0.19), "exact": False}),
+    (endpoint.On(), scores(1e-6, tokens=29)),
+    (endpoint.On(), scores(1e-6, 0.0, 0.0)),
+    (endpoint.Off(), {**BASE, **scores(0.03, 0.19), "exact": False}),
+    (endpoint.On(), scores(1e-6, float("nan"), float("nan"))),  # nobody has the rival's weights
+    (exploration.Off(), {"distinct_G": [0, 0], **GREEDY}),  # no two rollouts had an equal prompt
+    (exploration.On(), {"distinct_G": [0, 0]}),
+    (exploration.On(), {"distinct_G": [1, 3], "exact": False}),  # rounding gives as many without sampling
+]
+
+
+@pytest.mark.parametrize(("strategy", "changes"), NOT_SHOWN, ids=_name)
+def test_a_step_that_cannot_tell_says_so(strategy, changes, evidence):
+    check = strategy.check(evidence(**changes))
+    assert check.took_effect is None
+    assert check.text.startswith("not shown: ")

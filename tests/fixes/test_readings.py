@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
-from harness.seams import TaskSplit
+from harness.seams import Scores, TaskSplit
 
 NOTHING = {
     "rewards_G_R": np.full((2, 3), np.nan),
     "answered_by_current_N": [],
     "opening_equal_N": [],
     "context_equal_N": [],
-    "distinct_G": [],
+    "distinct_G": [0, 0],
     "logprobs_N": [],
     "outcomes_N": [],
     "trained_rewards_N": [],
+    "scores": None,
+    "temperatures_N": [],
 }
 HALF = [True, False, True, False]
 THIRD = {"opening_equal_N": [True, False, False], "context_equal_N": HALF}
@@ -26,18 +28,49 @@ ASKED = {"split": TaskSplit(("a", "b"), ()), "validated": ("b", "c", None, None)
 
 UNPAID = {"other_rewards": 0.0, "told_apart": 0.0}
 
+SCORES = {
+    "gap": 1e-6,
+    "rival_gap": 0.02,
+    "apart": 0.019,
+    "preference": 0.018,
+    "preference_error": 0.001,
+    "scored_tokens": 120.0,
+}
+SCORED = {"scores": Scores(1e-6, 0.02, 0.019, 0.018, 0.001, 120)}
+
 READINGS = [
-    (endpoint, {"answered_by_current_N": HALF}, {"asked_current_adapter": 1.0, "answered_by_current_weights": 0.5}),
-    (endpoint, {"asked_current": False}, {"asked_current_adapter": 0.0, "answered_by_current_weights": 1.0}),
-    (endpoint, NOTHING, {"asked_current_adapter": 1.0, "answered_by_current_weights": math.nan}),
+    (
+        endpoint,
+        {"answered_by_current_N": HALF, **SCORED},
+        {"asked_current_adapter": 1.0, "answered_by_current_weights": 0.5, **SCORES},
+    ),
+    (
+        endpoint,
+        {"asked_current": False, **SCORED},
+        {"asked_current_adapter": 0.0, "answered_by_current_weights": 1.0, **SCORES},
+    ),
+    (
+        endpoint,
+        NOTHING,
+        {
+            "asked_current_adapter": 1.0,
+            "answered_by_current_weights": math.nan,
+            **dict.fromkeys(SCORES, math.nan),
+            "scored_tokens": 0.0,
+        },
+    ),
     (tools, THIRD, {"opening_equal": 1 / 3, "context_equal": 0.5}),
     (tools, NOTHING, {"opening_equal": math.nan, "context_equal": math.nan}),
     (
         exploration,
-        {"rewards_G_R": MIXED, "distinct_G": [1, 4, 4, 1], "temperature": 0.7},
+        {"rewards_G_R": MIXED, "distinct_G": [1, 4, 0, 4, 1], "temperatures_N": [0.6, 0.8]},
         {"temperature": 0.7, "distinct_per_group": 2.5, "groups_without_spread": 1 / 3},
     ),
-    (exploration, NOTHING, {"temperature": 1.0, "distinct_per_group": math.nan, "groups_without_spread": math.nan}),
+    (
+        exploration,
+        NOTHING,
+        {"temperature": math.nan, "distinct_per_group": math.nan, "groups_without_spread": math.nan},
+    ),
     (
         reward,
         NOTHING | {"rewards_G_R": MIXED},
@@ -68,15 +101,28 @@ TEXTS = [
     (
         endpoint.Off(),
         {"answered_by_current_N": HALF},
-        "50% of rollouts were answered by the weights of step 2 (expected 0 % once they have moved; they have)",
+        "50% of rollouts were answered by the weights of step 2 (expected 0 % once they have moved; they have); "
+        "the served log-probs are 1e-06 nats from those of the weights that should have answered and 0.02 from those "
+        "of their rival (120 tokens, 0.02 between the two)",
     ),
     (
         endpoint.Off(),
-        {"policy_moved": False},
-        "100% of rollouts were answered by the weights of step 2 (expected 0 % once they have moved; they have not)",
+        {"policy_moved": False, "scores": None},
+        "100% of rollouts were answered by the weights of step 2 (expected 0 % once they have moved; they have not); "
+        "no log-probs were scored",
     ),
-    (endpoint.On(), {}, "100% of rollouts were answered by the weights of step 2 (expected 100 %)"),
-    (endpoint.On(), NOTHING, "none of rollouts were answered by the weights of step 2 (expected 100 %)"),
+    (
+        endpoint.On(),
+        {"scores": Scores(2.46e-7, 0.0123, 0.0121, 0.9, 0.01, 70)},
+        "100% of rollouts were answered by the weights of step 2 (expected 100 %); the served log-probs are 2.5e-07 "
+        "nats from those of the weights that should have answered and 0.012 from those of their rival (70 tokens, "
+        "0.012 between the two)",
+    ),
+    (
+        endpoint.On(),
+        NOTHING,
+        "not shown: none of rollouts were answered by the weights of step 2 (expected 100 %); no log-probs were scored",
+    ),
     (
         tools.Off(),
         THIRD,
@@ -87,15 +133,34 @@ TEXTS = [
         THIRD,
         "33% of trajectories train on the opening that was served (expected 100 %); 50% on the whole context",
     ),
-    (exploration.Off(), {}, "temperature 1 (expected 0), 2.50 distinct rollouts per group (expected 1)"),
     (
         exploration.Off(),
-        {"exact": False},
-        "temperature 1 (expected 0), 2.50 distinct rollouts per group (expected at most 2, as 16 bits round)",
+        {},
+        "temperature asked for: 0.7 (expected 0); 2.50 distinct outputs per group at equal prompts (expected 1)",
     ),
-    (exploration.Off(), NOTHING, "temperature 1 (expected 0), 0.00 distinct rollouts per group (expected 1)"),
-    (exploration.On(), {}, "2.5 distinct rollouts per group (expected more than 1)"),
-    (exploration.On(), NOTHING, "0.0 distinct rollouts per group (expected more than 1)"),
+    (
+        exploration.Off(),
+        {"exact": False, "distinct_G": [0, 4], "temperatures_N": [0.7, 0.0, 0.7]},
+        "temperature asked for: 0, 0.7 (expected 0); 4.00 distinct outputs per group at equal prompts (expected at "
+        "most 2, as 16 bits round)",
+    ),
+    (
+        exploration.Off(),
+        NOTHING,
+        "not shown: temperature asked for: none (expected 0); no equal prompts in any group (expected 1)",
+    ),
+    (
+        exploration.On(),
+        {},
+        "temperature asked for: 0.7 (expected 0.7); 2.50 distinct outputs per group at equal prompts (expected more "
+        "than 1)",
+    ),
+    (
+        exploration.On(),
+        {"exact": False, "distinct_G": [2, 2]},
+        "not shown: temperature asked for: 0.7 (expected 0.7); 2.00 distinct outputs per group at equal prompts "
+        "(expected more than 2, as 16 bits round)",
+    ),
     (reward.Off(), {}, "1 of 2 rollouts are trained with another reward than this level's"),
     (
         reward.On(),
