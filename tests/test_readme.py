@@ -21,7 +21,10 @@ def test_readme_is_one_screen_and_a_half():
 
 
 def test_its_table_of_fixes_says_what_they_declare():
-    rows = [f"| `{f.name}` | {f.levels['off']} | {f.levels['on']} | {f.proof} |" for f in registry.note()]
+    rows = [
+        f"| `{f.name}` | {f.levels['off']} | {f.levels['on']} | {f.proof} | {f.today.split(':')[0]} |"
+        for f in registry.note()
+    ]
     assert "\n".join(rows) in README
 
 

@@ -19,12 +19,14 @@ FACTOR = Factor(
     name="endpoint",
     summary="which checkpoint answers the rollouts",
     levels={
-        "off": "requests carry the name pinned at registration: the first checkpoint answers",
-        "on": "requests carry ART's current name, resolved at every step",
+        "off": "the name pinned at registration: the first checkpoint answers",
+        "on": "ART's current name, resolved at every step",
     },
     changes=(EPISODES, REPORTED),
     proof="weights that answered, by log-probs",
     rank=1,
+    today="yes: an older name@step stays served, and nothing looks at the name (art/unsloth/service.py "
+    "`prune_loaded_adapters`, called by the pipeline trainer alone)",
     first_policy=("off",),
     apart=("off",),
     baselines=("note",),

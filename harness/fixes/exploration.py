@@ -24,6 +24,8 @@ FACTOR = Factor(
     changes=(EPISODES, REPORTED),
     proof="distinct outputs at equal prompts",
     rank=3,
+    today="yes: equal rewards give no advantage, and the group is dropped (art/preprocessing/tokenize.py "
+    "`tokenize_trajectory_groups`)",
     no_update=("off",),
     baselines=("note",),
     launched="every launch configuration has temperature=1.0 (OpenPipe/ART dev/tau-bench/run_training.py)",

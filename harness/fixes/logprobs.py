@@ -21,12 +21,14 @@ FACTOR = Factor(
     name="logprobs",
     summary="what is kept of the sampled log-probs",
     levels={
-        "off": "the deployment drops them, the update is silently skipped",
-        "on": "verified on every reply; missing = asked again, then an error",
+        "off": "dropped; the update is silently skipped",
+        "on": "verified; missing = asked again, then an error",
     },
     changes=(BATCH,),
     proof="log-probs kept, tokens trained",
     rank=5,
+    today="yes: a kept choice without log-probs is left out silently, and the step advances "
+    "(art/preprocessing/tokenize.py `assemble_vllm_training_sequences`); a captured exchange raises",
     no_update=("off",),
     baselines=("note",),
     launched="ART's own server asks for them whatever the request says (OpenPipe/ART src/art/local/vllm.py@779559f)",

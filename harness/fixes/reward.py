@@ -8,10 +8,11 @@ fix:        partial credit from the official evaluator's own checks: matched gro
 evidence:   the reward of every trajectory against what this level gives for its outcome, and what another level gives
 
 What upstream makes of an episode that did not end by itself (OpenPipe/ART, dev/tau-bench/run_rl.py and
-tau_bench/agents/tool_calling_agent.py):
-off         the note's state: -1 where the prompt passed 20,000 tokens or a reply was cut
-off_later   revision ad65784: -1 on any `forced_stop`, the turn limit included
-both        an exception in the episode leaves `reward = 0.0` and the trajectory that was made empty before it
+tau_bench/agents/tool_calling_agent.py, June and July 2025):
+off_earlier  revision 1fd9b7c, whose docs hold the note: 0, as of any other failure
+off          revisions 6aecef2 to 046c325: -1 where the prompt passed 20,000 tokens or a reply was cut
+off_later    revisions from 99cb3fd on, ad65784 for one: -1 on any `forced_stop`, the turn limit included
+all          an exception in the episode leaves `reward = 0.0` and the trajectory that was made empty before it
 """
 
 from dataclasses import dataclass
@@ -28,11 +29,14 @@ FACTOR = Factor(
     levels={
         "off": "the benchmark's 0/1; truncated: −1",
         "on": "partial credit; success stays the maximum",
+        "off_earlier": "as off, in an earlier revision: truncated: 0",
         "off_later": "as off, in a later revision: −1 at the turn limit too",
     },
     changes=(BATCH, REPORTED),
     proof="rewards against outcomes",
     rank=4,
+    today="yes: nothing shapes a binary reward, and a group without spread is dropped (art/preprocessing/tokenize.py "
+    "`tokenize_trajectory_groups`)",
 )
 
 FORCED, FORCED_LATER = ("prompt_limit", "length"), ("prompt_limit", "length", "turn_limit")
@@ -102,6 +106,18 @@ class Off:
 
     def check(self, evidence: Evidence) -> Check:
         return _check(self, On(), evidence)
+
+
+@dataclass(frozen=True)
+class OffEarlier(Off):
+    level: ClassVar[str] = "off_earlier"
+
+    def training_reward(self, outcome: Outcome) -> float:
+        # faithful to upstream: the reward of the last step, which is 0 for an episode that was broken off
+        return upstream_reward(outcome, ())
+
+    def check(self, evidence: Evidence) -> Check:
+        return _check(self, Off(), evidence)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ FACTOR = Factor(
     name="split",
     summary="which task ids are validated on",
     levels={
-        "off": "30 + 85 task ids run past the end; missing tasks score 0",
+        "off": "30 + 85 ids run past the end and score 0",
         "on": "bounded, disjoint",
         "overlap": "as another revision: bounded, and over the training ids",
         "crash": "as a later revision: an id past the end raises, and the loop ends at step 0",
@@ -35,6 +35,7 @@ FACTOR = Factor(
     changes=(REPORTED,),
     proof="ids that validation asked",
     rank=6,
+    today="yes: task ids are the user's code, and nothing looks at them (art/utils/iterate_dataset.py)",
     no_update=("crash",),
     baselines=("note",),
     launched="30 + 85 ids are the 115 test tasks of retail (OpenPipe/ART dev/tau-bench/run_training.py)",

@@ -57,6 +57,7 @@ TOOK_EFFECT = [
     (reward.Off(), BINARY),
     (reward.Off(), ended("prompt_limit", -1.0)),
     (reward.OffLater(), ended("turn_limit", -1.0)),
+    (reward.OffEarlier(), ended("length", 0.0)),
     (logprobs.On(), {}),
     (logprobs.Off(), SILENT),
     (split.On(), {}),
@@ -105,6 +106,7 @@ HAD_NO_EFFECT = [
     (reward.Off(), ended("turn_limit", -1.0)),
     (reward.Off(), ended("length", -1.0, raised="no JSON object")),
     (reward.OffLater(), ended("turn_limit", 0.0)),
+    (reward.OffEarlier(), ended("length", -1.0)),
     (logprobs.On(), SILENT),
     (logprobs.On(), {"logprobs_N": [True] * 5 + [False]}),
     (logprobs.Off(), {}),
@@ -129,6 +131,7 @@ NOT_SHOWN = [
     (reward.Off(), ended("turn_limit", 0.0)),
     (reward.OffLater(), ended("length", -1.0)),  # as off
     (reward.OffLater(), BINARY),
+    (reward.OffEarlier(), ended("turn_limit", 0.0)),  # as off
     *((level(), {"validated": None}) for level in (split.Off, split.On, split.Overlap, split.Crash)),
 ]
 
@@ -174,7 +177,7 @@ def test_a_level_that_pays_as_the_other_shows_nothing(disabled, evidence):
     "strategy",
     [
         *(endpoint.On(), endpoint.Off(), tools.On(), tools.Off(), exploration.On(), exploration.Off()),
-        *(reward.On(), reward.Off(), reward.OffLater(), logprobs.On(), logprobs.Off()),
+        *(reward.On(), reward.Off(), reward.OffEarlier(), reward.OffLater(), logprobs.On(), logprobs.Off()),
     ],
     ids=_name,
 )

@@ -9,7 +9,7 @@ from harness.fixes import endpoint, exploration, logprobs, registry, reward, spl
 from harness.seams import BATCH, EPISODES, REPORTED
 
 MODULES = [endpoint, tools, exploration, reward, logprobs, split]
-FURTHER = [reward.OffLater, split.Overlap, split.Crash]
+FURTHER = [reward.OffEarlier, reward.OffLater, split.Overlap, split.Crash]
 LEVELS = [*(level for module in MODULES for level in (module.Off, module.On)), *FURTHER]
 
 

@@ -54,7 +54,8 @@ def test_reward_off_is_the_benchmarks_own():
     assert reward.Off().training_reward(outcome(success=1.0)) == 1.0
 
 
-# What an episode earns at off and at off_later by how it ended. Of one that was cut off no check is met, so at on: 0.
+# What an episode earns at off and at off_later by how it ended. Of one that was cut off no check is met: 0 at on.
+# At off_earlier it is 0 too.
 ENDS = [
     ("user_stop", 0.0, 0.0),
     ("done", 0.0, 0.0),
@@ -62,21 +63,21 @@ ENDS = [
     ("prompt_limit", -1.0, -1.0),
     ("length", -1.0, -1.0),
 ]
-REWARDS = (reward.Off(), reward.OffLater(), reward.On())
+REWARDS = (reward.Off(), reward.OffLater(), reward.OffEarlier(), reward.On())
 
 
 @pytest.mark.parametrize(("end", "off", "off_later"), ENDS)
 def test_a_forced_stop_earns_what_the_revision_of_upstream_gives(end, off, off_later):
     ended = outcome(end=end)
-    assert [level.training_reward(ended) for level in REWARDS] == [off, off_later, 0.0]
-    assert [level.trains_on(ended) for level in REWARDS] == [True] * 3
+    assert [level.training_reward(ended) for level in REWARDS] == [off, off_later, 0.0, 0.0]
+    assert [level.trains_on(ended) for level in REWARDS] == [True] * 4
 
 
 @pytest.mark.parametrize("end", ["user_stop", "length", "turn_limit"])
 def test_an_episode_in_which_upstream_raised_earns_nothing_there_and_is_not_trained_on(end):
     broken = outcome(success=1.0, end=end, raised="the arguments of close are no JSON object")
-    assert [level.training_reward(broken) for level in REWARDS] == [0.0, 0.0, 1.0]
-    assert [level.trains_on(broken) for level in REWARDS] == [False, False, True]
+    assert [level.training_reward(broken) for level in REWARDS] == [0.0, 0.0, 0.0, 1.0]
+    assert [level.trains_on(broken) for level in REWARDS] == [False, False, False, True]
 
 
 def test_reward_on_pays_every_check_that_was_met_and_keeps_success_on_top():
