@@ -82,3 +82,13 @@ def test_a_factor_that_is_no_fix_may_lack_its_folder(fixes):
     del cfg.fix.kl
     with pytest.raises(ConfigError, match=r"which is no fix. \(Is --config-dir missing\?\) Fixes: "):
         factor_names(cfg)
+
+
+def test_a_level_at_the_seam_of_one_of_our_fixes_has_all_that_the_loop_asks_there(fixes, tmp_path):
+    half = "Level.factor = Factor(name='reward')\nLevel.training_reward = None\n"
+    (tmp_path / "of_theirs.py").write_text(f"{MINE}\n{half}")
+    cfg = fixes("of_theirs.NoMethod")
+    cfg.fix.reward = {"_target_": "of_theirs.Level"}
+    del cfg.fix.kl
+    with pytest.raises(ConfigError, match="fix/reward: of_theirs.Level lacks trains_on; harness.seams.Reward says"):
+        seams_of(cfg)
