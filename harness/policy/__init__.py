@@ -27,7 +27,16 @@ from harness.errors import ConfigError
 from harness.policy import hub, own, smollm2, template
 from harness.policy.source import HUB_NAMES, POLICIES, PolicySource
 
-__all__ = ["HUB_NAMES", "POLICIES", "Policy", "PolicySource", "load_policy", "ready", "template_warnings"]
+__all__ = [
+    "HUB_NAMES",
+    "POLICIES",
+    "Policy",
+    "PolicySource",
+    "doubles_calls",
+    "load_policy",
+    "ready",
+    "template_warnings",
+]
 
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
 
@@ -112,8 +121,16 @@ def ready(policy: Policy) -> Policy:
 
 def template_warnings(policy: Policy, tools: Sequence[dict[str, Any]]) -> list[str]:
     """Sentences about what the chat template does with these tools. Raises ConfigError; see `template.check`."""
-    text = policy.chat_template or template.read(policy.path) or ""
-    return template.check(policy.name, text, policy.path / "tokenizer.json", tools)
+    return template.check(policy.name, _template(policy), policy.path / "tokenizer.json", tools)
+
+
+def doubles_calls(policy: Policy, tools: Sequence[dict[str, Any]]) -> bool:
+    """Whether stock ART would train on this policy's calls twice; see `template.doubles_calls`."""
+    return template.doubles_calls(policy.name, _template(policy), tools)
+
+
+def _template(policy: Policy) -> str:
+    return policy.chat_template or template.read(policy.path) or ""
 
 
 def digest_files(folder: Path) -> str:

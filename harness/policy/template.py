@@ -2,17 +2,22 @@
 
 The template renders twice: in vLLM, to serve, and in ART, to train. ART puts one token in the place of each trained
 turn's text, leaves the turn's tool calls beside it, and replaces the token by what was sampled. A template that shows
-text and calls then shows each call twice, and the policy is trained on a context that it never saw.
+text and calls then shows each call twice, and the policy is trained on a context that it never saw. Our own templates
+know ART's token and hide the calls beside it. `harness.backend.tokenizer` leaves the calls out for any template, and
+shows them beside STAND_IN where a run is to be trained as stock ART trains.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
+
+Render = Callable[[list[dict[str, Any]], Sequence[dict[str, Any]]], str]
+STAND_IN = "\ue000a trained turn\ue000"  # in the place of ART's token: no template knows it, and no chat contains it
 
 
 def read(folder: Path) -> str | None:
@@ -53,24 +58,37 @@ def check(policy: str, text: str, tokenizer: Path, tools: Sequence[dict[str, Any
             f"template of policy={policy} it does not stay one token. Put a line break before the turn's text, or "
             "reserve a token of its own at the top of the vocabulary."
         )
-    if not tools:
-        return []
-    arguments = {"id": "1"}
-    call = {"name": tools[0]["function"]["name"], "arguments": json.dumps(arguments)}
-    called = turn | {"tool_calls": [{"id": "call_1", "type": "function", "function": call}]}
-    if "tool_call.arguments|items" in text:  # as ART does: it parses the arguments for such templates alone
-        called["tool_calls"][0]["function"] = call | {"arguments": arguments}
-    answer = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
-    if render([system, user, called, answer], tools) == render([system, user, turn, answer], tools):
+    if not tools or not _shows_calls(render, text, tools, beside=sentinel):
         return []
     return [
-        f"The chat template of policy={policy} shows the tool calls of a turn beside its text. ART 0.5.18 then "
-        "trains on every call but the last twice, in a context that was never served. Cure: a template that leaves the "
-        "calls out where ART's token stands for the turn (policy.chat_template=qwen is one; docs/bring_your_own.md)."
+        f"The chat template of policy={policy} shows the tool calls of a turn beside its text. Stock ART 0.5.18 trains "
+        "on every such call but the last twice, in a context that was never served. Here fix/toolcalls=on, the "
+        "default, shows each once."
     ]
 
 
-def _renderer(policy: str, text: str) -> Any:
+def doubles_calls(policy: str, text: str, tools: Sequence[dict[str, Any]]) -> bool:
+    """Whether stock ART would train on a call twice, were it not for a template that knows ART's token.
+
+    Raises ConfigError for a template that cannot be rendered.
+    """
+    return bool(tools) and _shows_calls(_renderer(policy, text), text, tools, beside=STAND_IN)
+
+
+def _shows_calls(render: Render, template: str, tools: Sequence[dict[str, Any]], beside: str) -> bool:
+    """Whether a turn with this text shows its calls as well."""
+    turn = {"role": "assistant", "content": beside}
+    arguments = {"id": "1"}
+    call = {"name": tools[0]["function"]["name"], "arguments": json.dumps(arguments)}
+    if "tool_call.arguments|items" in template:  # as ART does: it parses the arguments for such templates alone
+        call |= {"arguments": arguments}
+    called = turn | {"tool_calls": [{"id": "call_1", "type": "function", "function": call}]}
+    before = [{"role": "system", "content": "Help."}, {"role": "user", "content": "Begin."}]
+    answer = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
+    return render([*before, called, answer], tools) != render([*before, turn, answer], tools)
+
+
+def _renderer(policy: str, text: str) -> Render:
     """Renders messages and tools as transformers does."""
     import jinja2
     from jinja2.ext import loopcontrols

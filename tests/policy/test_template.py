@@ -1,9 +1,11 @@
 """What is said of a chat template before vLLM and ART use it."""
 
+import json
+
 import pytest
 
 from harness.errors import ConfigError
-from harness.policy import MICRO, hub, load_policy, template, template_warnings
+from harness.policy import MICRO, hub, load_policy, smollm2, template, template_warnings
 
 TOKENIZER = MICRO / "tokenizer.json"
 SENTINEL = "<|reserved_54|>"
@@ -22,6 +24,7 @@ DOUBLED = """
   {{- '<|im_end|>\n' -}}
 {%- endfor -%}
 """
+ONE_PLACE = DOUBLED.replace("if message.tool_calls", "if message.tool_calls and not message.content")
 
 
 def warnings(text, tools=TOOLS):
@@ -36,17 +39,33 @@ def test_the_qwen_template_needs_no_warning():
     assert warnings(hub.qwen_template(MICRO)) == []
 
 
-def test_a_template_that_shows_text_and_calls_is_warned_of():
+def test_of_a_template_that_shows_text_and_calls_it_is_said_what_stock_art_makes_of_it():
     (said,) = warnings(DOUBLED)
-    assert "policy=mine" in said and "twice" in said and "policy.chat_template=qwen" in said
+    assert "policy=mine" in said and "twice" in said and "fix/toolcalls=on, the default" in said
 
 
-def test_calls_in_one_place_alone_need_no_warning():
-    assert warnings(DOUBLED.replace("if message.tool_calls", "if message.tool_calls and not message.content")) == []
+def test_of_calls_in_one_place_alone_nothing_is_said():
+    assert warnings(ONE_PLACE) == []
 
 
 def test_without_tools_there_is_no_call_to_show_twice():
     assert warnings(DOUBLED, tools=[]) == []
+    assert not template.doubles_calls("mine", DOUBLED, [])
+
+
+@pytest.mark.parametrize("name", ["micro", "qwen", "smollm2"])
+def test_stock_art_would_show_the_calls_of_our_templates_twice_if_they_did_not_know_its_token(name):
+    text = {
+        "micro": MICRO / "chat_template.jinja",
+        "qwen": hub.TEMPLATE,
+        "smollm2": smollm2.TEMPLATE,
+    }[name].read_text()
+    assert template.doubles_calls("ours", text.replace("SENTINELS", json.dumps([SENTINEL])), TOOLS)
+
+
+def test_calls_in_one_place_alone_are_never_shown_twice():
+    assert template.doubles_calls("mine", DOUBLED, TOOLS)
+    assert not template.doubles_calls("mine", ONE_PLACE, TOOLS)
 
 
 REFUSED = [
