@@ -10,12 +10,12 @@ from typing import Any
 import art
 import numpy as np
 
-from harness.backend import Trained
+from harness.backend import Trained, TrainedContext
 from harness.backend.context import Contexts
 from harness.episode import Episode
 from harness.records.schema import StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
-from harness.seams import Evidence, Names, Scores, Seams, TaskSplit
+from harness.seams import Evidence, Names, Rendering, Scores, Seams, TaskSplit
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ def gather_evidence(
     trained: Trained,
     contexts: Contexts,
     *,
+    trained_contexts: Sequence[TrainedContext] | None,
+    rendering: Rendering,
     names_carried: str,
     names: Names,
     weights: Callable[[str], str],
@@ -46,7 +48,10 @@ def gather_evidence(
     exact: bool,
     scores: Scores | None,
 ) -> tuple[Evidence, StepRecord]:
-    """The evidence, and the record of the step that this update produced (sampled.step + 1)."""
+    """The evidence, and the record of the step that this update produced (sampled.step + 1).
+
+    trained_contexts: what the update trained on, None where the backend cannot say; rendering: how it was rendered
+    """
     trajectories = {
         (str(t.metadata["task"]), str(t.metadata["episode"])): t for g in sampled.groups for t in g.trajectories
     }
@@ -64,7 +69,7 @@ def gather_evidence(
                 rewards[row, number] = trajectory.reward
                 raw[row, number] = asked.episode.outcome.reward
     current = weights(names.current)
-    compared = [contexts.compare(asked, t.tools) for asked, t in present.values()]  # type: ignore[arg-type]
+    judged = contexts.judge(trained_contexts or (), [asked for asked, _ in present.values()])
     tokens = int(metrics.get("data/step_trainer_tokens", 0))
     gradient_steps = int(metrics.get("data/step_num_gradient_steps", 0))
     evidence = Evidence(
@@ -76,8 +81,6 @@ def gather_evidence(
         answered_by_current_N=[
             all(turn.answered_by == current for turn in asked.episode.turns) for asked, _ in present.values()
         ],
-        opening_equal_N=[c.opening for c in compared],
-        context_equal_N=[c.whole for c in compared],
         distinct_G=[
             distinct_outputs([asked.episode for place, (asked, _) in present.items() if place[0] == task])
             for task in sampled.tasks
@@ -96,9 +99,17 @@ def gather_evidence(
         validated=validated,
         scores=scores,
         temperatures_N=[_temperature(asked.episode, temperature) for asked, _ in present.values()],
+        openings_M=None if trained_contexts is None else [found.opening for found in judged],
+        contexts_M=[found.rest for found in judged],
+        context_equal_M=[found.served for found in judged],
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
-    line["longer_than_row"] = sum(c.tokens > row_length for c in compared)
+    fitted = {found.key for found in judged}
+    line["longer_than_row"] = sum(
+        contexts.length(asked, t.tools, rendering) > row_length  # type: ignore[arg-type]
+        for asked, t in present.values()
+        if asked.key not in fitted and t.messages_and_choices
+    )
     return evidence, line
 
 
@@ -114,8 +125,6 @@ def evidence_without_rollouts(
         asked_current=False,
         policy_moved=False,
         answered_by_current_N=(),
-        opening_equal_N=(),
-        context_equal_N=(),
         distinct_G=(),
         logprobs_N=(),
         temperature=temperature,
@@ -125,6 +134,7 @@ def evidence_without_rollouts(
         exact=exact,
         validated=validated,
         validation_raised=True,
+        openings_M=(),
     )
 
 

@@ -20,7 +20,7 @@ from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
 from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
 from harness.scoring import served_scores
-from harness.seams import Check, Evidence, Names, Seams
+from harness.seams import Check, Evidence, Names, Rendering, Seams
 from harness.validation import ReferenceProtocol, validate
 
 Report = Callable[[int, float | None], None]
@@ -45,6 +45,7 @@ async def run_loop(
     domain = rollouts.domain
     split = seams.split.split((*domain.train_ids, *domain.test_ids), train.train_tasks, train.val_tasks)
     sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
+    rendering = seams.context(Rendering())  # the backend had it when the run was admitted
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []
     validated: tuple[str | None, ...] | None = None
@@ -121,6 +122,8 @@ async def run_loop(
             result.metrics,
             trained,
             contexts,
+            trained_contexts=backend.trained_contexts(model),
+            rendering=rendering,
             names_carried=carried,
             names=names,
             weights=rollouts.weights,

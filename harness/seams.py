@@ -7,7 +7,7 @@ is a further level of that fix. At an open seam (OPEN) any number of further fix
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ __all__ = [
     "REPORTED",
     "Batch",
     "Check",
+    "Context",
     "Endpoint",
     "Evidence",
     "Exploration",
@@ -27,6 +28,7 @@ __all__ = [
     "Logprobs",
     "Names",
     "Outcome",
+    "Rendering",
     "Reward",
     "Scores",
     "Seams",
@@ -79,6 +81,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """How the trainer renders a trajectory. The server's prompts are the same whatever it is.
+
+    tool_order: key order of the tools, "served" (the server's) or "stock" (ART 0.5.18's default)
+    calls: how often a call before the last turn is shown, "once" (as served) or "twice" (as stock ART 0.5.18)
+    """
+
+    tool_order: Literal["served", "stock"] = "served"
+    calls: Literal["once", "twice"] = "once"
+
+
+@dataclass(frozen=True)
 class TaskSplit:
     """Task ids to train on and to validate on, in order; None stands for an index past the end."""
 
@@ -117,9 +131,6 @@ class Evidence:
     asked_current: the requests carried the name of the current step's adapter
     policy_moved: the current weights differ from those behind the pinned name
     answered_by_current_N: the weights of the current step answered every request of the rollout
-    opening_equal_N: the trainer's token ids begin with the first turn's prompt and output, as served. This
-        depends on the switch alone, while later turns also depend on how the policy spells its calls
-    context_equal_N: the trainer's token ids of the whole rollout equal the served and sampled ones
     distinct_G: in each group, 1 + the sum of (distinct outputs - 1) over the prompts that several rollouts had, outputs
         by token ids: the distinct rollouts, if user and world always answer alike. 0 if no two prompts were equal
     logprobs_N: every kept choice carries log-probs
@@ -131,6 +142,14 @@ class Evidence:
     outcomes_N: what the evaluator said; trained_rewards_N: what the trajectories of these carry, in the same order
     validated: the ids that the arm's own validation asked last; None: it has asked none yet
     validation_raised: that validation ended the loop
+
+    Of the M rollouts that the trainer really trained, read from what ART packed (see `harness.backend.context`):
+    openings_M: as what the context begins, up to the first turn's output: "served", "stock_order" (the tools in stock
+        ART's key order), "no_tools". Where two of them are the same token ids, both; where it is none, nothing.
+        None: the backend does not say what was trained
+    contexts_M: the same of what follows: "served", "twice" (calls shown twice); None without a call before the last
+        turn. A call that the policy spells oddly is served again in canonical spelling, and then it is none of them
+    context_equal_M: the whole context is what was served and sampled
     """
 
     step: int
@@ -139,8 +158,6 @@ class Evidence:
     asked_current: bool
     policy_moved: bool
     answered_by_current_N: Sequence[bool]
-    opening_equal_N: Sequence[bool]
-    context_equal_N: Sequence[bool]
     distinct_G: Sequence[int]
     logprobs_N: Sequence[bool]
     temperature: float
@@ -156,6 +173,9 @@ class Evidence:
     validation_raised: bool = False
     scores: Scores | None = None
     temperatures_N: Sequence[float] = ()
+    openings_M: Sequence[frozenset[str]] | None = None
+    contexts_M: Sequence[frozenset[str] | None] = ()
+    context_equal_M: Sequence[bool] = ()
 
 
 @dataclass(frozen=True)
@@ -243,7 +263,17 @@ class Update(Strategy, Protocol):
         ...
 
 
-OPEN = {"batch": Batch, "update": Update}
+class Context(Strategy, Protocol):
+    """Open seam `context`: how the trainer renders what it trains on. Asked once, when the run is admitted."""
+
+    seam: ClassVar[str]  # "context"
+
+    def context(self, rendering: Rendering) -> Rendering:
+        """The rendering, given the one so far."""
+        ...
+
+
+OPEN = {"batch": Batch, "update": Update, "context": Context}
 
 
 @dataclass(frozen=True)
@@ -270,6 +300,11 @@ class Seams:
         for strategy in self._at("update"):
             options = strategy.update(options)
         return options
+
+    def context(self, rendering: Rendering) -> Rendering:
+        for strategy in self._at("context"):
+            rendering = strategy.context(rendering)
+        return rendering
 
     def _at(self, seam: str) -> list[Any]:
         return [strategy for strategy in self.further if getattr(strategy, "seam", None) == seam]

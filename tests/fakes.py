@@ -7,12 +7,12 @@ import art
 import numpy as np
 
 from harness.backend import Reply, Trained
-from harness.backend.context import Comparison
+from harness.backend.context import Judged
 from harness.episode import Episode, Turn
 from harness.factors import Arm, Run
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.rollout import SourcedEpisode
-from harness.seams import Outcome, Seams
+from harness.seams import Outcome, Rendering, Seams
 
 SEAMS = Seams(endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
 RUN = Run(Arm.of({"endpoint": "on", "tools": "off"}), seed=5)
@@ -76,13 +76,17 @@ class Policy:
 class Backend:
     """Stands for `harness.backend.Backend`; updates: (groups, options) of every training call.
 
+    contexts: what it says was trained
     scores: by model name, the trainer's log-prob of every token; names that are not in it cannot be scored
     scored: what was asked to be scored, as (name, replies), in order
     """
 
-    def __init__(self, metrics: dict[str, float] | None = None, scores: dict[str, float] | None = None):
+    def __init__(
+        self, metrics: dict[str, float] | None = None, scores: dict[str, float] | None = None, contexts: Any = ()
+    ):
         self.metrics = metrics or {}
         self.scores = scores or {}
+        self.contexts = contexts
         self.scored: list[tuple[str, list[Reply]]] = []
         self.updates: list[tuple[list[art.TrajectoryGroup], dict[str, Any]]] = []
 
@@ -100,20 +104,31 @@ class Backend:
     def trained(self, model) -> Trained:
         return Trained(f"update {model.step}", None)
 
+    def trained_contexts(self, model):
+        return self.contexts
+
     def row_length(self, wanted: int) -> int:
         return wanted - 1
 
 
 class Contexts:
-    """Stands for `harness.backend.context.Contexts`: the same comparison for every episode, or by task."""
+    """Stands for `harness.backend.context.Contexts`: what it finds, in the order of the trained contexts.
 
-    def __init__(self, found: Comparison | None = None, **by_task: Comparison):
-        self.found, self.by_task = found or Comparison(True, True, 10), by_task
+    length: tokens of every episode, or by task
+    """
+
+    def __init__(self, *found: Judged, length: int = 10, **by_task: int):
+        self.found, self.default, self.by_task = found, length, by_task
         self.attached: list[Any] = []
+        self.renderings: set[Rendering] = set()
 
-    def compare(self, asked: SourcedEpisode, attached) -> Comparison:
+    def judge(self, trained, asked) -> list[Judged]:
+        return list(self.found[: len(trained)])
+
+    def length(self, asked: SourcedEpisode, attached, rendering: Rendering) -> int:
         self.attached.append(attached)
-        return self.by_task.get(asked.episode.task_id, self.found)
+        self.renderings.add(rendering)
+        return self.by_task.get(asked.episode.task_id, self.default)
 
 
 class Records:

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 
 import harness.fixes
-from harness.backend.context import Comparison
+from harness.backend import TrainedContext
+from harness.backend.context import Judged
 from harness.episode import Turn
 from harness.factors import Factor
 from harness.fixes import endpoint, registry
 from harness.loop import run_loop
 from harness.rollout import Sampling
-from harness.seams import Check, Seams
+from harness.seams import Check, Rendering, Seams
 from harness.validation import ReferenceProtocol
 from tests.fakes import RUN, SEAMS, Backend, Contexts, Policy, Records, Rollouts, episode, turn
 
@@ -48,7 +49,8 @@ def stale(name: str) -> float:
 
 
 class Trainer(Backend):
-    """Trains the tokens that carry log-probs, and scores with the weights of each step."""
+    """Trains the tokens that carry log-probs, and scores with the weights of each step. The ids of what it trains say
+    whether the tools were attached."""
 
     async def train(self, model, trajectory_groups, **options):
         kept = [
@@ -58,6 +60,12 @@ class Trainer(Backend):
             for choice in trajectory.messages_and_choices
             if not isinstance(choice, dict) and choice.logprobs
         ]
+        self.contexts = [
+            TrainedContext((int(trajectory.tools is not None),), ())
+            for group in trajectory_groups
+            for trajectory in group.trajectories
+            if kept
+        ]
         self.metrics = {"data/step_trainer_tokens": sum(kept), "data/step_num_gradient_steps": float(bool(kept))}
         return await super().train(model, trajectory_groups, **options)
 
@@ -66,10 +74,17 @@ class Trainer(Backend):
 
 
 class Tokenised(Contexts):
-    """The trained context begins with what was served where the trainer was told of the tools."""
+    """Contexts as they come of tools that were attached or not and of the run's rendering; each has a call before its
+    last turn."""
 
-    def compare(self, asked, attached):
-        return Comparison(attached is not None, attached is not None, 10)
+    def __init__(self, rendering: Rendering):
+        super().__init__()
+        order = "served" if rendering.tool_order == "served" else "stock_order"
+        self.openings = {0: frozenset({"no_tools"}), 1: frozenset({order})}
+        self.rest = frozenset({"served" if rendering.calls == "once" else "twice"})
+
+    def judge(self, trained, asked):
+        return [Judged("key", self.openings[context.ids[0]], self.rest, True) for context in trained]
 
 
 class World:
@@ -101,7 +116,15 @@ class World:
             validation=SimpleNamespace(every=1),
         )
         protocol = ReferenceProtocol(TASKS[5:], Sampling(0.0, 32, 6))
-        fakes = (Policy(), Trainer(), self.rollouts, Tokenised(), protocol, Records(), lambda *_: None)
+        fakes = (
+            Policy(),
+            Trainer(),
+            self.rollouts,
+            Tokenised(seams.context(Rendering())),
+            protocol,
+            Records(),
+            lambda *_: None,
+        )
         self.checks: list[Check] = asyncio.run(run_loop(config, *fakes))
 
     def play(self, task, model, seed):

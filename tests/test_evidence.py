@@ -9,8 +9,8 @@ import art
 import numpy as np
 import pytest
 
-from harness.backend import Trained
-from harness.backend.context import Comparison
+from harness.backend import Trained, TrainedContext
+from harness.backend.context import Judged
 from harness.episode import Episode
 from harness.evidence import (
     RolloutTable,
@@ -21,7 +21,7 @@ from harness.evidence import (
 )
 from harness.fixes import logprobs, reward, tools
 from harness.rollout import SourcedEpisode, trajectory
-from harness.seams import Evidence, Names, Scores, TaskSplit
+from harness.seams import Evidence, Names, Rendering, Scores, TaskSplit
 from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn
 
 STEP = 3
@@ -70,6 +70,8 @@ def sampled(*episodes: SourcedEpisode, seams=SEAMS, missing=(), task_ids=("b", "
 
 def gather(step: RolloutTable, metrics=METRICS, contexts=None, trained=TRAINED, weights=None, **changes):
     known = {
+        "trained_contexts": (),
+        "rendering": Rendering(),
         "names_carried": "hosted_vllm/policy@3",
         "names": NAMES,
         "weights": weights or (lambda name: f"weights of {name}"),
@@ -115,7 +117,7 @@ def test_a_rollout_without_a_trajectory_is_missing_everywhere():
     found, record = gather(step)
     assert np.isnan(found.rewards_G_R).tolist() == [[True, False, False], [False, False, True]]
     assert np.isnan(found.raw_G_R).tolist() == [[True, False, False], [False, False, True]]
-    for name in ("answered_by_current_N", "opening_equal_N", "context_equal_N", "logprobs_N", "temperatures_N"):
+    for name in ("answered_by_current_N", "logprobs_N", "temperatures_N"):
         assert len(getattr(found, name)) == 4
     assert found.distinct_G == [2, 2]
     assert (record["rollouts"], record["missing"]) == (6, 2)
@@ -168,16 +170,31 @@ def test_a_rollout_is_the_current_policys_if_every_turn_is():
     assert evidence(step).answered_by_current_N == [True, False, False]
 
 
-def test_contexts_are_compared_as_they_are_trained():
-    contexts = Contexts(b=Comparison(True, False, 99), a=Comparison(False, True, 101))
-    found, record = gather(sampled(asked("b", 0), asked("a", 0), asked("a", 1)), contexts=contexts)
-    assert found.opening_equal_N == [True, False, False]
-    assert found.context_equal_N == [False, True, True]
-    assert contexts.attached == [TOOLS] * 3
-    assert record["longer_than_row"] == 2
+CONTEXT = TrainedContext((1, 2, 7), (2,))
 
 
-def test_a_trajectory_without_tools_is_compared_without_tools():
+def test_the_trained_contexts_are_judged():
+    found = [Judged("b0", frozenset({"served"}), None, True), Judged(None)]
+    of = evidence(sampled(asked("b", 0)), contexts=Contexts(*found), trained_contexts=[CONTEXT] * 2)
+    assert of.openings_M == [{"served"}, frozenset()]
+    assert of.contexts_M == [None, frozenset()]
+    assert of.context_equal_M == [True, False]
+
+
+def test_what_was_trained_is_unknown_where_the_backend_cannot_say():
+    assert evidence(sampled(*FULL), trained_contexts=None).openings_M is None
+    assert evidence(sampled(*FULL), trained_contexts=()).openings_M == []
+
+
+def test_what_was_trained_has_fitted_into_a_row():
+    step = sampled(asked("b", 0), asked("a", 0), asked("a", 1))
+    contexts = Contexts(Judged("a0"), a=101, b=99)
+    _, record = gather(step, contexts=contexts, trained_contexts=[CONTEXT])
+    assert record["longer_than_row"] == 1
+    assert contexts.attached == [TOOLS] * 2  # the lengths of two were asked for
+
+
+def test_a_trajectory_without_tools_has_its_length_without_tools():
     contexts = Contexts()
     gather(sampled(*FULL, seams=replace(SEAMS, tools=tools.Off())), contexts=contexts)
     assert contexts.attached == [None] * 6
@@ -185,7 +202,7 @@ def test_a_trajectory_without_tools_is_compared_without_tools():
 
 @pytest.mark.parametrize(("tokens", "longer"), [(99, 0), (100, 0), (101, 1)])
 def test_a_history_is_longer_than_a_row_if_it_does_not_fit(tokens, longer):
-    found = line(sampled(asked("b", 0)), contexts=Contexts(Comparison(True, True, tokens)))
+    found = line(sampled(asked("b", 0)), contexts=Contexts(length=tokens))
     assert found["longer_than_row"] == longer
 
 
@@ -289,10 +306,10 @@ def test_every_field_of_the_evidence_is_given():
     told = {field.name for field in fields(Evidence)}
     assert told == {
         "step", "rewards_G_R", "raw_G_R", "asked_current", "policy_moved", "answered_by_current_N",
-        "opening_equal_N", "context_equal_N", "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
+        "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
         "gradient_steps", "split", "exact", "options", "metrics", "outcomes_N", "trained_rewards_N", "validated",
         "validation_raised",
-        "scores", "temperatures_N",
+        "scores", "temperatures_N", "openings_M", "contexts_M", "context_equal_M",
     }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ MAY_KNOW = {
     "player_pool": {"env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
     "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
-    | {"sections"},
+    | {"seams", "sections"},
     "validation": {"errors", "factors", "records", "rollout", "seams"},
     "validity": {"records", "seams"},
     "evidence": {"backend", "episode", "records", "rollout", "seams"},

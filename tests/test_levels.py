@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from harness.errors import ConfigError
 from harness.fixes import registry
 from harness.levels import declared, factor_names, seams_of
+from harness.seams import Rendering
 
 MINE = """
 from harness.seams import Factor
@@ -44,7 +45,7 @@ def fixes(tmp_path, monkeypatch):
             "of_theirs.NoMethod",
             r"kl: of_theirs\.NoMethod\.seam is 'update', but of_theirs\.NoMethod has no method update",
         ),
-        ("of_theirs.NoSeam", r"kl: of_theirs\.NoSeam\.seam is 'reward'; expected one of batch, update"),
+        ("of_theirs.NoSeam", r"kl: of_theirs\.NoSeam\.seam is 'reward'; expected one of batch, update, context"),
     ],
 )
 def test_an_open_seam_takes_its_name_and_a_method_of_that_name(fixes, target, message):
@@ -92,3 +93,9 @@ def test_a_level_at_the_seam_of_one_of_our_fixes_has_all_that_the_loop_asks_ther
     del cfg.fix.kl
     with pytest.raises(ConfigError, match="fix/reward: of_theirs.Level lacks trains_on; harness.seams.Reward says"):
         seams_of(cfg)
+
+
+def test_a_configuration_from_before_the_fixes_of_the_context_has_them_on(fixes):
+    cfg = fixes("harness.fixes.tools.On")
+    del cfg.fix.kl
+    assert seams_of(cfg).context(Rendering()) == Rendering()

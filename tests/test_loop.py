@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from harness.backend.context import Comparison
+from harness.backend import TrainedContext
+from harness.backend.context import Judged
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Factor, derive_seed
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
 from harness.loop import iterate, run_loop
 from harness.rollout import Sampling
-from harness.seams import Check
+from harness.seams import Check, Rendering
 from harness.validation import ReferenceProtocol
 from tests.fakes import RUN, SEAMS, TOOLS, Backend, Contexts, Policy, Records, Rollouts, episode, turn
 
@@ -254,7 +255,7 @@ class Further:
 
 def test_options_pass_the_open_seam_update_before_the_trainer_and_the_evidence_get_them():
     seen: list[Any] = []
-    contexts = Contexts(Comparison(True, True, 300))
+    contexts = Contexts(length=300)
     loop = Loop(seams=replace(SEAMS, further=(Further("update", seen),)), contexts=contexts)
     expected = ROW | {"packed_sequence_length": 256, "loss_fn": "mine", "epsilon": None, "epsilon_high": None}
     assert [options for _, options in loop.backend.updates] == [expected] * 3
@@ -265,8 +266,29 @@ def test_options_pass_the_open_seam_update_before_the_trainer_and_the_evidence_g
 
 def test_a_history_is_held_against_the_row_that_the_backend_makes_of_the_option():
     for tokens, longer in ((511, 0), (512, 6)):  # the fake takes one token less than it is asked for
-        loop = Loop(steps=1, contexts=Contexts(Comparison(True, True, tokens)))
+        loop = Loop(steps=1, contexts=Contexts(length=tokens))
         assert loop.records.of("steps")[0]["longer_than_row"] == longer
+
+
+class Rendered(Further):
+    def context(self, rendering):
+        return replace(rendering, calls="twice")
+
+
+def test_the_evidence_has_what_the_backend_says_was_trained_and_how_it_was_rendered():
+    seen: list[Any] = []
+    contexts = Contexts(Judged("key", frozenset({"served"}), None, True))
+    backend = Backend(contexts=[TrainedContext((1, 2, 7), (2,))])
+    Loop(seams=replace(SEAMS, further=(Rendered("context", seen),)), contexts=contexts, backend=backend, steps=1)
+    assert seen[0].openings_M == [{"served"}]
+    assert seen[0].contexts_M == [None] and seen[0].context_equal_M == [True]
+    assert contexts.renderings == {Rendering(calls="twice")}
+
+
+def test_a_backend_that_cannot_say_what_was_trained_leaves_the_openings_unknown():
+    seen: list[Any] = []
+    Loop(seams=replace(SEAMS, further=(Further("", seen),)), backend=Backend(contexts=None), steps=1)
+    assert seen[0].openings_M is None
 
 
 def test_groups_pass_the_open_seam_batch_and_the_evidence_sees_all_that_was_played():

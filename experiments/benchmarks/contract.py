@@ -259,13 +259,14 @@ def captured(backend: Any, model: Any) -> list[dict[str, Any]]:
 
 async def cycle(world: World, backend: Any) -> tuple[Any, list[dict[str, Any]], Any]:
     """What both backends must do; the model, the episodes of its trained adapter, and the step's packed tensors."""
+    from harness.seams import Rendering
     from harness.sweep.runner import Model
 
     report, train = world.report, world.config.train
     model = Model(  # type: ignore[call-arg]  # ART's own __init__ needs no config
         name="contract", project="contract", base_model=str(world.policy.path), report_metrics=[]
     )
-    await backend.admit(model, "contract", 0)
+    await backend.admit(model, "contract", 0, Rendering())
     report.say("admitted")
     pinned = model.inference_model_name
     report.check("the first name is pinned", pinned == model.get_inference_name() == "contract@0", pinned)

@@ -3,8 +3,9 @@
     shared.py     one sampler and one trainer for all runs, behind ART's own `Backend` interface
     art_local.py  stock ART: an unmodified `art.local.LocalBackend` for each run, one run after another
     stock.py      what stock ART is given: its model config, its environment, its GPUs; stand_ins/: packages it imports
-    context.py    served against trained token ids
-    tokenizer.py  the same ids sooner
+    packed.py     the token ids that were trained, from the tensors that ART packed
+    context.py    the same set beside what was served: of which kind is each context?
+    tokenizer.py  the trainer's tokenizer: calls once or twice, and the same ids sooner
 
 Neighbours know `Backend`, what it takes and gives (`Reply`, `Trained`) and `build`, never which of the two it is. A
 backend knows no fix and no level: it serves names, trains what it is given and scores what was served. This file stays
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from harness.config import SweepConfig
     from harness.policy import Policy
     from harness.records.store import Store
+    from harness.seams import Rendering
 
-__all__ = ["SKIPPED", "Backend", "Reply", "Trained", "build"]
+__all__ = ["SKIPPED", "Backend", "Reply", "Trained", "TrainedContext", "build"]
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,35 @@ class Reply:
     output_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TrainedContext:
+    """A rollout as the trainer saw it. ids: token ids from the first to the last; trained: positions of those that
+    got an advantage, in order."""
+
+    ids: tuple[int, ...]
+    trained: tuple[int, ...]
+
+    @property
+    def sampled(self) -> tuple[int, ...]:
+        """The trained token ids."""
+        return tuple(self.ids[place] for place in self.trained)
+
+
 class Backend(Protocol):
     """A started backend. Names are served model names, without litellm's provider prefix.
 
     runs_at_once: runs that may be admitted at the same time; None: any number
     replays: a run that starts again finds its own updates in the store; else it is computed anew from step 0
-    tool_schema_format: the key order in which ART renders `Trajectory.tools`
     """
 
     runs_at_once: int | None
     replays: bool
 
-    @property
-    def tool_schema_format(self) -> str: ...
+    async def admit(self, model: "AnyTrainableModel", run: str, seed: int, rendering: "Rendering") -> None:
+        """Registers a run's model at step 0, with a fresh adapter under the seed, ready to be asked.
 
-    async def admit(self, model: "AnyTrainableModel", run: str, seed: int) -> None:
-        """Registers a run's model at step 0, with a fresh adapter under the seed, ready to be asked."""
+        rendering: how the trainer renders what the run trains on; what is served does not depend on it
+        """
         ...
 
     async def release(self, model: "AnyTrainableModel") -> None:
@@ -96,6 +111,11 @@ class Backend(Protocol):
 
     def trained(self, model: "AnyTrainableModel") -> Trained:
         """What the last `train` of this model did."""
+        ...
+
+    def trained_contexts(self, model: "AnyTrainableModel") -> "Sequence[TrainedContext] | None":
+        """What the last `train` of this model trained on, read from the tensors that ART packed: [] where nothing was
+        trained, None where this backend cannot say. Before the model's next `train`."""
         ...
 
     async def score(self, name: str, replies: Sequence[Reply]) -> "list[npt.NDArray[np.float32]] | None":

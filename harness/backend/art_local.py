@@ -1,5 +1,6 @@
-"""`backend=art_local`: stock ART. Each run has an unmodified `art.local.LocalBackend`, whose Unsloth trainer lives in a
-child process and whose vLLM server serves this run alone.
+"""`backend=art_local`: stock ART. Each run has an `art.local.LocalBackend` of its own, whose Unsloth trainer lives in a
+child process and whose vLLM server serves this run alone. Nothing that it computes is changed, but for the tokenizer:
+what it packs is looked at, and it tokenises with ours, which shows a tool call as often as the run asks for.
 
 A GPU holds one such pair, so runs take turns and each one starts and ends its own. What stock ART does not report
 (log-probs of its trainer) stays absent from the records; an update depends on what the trainer's process did before,
@@ -24,15 +25,29 @@ import httpx
 from art.backend import AnyTrainableModel
 from art.local import LocalBackend
 from art.metrics_taxonomy import TRAIN_GRADIENT_STEPS_KEY
+from art.preprocessing.pack import PackedTensors
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 from safetensors.torch import load_file
 
-from harness.backend import SKIPPED, Reply, Trained, stock
+from harness.backend import SKIPPED, Reply, Trained, TrainedContext, stock
+from harness.backend.packed import contexts_of
+from harness.backend.tokenizer import tokenizer_of
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
 from harness.errors import EngineError
 from harness.records.store import digest
+from harness.seams import Rendering
 
 CLOSE_SECONDS = 60.0  # until a backend that does not end by itself is ended
+
+
+class Watched(LocalBackend):
+    """Stock ART; keeps what it packed last."""
+
+    packed: PackedTensors | None = None
+
+    def _get_packed_tensors(self, *args: Any, **options: Any) -> PackedTensors | None:
+        self.packed = super()._get_packed_tensors(*args, **options)
+        return self.packed
 
 
 @dataclass
@@ -41,7 +56,7 @@ class Admitted:
 
     run: str
     model: AnyTrainableModel
-    local: LocalBackend
+    local: Watched
     folder: Path
     digests: dict[int, str] = field(default_factory=dict)
     last: Trained = SKIPPED
@@ -60,7 +75,6 @@ class ArtLocalBackend:
 
     runs_at_once = 1
     replays = False
-    tool_schema_format = stock.TOOL_SCHEMA_FORMAT
 
     def __init__(self, settings: stock.Settings, path: Path, in_process: bool = False) -> None:
         self.settings = settings
@@ -68,13 +82,14 @@ class ArtLocalBackend:
         self.in_process = in_process
         self._admitted: dict[str, Admitted] = {}
 
-    async def admit(self, model: AnyTrainableModel, run: str, seed: int) -> None:
+    async def admit(self, model: AnyTrainableModel, run: str, seed: int, rendering: Rendering) -> None:
         """Starts the run's trainer and server: one to two minutes. Raises EngineError if they do not start."""
         started = time.perf_counter()
         folder = Path(get_model_dir(model=model, art_path=str(self.path)))
         shutil.rmtree(folder, ignore_errors=True)
-        model._internal_config = stock.model_config(self.settings, seed)  # type: ignore[assignment]
-        local = LocalBackend(path=str(self.path), in_process=self.in_process)
+        model._internal_config = stock.model_config(self.settings, seed, rendering)  # type: ignore[assignment]
+        local = Watched(path=str(self.path), in_process=self.in_process)
+        local._tokenizers[model.base_model, None] = tokenizer_of(model.base_model, rendering.calls)
         admitted = self._admitted[model.name] = Admitted(run, model, local, folder)
         try:
             await model.register(
@@ -127,6 +142,10 @@ class ArtLocalBackend:
     def trained(self, model: AnyTrainableModel) -> Trained:
         """The digest of the weights that the update made stands for the update."""
         return self._admitted[model.name].last
+
+    def trained_contexts(self, model: AnyTrainableModel) -> list[TrainedContext]:
+        packed = self._admitted[model.name].local.packed
+        return contexts_of(packed) if packed is not None else []
 
     def row_length(self, wanted: int) -> int:
         return self.settings.row_length

@@ -1,68 +1,167 @@
-"""The context that the trainer sees, and whether it is the one that was served.
+"""The contexts that were trained, set beside what was served: token equality is the only proof.
 
-ART re-tokenises a trajectory: `Trajectory.tools` missing, tools in another key order, or a tool call
-rendered twice all give tokens that the policy never saw. Token equality is the only proof.
+ART re-tokenises a trajectory: `Trajectory.tools` missing, tools in another key order, or a tool call rendered twice all
+give tokens that the policy never saw. What is judged are the ids in the tensors that ART packed. ART's code tokenises
+an episode a second time only to find out what each kind of context looks like.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
 
-from art.preprocessing.tokenize import tokenize_trajectory
+from art.preprocessing.tokenize import TokenizedResult, tokenize_trajectory
 from art.trajectories import History, Trajectory
-from transformers import PreTrainedTokenizerBase
 
+from harness.backend import TrainedContext
+from harness.backend.stock import SCHEMA_FORMATS
+from harness.backend.tokenizer import tokenizer_of
 from harness.episode import Episode
+from harness.policy.template import doubles_calls, read
 from harness.rollout import SourcedEpisode, choice_of
+from harness.seams import Rendering
+
+Ids = tuple[int, ...]
+# Kinds of an opening and what ART is given to render them: with the tools or without, and in which key order.
+OPENINGS: Mapping[str, tuple[bool, Literal["served", "stock"]]] = {
+    "served": (True, "served"),
+    "stock_order": (True, "stock"),
+    "no_tools": (False, "served"),
+}
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """opening: the trained ids begin with the first turn as served; whole: they equal the whole rollout as
-    served; tokens: how many the trainer sees."""
+class Judged:
+    """What a trained context is.
 
-    opening: bool
-    whole: bool
-    tokens: int
+    key: of the episode whose sampled ids it trains; None: of none of the step
+    opening: its kinds up to the first turn's output, of OPENINGS; several where they are the same ids; none if it is
+        something else
+    rest: the same of what follows, "served" or "twice"; None: no call stands before the last turn
+    served: the whole is what was served and sampled
+    """
+
+    key: str | None
+    opening: frozenset[str] = frozenset()
+    rest: frozenset[str] | None = frozenset()
+    served: bool = False
 
 
 class Contexts:
-    """Compares served and trained tokens of episodes; each (episode, tools or none) is tokenised once.
+    """Judges trained contexts; each (episode, ids) once.
 
-    tool_schema_format: the key order in which ART renders tools, as the backend has it
+    checkpoint: whose tokenizer and chat template serve and train; tools: the schemas that are sent to the policy
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, tool_schema_format: str) -> None:
-        self.tokenizer = tokenizer
-        self.tool_schema_format = tool_schema_format
-        self._known: dict[tuple[str, bool], Comparison] = {}
+    def __init__(self, checkpoint: str, tools: Sequence[dict[str, Any]]) -> None:
+        self.checkpoint = checkpoint
+        self.tools = list(tools)
+        self._judged: dict[tuple[str, int], Judged] = {}
+        self._lengths: dict[tuple[str, bool, Rendering], int] = {}
+        self._prompts: dict[Ids, dict[str, Ids]] = {}
+        # Read off the template, not off what the trainer's tokenizer makes of it.
+        self._doubles = doubles_calls(checkpoint, read(Path(checkpoint)) or "", self.tools)
 
-    def compare(self, asked: SourcedEpisode, attached: Sequence[dict[str, Any]] | None) -> Comparison:
-        """ART's tokens of the episode, given `Trajectory.tools`, against the served and sampled ones."""
-        key = (asked.key, attached is not None)
-        if key not in self._known:
-            first, last = asked.episode.turns[0], asked.episode.turns[-1]
-            ids = self.trained_ids(asked.episode, attached)
-            opening = [*(first.prompt_ids or ()), *first.output_ids]
-            served = [*(last.prompt_ids or ()), *last.output_ids]
-            self._known[key] = Comparison(ids[: len(opening)] == opening, ids == served, len(ids))
-        return self._known[key]
+    def judge(self, trained: Sequence[TrainedContext], asked: Sequence[SourcedEpisode]) -> list[Judged]:
+        """What each trained context is, given the episodes of the step. Each episode is trained at most once."""
+        by_sample: dict[Ids, list[SourcedEpisode]] = {}
+        for each in asked:
+            by_sample.setdefault(tuple(chain(*each.episode.sampled_ids)), []).append(each)
+        return [self._matched(context, by_sample.get(context.sampled, [])) for context in trained]
 
-    def trained_ids(self, episode: Episode, attached: Sequence[dict[str, Any]] | None) -> list[int]:
-        """ART's own token ids of the whole episode, up to the last sampled token; [] without log-probs."""
-        choices: list[Any] = [choice_of(episode.turns[m]) if isinstance(m, int) else m for m in episode.messages]
-        tools: list[Any] | None = list(attached) if attached is not None else None
-        return self.ids_of(Trajectory(messages_and_choices=choices, tools=tools))
+    def length(self, asked: SourcedEpisode, attached: Sequence[dict[str, Any]] | None, rendering: Rendering) -> int:
+        """Tokens of the episode as ART would train on it; 0 without log-probs."""
+        key = (asked.key, attached is not None, rendering)
+        if key not in self._lengths:
+            self._lengths[key] = len(self.ids_of(_trajectory(asked.episode, attached), rendering))
+        return self._lengths[key]
 
-    def ids_of(self, trajectory: Trajectory) -> list[int]:
+    def ids_of(self, trajectory: Trajectory, rendering: Rendering) -> list[int]:
         """ART's own token ids of a trajectory, up to the last sampled token; [] without log-probs."""
-        result = tokenize_trajectory(
-            self.tokenizer,
+        result = self._tokenized(trajectory, rendering)
+        return result.token_ids if result else []
+
+    def _matched(self, context: TrainedContext, candidates: list[SourcedEpisode]) -> Judged:
+        """The best of the episodes that sampled these ids, which is then taken."""
+        found = [self._judge(context, asked) for asked in candidates]
+        if not found:
+            return Judged(None)
+        best = max(range(len(found)), key=lambda i: (found[i].served, len(found[i].opening), bool(found[i].rest)))
+        del candidates[best]
+        return found[best]
+
+    def _judge(self, context: TrainedContext, asked: SourcedEpisode) -> Judged:
+        key = (asked.key, hash(context.ids))
+        if key not in self._judged:
+            first, last = asked.episode.turns[0], asked.episode.turns[-1]
+            opening, rest = _split(context, len(first.output_ids))
+            whole = (*(last.prompt_ids or ()), *last.output_ids)
+            kinds = self._kinds_of(opening, asked.episode)
+            self._judged[key] = Judged(
+                asked.key, kinds, self._rest(rest, kinds, whole, asked.episode), context.ids == whole
+            )
+        return self._judged[key]
+
+    def _kinds_of(self, opening: Ids, episode: Episode) -> frozenset[str]:
+        prompt, output = episode.turns[0].prompt_ids or (), episode.turns[0].output_ids
+        if prompt not in self._prompts:  # all rollouts of a task have it in common
+            self._prompts[prompt] = self._openings(episode)
+        kinds = frozenset(kind for kind, ids in self._prompts[prompt].items() if (*ids, *output) == opening)
+        if kinds:
+            return kinds
+        # a template may begin in another way where other turns follow
+        return frozenset(kind for kind, ids in self._openings(episode).items() if (*ids, *output) == opening)
+
+    def _rest(self, rest: Ids, opening: frozenset[str], whole: Ids, episode: Episode) -> frozenset[str] | None:
+        if not any(turn.tool_calls for turn in episode.turns[:-1]):
+            return None
+        first = episode.turns[0]
+        start = (*(first.prompt_ids or ()), *first.output_ids)
+        served = whole[: len(start)] == start and whole[len(start) :] == rest
+        kind = next((kind for kind in OPENINGS if kind in opening), "served")
+        if served:
+            return frozenset({"served"} if self._doubles else {"served", "twice"})
+        return frozenset({"twice"} if self._doubles and self._example(episode, kind, "twice")[1] == rest else ())
+
+    def _openings(self, episode: Episode) -> dict[str, Ids]:
+        """The prompt of the first turn in each kind of opening: as it was served, and as ART renders it."""
+        found = {kind: self._example(episode, kind, "once")[0] for kind in OPENINGS}
+        served = episode.turns[0].prompt_ids or ()
+        if found["served"] != served:  # the two differ in more than the tools: a key order would prove nothing
+            del found["stock_order"]
+        return found | {"served": served}
+
+    def _example(self, episode: Episode, kind: str, calls: Literal["once", "twice"]) -> tuple[Ids, Ids]:
+        """The first turn's prompt and what follows its output, as ART renders them."""
+        attached, order = OPENINGS[kind]
+        trajectory = _trajectory(episode, self.tools if attached else None)
+        result = self._tokenized(trajectory, Rendering(order, calls))
+        if result is None:
+            return (), ()
+        start = result.choice_offsets[0]
+        end = start + len(episode.turns[0].output_ids)
+        return tuple(result.token_ids[:start]), tuple(result.token_ids[end:])
+
+    def _tokenized(self, trajectory: Trajectory, rendering: Rendering) -> TokenizedResult | None:
+        return tokenize_trajectory(
+            tokenizer_of(self.checkpoint, rendering.calls),
             None,
             History(messages_and_choices=trajectory.messages_and_choices, tools=trajectory.tools),
             advantage=1.0,
             allow_training_without_logprobs=False,
             trajectory=trajectory,
-            chat_template_tool_schema_format=self.tool_schema_format,  # type: ignore[arg-type]
+            chat_template_tool_schema_format=SCHEMA_FORMATS[rendering.tool_order],
         )
-        return result.token_ids if result else []
+
+
+def _split(context: TrainedContext, first_output: int) -> tuple[Ids, Ids]:
+    """The ids up to the end of the first turn's output, and those that follow."""
+    end = context.trained[first_output - 1] + 1 if 0 < first_output <= len(context.trained) else 0
+    return context.ids[:end], context.ids[end:]
+
+
+def _trajectory(episode: Episode, attached: Sequence[dict[str, Any]] | None) -> Trajectory:
+    choices: list[Any] = [choice_of(episode.turns[m]) if isinstance(m, int) else m for m in episode.messages]
+    tools: list[Any] | None = list(attached) if attached is not None else None
+    return Trajectory(messages_and_choices=choices, tools=tools)

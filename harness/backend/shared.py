@@ -27,7 +27,9 @@ from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tens
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
-from harness.backend import SKIPPED, Reply, Trained
+from harness.backend import SKIPPED, Reply, Trained, TrainedContext
+from harness.backend.packed import contexts_of
+from harness.backend.stock import SCHEMA_FORMATS
 from harness.backend.tokenizer import tokenizer_of
 from harness.config import SweepConfig
 from harness.engine.server import Server
@@ -36,6 +38,7 @@ from harness.errors import EngineError
 from harness.factors import derive_seed
 from harness.policy import Policy
 from harness.records.store import Store, digest
+from harness.seams import Rendering
 
 UPDATE = "updates"
 # Part of every update's key: raise it when a change here or in the trainer changes what an update is.
@@ -59,6 +62,7 @@ class SharedService:
     engine: "SharedEngine"
     state: State
     step: int = 0
+    packed: PackedTensors | None = None  # what the last update was given; the files of it are mapped, not read
     names: dict[str, tuple[str, Path]] = field(default_factory=dict)
     adapters: dict[str, bytes] = field(default_factory=dict)
     last: Trained = SKIPPED
@@ -84,7 +88,7 @@ class SharedService:
 
     async def register_lora_for_step(self, step: int, checkpoint_dir: str) -> None:
         """ART calls this after a skipped update: the checkpoint was copied, the policy is the same."""
-        self.last = SKIPPED
+        self.last, self.packed = SKIPPED, None
         self._serve(step, Path(checkpoint_dir), self.state)
 
     async def train(
@@ -100,7 +104,7 @@ class SharedService:
             self.run, self.state, tensors, config.learning_rate, dict(_config)
         )
         self.write_checkpoint(self.step + 1, state)
-        self.last = Trained(key, shared_with)
+        self.last, self.packed = Trained(key, shared_with), tensors
         for step in metrics:
             yield {**step, "data/step_num_gradient_steps": float(len(metrics))}
 
@@ -172,21 +176,17 @@ class SharedBackend(LocalBackend):
         super().__init__(in_process=True, path=str(path))
         self.engine = engine
         self._runs: dict[str, tuple[str, int]] = {}
+        self._renderings: dict[str, Rendering] = {}
         # Group-prefix packing: the rollouts of a group share one copy of their prompt.
         self._supports_result_packing = True
         self._packed_sequence_length_requires_chunk_alignment = False
-        # The tools are rendered in the key order in which vLLM rendered them.
-        self._default_chat_template_tool_schema_format = "vllm_openai"
 
-    @property
-    def tool_schema_format(self) -> str:
-        """The key order in which ART renders the tools of this backend's models."""
-        return self._chat_template_tool_schema_format({})
-
-    async def admit(self, model: AnyTrainableModel, run: str, seed: int) -> None:
+    async def admit(self, model: AnyTrainableModel, run: str, seed: int, rendering: Rendering) -> None:
         """Registers a run's model with a fresh adapter. A replay starts from step 0 and finds its updates."""
         shutil.rmtree(get_model_dir(model=model, art_path=self._path), ignore_errors=True)
-        self._runs[model.name] = (run, seed)
+        self._runs[model.name], self._renderings[model.name] = (run, seed), rendering
+        schema_format = SCHEMA_FORMATS[rendering.tool_order]
+        model._internal_config = {"chat_template_tool_schema_format": schema_format}
         await model.register(self, _openai_client_config={"server_args": {"api_key": self.engine.server.api_key}})
 
     async def release(self, model: AnyTrainableModel) -> None:
@@ -219,7 +219,7 @@ class SharedBackend(LocalBackend):
         service = self._own(model.name)
         _, seed = self._runs[model.name]
         place = (model.base_model, None)  # where ART looks for the tokenizer, and else loads it
-        self._tokenizers[place] = tokenizer_of(model.base_model)
+        self._tokenizers[place] = tokenizer_of(model.base_model, self._renderings[model.name].calls)
         with seeded(derive_seed(seed, "packing", service.step)):
             return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
 
@@ -238,6 +238,10 @@ class SharedBackend(LocalBackend):
     def trained(self, model: AnyTrainableModel) -> Trained:
         """What the last `train` of this model did."""
         return self._own(model.name).last
+
+    def trained_contexts(self, model: AnyTrainableModel) -> list[TrainedContext]:
+        packed = self._own(model.name).packed
+        return contexts_of(packed) if packed is not None else []
 
     def weights(self, name: str) -> str:
         """Digest of the weights behind a served name; `unknown:<name>` for a name that nobody registered."""

@@ -8,7 +8,7 @@ because the comparison or the machine needs it:
     optim adamw_8bit        the default, paged_adamw_8bit, needs CUDA's managed memory
     compilation_config      captured decoding, as our own server has it: with adapters eager decoding is 12 times slower
     random_state            the seed of the fresh adapter: runs of one seed start with the same one
-    tool schema format      tools in the key order in which vLLM renders them
+    tool schema format      the key order of the tools, as the run's rendering has it
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ import sys
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.config import SweepConfig
 from harness.engine.server_process import graphs
@@ -27,9 +27,11 @@ from harness.errors import ConfigError
 from harness.factors import derive_seed
 from harness.machine.gpu import gpus
 from harness.policy import Policy
+from harness.seams import Rendering
 from harness.sections import BackendConfig
 
-TOOL_SCHEMA_FORMAT = "vllm_openai"
+# ART's names for the key order of the tools (`Rendering.tool_order`).
+SCHEMA_FORMATS: dict[str, Literal["default", "vllm_openai"]] = {"served": "vllm_openai", "stock": "default"}
 CHUNK = 1024  # tokens; ART computes log-probs in chunks of so many, and rows must be a multiple of it
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the largest LoRA ranks that vLLM can be started for
 NEEDED = ("unsloth", "trl", "peft", "bitsandbytes", "datasets", "torchao")
@@ -80,7 +82,7 @@ def placement(visible: str | None, count: int) -> dict[str, list[int]]:
     return {"trainer_gpu_ids": [0], "inference_gpu_ids": [1]}
 
 
-def model_config(settings: Settings, seed: int) -> dict[str, Any]:
+def model_config(settings: Settings, seed: int, rendering: Rendering) -> dict[str, Any]:
     """ART's `_internal_config` of a run. Keys: art/dev/model.py; what is left out keeps ART's default."""
     return {
         "init_args": {"load_in_4bit": False, "max_seq_length": settings.row_length},
@@ -101,7 +103,7 @@ def model_config(settings: Settings, seed: int) -> dict[str, Any]:
             "random_state": derive_seed(seed, "lora"),
         },
         "trainer_args": {"optim": "adamw_8bit"},
-        "chat_template_tool_schema_format": TOOL_SCHEMA_FORMAT,
+        "chat_template_tool_schema_format": SCHEMA_FORMATS[rendering.tool_order],
         **settings.gpu_ids,
     }
 

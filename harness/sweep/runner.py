@@ -8,14 +8,13 @@ import litellm
 
 from harness.backend import Backend
 from harness.backend.context import Contexts
-from harness.backend.tokenizer import tokenizer_of
 from harness.config import RunConfig
 from harness.episode_player import Plays
 from harness.loop import run_loop
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
 from harness.rollout import Rollouts, Sampling
-from harness.seams import Check
+from harness.seams import Check, Rendering
 from harness.sweep.display import Progress
 from harness.validation import ReferenceProtocol
 
@@ -56,7 +55,7 @@ class Runner:
             player=player,
         )
         sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
-        contexts = Contexts(tokenizer_of(str(policy.path)), backend.tool_schema_format)
+        contexts = Contexts(str(policy.path), sweep.domain.tools)
         return cls(sweep, backend, rollouts, contexts, ReferenceProtocol(sweep.reference_ids, sampling))
 
     async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> tuple[list[Check], float]:
@@ -70,7 +69,7 @@ class Runner:
             report_metrics=[],
         )
         try:
-            await self.backend.admit(model, run.name, run.seed)
+            await self.backend.admit(model, run.name, run.seed, config.seams.context(Rendering()))
             checks = await run_loop(
                 config,
                 model,

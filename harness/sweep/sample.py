@@ -22,6 +22,7 @@ from harness.policy import load_policy, ready
 from harness.records.layout import SweepFiles
 from harness.records.schema import PlannedRun, Record
 from harness.records.store import read_stored
+from harness.seams import Rendering
 
 if TYPE_CHECKING:
     from art import Trajectory
@@ -125,8 +126,6 @@ def _trainer_of(files: SweepFiles) -> Trained:
     Raises ConfigError where the policy or the tasks here are not those of the sweep.
     """
     from harness.backend.context import Contexts
-    from harness.backend.stock import TOOL_SCHEMA_FORMAT
-    from harness.backend.tokenizer import tokenizer_of
     from harness.rollout import SourcedEpisode, trajectory
 
     config = _config(files)
@@ -136,12 +135,13 @@ def _trainer_of(files: SweepFiles) -> Trained:
     for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
         if content.get(what) != digest:
             raise ConfigError(f"the {what} on this machine is not the one that the sweep ran with")
-    contexts = Contexts(tokenizer_of(str(ready(policy).path)), TOOL_SCHEMA_FORMAT)
+    contexts = Contexts(str(ready(policy).path), domain.tools)
 
     def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
         asked = SourcedEpisode(episode, row["episode"], row["shared_with"])
-        made: Trajectory = trajectory(asked, row["rollout"], seams[planned.run], domain.tools)
-        return contexts.ids_of(made)
+        own = seams[planned.run]
+        made: Trajectory = trajectory(asked, row["rollout"], own, domain.tools)
+        return contexts.ids_of(made, own.context(Rendering()))
 
     return trained
 

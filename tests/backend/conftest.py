@@ -20,8 +20,10 @@ from harness.backend.shared import SharedBackend, SharedEngine
 from harness.engine.trainer import Lora, Optimiser, Trainer
 from harness.policy import Policy, load_policy
 from harness.records.store import Store
+from harness.seams import Rendering
 from tests.backend import stock_fakes
 
+SERVED = Rendering()
 TOOLS = [
     {
         "type": "function",
@@ -83,13 +85,13 @@ class NoServer:
 
 @pytest.fixture
 def world(base, trainer, tmp_path):
-    """backend, store, and `admit(run, seed)` -> a registered ART model."""
+    """backend, store, and `admit(run, seed, rendering)` -> a registered ART model."""
     store = Store(tmp_path / "store")
     backend = SharedBackend(SharedEngine(NoServer(), trainer, store, "base"), tmp_path / "art")
 
-    def admit(run: str, seed: int = 0) -> art.TrainableModel:
-        model = art.TrainableModel(name=run, project="test", base_model=str(base), report_metrics=[])
-        asyncio.run(backend.admit(model, run, seed))
+    def admit(run: str, seed: int = 0, rendering=SERVED, checkpoint=base) -> art.TrainableModel:
+        model = art.TrainableModel(name=run, project="test", base_model=str(checkpoint), report_metrics=[])
+        asyncio.run(backend.admit(model, run, seed, rendering))
         return model
 
     return SimpleNamespace(backend=backend, store=store, admit=admit, path=tmp_path)
@@ -109,9 +111,9 @@ def stock_world(base, tmp_path, monkeypatch):
     policy = Policy("base", base, "hermes", 1024, "float32", "base-digest")
     backend = ArtLocalBackend(stock.Settings(policy, 8, 16, 0.5, 64, 4, None, {}), tmp_path / "stock")
 
-    def admit(run: str = "a", seed: int = 0) -> art.TrainableModel:
-        model = Model(name=run, project="test", base_model=str(base), report_metrics=[])
-        asyncio.run(backend.admit(model, run, seed))
+    def admit(run: str = "a", seed: int = 0, rendering=SERVED, checkpoint=base) -> art.TrainableModel:
+        model = Model(name=run, project="test", base_model=str(checkpoint), report_metrics=[])
+        asyncio.run(backend.admit(model, run, seed, rendering))
         return model
 
     yield SimpleNamespace(backend=backend, services=services, admit=admit)

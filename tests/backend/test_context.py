@@ -1,15 +1,25 @@
-"""The traps on the way from served to trained tokens, each with its cure standing."""
+"""What was really trained, beside what was served: ART's packing, the tokenizer and the trainer are the real ones."""
 
+import asyncio
 from dataclasses import replace
+from functools import cache
+from itertools import product
 
+import art
 import pytest
+from transformers import AutoTokenizer
 
-from harness.backend.context import Contexts
-from harness.episode import Episode, Turn
-from harness.rollout import SourcedEpisode
-from harness.seams import Outcome
+from harness.backend import TrainedContext
+from harness.backend.context import Contexts, Judged
+from harness.backend.tokenizer import by_pieces, showing_calls, tokenizer_of
+from harness.evidence import RolloutTable, gather_evidence
+from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
+from harness.rollout import SourcedEpisode, trajectory
+from harness.seams import Names, Rendering, Seams, TaskSplit
+from harness.validity import invalid_factors
+from tests.backend.templates import call_text, checkpoint, play
 
-# Key order as the server renders it; pydantic turns each tool into function-then-type inside ART.
+# In the key order in which the server renders them; ART's types have function before type.
 TOOLS = [
     {
         "type": "function",
@@ -18,64 +28,296 @@ TOOLS = [
             "description": "Close a task.",
             "parameters": {"type": "object", "properties": {"id": {"type": "string"}}},
         },
-    }
+    },
+    {"type": "function", "function": {"name": "list", "description": "List the tasks.", "parameters": {}}},
 ]
-CALL = '<tool_call>\n{"name": "close", "arguments": {"id": "task_7"}}\n</tool_call>'
-OUTCOME = Outcome(1.0, 1, 1, 0, 0, True)
+OTHERS = [{"type": "function", "function": {"name": "open", "description": "Open a task.", "parameters": {}}}]
+TALK = (call_text("task_7"), "All done.")
+ON = {"tools": "on", "toolcalls": "on", "toolorder": "on"}
+SERVED = frozenset({"served"})
 
 
-@pytest.fixture
-def asked(tokenizer):
-    """A tool call, its result and a closing text, tokenised as the server would."""
-    call = {"id": "call_2_0", "name": "close", "arguments": '{"id": "task_7"}'}
-    start = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Close task_7"}]
-    sent = {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [
-            {"id": call["id"], "type": "function", "function": {"name": "close", "arguments": call["arguments"]}}
-        ],
-    }
-    result = {"role": "tool", "tool_call_id": call["id"], "content": '{"status": "completed"}'}
+def seams_of(levels) -> Seams:
+    def at(module):
+        return (module.On if levels[module.FACTOR.name] == "on" else module.Off)()
 
-    def turn(messages, text, content, calls):
-        prompt = tokenizer.apply_chat_template(
-            messages, tools=TOOLS, add_generation_prompt=True, tokenize=True, return_dict=False
+    rest = (exploration.On(), reward.On(), logprobs.On(), split.On())
+    return Seams(endpoint.On(), at(tools), *rest, further=(at(toolcalls), at(toolorder)))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("templates")
+
+
+class Step:
+    """A training step of one group on a backend, and what the three checks say of it.
+
+    talks: the policy's turns, per rollout; each rollout has a reward of its own
+    attached: what the trajectories are given in place of what fix/tools attaches
+    """
+
+    def __init__(self, world, folder, template, levels=ON, talks=(TALK, ("Done.",)), attached=None, served=TOOLS):
+        path = checkpoint(folder, template)
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        seams = seams_of({**ON, **levels})
+        rendering = seams.context(Rendering())
+        self.episodes = [play(self.tokenizer, served, *talk, key=f"{n}") for n, talk in enumerate(talks)]
+        made = [trajectory(asked, n, seams, served) for n, asked in enumerate(self.episodes)]
+        for number, each in enumerate(made):
+            each.reward = number / len(made)
+            if attached is not None:
+                each.tools = attached
+        self.model = world.admit("a", rendering=rendering, checkpoint=path)
+        groups = [art.TrajectoryGroup(made)]
+        asyncio.run(world.backend.train(self.model, groups, learning_rate=1e-3, packed_sequence_length=512))
+        self.contexts = Contexts(str(path), served)
+        self.trained = world.backend.trained_contexts(self.model)
+        self.judged = self.contexts.judge(self.trained, self.episodes)
+        table = RolloutTable(0, ["task_7"], len(made), {("task_7", n): e for n, e in enumerate(self.episodes)}, groups)
+        self.evidence, self.line = gather_evidence(
+            table,
+            {},
+            world.backend.trained(self.model),
+            self.contexts,
+            trained_contexts=self.trained,
+            rendering=rendering,
+            names_carried="hosted_vllm/a@0",
+            names=Names("a@0", "a@0"),
+            weights=lambda name: "base",
+            temperature=1.0,
+            row_length=512,
+            options={},
+            split=TaskSplit(("task_7",), ()),
+            validated=None,
+            exact=True,
+            scores=None,
         )
-        output = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
-        return Turn(tuple(prompt), tuple(output), (-0.1,) * len(output), content, calls, "stop", "base")
+        judges = (seams.tools, *seams.further)
+        self.checks = [strategy.check(self.evidence) for strategy in judges]
+        self.took_effect = {check.factor: check.took_effect for check in self.checks}
+        self.text = {check.factor: check.text for check in self.checks}
+        self.invalid = [each["factor"] for each in invalid_factors(self.checks, seams)]
 
-    turns = (turn(start, CALL, None, (call,)), turn([*start, sent, result], "All done.", "All done.", ()))
-    return SourcedEpisode(Episode("t", (*start, 0, result, 1), turns, OUTCOME, "user_stop", 0.1), "key", None)
-
-
-@pytest.fixture
-def contexts(tokenizer):
-    return Contexts(tokenizer, "vllm_openai")
+    def of(self, number) -> Judged:
+        return next(found for found in self.judged if found.key == f"{number}")
 
 
-def test_with_the_tools_attached_the_trainer_sees_what_was_served(asked, contexts):
-    comparison = contexts.compare(asked, TOOLS)
-    assert comparison.opening and comparison.whole
+@pytest.mark.parametrize(
+    "levels", [dict(zip(ON, own, strict=True)) for own in product(("on", "off"), repeat=3)], ids=str
+)
+@pytest.mark.parametrize("template", ["micro", "qwen", "stock"])
+def test_every_combination_is_seen_in_what_was_trained(template, levels, world, folder):
+    step = Step(world, folder, template, levels)
+    shows_order = template == "stock"
+    order = {"served" if levels["toolorder"] == "on" else "stock_order"} if shows_order else {"served", "stock_order"}
+    assert step.of(0).opening == step.of(1).opening == (order if levels["tools"] == "on" else {"no_tools"})
+    assert step.of(0).rest == {"served" if levels["toolcalls"] == "on" else "twice"}
+    assert step.of(1).rest is None  # no call stands before its last turn
+    told = True if shows_order and levels["tools"] == "on" else None
+    assert step.took_effect == {"tools": True, "toolcalls": True, "toolorder": told}
 
 
-def test_without_tools_the_trainer_sees_a_context_that_was_never_served(asked, contexts):
-    comparison = contexts.compare(asked, None)
-    assert not comparison.opening and not comparison.whole
+@pytest.mark.parametrize("template", ["micro", "qwen", "stock", "either"])
+def test_with_all_fixes_on_the_trainer_sees_what_was_served(template, world, folder):
+    step = Step(world, folder, template)
+    for asked in step.episodes:
+        last = asked.episode.turns[-1]
+        assert (*last.prompt_ids, *last.output_ids) in [context.ids for context in step.trained]
+    assert all(found.served for found in step.judged)
+    assert step.invalid == []
 
 
-def test_tools_in_another_key_order_are_rendered_the_same(asked, tokenizer):
-    """ART's default order is not the server's: the micro template names the keys, so either order will do."""
-    assert Contexts(tokenizer, "default").compare(asked, TOOLS).whole
+def test_stock_art_judges_what_it_packed(stock_world, folder):
+    for levels in ({}, {"tools": "off"}, {"toolcalls": "off"}, {"toolorder": "off"}):
+        step = Step(stock_world, folder, "stock", levels)
+        assert len(step.trained) == 2 and step.invalid == []
+        assert set(step.took_effect.values()) <= ({True, None} if levels == {"tools": "off"} else {True})
+        asyncio.run(stock_world.backend.release(step.model))
 
 
-def test_an_odd_spelling_of_a_call_is_no_fault_of_the_switch(asked, contexts):
-    first, second = asked.episode.turns
-    odd = replace(first, output_ids=(*first.output_ids[:3], *first.output_ids[2:]), logprobs=(*first.logprobs, -0.1))
-    comparison = contexts.compare(replace(asked, episode=replace(asked.episode, turns=(odd, second))), TOOLS)
-    assert comparison.opening and not comparison.whole
+FAULTS = [
+    ("another tool list", {"attached": OTHERS}, "tools"),
+    ("the same list backwards", {"attached": TOOLS[::-1]}, "tools"),
+    ("a part of the list", {"attached": TOOLS[:1]}, "tools"),
+]
 
 
-def test_a_tool_call_in_the_middle_is_rendered_once(asked, contexts, tokenizer):
-    ids = contexts.trained_ids(asked.episode, TOOLS)
-    assert tokenizer.decode(ids).count('"arguments": {"id"') == 1
+@pytest.mark.parametrize(
+    ("fault", "changes", "factor"), FAULTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_wrong_tools_are_invalid_at_either_level(fault, changes, factor, level, world, folder):
+    step = Step(world, folder, "stock", {"tools": level}, **changes)
+    assert step.invalid == [factor]
+    assert (
+        "0 of 2 trained rollouts begin with the tools that were sent, 0 without tools, 2 otherwise"
+        in step.text["tools"]
+    )
+
+
+def without_tools(checkpoint, calls):
+    """A trainer's tokenizer that drops the tools."""
+    found = showing_calls(by_pieces(AutoTokenizer.from_pretrained(checkpoint)), calls)
+    kept = found.apply_chat_template
+    found.apply_chat_template = lambda *args, **options: kept(*args, **options | {"tools": None})
+    return found
+
+
+@pytest.mark.parametrize("template", ["micro", "stock"])
+def test_a_trainer_whose_tokenizer_drops_the_tools_is_invalid(template, world, folder, monkeypatch):
+    monkeypatch.setattr("harness.backend.shared.tokenizer_of", without_tools)
+    assert Step(world, folder, template).invalid == ["tools"]
+
+
+@pytest.mark.parametrize("template", ["micro", "stock"])
+def test_a_trainer_that_shows_calls_twice_although_it_must_not_is_invalid(template, world, folder, monkeypatch):
+    monkeypatch.setattr("harness.backend.shared.tokenizer_of", lambda path, calls: tokenizer_of(path, "twice"))
+    step = Step(world, folder, template)
+    assert step.invalid == ["toolcalls"]
+    assert "1 of 1 trained rollouts show a call before the last turn twice" in step.text["toolcalls"]
+
+
+def test_a_tokenizer_that_does_not_leave_calls_out_is_invalid(world, folder, monkeypatch):
+    """The fault is in what renders the examples, too."""
+    plain = cache(lambda path: AutoTokenizer.from_pretrained(path))
+    for place in ("shared", "context"):
+        monkeypatch.setattr(
+            f"harness.backend.{place}.tokenizer_of",
+            lambda path, calls: plain(path) if calls == "once" else tokenizer_of(path, "twice"),
+        )
+    assert Step(world, folder, "stock").invalid == ["toolcalls"]
+
+
+def test_a_tokenizer_that_never_shows_calls_twice_is_invalid(world, folder, monkeypatch):
+    for place in ("shared", "context"):
+        monkeypatch.setattr(f"harness.backend.{place}.tokenizer_of", lambda path, calls: tokenizer_of(path, "once"))
+    assert Step(world, folder, "stock", {"toolcalls": "off"}).invalid == ["toolcalls"]
+
+
+def test_an_odd_spelling_is_not_taken_for_calls_shown_twice_where_no_template_shows_them_so(world, folder):
+    step = Step(world, folder, "either", talks=((call_text("task_7", spaces=2), "All done."), TALK))
+    assert step.of(0).rest == frozenset() and step.invalid == []
+
+
+def test_a_trainer_that_shows_calls_once_although_it_must_not_is_invalid(world, folder, monkeypatch):
+    monkeypatch.setattr("harness.backend.shared.tokenizer_of", lambda path, calls: tokenizer_of(path, "once"))
+    assert Step(world, folder, "stock", {"toolcalls": "off"}).invalid == ["toolcalls"]
+
+
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_a_trainer_with_the_other_key_order_is_invalid(level, world, folder, monkeypatch):
+    other = {"served": "default", "stock": "vllm_openai"}
+    monkeypatch.setattr("harness.backend.shared.SCHEMA_FORMATS", other)
+    step = Step(world, folder, "stock", {"toolorder": level})
+    assert step.invalid == ["toolorder"] and step.took_effect["tools"] is True
+
+
+DISABLED = [
+    (toolcalls.Off, "context", lambda self, rendering: rendering, {"toolcalls": "off"}),
+    (toolorder.Off, "context", lambda self, rendering: rendering, {"toolorder": "off"}),
+    (toolcalls.On, "context", lambda self, rendering: replace(rendering, calls="twice"), {}),
+    (toolorder.On, "context", lambda self, rendering: replace(rendering, tool_order="stock"), {}),
+    (tools.On, "attach", lambda self, sent: None, {}),
+    (tools.Off, "attach", lambda self, sent: sent, {"tools": "off"}),
+]
+
+
+@pytest.mark.parametrize(("level", "method", "instead", "levels"), DISABLED)
+def test_no_check_passes_with_its_switch_disabled(level, method, instead, levels, world, folder, monkeypatch):
+    monkeypatch.setattr(level, method, instead)
+    assert Step(world, folder, "stock", levels).invalid == [level.factor.name]
+
+
+@pytest.mark.parametrize("order", ["on", "off"])
+def test_where_art_renders_more_than_the_tools_in_another_way_nothing_tells_of_the_key_order(order, world, folder):
+    step = Step(world, folder, "thinking", {"toolorder": order})
+    assert [found.opening for found in step.judged] == [frozenset()] * 2
+    assert step.took_effect["toolorder"] is None and step.invalid == ["tools"]
+
+
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_a_call_in_another_spelling_tells_nothing_of_a_fix_that_is_on(level, world, folder):
+    odd = (call_text("task_7", spaces=2), "All done.")
+    step = Step(world, folder, "stock", {"toolcalls": level}, talks=(odd, TALK))
+    assert step.of(0).rest == (frozenset() if level == "on" else {"twice"})  # stock ART shows any spelling twice
+    assert step.invalid == []
+    assert ("1 that are neither" in step.text["toolcalls"]) is (level == "on")
+    assert step.of(0).opening == SERVED and not step.of(0).served
+
+
+def test_odd_calls_alone_are_not_shown(world, folder):
+    step = Step(world, folder, "stock", talks=((call_text("task_7", spaces=2), "All done."), ("Done.",)))
+    assert step.took_effect["toolcalls"] is None and step.text["toolcalls"].startswith("not shown: 1 trained")
+
+
+def test_a_template_that_shows_text_or_calls_says_nothing_of_calls(world, folder):
+    step = Step(world, folder, "either")
+    assert step.of(0).rest == {"served", "twice"}
+    assert (
+        step.text["toolcalls"] == "not shown: the chat template shows the calls of 1 trained rollouts alike either way"
+    )
+
+
+def test_without_tools_nothing_tells_whether_they_are_attached(world, folder):
+    step = Step(world, folder, "stock", talks=(("Yes.",), ("Done.",)), served=[])
+    assert step.took_effect == {"tools": None, "toolcalls": None, "toolorder": None}
+    assert step.text["tools"] == "not shown: the prompts are the same without tools"
+
+
+def test_a_step_that_trains_nothing_shows_nothing(world, folder):
+    step = Step(world, folder, "stock", talks=(TALK,))  # one rollout has no advantage
+    assert step.trained == [] and set(step.took_effect.values()) == {None}
+    assert step.text == {
+        "tools": "not shown: nothing was trained",
+        "toolcalls": "not shown: no rollout with a call before its last turn was trained",
+        "toolorder": "not shown: nothing was trained",
+    }
+
+
+def test_rollouts_that_sampled_the_same_are_told_apart_by_their_context(folder):
+    """Two tasks, the same reply: each trained context is that of one of them, and of no other."""
+    path = checkpoint(folder, "stock")
+    tokenizer, contexts = AutoTokenizer.from_pretrained(path), Contexts(str(path), TOOLS)
+    asked = [play(tokenizer, TOOLS, "Done.", task=f"task_{n}", key=f"{n}") for n in range(3)]
+    trained = [context_of(one) for one in asked]
+    assert [found.key for found in contexts.judge(trained[::-1], asked)] == ["2", "1", "0"]
+    twice = contexts.judge([trained[0], trained[0]], asked)
+    assert [found.served for found in twice] == [True, False]
+
+
+def test_what_nobody_sampled_is_of_no_known_kind(folder):
+    path = checkpoint(folder, "stock")
+    asked = play(AutoTokenizer.from_pretrained(path), TOOLS, "Done.")
+    foreign = TrainedContext((1, 2, 3), (2,))
+    assert Contexts(str(path), TOOLS).judge([foreign], [asked]) == [Judged(None)]
+
+
+def test_a_context_is_rendered_no_second_time_for_another_run(folder, monkeypatch):
+    path = checkpoint(folder, "stock")
+    contexts = Contexts(str(path), TOOLS)
+    asked = play(AutoTokenizer.from_pretrained(path), TOOLS, *TALK)
+    found = contexts.judge([context_of(asked)], [asked])
+    monkeypatch.setattr("harness.backend.context.tokenize_trajectory", lambda *_, **__: pytest.fail("rendered again"))
+    assert contexts.judge([context_of(asked)], [asked]) == found
+
+
+def test_the_length_of_an_episode_is_that_of_its_rendering(folder):
+    path = checkpoint(folder, "stock")
+    contexts = Contexts(str(path), TOOLS)
+    asked = play(AutoTokenizer.from_pretrained(path), TOOLS, *TALK)
+    served = contexts.length(asked, TOOLS, Rendering())
+    assert served == len(context_of(asked).ids)
+    assert contexts.length(asked, None, Rendering()) < served < contexts.length(asked, TOOLS, Rendering(calls="twice"))
+    silent = replace(asked.episode, turns=tuple(replace(turn, logprobs=None) for turn in asked.episode.turns))
+    assert contexts.length(SourcedEpisode(silent, "silent", None), TOOLS, Rendering()) == 0
+
+
+def context_of(asked) -> TrainedContext:
+    """The context of an episode with all fixes on."""
+    last = asked.episode.turns[-1]
+    places, at = [], 0
+    for turn in asked.episode.turns:
+        at = len(turn.prompt_ids)
+        places += range(at, at + len(turn.output_ids))
+    return TrainedContext((*last.prompt_ids, *last.output_ids), tuple(places))

@@ -126,6 +126,15 @@ def test_a_trained_update_has_a_name(either, group):
     assert metrics["data/step_num_gradient_steps"] >= 1 and metrics["data/step_trainer_tokens"] > 0
 
 
+def test_what_was_trained_is_said_until_the_next_update(either, group):
+    model = either.admit("a")
+    assert list(either.backend.trained_contexts(model)) == []
+    train(either, model, group(0.0, 1.0, 0.5))
+    assert len(either.backend.trained_contexts(model)) == 2  # the one in the middle has no advantage
+    train(either, model, group(0.5, 0.5))
+    assert list(either.backend.trained_contexts(model)) == []
+
+
 def test_the_current_name_is_served_somewhere(either, group):
     model = either.admit("a")
     train(either, model, group(0.0, 1.0))
@@ -142,10 +151,6 @@ def test_release_can_be_called_twice_and_after_a_failed_start(either):
     for model in (either.admit("a"), SimpleNamespace(name="never admitted")):
         for _ in range(2):
             asyncio.run(either.backend.release(model))
-
-
-def test_tools_are_rendered_in_the_servers_key_order(either):
-    assert either.backend.tool_schema_format == "vllm_openai"
 
 
 def test_the_trainer_agrees_with_the_checkpoint_that_is_served(world, group, base, tokenizer):

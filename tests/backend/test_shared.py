@@ -126,7 +126,8 @@ def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch)
 
 def test_batches_are_tokenised_by_pieces(world, group):
     train(world, world.admit("a"), [group(0.0, 1.0)])
-    assert [type(tokenizer).__name__ for tokenizer in world.backend._tokenizers.values()] == ["ByPieces"]
+    (tokenizer,) = world.backend._tokenizers.values()
+    assert "ByPieces" in [each.__name__ for each in type(tokenizer).__mro__]
 
 
 def test_a_second_update_continues_from_the_optimiser_state(world, group):

@@ -10,6 +10,9 @@ import pytest
 from harness.backend import stock
 from harness.errors import ConfigError
 from harness.policy import load_policy
+from harness.seams import Rendering
+
+SERVED = Rendering()
 
 
 @pytest.fixture
@@ -37,30 +40,36 @@ def art_config(monkeypatch):
 
 
 def test_the_trainer_holds_the_policy_that_is_served(settings, art_config, tmp_path):
-    config = art_config(stock.model_config(settings, seed=0), tmp_path)
+    config = art_config(stock.model_config(settings, 0, SERVED), tmp_path)
     assert config["init_args"]["load_in_4bit"] is False
     assert config["engine_args"]["dtype"] == "bfloat16"
     assert config["engine_args"]["lora_target_modules"] == config["peft_args"]["target_modules"]
 
 
 def test_what_nobody_needs_changed_keeps_arts_default(settings, art_config, tmp_path):
-    trainer = art_config(stock.model_config(settings, seed=0), tmp_path)["trainer_args"]
+    trainer = art_config(stock.model_config(settings, 0, SERVED), tmp_path)["trainer_args"]
     assert trainer["optim"] == "adamw_8bit"  # the one that is changed
     assert (trainer["max_grad_norm"], trainer["weight_decay"], trainer["adam_beta2"]) == (0.1, 0.1, 0.99)
 
 
 def test_runs_of_one_seed_start_with_one_adapter(settings):
-    states = [stock.model_config(settings, seed)["peft_args"]["random_state"] for seed in (0, 0, 1)]
+    states = [stock.model_config(settings, seed, SERVED)["peft_args"]["random_state"] for seed in (0, 0, 1)]
     assert states[0] == states[1] != states[2]
 
 
+@pytest.mark.parametrize(("order", "format"), [("served", "vllm_openai"), ("stock", "default")])
+def test_the_tools_have_the_key_order_that_the_run_asks_for(settings, order, format):
+    made = stock.model_config(settings, 0, Rendering(tool_order=order))
+    assert made["chat_template_tool_schema_format"] == format
+
+
 def test_on_one_gpu_the_server_sleeps_while_the_trainer_works(settings, art_config, tmp_path):
-    assert art_config(stock.model_config(settings, seed=0), tmp_path)["engine_args"]["enable_sleep_mode"] is True
+    assert art_config(stock.model_config(settings, 0, SERVED), tmp_path)["engine_args"]["enable_sleep_mode"] is True
 
 
 def test_on_two_gpus_trainer_and_server_have_one_each(settings, art_config, tmp_path):
     apart = replace(settings, gpu_ids=stock.placement(visible=None, count=2))
-    config = art_config(stock.model_config(apart, seed=0), tmp_path)
+    config = art_config(stock.model_config(apart, 0, SERVED), tmp_path)
     assert (config["trainer_gpu_ids"], config["inference_gpu_ids"]) == ([0], [1])
     assert config["engine_args"]["enable_sleep_mode"] is False
 
@@ -74,13 +83,13 @@ def test_a_process_that_was_given_gpus_keeps_to_them(visible, count):
 def test_the_longest_row_is_a_multiple_of_arts_chunk(settings, context, row):
     longer = replace(settings, policy=replace(settings.policy, max_model_len=context))
     assert longer.row_length == row
-    assert stock.model_config(longer, 0)["init_args"]["max_seq_length"] == row
-    assert stock.model_config(longer, 0)["engine_args"]["max_model_len"] == context
+    assert stock.model_config(longer, 0, SERVED)["init_args"]["max_seq_length"] == row
+    assert stock.model_config(longer, 0, SERVED)["engine_args"]["max_model_len"] == context
 
 
 @pytest.mark.parametrize(("rank", "served"), [(4, 8), (8, 8), (24, 32)])
 def test_the_server_takes_the_next_rank_that_vllm_knows(settings, rank, served):
-    assert stock.model_config(replace(settings, lora_rank=rank), 0)["engine_args"]["max_lora_rank"] == served
+    assert stock.model_config(replace(settings, lora_rank=rank), 0, SERVED)["engine_args"]["max_lora_rank"] == served
 
 
 def test_no_key_gets_into_the_servers_command_line(settings):
