@@ -29,8 +29,8 @@ class Factor:
     changes: of EPISODES, BATCH, REPORTED
     proof: what its check reads
     rank: its place in the investigation note's ranking, from 1; None: the note does not name it
-    baselines: in which loops the fault was there; launched: how the loop as it was launched had it right, with the
-        source, where it had
+    baselines: in which loops the fault was there; (): in none, it is one of the ART that runs here, 0.5.18
+    launched: how the loop as it was launched had it right, with the source, where it had
     today: whether the fault is still possible in ART 0.5.23: `yes: ` or `no: `, why, and the source in its code; empty
         for a factor that is not ours
 

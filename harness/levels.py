@@ -109,10 +109,10 @@ def _refuse_incomplete(name: str, strategy: Strategy, seam: type) -> None:
 
 
 def refuse_foreign_to(baseline: str, seams: Seams) -> None:
-    """Raises ConfigError for a fault that the loop of this baseline did not have."""
+    """Raises ConfigError for a fault that another baseline's loop had and this one's had not."""
     for strategy in seams.all():
         factor, level = strategy.factor, strategy.level
-        if baseline not in factor.baselines and level != ON and level in factor.levels:
+        if factor.baselines and baseline not in factor.baselines and level != ON and level in factor.levels:
             raise ConfigError(
                 f"fix/{factor.name}={level}: the loop of baseline={baseline} did not have this fault, since "
                 f"{factor.launched or 'its factor says so'}. Leave the fix on, or choose baseline={NOTE}."

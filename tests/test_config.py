@@ -42,6 +42,13 @@ def test_a_fix_group_chooses_its_level(factor, level, run_config):
     assert config.run.arm.level(factor) == getattr(config.seams, factor).level == level
 
 
+@pytest.mark.parametrize("factor", ["toolcalls", "toolorder"])
+def test_a_fix_beside_the_notes_is_on_and_no_part_of_its_arms(factor, run_config):
+    assert run_config("factors=note").run.arm.factors == NOTE.names
+    assert run_config(f"factors=[{factor}]").run.arm.level(factor) == "on"
+    assert run_config(f"factors=[{factor}]", f"fix/{factor}=off").run.arm.level(factor) == "off"
+
+
 COUNTS = [
     "train.steps",
     "train.groups_per_step",
@@ -156,7 +163,13 @@ def test_a_fault_that_the_loop_did_not_have_is_refused_with_its_source(fault, sw
         sweep_config("baseline=as_launched", runs=[[], [f"fix/{fault}"]])
 
 
-@pytest.mark.parametrize("fault", ["tools=off", "reward=off", "reward=off_later"])
+@pytest.mark.parametrize("baseline", ["note", "as_launched"])
+def test_a_fault_of_the_art_that_runs_here_may_be_switched_in_either_loop(baseline, run_config):
+    config = run_config(f"baseline={baseline}", "factors=[toolcalls]", "fix/toolcalls=off")
+    assert config.run.arm.level("toolcalls") == "off"
+
+
+@pytest.mark.parametrize("fault", ["tools=off", "toolorder=off", "reward=off", "reward=off_later"])
 def test_a_fault_that_the_loop_had_may_be_switched(fault, run_config):
     factor, level = fault.split("=")
     assert run_config("baseline=as_launched", f"fix/{fault}").run.arm.level(factor) == level

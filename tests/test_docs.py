@@ -18,9 +18,7 @@ from harness.env import load_environment
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.launch.help import text as help_text
 from harness.player_pool import PlayerPool
-from harness.policy import MICRO, template
 from tests import test_episode_player as fake
-from tests.policy.test_template import DOUBLED, SENTINEL
 from tests.test_player_pool import server
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +65,7 @@ def importable(folder, monkeypatch):
 
 
 def test_every_block_is_of_a_kind_that_is_tried_here():
-    assert {b.language for b in BLOCKS if b.file is None} == {"bash", "python", "jinja"}
+    assert {b.language for b in BLOCKS if b.file is None} == {"bash", "python"}
     assert all(b.file for b in BLOCKS if b.language == "yaml")
 
 
@@ -111,18 +109,6 @@ def test_help_has_the_line_of_each_level_from_its_file(folder):
 def test_the_python_of_the_page_runs(importable):
     for text in blocks("python"):
         exec(compile(text, str(PAGE), "exec"), {})
-
-
-def test_the_line_for_a_template_cures_it_of_showing_calls_twice():
-    (line,) = blocks("jinja")
-    cured = line.strip().replace("<the last token of your vocabulary>", SENTINEL)
-    text = DOUBLED.replace("{%- if message.tool_calls -%}", cured)
-    assert text != DOUBLED
-    assert template.check("mine", text, MICRO / "tokenizer.json", load_tools()) == []
-
-
-def load_tools():
-    return [{"type": "function", "function": {"name": "add", "description": "", "parameters": {}}}]
 
 
 def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):

@@ -5,7 +5,7 @@ mechanism:  `Trajectory.tools` stays None, so ART re-tokenises the chat without 
             tokens are trained behind a context that was never served (note, section 2; upstream's
             `rollout_tau_bench_task` builds `Trajectory` without `tools`)
 fix:        exactly the schemas that were sent
-evidence:   share of trajectories whose training context begins, token for token, with what was served
+evidence:   the token ids with which the trained contexts begin, against what was served
 """
 
 from collections.abc import Sequence
@@ -27,26 +27,6 @@ FACTOR = Factor(
 )
 
 
-def _share(equal: Sequence[bool]) -> float:
-    return sum(equal) / len(equal) if equal else float("nan")
-
-
-def _reading(evidence: Evidence) -> dict[str, float]:
-    """context_equal may fall below opening_equal with the fix on: a call that the policy spells oddly (spaces
-    inside its JSON) is served again in canonical spelling on the next turn."""
-    return {
-        "opening_equal": _share(evidence.opening_equal_N),
-        "context_equal": _share(evidence.context_equal_N),
-    }
-
-
-def _text(reading: dict[str, float], expected: str) -> str:
-    return (
-        f"{reading['opening_equal']:.0%} of trajectories train on the opening that was served (expected {expected}); "
-        f"{reading['context_equal']:.0%} on the whole context"
-    )
-
-
 @dataclass(frozen=True)
 class Off:
     factor: ClassVar[Factor] = FACTOR
@@ -58,9 +38,7 @@ class Off:
         return None
 
     def check(self, evidence: Evidence) -> Check:
-        reading = _reading(evidence)
-        effect = reading["opening_equal"] == 0.0 if evidence.opening_equal_N else None
-        return Check(self.factor.name, self.level, reading, effect, _text(reading, "0 %"))
+        return _check(self.level, evidence, "without")
 
 
 @dataclass(frozen=True)
@@ -73,6 +51,44 @@ class On:
         return sent
 
     def check(self, evidence: Evidence) -> Check:
-        reading = _reading(evidence)
-        effect = reading["opening_equal"] == 1.0 if evidence.opening_equal_N else None
-        return Check(self.factor.name, self.level, reading, effect, _text(reading, "100 %"))
+        return _check(self.level, evidence, "with")
+
+
+def _check(level: str, evidence: Evidence, expected: str) -> Check:
+    """In either key order the tools are attached. A context that begins in none of the known ways fails both levels.
+
+    context_equal may fall below opening_equal with the fix on: a call that the policy spells oddly (spaces inside its
+    JSON) is served again in canonical spelling on the next turn.
+    """
+    openings = evidence.openings_M or ()
+    found = [_ways(opening) for opening in openings]
+    told = [ways for ways in found if len(ways) < 2]
+    reading = {
+        "opening_equal": _share(["served" in opening for opening in openings]),
+        "context_equal": _share(evidence.context_equal_M),
+    }
+    if not told:
+        return Check(FACTOR.name, level, reading, None, f"not shown: {_why(evidence)}")
+    counts = {way: sum(way in ways for ways in told) for way in ("with", "without")}
+    text = (
+        f"{counts['with']} of {len(told)} trained rollouts begin with the tools that were sent, {counts['without']} "
+        f"without tools, {len(told) - sum(counts.values())} otherwise (expected {expected} in all); "
+        f"{reading['context_equal']:.0%} are as served to the end"
+    )
+    return Check(FACTOR.name, level, reading, all(expected in ways for ways in told), text)
+
+
+def _ways(opening: frozenset[str]) -> set[str]:
+    """With the tools, without, both where that is the same, or neither."""
+    ways = {"with"} if opening & {"served", "stock_order"} else set()
+    return ways | ({"without"} if "no_tools" in opening else set())
+
+
+def _why(evidence: Evidence) -> str:
+    if evidence.openings_M is None:
+        return "this backend does not say which token ids it trained"
+    return "the prompts are the same without tools" if evidence.openings_M else "nothing was trained"
+
+
+def _share(equal: Sequence[bool]) -> float:
+    return sum(equal) / len(equal) if equal else float("nan")

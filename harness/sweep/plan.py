@@ -9,9 +9,9 @@ from harness.env import Environment, load_environment
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
-from harness.policy import Policy, load_policy, ready, template_warnings
+from harness.policy import Policy, doubles_calls, load_policy, ready, template_warnings
 from harness.records.layout import SweepFiles
-from harness.seams import TaskSplit
+from harness.seams import Rendering, TaskSplit
 from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, sweep_name, write_plan
 from harness.sweep.partition import partition
@@ -122,6 +122,7 @@ def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
     reference = (train_ids if config.validation.split == "train" else domain.test_ids)[: config.validation.max_tasks]
     policy = load_policy(config.policy)
     _fits(domain, policy, config)
+    _can_double(domain, policy, config)
     name, warnings = sweep_name(config), tuple(template_warnings(policy, domain.tools))
     return Sweep(name, config.results / name, config, domain, policy, tuple(reference), warnings), train_ids
 
@@ -158,6 +159,17 @@ def _fits(domain: Environment, policy: Policy, config: SweepConfig) -> None:
         raise ConfigError(
             f"env={domain.name} opens with about {tokens} tokens (policy text and tools), and policy={policy.name} "
             f"has room for {policy.max_model_len}. Choose a policy with a longer context, or env=mock."
+        )
+
+
+def _can_double(domain: Environment, policy: Policy, config: SweepConfig) -> None:
+    """Raises ConfigError where calls are to be trained twice and the template never shows a turn's text and calls."""
+    twice = [c.run.name for c in config.runs if c.seams.context(Rendering()).calls == "twice"]
+    if twice and not doubles_calls(policy, domain.tools):
+        raise ConfigError(
+            f"{twice[0]} has fix/toolcalls=off, calls that are trained twice, and the chat template of "
+            f"policy={policy.name} shows no call of env={domain.name} beside a turn's text: stock ART would show it "
+            "once as well. Leave the factor out."
         )
 
 

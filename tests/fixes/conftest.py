@@ -22,8 +22,6 @@ def evidence():
         asked_current=True,
         policy_moved=True,
         answered_by_current_N=[True] * 6,
-        opening_equal_N=[True] * 6,
-        context_equal_N=[True] * 6,
         distinct_G=[3, 2],
         logprobs_N=[True] * 6,
         temperature=0.7,
@@ -35,6 +33,9 @@ def evidence():
         validated=("c",),
         scores=Scores(gap=1e-6, rival_gap=0.02, apart=0.02, preference=0.9, error=0.05, tokens=120),
         temperatures_N=[0.7] * 6,
+        openings_M=[frozenset({"served"})] * 5,
+        contexts_M=[None, *[frozenset({"served"})] * 4],
+        context_equal_M=[True] * 5,
     )
 
     def make(**changes: Any) -> Evidence:

@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 
-from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
+from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
 from harness.seams import Outcome, Scores, TaskSplit
 
 BINARY = {"trained_rewards_N": [0.0, 1.0]}  # of a rollout with half of its checks met, and of one that succeeded
 SILENT = {"logprobs_N": [False] * 6, "trainable_tokens": 0, "gradient_steps": 0}
 BASE = {"asked_current": False, "answered_by_current_N": [False] * 6}
+# Kinds of trained contexts; two of them where both are the same token ids.
+SERVED, STOCK, NO_TOOLS, TWICE, NEITHER = (
+    frozenset(kinds) for kinds in ({"served"}, {"stock_order"}, {"no_tools"}, {"twice"}, ())
+)
+EITHER_ORDER, ALIKE, ONCE_AS_TWICE = SERVED | STOCK, SERVED | STOCK | NO_TOOLS, SERVED | TWICE
 SAME = {"scores": Scores(gap=1e-8, rival_gap=1e-8, apart=0.0, preference=0.0, error=0.0, tokens=60)}
 GREEDY = {"temperature": 0.0, "temperatures_N": [0.0] * 6}
 
@@ -41,8 +46,18 @@ TOOK_EFFECT = [
     (endpoint.On(), scores(1e-6, 0.21)),
     (endpoint.On(), scores(1e-6, tokens=30)),
     (tools.On(), {}),
-    (tools.On(), {"context_equal_N": [False] * 6}),  # a policy that spells its calls oddly is no broken switch
-    (tools.Off(), {"opening_equal_N": [False] * 6, "context_equal_N": [False] * 6}),
+    (tools.On(), {"context_equal_M": [False] * 5}),  # a policy that spells its calls oddly is no broken switch
+    (tools.On(), {"openings_M": [SERVED, STOCK, EITHER_ORDER]}),  # the key order is toolorder's
+    (tools.On(), {"openings_M": [SERVED, ALIKE]}),
+    (tools.Off(), {"openings_M": [NO_TOOLS] * 2}),
+    (tools.Off(), {"openings_M": [NO_TOOLS, ALIKE]}),
+    (toolcalls.On(), {}),
+    (toolcalls.On(), {"contexts_M": [SERVED, NEITHER, None]}),  # an odd spelling tells nothing
+    (toolcalls.On(), {"contexts_M": [SERVED, ONCE_AS_TWICE]}),
+    (toolcalls.Off(), {"contexts_M": [TWICE, TWICE, None, NEITHER]}),
+    (toolorder.On(), {}),
+    (toolorder.On(), {"openings_M": [SERVED, EITHER_ORDER, NO_TOOLS, NEITHER]}),
+    (toolorder.Off(), {"openings_M": [STOCK, EITHER_ORDER]}),
     (exploration.On(), {}),
     (exploration.Off(), {"distinct_G": [1, 1], **GREEDY}),
     (exploration.Off(), {"distinct_G": [0, 1], **GREEDY}),  # one group tells enough
@@ -85,9 +100,18 @@ HAD_NO_EFFECT = [
     (endpoint.Off(), {"asked_current": False}),
     (endpoint.Off(), {"asked_current": False, **SAME}),
     (endpoint.Off(), {"asked_current": False, "answered_by_current_N": [False] * 5 + [True]}),
-    (tools.On(), {"opening_equal_N": [True] * 5 + [False]}),
+    (tools.On(), {"openings_M": [SERVED] * 4 + [NO_TOOLS]}),
+    (tools.On(), {"openings_M": [SERVED] * 4 + [NEITHER]}),
+    (tools.On(), {"openings_M": [ALIKE] * 4 + [NEITHER]}),
     (tools.Off(), {}),
-    (tools.Off(), {"opening_equal_N": [True] + [False] * 5}),
+    (tools.Off(), {"openings_M": [STOCK] + [NO_TOOLS] * 4}),
+    (tools.Off(), {"openings_M": [NEITHER] + [NO_TOOLS] * 4}),
+    (toolcalls.On(), {"contexts_M": [SERVED] * 4 + [TWICE]}),
+    (toolcalls.Off(), {}),
+    (toolcalls.Off(), {"contexts_M": [SERVED, TWICE]}),
+    (toolorder.On(), {"openings_M": [SERVED, STOCK]}),
+    (toolorder.Off(), {}),
+    (toolorder.Off(), {"openings_M": [SERVED, STOCK]}),
     (exploration.On(), {"distinct_G": [1, 1]}),
     (exploration.On(), {"distinct_G": [1, 0]}),
     (exploration.On(), {"distinct_G": [1, 1], "exact": False}),
@@ -178,6 +202,7 @@ def test_a_level_that_pays_as_the_other_shows_nothing(disabled, evidence):
     [
         *(endpoint.On(), endpoint.Off(), tools.On(), tools.Off(), exploration.On(), exploration.Off()),
         *(reward.On(), reward.Off(), reward.OffEarlier(), reward.OffLater(), logprobs.On(), logprobs.Off()),
+        *(toolcalls.On(), toolcalls.Off(), toolorder.On(), toolorder.Off()),
     ],
     ids=_name,
 )
@@ -185,8 +210,9 @@ def test_a_step_without_rollouts_decides_nothing(strategy, evidence):
     empty = evidence(
         rewards_G_R=np.full((2, 3), np.nan),
         answered_by_current_N=[],
-        opening_equal_N=[],
-        context_equal_N=[],
+        openings_M=[],
+        contexts_M=[],
+        context_equal_M=[],
         distinct_G=[0, 0],
         logprobs_N=[],
         outcomes_N=[],
@@ -221,3 +247,26 @@ def test_a_step_that_cannot_tell_says_so(strategy, changes, evidence):
     check = strategy.check(evidence(**changes))
     assert check.took_effect is None
     assert check.text.startswith("not shown: ")
+
+
+UNTOLD = [
+    (tools, {"openings_M": None, "contexts_M": [], "context_equal_M": []}, "does not say which token ids it trained"),
+    (tools, {"openings_M": [ALIKE]}, "the prompts are the same without tools"),
+    (tools, {"openings_M": []}, "nothing was trained"),
+    (toolcalls, {"openings_M": None, "contexts_M": []}, "does not say which token ids it trained"),
+    (toolcalls, {"contexts_M": [ONCE_AS_TWICE, None]}, "the calls of 1 trained rollouts alike either way"),
+    (toolcalls, {"contexts_M": [NEITHER, None]}, "1 trained rollouts show a call before the last turn neither once"),
+    (toolcalls, {"contexts_M": [None, None]}, "no rollout with a call before its last turn was trained"),
+    (toolorder, {"openings_M": None}, "does not say which token ids it trained"),
+    (toolorder, {"openings_M": [EITHER_ORDER]}, "shows the tools alike in either key order"),
+    (toolorder, {"openings_M": [NO_TOOLS]}, "no rollout was trained with the tools that were sent"),
+    (toolorder, {"openings_M": []}, "nothing was trained"),
+]
+
+
+@pytest.mark.parametrize("level", ["On", "Off"])
+@pytest.mark.parametrize(("module", "changes", "why"), UNTOLD)
+def test_what_the_trained_contexts_cannot_tell_is_not_shown(module, level, changes, why, evidence):
+    check = getattr(module, level)().check(evidence(**changes))
+    assert check.took_effect is None
+    assert check.text.startswith("not shown: ") and why in check.text

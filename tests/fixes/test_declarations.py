@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from harness.factors import BASELINES, Factor
-from harness.fixes import endpoint, exploration, logprobs, registry, reward, split, tools
+from harness.fixes import endpoint, exploration, logprobs, registry, reward, split, toolcalls, toolorder, tools
 from harness.seams import BATCH, EPISODES, REPORTED
 
-MODULES = [endpoint, tools, exploration, reward, logprobs, split]
+MODULES = [endpoint, tools, exploration, reward, logprobs, split, toolcalls, toolorder]
 FURTHER = [reward.OffEarlier, reward.OffLater, split.Overlap, split.Crash]
 LEVELS = [*(level for module in MODULES for level in (module.Off, module.On)), *FURTHER]
 
@@ -62,6 +62,8 @@ DECLARED = [
     (reward, (BATCH, REPORTED), (), (), ()),
     (logprobs, (BATCH,), ("off",), (), ()),
     (split, (REPORTED,), ("crash",), (), ()),
+    (toolcalls, (BATCH,), (), (), ("off",)),
+    (toolorder, (BATCH,), (), (), ("off",)),
 ]
 
 

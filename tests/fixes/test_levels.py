@@ -4,8 +4,8 @@ import pytest
 from openai.types.chat.chat_completion import Choice
 
 from harness.errors import ConfigError, EpisodeError
-from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
-from harness.seams import Names, Outcome
+from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
+from harness.seams import Names, Outcome, Rendering, Seams
 
 NAMES = Names(pinned="arm@0", current="arm@3")
 TASKS = tuple(f"task_{i}" for i in range(75))
@@ -26,6 +26,28 @@ def test_tools_off_tells_the_trainer_of_no_tools():
 def test_tools_on_tells_the_trainer_exactly_what_was_sent():
     sent = [{"type": "function"}]
     assert tools.On().attach(sent) is sent
+
+
+SERVED = Rendering()
+STOCK = Rendering(tool_order="stock", calls="twice")
+CONTEXTS = [
+    (toolcalls.Off(), SERVED, Rendering(calls="twice")),
+    (toolcalls.On(), STOCK, Rendering(tool_order="stock")),
+    (toolorder.Off(), SERVED, Rendering(tool_order="stock")),
+    (toolorder.On(), STOCK, Rendering(calls="twice")),
+]
+
+
+@pytest.mark.parametrize(("strategy", "given", "made"), CONTEXTS)
+def test_calls_and_key_order_are_each_changed_alone(strategy, given, made):
+    assert strategy.context(given) == made
+
+
+def test_both_off_are_stock_art_and_without_them_the_trainer_sees_what_was_served():
+    note = (endpoint.On(), tools.On(), exploration.On(), reward.On(), logprobs.On(), split.On())
+    assert Seams(*note).context(SERVED) == SERVED
+    assert Seams(*note, further=(toolcalls.On(), toolorder.On())).context(SERVED) == SERVED
+    assert Seams(*note, further=(toolcalls.Off(), toolorder.Off())).context(SERVED) == STOCK
 
 
 def test_exploration_off_is_greedy_and_cannot_be_anything_else():

@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
+from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
 from harness.seams import Scores, TaskSplit
 
 NOTHING = {
     "rewards_G_R": np.full((2, 3), np.nan),
     "answered_by_current_N": [],
-    "opening_equal_N": [],
-    "context_equal_N": [],
+    "openings_M": [],
+    "contexts_M": [],
+    "context_equal_M": [],
     "distinct_G": [0, 0],
     "logprobs_N": [],
     "outcomes_N": [],
@@ -21,7 +22,12 @@ NOTHING = {
     "temperatures_N": [],
 }
 HALF = [True, False, True, False]
-THIRD = {"opening_equal_N": [True, False, False], "context_equal_N": HALF}
+SERVED, STOCK, NO_TOOLS, TWICE, NEITHER = (
+    frozenset(kinds) for kinds in ({"served"}, {"stock_order"}, {"no_tools"}, {"twice"}, ())
+)
+THIRD = {"openings_M": [SERVED, NO_TOOLS, NEITHER], "context_equal_M": HALF}
+CALLS = {"contexts_M": [SERVED, SERVED, TWICE, NEITHER, SERVED | TWICE, None]}
+ORDERS = {"openings_M": [SERVED, SERVED, SERVED, STOCK, SERVED | STOCK, NO_TOOLS, NEITHER]}
 # Of three groups one has no spread, and one no rollout; two rewards differ by rounding alone.
 MIXED = np.array([[0.0, 0.25, np.nan], [0.5, 0.5, 0.5], [np.nan] * 3, [1.0, 1.0, 0.5 + 2e-7]])
 ASKED = {"split": TaskSplit(("a", "b"), ()), "validated": ("b", "c", None, None)}
@@ -61,6 +67,10 @@ READINGS = [
     ),
     (tools, THIRD, {"opening_equal": 1 / 3, "context_equal": 0.5}),
     (tools, NOTHING, {"opening_equal": math.nan, "context_equal": math.nan}),
+    (toolcalls, CALLS, {"calls_twice": 1 / 3, "calls_told": 3.0, "calls_odd": 1.0}),
+    (toolcalls, NOTHING, {"calls_twice": math.nan, "calls_told": 0.0, "calls_odd": 0.0}),
+    (toolorder, ORDERS, {"server_order": 0.75, "order_told": 4.0}),
+    (toolorder, NOTHING, {"server_order": math.nan, "order_told": 0.0}),
     (
         exploration,
         {"rewards_G_R": MIXED, "distinct_G": [1, 4, 0, 4, 1], "temperatures_N": [0.6, 0.8]},
@@ -126,13 +136,32 @@ TEXTS = [
     (
         tools.Off(),
         THIRD,
-        "33% of trajectories train on the opening that was served (expected 0 %); 50% on the whole context",
+        "1 of 3 trained rollouts begin with the tools that were sent, 1 without tools, 1 otherwise (expected without "
+        "in all); 50% are as served to the end",
     ),
     (
         tools.On(),
         THIRD,
-        "33% of trajectories train on the opening that was served (expected 100 %); 50% on the whole context",
+        "1 of 3 trained rollouts begin with the tools that were sent, 1 without tools, 1 otherwise (expected with "
+        "in all); 50% are as served to the end",
     ),
+    (
+        toolcalls.Off(),
+        CALLS,
+        "1 of 3 trained rollouts show a call before the last turn twice, the others once (expected twice in all); "
+        "1 that are neither, as a call in another spelling is, tell nothing",
+    ),
+    (
+        toolcalls.On(),
+        {},
+        "0 of 4 trained rollouts show a call before the last turn twice, the others once (expected once in all)",
+    ),
+    (
+        toolorder.Off(),
+        ORDERS,
+        "3 of 4 trained rollouts show the tools in the server's key order (expected none)",
+    ),
+    (toolorder.On(), {}, "5 of 5 trained rollouts show the tools in the server's key order (expected all)"),
     (
         exploration.Off(),
         {},

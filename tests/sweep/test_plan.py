@@ -12,7 +12,7 @@ from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.sweep import manifest
 from harness.sweep.manifest import sweep_name, write_plan
-from harness.sweep.plan import prepare
+from harness.sweep.plan import prepare, preview
 
 CONTENT = {"policy": "p1", "domain": "d1"}
 
@@ -42,7 +42,8 @@ def test_the_plan_names_every_run_with_its_levels(sweep_config, tmp_path):
 def test_the_manifest_says_at_which_level_the_fixes_are_that_are_not_compared(sweep_config, tmp_path):
     write_plan(tmp_path, "s", sweep_config("factors=[tools,reward]", "fix/logprobs=off"), ["a"], ["b"], CONTENT)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["others"] == {"endpoint": "on", "exploration": "on", "logprobs": "off", "split": "on"}
+    on = ("endpoint", "exploration", "split", "toolcalls", "toolorder")
+    assert manifest["others"] == {**dict.fromkeys(on, "on"), "logprobs": "off"}
     assert manifest["held"] == {"logprobs": "off"}
 
 
@@ -141,6 +142,30 @@ def test_an_option_of_a_fix_that_is_newer_than_the_sweep_has_its_default_there(s
     join(sweep_config("seed=1"), tmp_path)
     with pytest.raises(ConfigError, match="fix.reward.partial: 0.8 there, 0.5 now"):
         join(sweep_config("seed=2", "fix.reward.partial=0.5"), tmp_path)
+
+
+def test_a_fix_that_is_newer_than_the_sweep_was_on_there(sweep_config, tmp_path):
+    join(sweep_config(), tmp_path)
+    run = SweepFiles(tmp_path).run("all_on/seed=0")
+    older = run.read_config()
+    del older["fix"]["toolcalls"], older["fix"]["toolorder"]
+    run.write_config(older)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"others": {}}))
+    join(sweep_config(runs=[[], ["fix/tools=off"], ["seed=1"]]), tmp_path)
+    with pytest.raises(ConfigError, match="held.toolcalls: None there, off now"):
+        join(sweep_config("seed=2", "fix/toolcalls=off"), tmp_path)
+
+
+def test_calls_cannot_be_trained_twice_where_the_template_never_shows_them_beside_a_text(
+    sweep_config, tmp_path, monkeypatch
+):
+    config = sweep_config("factors=[toolcalls]", runs=[[], ["fix/toolcalls=off"]])
+    assert preview(config).warnings == ()
+    monkeypatch.setattr("harness.sweep.plan.doubles_calls", lambda policy, tools: False)
+    with pytest.raises(ConfigError, match=r"all_off/seed=0 has fix/toolcalls=off.*template of policy=micro"):
+        preview(config)
+    assert preview(sweep_config()).warnings == ()
 
 
 def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(sweep_config, tmp_path):
