@@ -96,7 +96,7 @@ COMPLETED = [
     ([], "+abl", ["+ablation="]),
     ([], "+ablation=sm", ["+ablation=smoke"]),
     ([], "abl", []),
-    ([], "fix/to", ["fix/tools="]),
+    ([], "fix/to", ["fix/toolcalls=", "fix/toolorder=", "fix/tools="]),
     ([], "fix/tools=", ["fix/tools=off", "fix/tools=on"]),
     (["-m"], "fix/tools=off,", ["fix/tools=off,on"]),
     (["+ablation=all"], "tra", ["tracking=", "train=", "train.", "tracking."]),
@@ -147,7 +147,7 @@ def bash(tmp_path):
 BASH_LINES = [
     ("harness repo", ["report "]),
     ("harness policy fetch mic", ["micro "]),
-    ("harness fix/to", ["fix/tools="]),
+    ("harness fix/tools", ["fix/tools="]),
     ("harness +ablation=all fix/tools=o", ["off ", "on "]),  # what stands behind the =, which splits words in bash
     ("harness train.st", ["train.steps="]),
     ("harness +ablation=all tracking=", ["off ", "wandb "]),
