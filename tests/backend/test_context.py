@@ -43,10 +43,10 @@ def asked(tokenizer):
             messages, tools=TOOLS, add_generation_prompt=True, tokenize=True, return_dict=False
         )
         output = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
-        return Turn(tuple(prompt), tuple(output), (-0.1,) * len(output), content, calls, "stop", "base")
+        return Turn(tuple(prompt), tuple(output), (-0.1,) * len(output), content, calls, "stop", "base", 1.0)
 
     turns = (turn(start, CALL, None, (call,)), turn([*start, sent, result], "All done.", "All done.", ()))
-    return SourcedEpisode(Episode("t", (*start, 0, result, 1), turns, OUTCOME, "user_stop", 0.1), "key", None)
+    return SourcedEpisode(Episode("t", (*start, 0, result, 1), turns, OUTCOME, 0.1), "key", None)
 
 
 @pytest.fixture
