@@ -52,7 +52,7 @@ def play(model: Any, tokenizer: Any, domain: Domain, task_ids: list[str], temper
     plays = [Play(task_id) for task_id in task_ids]
     episodes = [domain.start(task_id) for task_id in task_ids]
     chats: list[list[dict[str, Any]]] = [
-        [{"role": "system", "content": domain.system_prompt}, {"role": "user", "content": e.opening}] for e in episodes
+        [{"role": "system", "content": domain.system_prompt}, {"role": "user", "content": e.first}] for e in episodes
     ]
     stopped = [False] * len(plays)
     active = list(range(len(plays)))
@@ -83,7 +83,7 @@ def play(model: Any, tokenizer: Any, domain: Domain, task_ids: list[str], temper
             if made is None:
                 p.malformed += "<tool_call>" in text
                 chats[i].append({"role": "assistant", "content": text})
-                following = {"role": "user", "content": episodes[i].reply(text)}
+                following = {"role": "user", "content": episodes[i].answer(text)}
                 stopped[i] = following["content"] is None
             else:
                 function = {"name": made.get("name"), "arguments": made.get("arguments")}

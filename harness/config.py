@@ -26,6 +26,7 @@ from harness.sections import (
     RolloutConfig,
     TrackingConfig,
     TrainConfig,
+    UserConfig,
     ValidationConfig,
 )
 from harness.strict import Section, shown
@@ -59,6 +60,7 @@ class SweepConfig:
     factors: Factors
     baseline: str
     env: EnvConfig | OwnEnvConfig
+    user: UserConfig
     rollout: RolloutConfig
     train: TrainConfig
     validation: ValidationConfig
@@ -91,6 +93,7 @@ OURS, STORED = "harness.sections.EnvConfig", "harness.config.EnvConfig"  # now, 
 SECTIONS: dict[str, type[Section]] = {
     section.option: section
     for section in (
+        UserConfig,
         RolloutConfig,
         TrainConfig,
         ValidationConfig,
@@ -100,6 +103,7 @@ SECTIONS: dict[str, type[Section]] = {
         TrackingConfig,
     )
 }
+NEWER = {"user": {"kind": "scripted"}}  # sections that an older sweep's configuration lacks, and what it meant
 OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
 BESIDE = ("seed", "baseline", *WHEREABOUTS)  # the sections
@@ -170,7 +174,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'The configuration'}: {str(error).splitlines()[0]}") from error
     assert isinstance(data, dict)
-    return {str(key): value for key, value in data.items()}
+    return NEWER | {str(key): value for key, value in data.items()}
 
 
 def _known(data: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,20 @@ log-probs) is applied when the trajectory is built, never to the episode.
 """
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.seams import Outcome
 
 # Part of every episode's key in the store and of a sweep's manifest: raise it when a change here, in the rollout, the
 # player or the environment changes what an episode is. 2: the prompt's ids on the first turn and the last one only.
-# 3: no check of an unfinished episode is met.
-EPISODE_VERSION = 3
+# 3: no check of an unfinished episode is met. 4: `end` and `raised` stand in the outcome, a limit of the prompt ends an
+# episode, the user and each request's temperature are recorded, refused calls and empty replies earn nothing, and text
+# that no encoder takes is replaced.
+EPISODE_VERSION = 4
+
+SCRIPTED = {"kind": "scripted"}  # the user of every episode before version 4
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,10 @@ class Turn:
 
     prompt_ids: token ids as served; None on a turn that is neither the first nor the last of its episode
     output_ids: token ids as sampled
-    logprobs: natural log, one per output id; None if the deployment dropped them
+    logprobs: natural log, finite, one per output id; None if the deployment dropped them or sent others
     tool_calls: all that the server parsed, as {"id", "name", "arguments"} with arguments as JSON text
     answered_by: digest of the weights behind the model name that the server says has answered
+    temperature: that the request carried; NaN in an episode that was stored before version 4
     """
 
     prompt_ids: tuple[int, ...] | None
@@ -34,22 +40,33 @@ class Turn:
     tool_calls: tuple[dict[str, str], ...]
     finish_reason: str
     answered_by: str
+    temperature: float = math.nan
 
 
 @dataclass(frozen=True)
 class Episode:
     """messages: chat messages as sent, with a turn's index where its choice stands.
 
-    end: `user_stop`, `turn_limit`, `length` (the context is full or a reply was cut)
     seconds: wall-clock time of the computation
+    user: who the user was and how it was asked (see `UserConfig`)
     """
 
     task_id: str
     messages: tuple[dict[str, Any] | int, ...]
     turns: tuple[Turn, ...]
     outcome: Outcome
-    end: str
     seconds: float
+    user: dict[str, Any] = field(default_factory=lambda: dict(SCRIPTED))
+
+    @property
+    def end(self) -> str:
+        """See `Outcome.end`."""
+        return self.outcome.end
+
+    @property
+    def sampled_ids(self) -> tuple[tuple[int, ...], ...]:
+        """What makes two rollouts the same: the sampled token ids of every turn."""
+        return tuple(turn.output_ids for turn in self.turns)
 
     def to_bytes(self) -> bytes:
         # vars, not asdict: nothing here is changed later, and asdict copies every list of token ids
@@ -59,31 +76,20 @@ class Episode:
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Episode":
         data = json.loads(raw)
-        turns = tuple(
-            Turn(
-                None if t["prompt_ids"] is None else tuple(t["prompt_ids"]),
-                tuple(t["output_ids"]),
-                None if t["logprobs"] is None else tuple(t["logprobs"]),
-                t["content"],
-                tuple(t["tool_calls"]),
-                t["finish_reason"],
-                t["answered_by"],
-            )
-            for t in data["turns"]
-        )
+        before_4 = {"end": data["end"]} if "end" in data else {}  # then it stood beside the outcome
         return cls(
             data["task_id"],
             tuple(data["messages"]),
-            turns,
-            Outcome(**data["outcome"]),
-            data["end"],
+            tuple(_turn(turn) for turn in data["turns"]),
+            Outcome(**data["outcome"], **before_4),
             data["seconds"],
+            data.get("user", dict(SCRIPTED)),
         )
 
-    @property
-    def sampled_ids(self) -> tuple[tuple[int, ...], ...]:
-        """What makes two rollouts the same: the sampled token ids of every turn."""
-        return tuple(turn.output_ids for turn in self.turns)
+
+def _turn(data: dict[str, Any]) -> Turn:
+    lists = ("prompt_ids", "output_ids", "logprobs", "tool_calls")
+    return Turn(**data | {name: tuple(data[name]) for name in lists if data[name] is not None})
 
 
 def same_rollout(stored: bytes, again: bytes) -> bool:

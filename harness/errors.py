@@ -6,6 +6,7 @@ HarnessError
 ├── EngineError    the server or the trainer failed: look at the log it names, run the same command again
 ├── StoreError     a stored result cannot be read or written, or records differ from a replay
 └── EpisodeError   one episode met an infrastructure failure: it is retried, then counted as missing
+    └── MissingLogprobs   no reply carried the log-probs that were needed: who needs none may ask again without
 
 Each message says what happened, what was expected, and what to do next.
 """
@@ -47,6 +48,10 @@ class StoreError(HarnessError):
 
 class EpisodeError(HarnessError):
     """Infrastructure failed within one episode. Retried; then missing data, never reward 0."""
+
+
+class MissingLogprobs(EpisodeError):
+    """The deployment dropped the log-probs of a reply that needed them, or sent some that are no numbers."""
 
 
 def exit_of(error: HarnessError) -> Exit:

@@ -86,7 +86,7 @@ def gather_evidence(
             for task in sampled.tasks
         ],
         # an empty trajectory has no choice that could carry them
-        logprobs_N=[_has_logprobs(t) for _, t in present.values() if t.messages_and_choices],
+        logprobs_N=[_has_logprobs(asked.episode, t) for asked, t in present.values() if _choices(t)],
         temperature=temperature,
         trainable_tokens=tokens,
         gradient_steps=gradient_steps,
@@ -185,13 +185,21 @@ def distinct_outputs(group: Sequence[Episode]) -> int:
 
 
 def _temperature(episode: Episode, configured: float) -> float:
-    carried = [getattr(turn, "temperature", configured) for turn in episode.turns]
+    carried = [turn.temperature for turn in episode.turns]
     return max(carried, key=lambda one: abs(one - configured), default=configured)
 
 
-def _has_logprobs(trajectory: art.Trajectory) -> bool:
-    choices = [m for m in trajectory.messages_and_choices if not isinstance(m, dict)]
-    return all(getattr(choice, "logprobs", None) is not None for choice in choices)
+def _choices(trajectory: art.Trajectory) -> list[Any]:
+    return [m for m in trajectory.messages_and_choices if not isinstance(m, dict)]
+
+
+def _has_logprobs(episode: Episode, trajectory: art.Trajectory) -> bool:
+    """Whether each choice has a finite log-prob for each token that was sampled."""
+    for choice, turn in zip(_choices(trajectory), episode.turns, strict=True):
+        kept = choice.logprobs.content if choice.logprobs else None
+        if not kept or len(kept) != len(turn.output_ids) or not all(math.isfinite(t.logprob) for t in kept):
+            return False
+    return True
 
 
 def _line(

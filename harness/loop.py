@@ -44,7 +44,8 @@ async def run_loop(
     run, seams, train = config.run, config.seams, config.train
     domain = rollouts.domain
     split = seams.split.split((*domain.train_ids, *domain.test_ids), train.train_tasks, train.val_tasks)
-    sampling = Sampling(seams.exploration.temperature, config.rollout.max_tokens, config.rollout.max_turns)
+    sizes = config.rollout
+    sampling = Sampling(seams.exploration.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)
     rendering = seams.context(Rendering())  # the backend had it when the run was admitted
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []

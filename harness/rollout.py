@@ -5,9 +5,9 @@ asked of its seam.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import art
@@ -17,9 +17,9 @@ from openai.types.chat.chat_completion_message_tool_call import ChatCompletionMe
 from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenLogprob
 
 from harness.env import Environment
-from harness.episode import EPISODE_VERSION, Episode, Turn
+from harness.episode import EPISODE_VERSION, SCRIPTED, Episode, Turn
 from harness.episode_player import PROVIDER, EpisodePlayer, Job, Plays, Sampling
-from harness.errors import EngineError, EpisodeError
+from harness.errors import EngineError, EpisodeError, MissingLogprobs
 from harness.records.store import Store, digest
 from harness.seams import Seams
 
@@ -46,6 +46,7 @@ class Rollouts:
     in_flight: requests to the server at once, over all runs
     player: plays the episodes; None: a `EpisodePlayer` in this process
     exact: greedy decoding repeats itself (see `Evidence.exact`)
+    user: who talks to the policy (see `Episode.user`)
     """
 
     domain: Environment
@@ -58,34 +59,61 @@ class Rollouts:
     in_flight: int = 48
     player: Plays | None = None
     exact: bool = True
+    user: Mapping[str, Any] = field(default_factory=lambda: dict(SCRIPTED))
 
     def __post_init__(self) -> None:
         self._player = self.player or EpisodePlayer(self.domain, self.in_flight)
+        self._drops_logprobs = False  # whether this deployment was seen to
 
     async def episode(
         self, run: str, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
     ) -> SourcedEpisode:
         """The episode of `model` (litellm's name) on a task. Raises EpisodeError if infrastructure failed,
-        which a reply without log-probs is when they are needed."""
+        which a reply without log-probs is when they are needed.
+
+        Who needs no log-probs shares the episode of those who do, and has one of its own only where they do not come:
+        an episode without them must not be found by who needs them.
+        """
         name = model.removeprefix(PROVIDER)
-        key = digest(
+
+        async def get(with_logprobs: bool) -> SourcedEpisode:
+            async def compute() -> bytes:
+                async with self.serve(name):
+                    job = Job(*self.endpoint(name), model, task_id, sampling, seed, with_logprobs, self.user)
+                    return (await self._play(job)).to_bytes()
+
+            key = self._key(name, task_id, sampling, seed, with_logprobs)
+            found = await self.store.get("episodes", key, run, compute)
+            return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with)
+
+        def stored(with_logprobs: bool) -> bool:
+            key = self._key(name, task_id, sampling, seed, with_logprobs)
+            return self.store.reuse and self.store.file("episodes", key).exists()
+
+        # One that is stored goes first, so that a run that is continued finds what it had.
+        without = not need_logprobs and (stored(False) or (self._drops_logprobs and not stored(True)))
+        try:
+            return await get(with_logprobs=not without)
+        except MissingLogprobs:
+            self._drops_logprobs = True  # so that not every episode is asked for three times first
+            if need_logprobs:
+                raise
+            return await get(with_logprobs=False)
+
+    def _key(self, name: str, task_id: str, sampling: Sampling, seed: int, with_logprobs: bool) -> str:
+        """Of all that an episode depends on, and of what its caller needs of it."""
+        return digest(
             "episode",
             EPISODE_VERSION,
             self.weights(name),
             self.policy_digest,
             self.domain.digest,
             self.domain.task_digest(task_id),
-            [sampling.temperature, sampling.max_tokens, sampling.max_turns],
+            dict(self.user),
+            vars(sampling),
             seed,
+            "with log-probs" if with_logprobs else "without",
         )
-
-        async def compute() -> bytes:
-            async with self.serve(name):
-                job = Job(*self.endpoint(name), model, task_id, sampling, seed, need_logprobs)
-                return (await self._play(job)).to_bytes()
-
-        found = await self.store.get("episodes", key, run, compute)
-        return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with)
 
     async def _play(self, job: Job) -> Episode:
         try:

@@ -63,11 +63,13 @@ class Outcome:
     """What the official evaluator says of one finished episode.
 
     reward: the raw benchmark reward, 0.0 or 1.0
-    Of an episode that did not end in a user stop nothing counts as met.
     db_match: None where the task has no database check
-    end: `user_stop`; `done`: a tool ended the conversation; `turn_limit`; `prompt_limit`: the prompt passed
-        rollout.max_prompt_tokens or the model's context; `length`: a reply was cut
-    raised: what upstream's loop would have raised in this episode (a call whose arguments are no JSON object)
+    end: `user_stop`; `done` (a tool ended the conversation); `turn_limit`; `prompt_limit` (the prompt passed
+        rollout.max_prompt_tokens or the model's context); `length` (a reply was cut)
+    raised: what upstream's loop would have raised first in this episode: a call whose arguments are no JSON object.
+        Here the call is answered by an error text and the episode goes on; None: nothing
+    Of an episode that ended otherwise than by `user_stop` or `done` nothing counts as met. An environment sets neither
+    `end` nor `raised`: who plays the episode does.
     """
 
     reward: float
@@ -133,7 +135,8 @@ class Evidence:
     answered_by_current_N: the weights of the current step answered every request of the rollout
     distinct_G: in each group, 1 + the sum of (distinct outputs - 1) over the prompts that several rollouts had, outputs
         by token ids: the distinct rollouts, if user and world always answer alike. 0 if no two prompts were equal
-    logprobs_N: every kept choice carries log-probs
+    logprobs_N: every kept choice carries log-probs, finite ones, one per sampled token; without the rollouts whose
+        trajectory is empty
     temperature: as it was configured for the training rollouts
     options: what the trainer was called with, its metrics what it answered
     scores: None where the trainer could not be asked

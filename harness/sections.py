@@ -30,7 +30,10 @@ FOLDER_NAME = (
 
 @dataclass(frozen=True, config=STRICT)
 class EnvConfig(Section):
-    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone."""
+    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone.
+
+    transfer_ends: whether a handover to a human agent ends the conversation: tau-bench v1's rule; tau2's is false
+    """
 
     option: ClassVar[str] = "env"
 
@@ -38,13 +41,14 @@ class EnvConfig(Section):
     tasks: Count = 75
     task_seed: Whole = 0
     task_ids: Annotated[Sequence[str | int], Field(min_length=1, description="a list of at least one id")] | None = None
+    transfer_ends: bool = False
 
     @property
     def source(self) -> dict[str, Any]:
         """What `harness.env.load_environment` is given; plain data, so that another process can be given it."""
         only = None if self.task_ids is None else tuple(map(str, self.task_ids))
         call = {"name": self.domain, "tasks": self.tasks, "seed": self.task_seed, "only": only}
-        return {"_target_": "harness.env.load_domain", **call}
+        return {"_target_": "harness.env.load_domain", **call, "transfer_ends": self.transfer_ends}
 
 
 @plain_dataclass(frozen=True)
@@ -61,9 +65,33 @@ class OwnEnvConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class UserConfig(Section):
+    """Who talks to the policy. kind: scripted, the user that the environment brings, who asks no model.
+
+    model, temperature: of a user that is a model; null for a scripted one
+    """
+
+    option: ClassVar[str] = "user"
+
+    kind: Literal["scripted"] = "scripted"
+    model: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, description="a number in [0, 2]")] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("model", "temperature"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"user.{name} is given, and a scripted user asks no model. Leave it out.")
+
+    def identity(self) -> dict[str, Any]:
+        """Who the user is and how it is asked: what an episode depends on and records. Only what is given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, config=STRICT)
 class RolloutConfig(Section):
     """max_tokens per reply; max_turns: policy replies per episode.
 
+    max_prompt_tokens: an episode ends after a reply to a longer prompt, as upstream's does
     temperature: of training rollouts where fix/exploration is on
     players: processes that play episodes beside the trainer's; None: by the device (see `processes`)
     """
@@ -72,6 +100,7 @@ class RolloutConfig(Section):
 
     max_tokens: Count
     max_turns: Count
+    max_prompt_tokens: Count = 20_000
     temperature: Annotated[float, Field(gt=0, le=2, description=SAMPLED)] = 1.0
     players: Annotated[int, Field(ge=0, description="0 (in the trainer's process) or a whole number above")] | None = (
         None

@@ -9,7 +9,7 @@ name. Infrastructure failures are missing data there. `reported` asks the arm's 
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,7 +64,7 @@ async def validate(
 
     Raises EngineError when not one reference episode could be played: that is a fault, not missing data."""
     started = time.perf_counter()
-    own = Sampling(seams.exploration.temperature, protocol.sampling.max_tokens, protocol.sampling.max_turns)
+    own = replace(protocol.sampling, temperature=seams.exploration.temperature)
 
     missing: list[EpisodeError] = []
 

@@ -19,19 +19,22 @@ RUN = Run(Arm.of({"endpoint": "on", "tools": "off"}), seed=5)
 TOOLS = [{"type": "function", "function": {"name": "close"}}]
 
 
-def turn(ids=(7,), by="weights of policy@0", content="Done.", calls=(), logprobs: bool = True) -> Turn:
-    return Turn((1, 2), tuple(ids), (-0.1,) * len(ids) if logprobs else None, content, tuple(calls), "stop", by)
+def turn(
+    ids=(7,), by="weights of policy@0", content="Done.", calls=(), logprobs: bool = True, temperature: float = 1.0
+) -> Turn:
+    kept = (-0.1,) * len(ids) if logprobs else None
+    return Turn((1, 2), tuple(ids), kept, content, tuple(calls), "stop", by, temperature)
 
 
-def outcome(success=0.0, met=0, end="user_stop", raised=None) -> Outcome:
+def outcome(success=0.0, met=0, end="user_stop", raised: str | None = None) -> Outcome:
     """met: of the four actions; the task has no other check."""
     return Outcome(success, met, 4, 0, 0, None, end, raised)
 
 
-def episode(task, *turns: Turn, success=0.0, met=0, end="user_stop", raised=None) -> Episode:
+def episode(task, *turns: Turn, success=0.0, met=0, end="user_stop", raised: str | None = None) -> Episode:
     turns = turns or (turn(),)
     messages = ({"role": "user", "content": f"please {task}"}, *range(len(turns)))
-    return Episode(task, messages, turns, outcome(success, met, end, raised), end, 0.1)
+    return Episode(task, messages, turns, outcome(success, met, end, raised), 0.1)
 
 
 class Rollouts:

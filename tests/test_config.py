@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 
+from harness.env import load_environment
 from harness.errors import ConfigError
 from harness.fixes import registry
 from harness.fixes.registry import note
@@ -59,6 +60,7 @@ COUNTS = [
     "train.packed_sequence_length",
     "rollout.max_turns",
     "rollout.max_tokens",
+    "rollout.max_prompt_tokens",
     "rollout.players",
     "validation.every",
     "validation.max_tasks",
@@ -110,7 +112,7 @@ def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_conf
     assert [run.run.name for run in config.runs] == ["without_tools/seed=0", "all_on/seed=2"]
     assert all(run.train is config.train for run in config.runs)
     assert config.resolved(config.runs[1])["seed"] == 2
-    sections = {"env", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
+    sections = {"env", "user", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
     assert set(config.shared) == {*sections, "baseline"}
 
 
@@ -211,6 +213,11 @@ REFUSED = [
     ("fix.exploration.temperature=true", "fix.exploration.temperature"),
     ("fix.exploration.temperature=hot", "fix.exploration.temperature"),
     ("tracking.mode=loud", "tracking.mode"),
+    ("user.kind=llm", "user.kind is llm; expected one of scripted"),
+    ("+user.model=gpt-4o", "user.model is given, and a scripted user asks no model"),
+    ("+user.temperature=0.5", "user.temperature is given, and a scripted user asks no model"),
+    ("+user.prompt=x", r"No option is called 'user.prompt'"),
+    ("env.transfer_ends=1", "env.transfer_ends is 1; expected true or false"),
     ("policy.lora_rank=0", "policy.lora_rank"),
 ]
 
@@ -219,6 +226,17 @@ REFUSED = [
 def test_a_value_out_of_range_is_refused_with_its_option(override, message, run_config):
     with pytest.raises(ConfigError, match=message):
         run_config(override)
+
+
+def test_who_the_user_is_stands_in_the_record_and_an_older_configuration_means_a_scripted_one(sweep_config):
+    config, older = sweep_config(), sweep_config("~user")
+    assert config.user.identity() == {"kind": "scripted"} == config.resolved(config.runs[0])["user"]
+    assert (older.user, older.shared) == (config.user, config.shared)
+
+
+def test_what_ends_a_conversation_reaches_the_environment(sweep_config):
+    assert load_environment(sweep_config("env.transfer_ends=true").env.source).transfer_ends
+    assert not load_environment(sweep_config().env.source).transfer_ends
 
 
 def test_a_folder_replaces_the_policy_that_the_group_names(sweep_config, tmp_path):

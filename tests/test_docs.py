@@ -113,7 +113,7 @@ def test_the_python_of_the_page_runs(importable):
 
 def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
     calculator = load_environment(SOURCE)
-    a, b = map(int, re.findall(r"\d+", calculator.start("sum_0").opening))
+    a, b = map(int, re.findall(r"\d+", asyncio.run(calculator.start("sum_0", 0).opening())))
     replies = [fake.call("add", f'{{"a": {a}, "b": {b}}}'), fake.text(f"It is {a + b}.")]
 
     async def acompletion(**request):

@@ -1,15 +1,25 @@
-"""One episode as it is played: what is asked of the server, what is kept, when it is asked again, how it ends."""
+"""One episode as it is played: what is asked of the server, what is kept, how it ends.
+
+What a single answer of the server is taken for: test_completion.py.
+"""
 
 import asyncio
 import json
+from dataclasses import replace
 from functools import cache
 
 import litellm
 import pytest
 
+from harness.backend.context import Contexts
+from harness.backend.tokenizer import tokenizer_of
 from harness.env import load_domain
+from harness.env.user import UNHEARD
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EngineError, EpisodeError
+from harness.factors import derive_seed
+from harness.policy import MICRO
+from harness.seams import Outcome
 
 TASK = "mock_000"  # its user has one line, so the first text ends the conversation
 TWO_LINES = "mock_003"
@@ -20,8 +30,9 @@ def domain():
     return load_domain("mock")
 
 
-def job(task=TASK, max_turns=6, need_logprobs=True):
-    return Job("http://server/v1", "key", "hosted_vllm/p@1", task, Sampling(0.7, 32, max_turns), 5, need_logprobs)
+def job(task=TASK, max_turns=6, need_logprobs=True, max_prompt_tokens=1000):
+    sampling = Sampling(0.7, 32, max_turns, max_prompt_tokens)
+    return Job("http://server/v1", "key", "hosted_vllm/p@1", task, sampling, 5, need_logprobs)
 
 
 def text(said="Done.", finish="stop", logprobs=True):
@@ -30,6 +41,10 @@ def text(said="Done.", finish="stop", logprobs=True):
 
 def call(name="get_users", arguments="{}"):
     return {**text(None, "tool_calls"), "call": {"name": name, "arguments": arguments}}
+
+
+def refused(message):
+    return litellm.exceptions.BadRequestError(message, "p@1", "hosted_vllm")
 
 
 def response(reply, request):
@@ -41,6 +56,7 @@ def response(reply, request):
     if reply["logprobs"]:
         choice["logprobs"] = {"content": tokens}
     made = litellm.ModelResponse(choices=[choice], model="hosted_vllm/p@1")
+    made.usage = litellm.Usage(prompt_tokens=10 * len(request["messages"]))
     if request["extra_body"]["return_token_ids"]:
         made.prompt_token_ids = list(range(10 * len(request["messages"])))
     return made
@@ -50,7 +66,7 @@ def response(reply, request):
 def served(monkeypatch):
     """Plays a job against these replies; returns the episode and the requests."""
 
-    def play(replies, asked):
+    def play(replies, asked, world=None):
         left, requests = list(replies), []
 
         async def acompletion(**request):
@@ -60,12 +76,9 @@ def served(monkeypatch):
                 raise reply
             return response(reply, request)
 
-        async def at_once(_seconds):
-            return None
-
         monkeypatch.setattr(litellm, "acompletion", acompletion)
-        monkeypatch.setattr("harness.episode_player.asyncio.sleep", at_once)
-        return asyncio.run(EpisodePlayer(domain(), 4).play(asked)), requests
+        monkeypatch.setattr("harness.completion.PAUSE", 0)
+        return asyncio.run(EpisodePlayer(world or domain(), 4).play(asked)), requests
 
     return play
 
@@ -82,7 +95,8 @@ def test_the_first_tool_call_is_answered_and_the_users_stop_ends_the_episode(ser
     assert [r["seed"] for r in requests] == [5, 6]
     assert episode.turns[0].tool_calls[0]["id"] == "call_2_0"  # depends on the position alone
     assert (episode.turns[0].output_ids, episode.turns[0].logprobs) == ((1, 2), (-0.1, -0.2))
-    assert {turn.answered_by for turn in episode.turns} == {"p@1"}
+    assert {(turn.answered_by, turn.temperature) for turn in episode.turns} == {("p@1", 0.7)}
+    assert (episode.user, episode.outcome.raised) == ({"kind": "scripted"}, None)
 
 
 def test_prompt_ids_are_kept_of_the_first_turn_and_the_last(served):
@@ -100,17 +114,94 @@ def test_a_turn_that_ends_the_episode_unforeseen_is_looked_up_with_one_token_mor
 
 
 def test_a_full_context_ends_the_episode_and_its_last_answered_prompt_is_looked_up(served):
-    full = litellm.exceptions.ContextWindowExceededError("context length", "p@1", "hosted_vllm")
+    full = refused("max_tokens must be at least 1, got 0.")
     episode, requests = served([call(), call(), full, text()], job(TWO_LINES))
-    assert episode.end == "length" and len(episode.turns) == 2
+    assert episode.end == "prompt_limit" and len(episode.turns) == 2
     assert requests[3]["messages"] == requests[1]["messages"]
     assert prompt_ids(episode) == [20, 40]
+
+
+def test_a_context_that_the_first_prompt_fills_is_a_fault_and_says_what_to_do(served):
+    with pytest.raises(EngineError, match=r"first prompt of task mock_000 fills the context.*policy.max_model_len"):
+        served([refused("This model's maximum context length is 8 tokens.")], job())
+
+
+def test_a_reply_to_a_prompt_past_the_limit_is_kept_and_acted_upon_and_is_the_last(served):
+    episode, requests = served([call(), call(), text()], job(TWO_LINES, max_prompt_tokens=39))
+    assert (episode.end, len(episode.turns)) == ("prompt_limit", 2)  # 20 tokens, then 40
+    assert [m if isinstance(m, int) else m["role"] for m in episode.messages][-2:] == [1, "tool"]
+    assert requests[2]["max_completion_tokens"] == 1  # its prompt's ids are looked up
+    assert served([call(), call(), text()], job(max_prompt_tokens=40))[0].end == "user_stop"
+
+
+def test_an_episode_that_is_over_keeps_its_end_past_the_limit(served):
+    episode, _ = served([text()], job(max_prompt_tokens=1))
+    assert episode.end == "user_stop"
+
+
+@pytest.mark.parametrize("arguments", ['{"summary": "x"}', "{}"])
+def test_a_handover_ends_the_episode_where_the_environment_says_so(served, arguments):
+    replies = [call("transfer_to_human_agents", arguments), text()]
+    assert served(list(replies), job())[0].end == "user_stop"
+    episode, _ = served(replies, job(), load_domain("mock", transfer_ends=True))
+    assert (episode.end, len(episode.turns)) == ("done", 1)
+    assert [m if isinstance(m, int) else m["role"] for m in episode.messages] == ["system", "user", 0, "tool"]
+
+
+HANDOVER = "mock_011"  # asks for a deletion alone, so that the handover is all that is to be done
+
+
+def test_what_a_tool_has_ended_is_judged_as_what_the_user_has_ended(served):
+    world = load_domain("mock", transfer_ends=True)
+    good, _ = served([call("transfer_to_human_agents", '{"summary": "x"}')], job(HANDOVER), world)
+    assert (good.end, good.outcome.reward, good.outcome.actions_matched) == ("done", 1.0, 1)
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", "null", "not json", '{"bogus": 1}'])
+def test_a_call_that_the_tool_refused_earns_nothing(served, arguments):
+    refused_call = call("transfer_to_human_agents", arguments)
+    for world in (domain(), load_domain("mock", transfer_ends=True)):
+        episode, _ = served([refused_call, text()], job(HANDOVER), world)
+        assert episode.messages[3]["content"].startswith("Error")
+        assert (episode.outcome.reward, episode.outcome.actions_matched) == (0.0, 0)
+
+
+def test_an_empty_reply_is_no_answer(served):
+    episode, requests = served([text(""), text(" \n"), text()], job())
+    assert [r["messages"][-1]["content"] for r in requests[1:]] == [UNHEARD, UNHEARD]
+    assert (episode.end, len(episode.turns)) == ("user_stop", 3)
 
 
 def test_the_turn_limit_ends_the_episode_with_the_last_prompt_at_hand(served):
     episode, requests = served([call(), call(), call()], job(max_turns=3))
     assert (episode.end, episode.outcome.reward, len(requests)) == ("turn_limit", 0.0, 3)
     assert prompt_ids(episode)[-1] == 60
+
+
+class Lucky:
+    """A world whose user says the seed and stops at once."""
+
+    name, system_prompt, tools, closing, done = "lucky", "caf\udce9", [], True, False
+
+    def start(self, task_id, seed):
+        self.seed = seed
+        return self
+
+    async def opening(self):
+        return f"\ud83d {self.seed}"
+
+    async def reply(self, text):
+        return None
+
+    def outcome(self, stopped):
+        return Outcome(float(stopped), 0, 0, 0, 0, None)
+
+
+def test_the_users_luck_and_identity_come_from_the_job_and_what_they_say_can_be_encoded(served):
+    user = {"kind": "a model", "model": "m"}
+    episode, requests = served([text()], replace(job(), user=user), Lucky())
+    assert [m["content"] for m in requests[0]["messages"]] == ["caf\ufffd", f"\ufffd {derive_seed(5, 'user')}"]
+    assert episode.user == user
 
 
 def test_a_lost_connection_is_tried_again_with_the_same_request(served):
@@ -132,13 +223,52 @@ def test_a_reply_without_logprobs_is_asked_for_again_where_they_are_needed(serve
     assert (episode.turns[0].logprobs is None) is not needed
 
 
-def test_a_refused_first_request_is_no_missing_data(served):
-    refused = litellm.exceptions.BadRequestError("no such tool parser", "p@1", "hosted_vllm")
+@pytest.mark.parametrize("before", [[], [call()]])
+def test_a_refused_request_is_no_missing_data(served, before):
     with pytest.raises(EngineError, match="refused"):
-        served([refused], job())
+        served([*before, refused("no such tool parser")], job())
 
 
-@pytest.mark.parametrize("arguments", ["not json", "[1]", json.dumps({"user": 1})])
-def test_odd_arguments_are_answered_by_the_tool(served, arguments):
-    episode, _ = served([call("create_task", arguments), text()], job())
+# As the policy writes them, as the next prompt holds them, what upstream's loop raises over them.
+ODD = [
+    ("not json", '"not json"', "JSONDecodeError: Expecting value"),
+    ("[1]", "[1]", "ValidationError: kwargs is list"),
+    ('"x"', '"x"', "ValidationError: kwargs is str"),
+    ("[" * 100_000, json.dumps("[" * 100_000), "ValueError: the text is nested too deeply"),
+    ('{"user": 1}', '{"user": 1}', None),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sent", "raised"), ODD, ids=range(len(ODD)))
+def test_odd_arguments_are_answered_by_the_tool_and_what_upstream_would_have_raised_is_remembered(
+    served, arguments, sent, raised
+):
+    episode, requests = served([call("create_task", arguments), call("create_task", "{"), text()], job())
     assert episode.messages[3]["content"].startswith("Error:")
+    assert requests[1]["messages"][2]["tool_calls"][0]["function"]["arguments"] == sent
+    assert episode.outcome.raised.startswith(raised or "JSONDecodeError: Expecting property name")
+    assert episode.turns[0].tool_calls[0]["arguments"] == arguments
+
+
+NOTHING = [("{}", None), ("", "JSONDecodeError"), (" ", "JSONDecodeError"), ("null", "ValidationError")]
+
+
+@pytest.mark.parametrize(("arguments", "raised"), NOTHING)
+def test_a_tool_that_takes_nothing_is_called_with_nothing(served, arguments, raised):
+    episode, requests = served([call("get_users", arguments), text()], job())
+    assert "user_id" in episode.messages[3]["content"]
+    assert requests[1]["messages"][2]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert (episode.outcome.raised or "None").startswith(raised or "None")
+
+
+HALVES = ['{"task_id": "\\ud83d", "status": "completed"}', '{"user_id": "user_ada", "title": "caf\\udce9"}']
+
+
+@pytest.mark.parametrize("arguments", HALVES)
+def test_halves_of_a_character_reach_no_tool_and_the_trajectory_is_tokenised(served, arguments):
+    name = "update_task_status" if "status" in arguments else "create_task"
+    episode, requests = served([call(name, arguments), text()], job())
+    json.dumps(requests[1]["messages"], ensure_ascii=False).encode()
+    json.dumps(episode.messages, ensure_ascii=False).encode()
+    contexts = Contexts(tokenizer_of(str(MICRO)), "vllm_openai")
+    assert contexts.trained_ids(episode, domain().tools)

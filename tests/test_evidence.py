@@ -265,6 +265,20 @@ def test_logprobs_are_there_if_every_kept_choice_carries_them():
     assert evidence(sampled(*FULL, seams=replace(SEAMS, logprobs=logprobs.Off()))).logprobs_N == [False] * 6
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_logprob_that_is_no_number_is_none(value):
+    odd = asked("b", 0, replace(turn((1, 2), CURRENT), logprobs=(-0.1, value)))
+    assert evidence(sampled(odd, *FULL[1:])).logprobs_N == [False, *[True] * 5]
+
+
+def test_fewer_logprobs_than_sampled_tokens_are_none_and_an_empty_trajectory_says_nothing():
+    step = sampled(*FULL)
+    first, second = step.groups[0].trajectories[:2]
+    first.messages_and_choices[1].logprobs.content.append(first.messages_and_choices[1].logprobs.content[0])
+    second.messages_and_choices = []
+    assert evidence(step).logprobs_N == [False, *[True] * 4]
+
+
 def test_what_else_the_evidence_is_told():
     scores = Scores(0.0, 0.0, 0.0, 0.0, 0.0, 1)
     found = evidence(sampled(*FULL), temperature=0.3, exact=False, scores=scores)

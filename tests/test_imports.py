@@ -31,7 +31,8 @@ MAY_KNOW = {
     "levels": {"errors", "factors", "fixes", "seams", "strict"},
     "sections": {"errors", "machine", "policy", "strict"},
     "config": {"errors", "factors", "levels", "seams", "sections", "strict"},
-    "episode_player": {"env", "episode", "errors"},
+    "completion": {"episode", "errors"},
+    "episode_player": {"completion", "env", "episode", "errors", "factors"},
     "player_pool": {"env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
     "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}

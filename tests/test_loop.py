@@ -62,7 +62,7 @@ class Loop:
                 packed_sequence_length=512,
                 **({"loss": "cispo", "epsilon": None, "epsilon_high": None} | loss),
             ),
-            rollout=SimpleNamespace(max_tokens=32, max_turns=6),
+            rollout=SimpleNamespace(max_tokens=32, max_turns=6, max_prompt_tokens=900),
             validation=SimpleNamespace(every=every),
         )
         self.checks = asyncio.run(
@@ -122,7 +122,7 @@ def test_the_seeds_are_those_of_the_run_the_step_the_task_and_the_number():
 def test_rollouts_are_sampled_as_the_arm_says():
     loop = Loop(seams=replace(SEAMS, exploration=exploration.On(0.9)))
     for call in loop.rolled_out:
-        assert (call.run, call.sampling) == (RUN.name, Sampling(0.9, 32, 6))
+        assert (call.run, call.sampling) == (RUN.name, Sampling(0.9, 32, 6, 900))
 
 
 @pytest.mark.parametrize(("level", "needed"), [(logprobs.On(), True), (logprobs.Off(), False)])

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 
 import art
@@ -9,7 +10,7 @@ import pytest
 
 from harness.env import load_domain
 from harness.episode import Episode, Turn
-from harness.errors import EngineError, EpisodeError
+from harness.errors import EngineError, EpisodeError, MissingLogprobs
 from harness.records.store import Store
 from harness.rollout import Rollouts, Sampling, gather_groups
 from harness.seams import Outcome
@@ -68,24 +69,26 @@ def domain():
 
 
 class Plays:
-    """A player that gives one answer and keeps the jobs."""
+    """A player that gives one answer and keeps the jobs. drops: no reply has log-probs"""
 
-    def __init__(self, result):
-        self.result, self.jobs = result, []
+    def __init__(self, result, drops=False):
+        self.result, self.drops, self.jobs = result, drops, []
 
     async def play(self, job):
         self.jobs.append(job)
+        if self.drops and job.need_logprobs:
+            raise MissingLogprobs("3 requests failed")
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
 
 
-def ask(folder, player, alive=lambda: None):
+def rollouts(folder, player, alive=lambda: None, **changed):
     @asynccontextmanager
     async def serve(name):
         yield
 
-    rollouts = Rollouts(
+    return Rollouts(
         domain(),
         "policy",
         Store(folder),
@@ -94,13 +97,25 @@ def ask(folder, player, alive=lambda: None):
         weights=lambda name: f"weights of {name}",
         alive=alive,
         player=player,
+        **changed,
     )
-    return asyncio.run(rollouts.episode("run", "hosted_vllm/p@1", "mock_000", SAMPLING, 7, True))
+
+
+def one(asked: Rollouts, need_logprobs=True, task="mock_000", sampling=SAMPLING):
+    return asyncio.run(asked.episode("run", "hosted_vllm/p@1", task, sampling, 7, need_logprobs))
+
+
+def ask(folder, player, alive=lambda: None):
+    return one(rollouts(folder, player, alive))
+
+
+TURN = Turn((1,), (2,), (-0.1,), "Done.", (), "stop", "p@1", 1.0)
+PLAYED = Episode("mock_000", (0,), (TURN,), Outcome(1.0, 1, 1, 0, 0, True), 0.1)
+BARE = replace(PLAYED, turns=(replace(TURN, logprobs=None),))
 
 
 def test_an_episode_is_played_at_the_server_of_its_model_and_says_whose_weights_answered(tmp_path):
-    turn = Turn((1,), (2,), (-0.1,), "Done.", (), "stop", "p@1")
-    player = Plays(Episode("mock_000", (0,), (turn,), Outcome(1.0, 1, 1, 0, 0, True), "user_stop", 0.1))
+    player = Plays(PLAYED)
     asked = ask(tmp_path, player)
     assert [turn.answered_by for turn in asked.episode.turns] == ["weights of p@1"]
     (job,) = player.jobs
@@ -108,10 +123,61 @@ def test_an_episode_is_played_at_the_server_of_its_model_and_says_whose_weights_
 
 
 def test_what_the_store_holds_is_not_played_again(tmp_path):
-    turn = Turn((1,), (2,), (-0.1,), "Done.", (), "stop", "p@1")
-    played = Plays(Episode("mock_000", (0,), (turn,), Outcome(1.0, 1, 1, 0, 0, True), "user_stop", 0.1))
-    first = ask(tmp_path, played)
+    first = ask(tmp_path, Plays(PLAYED))
     assert ask(tmp_path, Plays(AssertionError("played again"))).episode == first.episode
+
+
+def test_who_needs_no_logprobs_shares_the_episode_of_those_who_do(tmp_path):
+    player = Plays(PLAYED)
+    asked = rollouts(tmp_path, player)
+    assert one(asked, need_logprobs=False) == one(asked, need_logprobs=True)
+    assert [job.need_logprobs for job in player.jobs] == [True]
+
+
+def test_an_episode_without_logprobs_is_never_found_by_who_needs_them(tmp_path):
+    asked = rollouts(tmp_path, Plays(BARE, drops=True))
+    bare = one(asked, need_logprobs=False)
+    assert bare.episode.turns[0].logprobs is None
+    with pytest.raises(MissingLogprobs):
+        one(asked, need_logprobs=True)
+    whole = one(rollouts(tmp_path, Plays(PLAYED)), need_logprobs=True)  # the deployment is mended
+    assert (whole.episode.turns[0].logprobs, whole.key != bare.key) == ((-0.1,), True)
+
+
+def test_a_deployment_that_drops_logprobs_is_asked_for_them_once_and_no_more_by_who_needs_none(tmp_path):
+    player = Plays(BARE, drops=True)
+    asked = rollouts(tmp_path, player)
+    for task in ("mock_000", "mock_001", "mock_002"):
+        one(asked, need_logprobs=False, task=task)
+    assert [job.need_logprobs for job in player.jobs] == [True, False, False, False]
+
+
+def test_a_run_that_is_continued_finds_the_episode_that_it_had(tmp_path):
+    """Whatever is known of the deployment by then: one without log-probs, and one with."""
+    bare = one(rollouts(tmp_path, Plays(BARE, drops=True)), need_logprobs=False)
+    one(rollouts(tmp_path, Plays(PLAYED)), need_logprobs=True)
+    assert one(rollouts(tmp_path, Plays(AssertionError("played again"))), need_logprobs=False) == bare
+    whole = one(rollouts(tmp_path, Plays(PLAYED)), need_logprobs=False, task="mock_001")
+    dropping = rollouts(tmp_path, Plays(BARE, drops=True))
+    one(dropping, need_logprobs=False, task="mock_002")
+    assert one(dropping, need_logprobs=False, task="mock_001") == whole
+
+
+OTHERS = [
+    {"user": {"kind": "a model", "model": "m"}},
+    {"sampling": replace(SAMPLING, max_prompt_tokens=19_999)},
+    {"sampling": replace(SAMPLING, temperature=0.5)},
+    {"task": "mock_001"},
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_user_or_limit_makes_another_episode(tmp_path, other):
+    player = Plays(PLAYED)
+    asked = rollouts(tmp_path, player, **{name: other[name] for name in other if name == "user"})
+    named = {name: value for name, value in other.items() if name != "user"}
+    assert one(asked, **named).key != one(rollouts(tmp_path, player)).key
+    assert player.jobs[0].user == other.get("user", {"kind": "scripted"})
 
 
 def test_the_end_of_the_server_is_not_taken_for_a_missing_episode(tmp_path):

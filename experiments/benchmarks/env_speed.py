@@ -35,7 +35,7 @@ def gold_episode(domain: Domain, task_id: str) -> tuple[ScriptedConversation, fl
         episode.call_tool(f"call_{i}", action.name, action.arguments)
     said: str | None = "Done: " + "; ".join(criteria.communicate_info or [])
     while said is not None:
-        said = episode.reply(said)
+        said = episode.answer(said)
         said = said and "ok"
     return episode, episode.outcome(stopped=True).reward
 

@@ -38,20 +38,23 @@ __all__ = ["DOMAINS", "Conversation", "Environment", "Outcome", "load_domain", "
 DOMAINS = ("mock", "retail", "airline")
 
 
-def load_domain(name: str, *, tasks: int = 75, seed: int = 0, only: Sequence[str] | None = None) -> Domain:
+def load_domain(
+    name: str, *, tasks: int = 75, seed: int = 0, only: Sequence[str] | None = None, transfer_ends: bool = False
+) -> Domain:
     """The domain of this name. `tasks` and `seed` shape the generated `mock` tasks; the others are fixed.
 
     only: ids of the tasks to keep, in any order; each stays in its split. None: all
+    transfer_ends: see `Domain`
     Takes about 1 s (tau2's import), for airline 2 s. Raises ConfigError for an unknown name or id.
     """
     if name == "mock":
         from harness.env import mock
 
-        domain = mock.load(tasks=tasks, seed=seed)
+        domain = mock.load(tasks=tasks, seed=seed, transfer_ends=transfer_ends)
     elif name in DOMAINS:
         from harness.env import tau2_tasks
 
-        domain = tau2_tasks.load(name)
+        domain = tau2_tasks.load(name, transfer_ends)
     else:
         near = difflib.get_close_matches(name, DOMAINS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

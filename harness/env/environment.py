@@ -5,8 +5,9 @@ between them: it sends `system_prompt`, `tools` and the user's messages, and han
 knows of models, tokens or training. docs/bring_your_own.md writes a small one.
 
 Three things are asked beyond the signatures:
-- The same task answered in the same way gives the same conversation and the same outcome, in every process: episodes
-  are stored, shared by arms and replayed. What is random is drawn from the task's id.
+- The same task and seed answered in the same way give the same conversation and the same outcome, in every process:
+  episodes are stored, shared by arms and replayed. What is random is drawn from the task's id, a user's luck from the
+  seed.
 - Every process makes the environment anew from the same target and arguments, and compares `digest`.
 - Many conversations are under way at once in one process. They share the environment, which must not change.
 """
@@ -23,13 +24,18 @@ class Conversation(Protocol):
     """One task being played, for one episode."""
 
     @property
-    def opening(self) -> str:
-        """The user's first message."""
+    def closing(self) -> bool:
+        """Whether the user may stop after the policy's next text. True too often costs time, never correctness."""
         ...
 
     @property
-    def closing(self) -> bool:
-        """Whether the user may stop after the policy's next text. True too often costs time, never correctness."""
+    def done(self) -> bool:
+        """Whether a tool has ended the conversation: then the policy is asked no more, and what it did is judged. Asked
+        after every call; False for ever where no tool does that."""
+        ...
+
+    async def opening(self) -> str:
+        """The user's first message. Awaited once, before all else: a user may be a model."""
         ...
 
     def call_tool(self, call_id: str, name: str, arguments: Any) -> str:
@@ -37,12 +43,13 @@ class Conversation(Protocol):
         {"arguments": <text>} where it wrote no JSON object. All of these are answered by a text, never raised."""
         ...
 
-    def reply(self, text: str) -> str | None:
-        """The user's next message after a text of the policy; None: the user stops, which ends the episode well."""
+    async def reply(self, text: str) -> str | None:
+        """The user's next message after a text of the policy; None: the user stops, which ends the episode well. The
+        text is empty, or blank, where the policy wrote neither text nor call."""
         ...
 
     def outcome(self, stopped: bool) -> Outcome:
-        """Judges the conversation so far. stopped: whether the user ended it, not the turn limit or the context.
+        """Judges the conversation so far. stopped: whether the user or a tool ended it, not a limit.
 
         `reward` 1.0 is success, 0.0 is not; with fix/reward=on an episode without success earns a share of its checks
         (actions, facts, database). A task without such checks has totals of 0 and `db_match` None.
@@ -85,6 +92,7 @@ class Environment(Protocol):
         """Names one task's content; the id itself where `digest` covers the rest."""
         ...
 
-    def start(self, task_id: str) -> Conversation:
-        """A new conversation. Raises KeyError for an id that does not exist."""
+    def start(self, task_id: str, seed: int) -> Conversation:
+        """A new conversation. seed: of the user's luck; a user without any ignores it, and its conversations are the
+        same for all seeds. Raises KeyError for an id that does not exist."""
         ...

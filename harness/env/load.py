@@ -18,6 +18,7 @@ from harness.env.environment import Conversation, Environment
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
+AWAITED = ("opening", "reply")
 
 
 def load_environment(source: Mapping[str, Any]) -> Environment:
@@ -112,14 +113,20 @@ def _check_tools(target: str, tools: Any) -> None:
 
 def _check_start(target: str, made: Environment, task_id: str) -> None:
     try:
-        started = made.start(task_id)
+        started = made.start(task_id, 0)
     except Exception as error:
-        raise ConfigError(f"{OPTION}={target}: start({task_id!r}) raised {_where(error)}.") from error
+        raise ConfigError(f"{OPTION}={target}: start({task_id!r}, 0) raised {_where(error)}.") from error
     if missing := _missing(started, Conversation):
         raise ConfigError(
-            f"{OPTION}={target}: start({task_id!r}) gave a {type(started).__name__} without {', '.join(missing)}. "
+            f"{OPTION}={target}: start({task_id!r}, 0) gave a {type(started).__name__} without {', '.join(missing)}. "
             "harness/env/environment.py says what a conversation has."
         )
+    for name in AWAITED:
+        if not inspect.iscoroutinefunction(getattr(started, name)):
+            raise ConfigError(
+                f"{OPTION}={target}: {name} of the {type(started).__name__} that start({task_id!r}, 0) gave is not "
+                f"awaited; expected `async def {name}`, since a user may be a model."
+            )
 
 
 def _missing(made: Any, protocol: type) -> list[str]:

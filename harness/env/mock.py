@@ -194,10 +194,10 @@ def world(variant: Variant, task_id: str, base: MockDB, policy: str) -> TaskWorl
     return TaskWorld(task, by_lines(task), toolkit.db, MockTools, policy)
 
 
-def load(tasks: int = 75, seed: int = 0) -> Domain:
+def load(tasks: int = 75, seed: int = 0, transfer_ends: bool = False) -> Domain:
     """Generated tasks `mock_000`, `mock_001`, …: the first 30 are for training, the rest for testing."""
     base = MockDB.model_validate_json(MOCK_DB_PATH.read_text(encoding="utf-8"))
     policy = MOCK_POLICY_PATH.read_text(encoding="utf-8")
     worlds = [world(v, f"mock_{i:03d}", base, policy) for i, v in enumerate(variants(tasks, seed))]
     ids = [w.task.id for w in worlds]
-    return Domain("mock", worlds, ids[:TRAIN_TASKS], ids[TRAIN_TASKS:])
+    return Domain("mock", worlds, ids[:TRAIN_TASKS], ids[TRAIN_TASKS:], transfer_ends)

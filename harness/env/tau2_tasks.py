@@ -11,7 +11,7 @@ from harness.env.domain import Domain, TaskWorld
 from harness.env.user import confirming
 
 
-def load(name: str) -> Domain:
+def load(name: str, transfer_ends: bool = False) -> Domain:
     """`name` is "retail" or "airline". Reads tau2's JSON once (1-2 s)."""
     upstream = importlib.import_module(f"tau2.domains.{name}.environment")
     environment = upstream.get_environment()
@@ -20,4 +20,5 @@ def load(name: str) -> Domain:
     split = upstream.get_tasks_split()
     worlds = [TaskWorld(task, confirming(task), database, toolkit, environment.get_policy()) for task in tasks]
     known = {task.id for task in tasks}
-    return Domain(name, worlds, [i for i in split["train"] if i in known], [i for i in split["test"] if i in known])
+    train, test = ([i for i in split[part] if i in known] for part in ("train", "test"))
+    return Domain(name, worlds, train, test, transfer_ends)

@@ -2,7 +2,8 @@
 
 A script is an opening and what the user says after each of the assistant's texts; when it is used up, the user stops.
 A user who confirms has said everything at the start: questions are answered with yes, and a text that follows a tool
-call and asks nothing is the last word, as is an offer of further help.
+call and asks nothing is the last word, as is an offer of further help. An empty text is no answer: the user says so and
+goes on waiting.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from tau2.data_model.tasks import StructuredUserInstructions, Task
 
 CONFIRMATION = "Yes, please go ahead."
+UNHEARD = "I did not get an answer."  # to an empty text
 CONFIRMATIONS = 4  # turns after which the user stops in any case; tau2's scenarios need one or two confirmations
 _OFFER = re.compile(r"\b(anything|something) else\b|\b(further|other) (help|assistance|questions)\b", re.IGNORECASE)
 

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig, SweepConfig
+from harness.config import NEWER, RunConfig, SweepConfig
 from harness.errors import ConfigError
 from harness.factors import NOTE
 from harness.machine.environments import server_env
@@ -173,7 +173,7 @@ def _compare_fixes(at_level: FixesAtLevels, run: RunConfig, out: list[str]) -> N
 
 def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
     """A stored configuration with the defaults of the options that it lacks and `now` has: they are newer than it."""
-    stored = {"baseline": NOTE} | stored
+    stored = NEWER | {"baseline": NOTE} | stored
     both = [name for name in now if name in stored]
     return stored | {name: _aged(stored[name], now[name], getattr(config, name, None)) for name in both}
 

@@ -53,8 +53,10 @@ class Runner:
             in_flight=config.backend.requests,
             exact=policy.dtype == "float32",
             player=player,
+            user=config.user.identity(),
         )
-        sampling = Sampling(config.validation.temperature, config.rollout.max_tokens, config.rollout.max_turns)
+        sizes = config.rollout
+        sampling = Sampling(config.validation.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)
         contexts = Contexts(str(policy.path), sweep.domain.tools)
         return cls(sweep, backend, rollouts, contexts, ReferenceProtocol(sweep.reference_ids, sampling))
 

@@ -1,5 +1,6 @@
 """What an episode promises, without a model: gold actions win, doing nothing does not, tau2's own evaluators agree."""
 
+import asyncio
 import json
 from functools import cache
 from random import Random
@@ -12,6 +13,7 @@ from tau2.evaluator.evaluator_env import EnvironmentEvaluator
 from harness.env import DOMAINS, load_domain
 from harness.env.domain import Domain, ScriptedConversation
 from harness.env.overlay import overlay
+from harness.env.user import UNHEARD
 from harness.errors import ConfigError
 
 SCRIPTED = ("mock", "retail", "airline")
@@ -24,9 +26,9 @@ def domain(name: str) -> Domain:
 
 def finish(episode: ScriptedConversation, *texts: str) -> bool:
     """Say the texts, then 'ok' until the user stops."""
-    answer: str | None = episode.opening
+    answer: str | None = episode.first
     for text in (*texts, *["ok"] * 10):
-        answer = episode.reply(text)
+        answer = episode.answer(text)
         if answer is None:
             break
     return answer is None
@@ -156,6 +158,68 @@ def test_calls_without_arguments_earn_no_partial_credit():
     for i, action in enumerate(actions):
         episode.call_tool(f"call_{i}", action.name, {})
     assert episode.outcome(True).actions_matched == 0
+
+
+def test_a_gold_action_that_the_tool_refuses_counts_for_none():
+    world = domain("retail").world("105")  # its exchange costs more than the gift card holds
+    assert len(world.task.evaluation_criteria.actions) == 1 and world.actions == []
+    episode, stopped = play_gold("retail", "105")
+    assert episode.outcome(stopped).actions_total == 0
+
+
+def test_a_call_that_the_tool_refuses_matches_no_action():
+    task_id = next(i for i in domain("mock").task_ids if names(i) == ["transfer_to_human_agents"])
+    paid = set()
+    for arguments in ({"summary": "x"}, {}, {"bogus": 1}, None):
+        episode = domain("mock").start(task_id)
+        refused = episode.call_tool("c", "transfer_to_human_agents", arguments).startswith("Error")
+        outcome = episode.outcome(finish(episode))
+        paid.add((refused, outcome.reward, outcome.actions_matched))
+    assert paid == {(False, 1.0, 1), (True, 0.0, 0)}
+
+
+def names(task_id: str) -> list[str]:
+    return [action.name for action in domain("mock").world(task_id).task.evaluation_criteria.actions]
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+@pytest.mark.parametrize("nothing", ["", "  \n"])
+def test_an_empty_text_is_the_last_word_of_no_rewarded_episode(name, nothing):
+    for task_id in domain(name).task_ids:
+        criteria = domain(name).world(task_id).task.evaluation_criteria
+        episode = domain(name).start(task_id)
+        for i, action in enumerate(criteria.actions or []):
+            episode.call_tool(f"call_{i}", action.name, action.arguments)
+        assert [episode.answer(nothing) for _ in range(10)] == [UNHEARD] * 10
+        assert episode.outcome(stopped=True).reward == 0.0, task_id
+        said = finish(episode, "Done: " + "; ".join(criteria.communicate_info or []))
+        assert episode.outcome(said).reward == 1.0, task_id
+
+
+def test_conversations_with_a_script_are_the_same_for_all_seeds():
+    one, other = (domain("mock").start("mock_003", seed) for seed in (0, 1))
+    assert [one.first, one.answer("Done.")] == [other.first, other.answer("Done.")]
+
+
+def test_a_script_is_awaited_as_any_user():
+    async def play(episode):
+        return await episode.opening(), await episode.reply(""), await episode.reply("Done.")
+
+    opening = domain("mock").start("mock_000").first
+    assert asyncio.run(play(domain("mock").start("mock_000", 0))) == (opening, UNHEARD, None)
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_a_handover_ends_the_conversation_by_tau_bench_v1s_rule_alone(name):
+    for ends in (False, True):
+        world = load_domain(name, transfer_ends=ends)
+        episode = world.start(world.task_ids[0])
+        assert not episode.done
+        episode.call_tool("c", "transfer_to_human_agents", {"summary": "x"})
+        assert episode.done is ends
+        assert (world.digest == domain(name).digest) is not ends
+        part = world.part([world.train_ids[0], world.test_ids[0]])
+        assert part.transfer_ends is ends
 
 
 def test_tools_are_openai_schemas_in_the_order_in_which_they_are_sent():

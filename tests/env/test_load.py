@@ -10,12 +10,15 @@ TOOL = {"type": "function", "function": {"name": "add"}}
 
 
 class Talk:
-    opening, closing = "Begin.", True
+    closing, done = True, False
+
+    async def opening(self):
+        return "Begin."
 
     def call_tool(self, call_id, name, arguments):
         return "1"
 
-    def reply(self, text):
+    async def reply(self, text):
         return None
 
     def outcome(self, stopped):
@@ -31,7 +34,7 @@ class World:
     def task_digest(self, task_id):
         return task_id
 
-    def start(self, task_id):
+    def start(self, task_id, seed):
         return Talk()
 
 
@@ -47,10 +50,17 @@ def changed(**what):
     return make
 
 
+class Hasty(Talk):
+    def reply(self, text):
+        return None
+
+
 def mute():
-    made = World()
-    made.start = lambda task_id: object()
-    return made
+    return changed(start=lambda task_id, seed: object())()
+
+
+def hasty():
+    return changed(start=lambda task_id, seed: Hasty())()
 
 
 numbered, repeated, toolless = changed(train_ids=[1, 2]), changed(test_ids=["a"]), changed(tools=[{"name": "add"}])
@@ -83,7 +93,8 @@ REFUSED = [
     (f"{HERE}.constant", "is a int; expected a function or class"),
     (f"{HERE}.failing", r"raised FileNotFoundError: tasks.json \(.*test_load.py, line \d+\)"),
     (f"{HERE}.a_dict", "gave a dict without name, system_prompt, tools"),
-    (f"{HERE}.mute", r"start\('a'\) gave a object without opening, closing, call_tool"),
+    (f"{HERE}.mute", r"start\('a', 0\) gave a object without closing, done, opening, call_tool"),
+    (f"{HERE}.hasty", "reply of the Hasty .* is not awaited; expected `async def reply`"),
     (f"{HERE}.numbered", "task id 1 is no text"),
     (f"{HERE}.repeated", "task 'a' is listed twice"),
     (f"{HERE}.toolless", "is no tool schema"),

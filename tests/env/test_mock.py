@@ -24,7 +24,7 @@ def test_both_splits_hold_every_kind_equally_often():
 
 def test_no_two_tasks_open_alike():
     domain = load_domain("mock")
-    assert len({domain.start(i).opening for i in domain.task_ids}) == len(domain.task_ids)
+    assert len({domain.start(i).first for i in domain.task_ids}) == len(domain.task_ids)
 
 
 def test_a_created_task_gets_the_id_that_the_user_is_to_be_told():
@@ -42,6 +42,6 @@ def test_a_second_request_comes_after_the_first_answer():
     domain = load_domain("mock")
     task_id = domain.task_ids[mock.KINDS.index("complete / create")]
     episode = domain.start(task_id)
-    assert "create" not in episode.opening
-    assert "task" in episode.reply("All done.")
-    assert episode.reply("All done.") is None
+    assert "create" not in episode.first
+    assert "task" in episode.answer("All done.")
+    assert episode.answer("All done.") is None

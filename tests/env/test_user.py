@@ -21,8 +21,8 @@ def test_scenarios_are_told_in_the_first_person(scenario, said):
 def test_a_benchmark_user_confirms_a_bounded_number_of_times():
     domain = load_domain("retail")
     episode = domain.start(domain.train_ids[0])
-    assert "I am" in episode.opening and "\n" in episode.opening
-    answers = [episode.reply("Shall I?") for _ in range(CONFIRMATIONS + 1)]
+    assert "I am" in episode.first and "\n" in episode.first
+    answers = [episode.answer("Shall I?") for _ in range(CONFIRMATIONS + 1)]
     assert answers == [CONFIRMATION] * CONFIRMATIONS + [None]
 
 
@@ -45,6 +45,6 @@ def test_a_benchmark_episode_ends_with_the_report_of_what_was_done():
     domain = load_domain("retail")
     episode = domain.start("17")
     episode.call_tool("c", "get_order_details", {"order_id": "#W8665881"})
-    assert episode.reply("Shall I change the address?") == CONFIRMATION
+    assert episode.answer("Shall I change the address?") == CONFIRMATION
     episode.call_tool("c", "get_order_details", {"order_id": "#W8665881"})
-    assert episode.reply("All done.") is None
+    assert episode.answer("All done.") is None

@@ -178,6 +178,14 @@ def test_an_option_that_is_newer_than_the_sweep_has_its_default_there(sweep_conf
         write_plan(tmp_path, "s", sweep_config("validation.split=train"), ["a"], ["b"], CONTENT)
 
 
+def test_a_sweep_that_names_no_user_had_a_scripted_one(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["config"].pop("user") == {"kind": "scripted"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    write_plan(tmp_path, "s", sweep_config("seed=1"), ["a"], ["b"], CONTENT)
+
+
 def test_a_sweep_with_episodes_of_another_kind_is_not_continued(sweep_config, tmp_path):
     run = sweep_config("sweep=s", "train.steps=1", "plan_only=true")
     write_plan(tmp_path / "s", "s", run, ["a"], ["b"], CONTENT)  # a manifest from before episodes were numbered

@@ -42,8 +42,8 @@ def sweep(sweep_config, tmp_path):
         start, tools=domain.tools, add_generation_prompt=True, tokenize=True, return_dict=False
     )
     output = (*tokenizer.encode("Done.", add_special_tokens=False), tokenizer.eos_token_id)
-    turn = Turn(tuple(prompt), output, None, "Done.", (), "stop", "base")
-    episode = Episode("a", (*start, 0), (turn,), Outcome(0.0, 1, 2, 0, 0, False), "user_stop", 0.1)
+    turn = Turn(tuple(prompt), output, None, "Done.", (), "stop", "base", 1.0)
+    episode = Episode("a", (*start, 0), (turn,), Outcome(0.0, 1, 2, 0, 0, False), 0.1)
     rows = []
     for step, task, number in PLACES:
         key = digest(step, task, number)

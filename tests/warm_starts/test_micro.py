@@ -46,7 +46,7 @@ def test_the_order_of_a_schemas_keys_changes_nothing():
 
 
 def test_a_prompt_with_tools_differs_from_one_without_and_stays_small():
-    openings = [DOMAIN.start(task_id).opening for task_id in DOMAIN.task_ids]
+    openings = [DOMAIN.start(task_id).first for task_id in DOMAIN.task_ids]
     chats = [[SYSTEM, {"role": "user", "content": opening}] for opening in openings]
     sizes = [len(ids_of(chat, add_generation_prompt=True)) for chat in chats]
     assert max(sizes) <= 200

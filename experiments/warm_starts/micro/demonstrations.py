@@ -39,7 +39,7 @@ def call_for(request: Request, right: bool) -> tuple[str, dict[str, str]]:
 
 def demonstrate(variant: Variant, episode: ScriptedConversation, random: Random) -> list[Message]:
     """The conversation as chat messages, without the system message; tool answers are tau2's own."""
-    messages: list[Message] = [{"role": "user", "content": episode.opening}]
+    messages: list[Message] = [{"role": "user", "content": episode.first}]
     for turn in variant.turns:
         done: list[Request] = []
         for request in turn:
@@ -52,7 +52,7 @@ def demonstrate(variant: Variant, episode: ScriptedConversation, random: Random)
             done.append(request)
         text = closing(done, report=random.random() < RIGHT["report"])
         messages.append({"role": "assistant", "content": text})
-        follow_up = episode.reply(text)
+        follow_up = episode.answer(text)
         if follow_up is None:
             break
         messages.append({"role": "user", "content": follow_up})

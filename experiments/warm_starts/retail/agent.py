@@ -79,7 +79,7 @@ def _database(task: RetailTask) -> RetailDB:
 
 def play(task: RetailTask, goals: tuple[Goal, ...], gives_up: bool, episode: ScriptedConversation) -> Iterator[Step]:
     """What the agent does, step by step; the caller carries each out."""
-    yield from lookups(task, goals, episode.opening)
+    yield from lookups(task, goals, episode.first)
     if gives_up:
         yield Call(TRANSFER, {"summary": "The request about delivered items cannot be handled."})
         yield HOLD_ON

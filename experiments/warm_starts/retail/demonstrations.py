@@ -34,7 +34,7 @@ def demonstrate(task: RetailTask, random: Random, right: dict[str, float]) -> De
     """Plays the task as the agent decides. `right`: see `agent.RIGHT`."""
     goals, gives_up, wrong = agent.decide(task, random, right)
     episode = ScriptedConversation(task.world)
-    messages: list[Message] = [{"role": "user", "content": episode.opening}]
+    messages: list[Message] = [{"role": "user", "content": episode.first}]
     stopped = False
     for step in agent.play(task, goals, gives_up, episode):
         if isinstance(step, Call):
@@ -45,7 +45,7 @@ def demonstrate(task: RetailTask, random: Random, right: dict[str, float]) -> De
             messages.append({"role": "tool", "tool_call_id": identity, "content": answer})
         else:
             messages.append({"role": "assistant", "content": step})
-            reply = episode.reply(step)
+            reply = episode.answer(step)
             stopped = reply is None
             if reply is not None:
                 messages.append({"role": "user", "content": reply})
