@@ -112,7 +112,7 @@ class World:
                 epsilon=None,
                 epsilon_high=None,
             ),
-            rollout=SimpleNamespace(max_tokens=32, max_turns=6),
+            rollout=SimpleNamespace(max_tokens=32, max_turns=6, max_prompt_tokens=20_000),
             validation=SimpleNamespace(every=1),
         )
         protocol = ReferenceProtocol(TASKS[5:], Sampling(0.0, 32, 6))

@@ -12,14 +12,15 @@ import litellm
 import pytest
 
 from harness.backend.context import Contexts
-from harness.backend.tokenizer import tokenizer_of
 from harness.env import load_domain
 from harness.env.user import UNHEARD
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EngineError, EpisodeError
 from harness.factors import derive_seed
 from harness.policy import MICRO
-from harness.seams import Outcome
+from harness.rollout import SourcedEpisode, trajectory
+from harness.seams import Outcome, Rendering
+from tests.fakes import SEAMS
 
 TASK = "mock_000"  # its user has one line, so the first text ends the conversation
 TWO_LINES = "mock_003"
@@ -270,5 +271,5 @@ def test_halves_of_a_character_reach_no_tool_and_the_trajectory_is_tokenised(ser
     episode, requests = served([call(name, arguments), text()], job())
     json.dumps(requests[1]["messages"], ensure_ascii=False).encode()
     json.dumps(episode.messages, ensure_ascii=False).encode()
-    contexts = Contexts(tokenizer_of(str(MICRO)), "vllm_openai")
-    assert contexts.trained_ids(episode, domain().tools)
+    made = trajectory(SourcedEpisode(episode, "key", None), 0, SEAMS, domain().tools)
+    assert Contexts(str(MICRO), domain().tools).ids_of(made, Rendering())

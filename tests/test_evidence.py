@@ -267,8 +267,9 @@ def test_logprobs_are_there_if_every_kept_choice_carries_them():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_logprob_that_is_no_number_is_none(value):
-    odd = asked("b", 0, replace(turn((1, 2), CURRENT), logprobs=(-0.1, value)))
-    assert evidence(sampled(odd, *FULL[1:])).logprobs_N == [False, *[True] * 5]
+    step = sampled(*FULL)
+    step.groups[0].trajectories[0].messages_and_choices[1].logprobs.content[0].logprob = value
+    assert evidence(step).logprobs_N == [False, *[True] * 5]
 
 
 def test_fewer_logprobs_than_sampled_tokens_are_none_and_an_empty_trajectory_says_nothing():

@@ -70,7 +70,7 @@ def play(tokenizer, tools, *turns, task: str = "task_7", key: str = "key") -> So
         )
         output = (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)
         calls, content = _parsed(text, len(messages))
-        made.append(Turn(tuple(prompt), output, (-0.1,) * len(output), content, calls, "stop", "base"))
+        made.append(Turn(tuple(prompt), output, (-0.1,) * len(output), content, calls, "stop", "base", 1.0))
         kept.append(len(made) - 1)
         sent = [
             {
@@ -84,7 +84,7 @@ def play(tokenizer, tools, *turns, task: str = "task_7", key: str = "key") -> So
         answer = {"role": "tool", "tool_call_id": sent[0]["id"], "content": "{}"} if sent else None
         messages.append(answer or {"role": "user", "content": "Go on."})
         kept.append(messages[-1])
-    return SourcedEpisode(Episode(task, tuple(kept[:-1]), tuple(made), OUTCOME, "user_stop", 0.1), key, None)
+    return SourcedEpisode(Episode(task, tuple(kept[:-1]), tuple(made), OUTCOME, 0.1), key, None)
 
 
 def _parsed(text, position):

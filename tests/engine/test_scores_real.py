@@ -65,7 +65,9 @@ async def reply(server, name, number):
     (choice,) = body["choices"]
     logprobs = tuple(token["logprob"] for token in choice["logprobs"]["content"])
     ids = tuple(choice["token_ids"])
-    return Turn(tuple(body["prompt_token_ids"]), ids, logprobs, choice["message"]["content"], (), "stop", body["model"])
+    return Turn(
+        tuple(body["prompt_token_ids"]), ids, logprobs, choice["message"]["content"], (), "stop", body["model"], 1.0
+    )
 
 
 async def step_of(server, run, asked):
