@@ -1,6 +1,7 @@
 """The fixes. One module per factor: its declaration, its off level, its on level and its manipulation check.
 
 endpoint.py, tools.py, exploration.py, reward.py, logprobs.py, split.py: the six of the investigation note
+toolcalls.py, toolorder.py: two that a loop with these six still needs with ART 0.5.18
 registry.py: which there are
 
 Nothing else knows them: designs, plans, reports, colours and the help are made from what a fix declares. A fix knows
