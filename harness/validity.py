@@ -2,9 +2,10 @@
 findings: what a reader must know and what is no fault, a switch among it that no step could show."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from harness.factors import ON
 from harness.records.schema import not_shown
 from harness.seams import Check, Seams
 
@@ -65,9 +66,11 @@ def ended_early(steps: int, planned: int) -> list[str]:
     return [f"its own validation raised at step {steps}, as upstream's on airline; nothing was trained after it"]
 
 
-def unjudged(checks: Iterable[Check]) -> list[str]:
-    """The factors whose checks never could tell: neither valid by default nor INVALID, and said of the run."""
-    return [f"{factor}: not shown: no step could judge its switch" for factor in not_shown(checks)]
+def unjudged(checks: Iterable[Check], compared: Collection[str]) -> list[str]:
+    """The factors whose checks never could tell: neither valid by default nor INVALID, and said of the run. Of one that
+    the sweep does not compare, only where it is not on."""
+    asked = (check for check in checks if check.factor in compared or check.level != ON)
+    return [f"{factor}: not shown: no step could judge its switch" for factor in not_shown(asked)]
 
 
 def unequal_starts(starts: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:

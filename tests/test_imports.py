@@ -38,7 +38,7 @@ MAY_KNOW = {
     "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"seams", "sections"},
     "validation": {"errors", "factors", "records", "rollout", "seams"},
-    "validity": {"records", "seams"},
+    "validity": {"factors", "records", "seams"},
     "evidence": {"backend", "episode", "records", "rollout", "seams"},
     "scoring": {"backend", "evidence", "seams"},
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "scoring", "seams", "validation"},

@@ -47,8 +47,8 @@ class RecordedRun:
 
     @property
     def not_shown(self) -> tuple[str, ...]:
-        """Factors that were checked, and whose switch no step could judge."""
-        return not_shown(self.checks)
+        """Factors of the arm that were checked, and whose switch no step could judge."""
+        return tuple(factor for factor in not_shown(self.checks) if factor in self.levels)
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         findings=[
             *ended_early(len(steps), planned),
             *findings(steps, config.seams, sweep.policy.dtype),
-            *unjudged(checks),
+            *unjudged(checks, run.arm.factors),
         ],
         ended_at=len(steps) if len(steps) < planned else None,
         base_gap=base_gap,
