@@ -7,7 +7,8 @@ what is compared    factors.py, designs.py: factors, arms, runs, designs; data a
                     seams.py, fixes/: where a fix acts; each fix with its levels and its check
 what is asked       config.py: a sweep as typed, frozen data; sections.py: its parts; levels.py: its fixes; strict.py:
                     what a field takes, and the sentence for what it does not
-one run             loop.py; rollout.py, episode.py, episode_player.py, player_pool.py: episodes, and who plays them
+one run             loop.py; rollout.py, episode.py, episode_player.py, completion.py, player_pool.py: episodes, who
+                    plays them, and what a server's answer is taken for
                     validation.py: reference and reported; evidence.py, scoring.py, validity.py: did each
                     switch take effect?
 what it stands on   env/: tasks, tools, users    policy/: checkpoints    backend/: served and trained
