@@ -3,10 +3,12 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import harness
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
@@ -24,8 +26,7 @@ from harness.stats.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
 
 NOTE = note()
-
-
+RESULTS = Path(harness.__file__).parent.parent / "results"
 STEPS = (0, 2, 4, 6)
 
 
@@ -65,6 +66,12 @@ def test_planted_main_effects_are_found(name):
         assert found[factor].verdict == RAISES, factor
         assert found[factor].low <= found[factor].value <= found[factor].high
     assert found["split"].verdict == NO_EFFECT
+
+
+def test_a_committed_sweep_whose_two_seeds_happened_to_agree_decides_nothing():
+    found = by_factor(analyse(load_sweep(RESULTS / "h200_retail_seen")), "leave_one_out")
+    assert {f: e.verdict for f, e in found.items()} == dict.fromkeys(NOTE.names, UNDECIDED) | {"split": NO_EFFECT}
+    assert found["exploration"].value > 0.37 and found["exploration"].p_holm > 0.1
 
 
 def test_an_invalid_arm_is_not_answered_with_what_was_measured_and_never_no_effect():
