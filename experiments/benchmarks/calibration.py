@@ -251,9 +251,9 @@ def rank_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
             shares = zip(("endpoint", "tools", "reward"), random.random(3).tolist(), strict=True)
             made, true_A_S = simulated_sweep(NOTE, arms, replace(USUAL, off=tuple(shares)), seeds, random)
             measured = [m for c in family if isinstance(m := measure(made, c, "final"), Measured)]
-            draws = joint_draws(measured)
-            assert draws is not None, "planted sweeps have all their runs"
-            said.append(rank_probabilities(draws))
+            joint = joint_draws(measured)
+            assert joint is not None, "planted sweeps have all their runs"
+            said.append(rank_probabilities(joint.draws_F_B))
             effects = np.array([[c.weights_A @ true_A_S[:, -1]] for c in family])
             is_true.append(rank_probabilities(effects))
         predicted, realised = np.array(said).ravel(), np.array(is_true).ravel()

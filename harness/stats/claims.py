@@ -217,25 +217,32 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
     assert part.interval is not None
     for kind in ("main", "leave_one_out"):
         found = ranking_draws(outcomes, kind, "area")
-        if found is not None and set(found[0]) == set(part.order):
-            factors, draws, estimates = found
+        if found is not None and set(found.factors) == set(part.order):
             break
     else:
         return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of these fixes one by one.")
-    order = [factors.index(f) for f in part.order]
-    low, high = np.quantile(kendall(order, draws), (0.025, 0.975))
-    seeds = len(outcomes.seeds)
-    here = np.array(estimates)[:, None]
+    order = [found.factors.index(f) for f in part.order]
+    low, high = np.quantile(kendall(order, found.draws_F_B), (0.025, 0.975))
+    here = np.array(found.estimates)[:, None]
     verdict = _judge(float(low), float(high), part.interval)
-    found_order = " > ".join(f"{factors[i]} {estimates[i]:+.3f}" for i in np.argsort(-here[:, 0], kind="stable"))
+    best_first = np.argsort(-here[:, 0], kind="stable")
+    found_order = " > ".join(f"{found.factors[i]} {settled(found.estimates[i]):+.3f}" for i in best_first)
     return Finding(
         verdict,
         f"{part.says}: by {kind.replace('_', '-')} effect on the area under the curve {found_order}; "
         f"Kendall's tau-b with the note's order {kendall(order, here)[0]:.2f} [{low:.2f}, {high:.2f}], "
-        f"Spearman {spearman(order, here)[0]:.2f}, over {seeds} seed{'s' if seeds > 1 else ''}, expected "
+        f"Spearman {spearman(order, here)[0]:.2f}, over {_seeds_text(found.seeds, outcomes)}, expected "
         f"{_words(part.interval)} ({verdict}).",
-        seeds,
+        found.seeds,
     )
+
+
+def _seeds_text(shared: int, outcomes: Outcomes) -> str:
+    """`5 seeds`, or `4 of 5 seeds, those that all its arms share`."""
+    of = len(outcomes.seeds)
+    if shared < of:
+        return f"{shared} of {of} seeds, those that all its arms share"
+    return f"{of} seed{'s' if of > 1 else ''}"
 
 
 def _judge(low: float, high: float, expected: dict[str, float]) -> str:

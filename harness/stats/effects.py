@@ -131,6 +131,7 @@ class Measured:
     contrast: Contrast
     values_N_T: Array
     seeds: tuple[int, ...]  # positions
+    tasks: tuple[int, ...]  # positions
     spread: Spread
     identical: bool
 
@@ -211,7 +212,8 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[np.abs(values) < 1e-12] = 0.0  # what cancels, cancels exactly
     identical = bool((np.abs(curves) < 1e-9).all()) and _same_weights(outcomes, contrast, seeds)
     jump = 0.0 if identical else float(np.abs(contrast.weights_A).max() * np.abs(by_step).max())
-    return Measured(contrast, values, tuple(int(s) for s in seeds), crossed_spread(values, jump), identical)
+    there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
+    return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
 
 
 def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
@@ -333,11 +335,11 @@ def _note(outcomes: Outcomes, found: Measured) -> str:
 
 
 def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking | None:
-    """Over the seeds that all its effects share; None where that is none or the tasks differ."""
-    draws = joint_draws(measured)
-    if draws is None:
+    """None where the effects share no seed or no task."""
+    joint = joint_draws(measured)
+    if joint is None:
         return None
-    probability = rank_probabilities(draws)
+    probability = rank_probabilities(joint.draws_F_B)
     expected = probability @ np.arange(1, len(probability) + 1)
     order = sorted(range(len(expected)), key=lambda i: (round(float(expected[i]), 9), i))
     return Ranking(
@@ -346,24 +348,37 @@ def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking |
         tuple(measured[i].contrast.factors[0] for i in order),
         tuple(tuple(float(p) for p in probability[i]) for i in order),
         tuple(float(expected[i]) for i in order),
-        len(set.intersection(*(set(m.seeds) for m in measured))),
+        joint.seeds,
     )
 
 
-def joint_draws(measured: Sequence[Measured]) -> Array | None:
-    """(K, B) bootstrap draws of several effects under the same resampled seeds and tasks."""
-    shared = set.intersection(*(set(m.seeds) for m in measured))
-    if not shared or len({m.values_N_T.shape[1] for m in measured}) > 1:
+@dataclass(frozen=True)
+class JointDraws:
+    """(F, B) bootstrap draws of several effects under the same resampled seeds and tasks, and how many these are."""
+
+    factors: tuple[str, ...]
+    draws_F_B: Array
+    estimates: tuple[float, ...]
+    seeds: int
+
+
+def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
+    """None where the effects share no seed or no task, or one of them rests on a single number."""
+    seeds = sorted(set.intersection(*(set(m.seeds) for m in measured)))
+    tasks = sorted(set.intersection(*(set(m.tasks) for m in measured)))
+    if not seeds or not tasks or any(m.values_N_T.size == 1 for m in measured):
         return None
-    values = np.array([m.values_N_T[[m.seeds.index(s) for s in sorted(shared)]] for m in measured])
-    return calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
+    values = np.array([
+        m.values_N_T[np.ix_([m.seeds.index(n) for n in seeds], [m.tasks.index(t) for t in tasks])] for m in measured
+    ])  # fmt: skip
+    draws = calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
+    names = tuple(m.contrast.factors[0] for m in measured)
+    return JointDraws(names, draws, tuple(m.spread.mean for m in measured), len(seeds))
 
 
-def ranking_draws(
-    outcomes: Outcomes, kind: str, outcome: str
-) -> tuple[tuple[str, ...], Array, tuple[float, ...]] | None:
-    """(factors, (F, B) draws, estimates) of a kind of effect; None where no effect of that kind is answered without
-    aliases, or where the controls refute what it rests on."""
+def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | None:
+    """Of a kind of effect; None where no effect of that kind is answered without aliases, or where the controls refute
+    what it rests on."""
     usable = usable_arms(outcomes)
     if len(outcomes.steps) < 2:
         return None
@@ -372,10 +387,7 @@ def ranking_draws(
     wanted = [c for c in every if c.kind == kind and not c.aliases]
     found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
     known = [m for m in found if isinstance(m, Measured)]
-    draws = joint_draws(known) if known else None
-    if draws is None:
-        return None
-    return tuple(m.contrast.factors[0] for m in known), draws, tuple(m.spread.mean for m in known)
+    return joint_draws(known) if known else None
 
 
 def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, ...]:

@@ -73,6 +73,14 @@ def test_the_ranking_is_refuted_by_three_gates_tied_at_the_top(sweep):
     assert "Kendall" in verdict.evidence and "endpoint +" in verdict.evidence
 
 
+def test_a_ranking_over_unequal_seeds_says_how_many_its_effects_share(sweep):
+    make_invalid(sweep, "without_reward", "reward", "nothing changed", seed=2)
+    make_invalid(sweep, "without_tools", "tools", "nothing changed", seed=4)
+    verdict = found(sweep)["g"]
+    assert verdict.seeds == 3
+    assert "over 3 of 5 seeds, those that all its arms share" in verdict.evidence
+
+
 def test_a_claim_whose_arms_are_absent_is_not_tested_and_never_refuted(tmp_path):
     folder = write_sweep(tmp_path / "smoke", arms=[a.as_dict for a in design("smoke", NOTE)], seeds=SEEDS)
     assert {v.verdict for v in found(folder).values()} == {NOT_TESTED}

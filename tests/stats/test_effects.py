@@ -183,6 +183,12 @@ def test_gates_share_the_first_ranks_and_split_is_last():
     assert ranking.probability[0][:3] == pytest.approx((1 / 3,) * 3, abs=0.01)
 
 
+def test_the_ranking_says_how_many_seeds_its_effects_share():
+    sweep = planted(design("leave_one_out", NOTE), invalid=[("without_reward", 2), ("without_tools", 4)])
+    ranking = analyse_outcomes(sweep).ranking("leave_one_out")
+    assert ranking.seeds == 3
+
+
 def test_the_three_outcomes_of_a_curve():
     curve = np.array([0.0, 0.5, 1.0, 1.0])
     assert step_weights("final", STEPS) @ curve == 1.0

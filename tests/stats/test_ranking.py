@@ -53,3 +53,21 @@ def test_the_draws_are_as_wide_as_the_calibrated_interval():
 
 def test_the_same_seed_draws_the_same():
     assert all(np.array_equal(a, b) for a, b in zip(resample(5, 45), resample(5, 45), strict=True))
+
+
+def test_an_effect_with_more_seeds_than_are_shared_is_drawn_about_its_own_estimate():
+    own = np.random.default_rng(2).normal(size=(5, 45)) + np.array([0.2, 0.2, 0.2, 0.2, 4.0])[:, None]
+    spread = crossed_spread(own)
+    draws = calibrated_draws(own[None, :4], [spread], resample(4, 45))
+    assert draws.mean() == pytest.approx(spread.mean, abs=0.1 * spread.half_width())
+    assert 1.96 * draws.std() == pytest.approx(spread.half_width(), rel=1e-3)
+
+
+def test_an_effect_that_came_out_zero_by_luck_may_have_any_rank_near_that_of_zero():
+    values = np.zeros((3, 2, 45))
+    spreads = [crossed_spread(values[0], smallest=1.0), crossed_spread(values[1], smallest=1.0)]
+    exact = crossed_spread(values[2])  # the same weights and episodes: zero without a doubt
+    draws = calibrated_draws(values, [*spreads, exact], resample(2, 45))
+    assert 1.96 * draws[:2].std(axis=1) == pytest.approx([s.half_width() for s in spreads], rel=1e-3)
+    assert not draws[2].any()
+    assert rank_probabilities(draws)[0] == pytest.approx([3 / 8, 1 / 4, 3 / 8], abs=0.03)
