@@ -123,7 +123,7 @@ def run(setting: Setting, sweeps: int, seed: int = SEED) -> dict[tuple[str, str]
     for _ in range(sweeps):
         planted = (setting.world, setting.seeds, random, setting.invalid, setting.invalid_arm)
         made, true_A_S = simulated_sweep(NOTE, arms, *planted)
-        contrasts = contrasts_of(arms, usable_arms(made)) if made.left_out else whole
+        contrasts = contrasts_of(arms, usable_arms(made, "final")) if made.left_out else whole
         for outcome, kind in product(OUTCOMES, setting.kinds):
             family = [c for c in contrasts if c.kind == kind]
             measured = {id(c): measure(made, c, outcome) for c in family}
@@ -231,9 +231,8 @@ def gate_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
         refuted = dict.fromkeys(OUTCOMES, 0)
         for _ in range(sweeps):
             made, _ = simulated_sweep(NOTE, arms, world, seeds, random)
-            checks = gate_checks(made, [True] * len(arms))
             for outcome in OUTCOMES:
-                refuted[outcome] += any(c.holds is False for c in checks if c.outcome == outcome)
+                refuted[outcome] += any(c.holds is False for c in gate_checks(made, outcome))
         yield name, str(seeds), *(percent(refuted[o], sweeps) for o in OUTCOMES)
 
 

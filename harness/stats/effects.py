@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from harness.designs import named_design
-from harness.factors import ON
+from harness.factors import ON, Arm
 from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
@@ -138,18 +138,19 @@ class Measured:
 
 def analyse(sweep: SweepRecords) -> Effects:
     """All estimates of a sweep; pure and deterministic."""
-    return replace(analyse_outcomes(outcomes_of(sweep), sweep.name), gaps=reported_gaps(sweep))
+    outcomes = outcomes_of(sweep)
+    return replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep, outcomes))
 
 
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     """The estimates alone, without the gaps, for which arrays of reference rewards are not enough."""
-    usable = usable_arms(outcomes)
-    contrasts = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A.tolist())
-    checks = gate_checks(outcomes, usable)
     failed = fails(outcomes)
-    effects, rankings = [], []
+    effects, rankings, checks = [], [], []
     for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
-        refuted = any(c.holds is False for c in checks if c.outcome == outcome)
+        contrasts = contrasts_of(outcomes, outcome)
+        found = gate_checks(outcomes, outcome)
+        checks += found
+        refuted = any(c.holds is False for c in found)
         measured = {id(c): measure(outcomes, c, outcome) for c in contrasts if not (refuted and c.note == ASSUMES)}
         for kind in dict.fromkeys(c.kind for c in contrasts):
             family = [c for c in contrasts if c.kind == kind]
@@ -176,7 +177,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         not_shown=outcomes.not_shown,
         effects=tuple(effects),
         rankings=tuple(rankings),
-        gate_checks=checks,
+        gate_checks=tuple(checks),
         summaries=arm_summaries(outcomes) if outcomes.steps else (),
         pairing=tuple(p for o in OUTCOMES[:2] for p in pairing(outcomes, o)) if len(outcomes.steps) > 1 else (),
         sigmoids=sigmoids(outcomes),
@@ -185,9 +186,15 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     )
 
 
-def usable_arms(outcomes: Outcomes) -> tuple[bool, ...]:
+def contrasts_of(outcomes: Outcomes, outcome: str) -> list[Contrast]:
+    """Every effect that the sweep could answer on this outcome."""
+    usable, still = usable_arms(outcomes, outcome), outcomes.still_A.tolist()
+    return all_contrasts(outcomes.factors, outcomes.arms, usable, still)
+
+
+def usable_arms(outcomes: Outcomes, outcome: str) -> tuple[bool, ...]:
     """Arms that count in every seed in which at least three quarters of the arms do."""
-    counted = outcomes.counted_A_N
+    counted = outcomes.counts(outcome)
     kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
     usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
     return tuple(bool(u) for u in usable)
@@ -197,23 +204,30 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     """The contrast per (seed, task) over the seeds in which all its arms count; or why there is none."""
     if contrast.problem:
         return contrast.problem
-    needed = np.flatnonzero(contrast.weights_A)
-    seeds = np.flatnonzero(outcomes.counted_A_N[needed].all(axis=0))
+    needed, counts = np.flatnonzero(contrast.weights_A), outcomes.counts(outcome)
+    seeds = np.flatnonzero(counts[needed].all(axis=0))
     if not len(seeds):
-        absent = next((i for i in needed if not outcomes.counted_A_N[i].any()), needed[0])
+        absent = next((i for i in needed if not counts[i].any()), needed[0])
         return f"no seed has all its arms: {outcomes.why_absent(outcomes.arms[absent])}"
-    rewards = outcomes.rewards_A_N_S_T[needed][:, seeds]
-    tasks = ~np.isnan(rewards).any(axis=(0, 1, 2))
+    arms_and_seeds, by_step = np.ix_(needed, seeds), step_weights(outcome, outcomes.steps)
+    made_of = outcomes.complete_A_N_S_T[arms_and_seeds][:, :, by_step != 0]
+    tasks = ~np.isnan(made_of).any(axis=(0, 1, 2))
     if not tasks.any():
         return "no task of the reference validation has a reward in every arm"
-    curves = np.einsum("a,anst->nst", contrast.weights_A[needed], rewards[..., tasks])
-    by_step = step_weights(outcome, outcomes.steps)
-    values = np.einsum("nst,s->nt", curves, by_step)
-    values[np.abs(values) < 1e-12] = 0.0  # what cancels, cancels exactly
-    identical = bool((np.abs(curves) < 1e-9).all()) and _same_weights(outcomes, contrast, seeds)
-    jump = 0.0 if identical else float(np.abs(contrast.weights_A).max() * np.abs(by_step).max())
+    weights = contrast.weights_A[needed]
+    identical = _same_episodes(outcomes.rewards_A_N_S_T[arms_and_seeds], weights)
+    identical = identical and _same_weights(outcomes, contrast, seeds)
+    values = np.einsum("a,anst,s->nt", weights, made_of[..., tasks], by_step[by_step != 0])
+    values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
+    jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
     return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
+
+
+def _same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
+    """Whether a contrast is zero in every episode of every validation that all its arms have."""
+    curves = np.einsum("a,anst->nst", weights_A, rewards_A_N_S_T)
+    return bool(np.isfinite(curves).any() and (np.abs(curves[np.isfinite(curves)]) < 1e-9).all())
 
 
 def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
@@ -232,27 +246,29 @@ def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
 
 def moves(outcomes: Outcomes) -> bool:
     """Whether there is anything to tell arms apart by: see MOVES."""
-    seen = [curve for curve in map(_mean_curve, outcomes.rewards_A_N_S_T) if curve.size]
+    seen = list(_ends(outcomes).values())
     if not seen:
         return False
-    ends = [curve[-1] for curve in seen]
-    return bool(max(ends) - min(ends) >= MOVES or max(abs(curve[-1] - curve[0]) for curve in seen) >= MOVES)
+    lasts = [last for _, last in seen]
+    return bool(max(lasts) - min(lasts) >= MOVES or max(abs(last - first) for first, last in seen) >= MOVES)
 
 
 def fails(outcomes: Outcomes) -> bool:
     """Whether the policy ends MOVES below its start although all fixes are on."""
-    curves = [
-        _mean_curve(rewards)
-        for arm, rewards in zip(outcomes.arms, outcomes.rewards_A_N_S_T, strict=True)
-        if arm.at(ON) == arm.factors
-    ]
-    return any(bool(curve.size) and bool(curve[0] - curve[-1] >= MOVES - 1e-9) for curve in curves)
+    return any(first - last >= MOVES - 1e-9 for arm, (first, last) in _ends(outcomes).items() if _all_on(arm))
 
 
-def _mean_curve(rewards_N_S_T: Array) -> Array:
-    """(S,) mean reward over the counted runs of an arm; empty where there is none."""
-    counted = rewards_N_S_T[~np.isnan(rewards_N_S_T).all(axis=(1, 2))]
-    return np.nanmean(counted, axis=(0, 2)) if counted.size else np.array([])
+def _all_on(arm: Arm) -> bool:
+    return arm.at(ON) == arm.factors
+
+
+def _ends(outcomes: Outcomes) -> dict[Arm, tuple[float, float]]:
+    """The mean rewards of each arm at the first and the last validation, over the runs that have both."""
+    out = {}
+    for arm, rewards, counts in zip(outcomes.arms, outcomes.rewards_A_N_S_T, outcomes.counts("rise"), strict=True):
+        if counts.any():
+            out[arm] = float(np.nanmean(rewards[counts, 0])), float(np.nanmean(rewards[counts, -1]))
+    return out
 
 
 def estimate_family(
@@ -328,9 +344,11 @@ def _note(outcomes: Outcomes, found: Measured) -> str:
         seed = outcomes.seeds[found.seeds[0]]
         notes.append(f"seed {seed} alone: the interval is over tasks, another seed may differ")
     if found.spread.seeds < len(outcomes.seeds):
-        notes.append(f"{found.spread.seeds} of {len(outcomes.seeds)} seeds: the others have INVALID or missing runs")
+        notes.append(
+            f"{found.spread.seeds} of {len(outcomes.seeds)} seeds: the others have INVALID, missing or incomplete runs"
+        )
     if found.spread.tasks < len(outcomes.tasks):
-        notes.append(f"{found.spread.tasks} of {len(outcomes.tasks)} tasks: the others have missing episodes")
+        notes.append(f"{found.spread.tasks} of {len(outcomes.tasks)} tasks: of the others some arm has no episode")
     return "; ".join(notes)
 
 
@@ -379,35 +397,32 @@ def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
 def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | None:
     """Of a kind of effect; None where no effect of that kind is answered without aliases, or where the controls refute
     what it rests on."""
-    usable = usable_arms(outcomes)
     if len(outcomes.steps) < 2:
         return None
-    refuted = any(c.holds is False for c in gate_checks(outcomes, usable) if c.outcome == outcome)
-    every = all_contrasts(outcomes.factors, outcomes.arms, usable, outcomes.still_A.tolist())
-    wanted = [c for c in every if c.kind == kind and not c.aliases]
+    refuted = any(c.holds is False for c in gate_checks(outcomes, outcome))
+    wanted = [c for c in contrasts_of(outcomes, outcome) if c.kind == kind and not c.aliases]
     found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
     known = [m for m in found if isinstance(m, Measured)]
     return joint_draws(known) if known else None
 
 
-def gate_checks(outcomes: Outcomes, usable: Sequence[bool]) -> tuple[GateCheck, ...]:
+def gate_checks(outcomes: Outcomes, outcome: str) -> tuple[GateCheck, ...]:
+    compared = assumed_arms.checks(outcomes.factors, outcomes.arms, usable_arms(outcomes, outcome))
+    found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
+    known = [(text, m) for text, m in found if isinstance(m, Measured)]
+    adjusted = holm(np.array([m.spread.p_value for _, m in known]))
+    together = 1 - (1 - LEVEL) / max(len(known), 1)
     out = []
-    compared = assumed_arms.checks(outcomes.factors, outcomes.arms, usable)
-    for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
-        found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
-        known = [(text, m) for text, m in found if isinstance(m, Measured)]
-        adjusted = holm(np.array([m.spread.p_value for _, m in known]))
-        together = 1 - (1 - LEVEL) / max(len(known), 1)
-        for (text, m), p_holm in zip(known, adjusted, strict=True):
-            half = m.spread.half_width(together)
-            near = abs(m.spread.mean) + half <= margin_of("gate", outcome, outcomes.steps, len(outcomes.factors))
-            holds = True if m.identical or near else None
-            out.append(
-                GateCheck(
-                    text, outcome, m.spread.mean, m.spread.mean - half, m.spread.mean + half, float(p_holm),
-                    m.identical, False if p_holm < 1 - LEVEL else holds,
-                )
-            )  # fmt: skip
+    for (text, m), p_holm in zip(known, adjusted, strict=True):
+        half = m.spread.half_width(together)
+        near = abs(m.spread.mean) + half <= margin_of("gate", outcome, outcomes.steps, len(outcomes.factors))
+        holds = True if m.identical or near else None
+        out.append(
+            GateCheck(
+                text, outcome, m.spread.mean, m.spread.mean - half, m.spread.mean + half, float(p_holm),
+                m.identical, False if p_holm < 1 - LEVEL else holds,
+            )
+        )  # fmt: skip
     return tuple(out)
 
 
@@ -439,6 +454,13 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
             f"The loop of {', '.join(outcomes.ended)} ended by itself; its policy stays as it was validated last, and "
             "that reward counts at the later steps."
         )
+    if missing := int(outcomes.missing_A_N_S_T.sum()):
+        notes.append(
+            f"{missing} of {int((~np.isnan(outcomes.rewards_A_N_S_T)).sum()) + missing} validation episodes are "
+            "missing. Each is estimated from the other seeds and tasks of its arm at that step (least squares)."
+        )
+    if partly := int((outcomes.counts("final") & ~outcomes.counts("area")).sum()):
+        notes.append(f"{partly} runs lack a validation before the last one and count for the final reward alone.")
     if len(outcomes.steps) < 2:
         notes.append("Fewer than two common validations: no area and no slope.")
     return tuple(notes)

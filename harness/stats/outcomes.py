@@ -4,6 +4,12 @@ final   reward at the last validation (0..1)
 area    time-averaged reward: trapezoids over the validated steps, divided by their range (0..1)
 slope   least-squares slope of reward per training step
 
+Claims also ask for `rise`, last minus first validation, and `trend`, the slope times the steps.
+
+A run counts for an outcome if it has the validations that the outcome is made of; for `final` the last one is enough.
+A missing episode is estimated from its arm's other episodes at that step (`complete`); it is never reward 0, and it
+costs nothing elsewhere.
+
 Shape suffixes: A arms, N seeds, S validations, T tasks. NaN is a missing episode; a run that does not count
 is absent in `counted_A_N`, and its numbers are NaN. The loop of a run may end by itself before it trained what was
 planned (fix/split=crash): its policy stays as it was validated last, and so do its rewards.
@@ -12,6 +18,7 @@ planned (fix/split=crash): its policy stays as it was validated last, and so do 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +27,7 @@ from harness.records.load import RecordedRun, SweepRecords
 
 OUTCOMES = ("final", "area", "slope")
 UNTRAINED = "untrained"
-ENOUGH = 0.8  # a run counts when at least this share of its validation episodes is there
+ENOUGH = 0.8  # a validation is there when at least this share of its episodes is
 Array = np.ndarray
 
 
@@ -60,9 +67,31 @@ class Outcomes:
     ended: tuple[str, ...] = ()
     not_shown: Mapping[str, int] = field(default_factory=dict)
 
+    @cached_property
+    def complete_A_N_S_T(self) -> Array:
+        """The rewards, with an estimate where an episode is missing; NaN where no seed of the arm has the task."""
+        out = self.rewards_A_N_S_T.copy()
+        for a, s in np.argwhere(self.missing_A_N_S_T.any(axis=(1, 3))):
+            out[a, :, s] = complete(out[a, :, s])
+        return out
+
+    @property
+    def missing_A_N_S_T(self) -> Array:
+        """Where a validation is there and an episode of it is not."""
+        absent = np.isnan(self.rewards_A_N_S_T)
+        missing: Array = absent & ~absent.all(axis=3, keepdims=True)
+        return missing
+
+    def counts(self, outcome: str) -> Array:
+        """(A, N) whether a run has every validation that the outcome is made of."""
+        there = ~np.isnan(self.rewards_A_N_S_T).all(axis=3)
+        counts: Array = self.counted_A_N & there[..., step_weights(outcome, self.steps) != 0].all(axis=2)
+        return counts
+
     def of(self, outcome: str) -> Array:
         """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""
-        values: Array = np.einsum("anst,s->ant", self.rewards_A_N_S_T, step_weights(outcome, self.steps))
+        weights = step_weights(outcome, self.steps)
+        values: Array = np.einsum("anst,s->ant", self.complete_A_N_S_T[:, :, weights != 0], weights[weights != 0])
         return values
 
     @property
@@ -83,8 +112,23 @@ class Outcomes:
         return f"{arm.name} is not in this sweep"
 
 
+def complete(rewards_N_T: Array) -> Array:
+    """A table of seeds and tasks whose missing values are those of the additive model seed + task, fitted to the others
+    by least squares. What is estimated from such a table is what least squares finds without it (Yates 1933, Empire J.
+    Exp. Agric. 1, 129-142). A seed or task of which nothing is there stays NaN.
+    """
+    there = ~np.isnan(rewards_N_T)
+    of_seed, of_task = np.nonzero(there)
+    seeds, tasks = rewards_N_T.shape
+    design = np.hstack([np.eye(seeds)[of_seed], np.eye(tasks)[of_task]])
+    effects = np.linalg.lstsq(design, rewards_N_T[there], rcond=None)[0]
+    known = there.any(axis=1)[:, None] & there.any(axis=0)
+    fitted = np.where(known, effects[:seeds, None] + effects[seeds:], np.nan)
+    return np.where(there, rewards_N_T, fitted)
+
+
 def step_weights(outcome: str, steps: Sequence[int]) -> Array:
-    """(S,) weights that make an outcome out of a curve: all three are linear in the rewards."""
+    """(S,) weights that make an outcome out of a curve: all of them are linear in the rewards."""
     at = np.array(steps, dtype=float)
     weights: Array
     if outcome == "final":
@@ -94,22 +138,25 @@ def step_weights(outcome: str, steps: Sequence[int]) -> Array:
     elif outcome == "area":
         gaps = np.diff(at)
         weights = (np.append(gaps, 0) + np.insert(gaps, 0, 0)) / 2 / (at[-1] - at[0])
-    elif outcome == "slope":
+    elif outcome in ("slope", "trend"):
         centred = at - at.mean()
-        weights = centred / (centred @ centred)
+        weights = centred / (centred @ centred) * (1.0 if outcome == "slope" else at[-1] - at[0])
+    elif outcome == "rise":
+        weights = np.zeros(len(at))
+        weights[[0, -1]] = -1.0, 1.0
     else:
         raise KeyError(outcome)
     return weights
 
 
 def outcomes_of(sweep: SweepRecords) -> Outcomes:
-    """The completed, valid runs of a sweep on the validation steps that all of them have."""
+    """The completed, valid runs of a sweep on the validation steps that at least half of them have."""
     why = {run.name: reason for run in sweep.runs if (reason := _reason(run))}
     counted = [run for run in sweep.runs if run.name not in why]
-    steps = _steps(counted)
-    tasks = _tasks(sweep, counted)
+    steps, tasks = _steps(counted), _tasks(sweep, counted)
+    curves = {run.name: _curve(run, steps, tasks) for run in counted}
     for run in counted:
-        if missing := _incomplete(run, steps, len(tasks)):
+        if missing := _incomplete(run, steps, curves[run.name]):
             why[run.name] = ("incomplete", missing)
     arms = tuple(Arm.of(levels) for levels in {run.arm: run.levels for run in sweep.runs}.values())
     seeds = tuple(sorted({run.seed for run in sweep.runs}))
@@ -122,8 +169,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
             continue
         a, n = place[run.arm], seeds.index(run.seed)
         is_counted[a, n] = True
-        by_step = _by_step(run, steps)
-        rewards[a, n] = [[_number(by_step[s].get(t)) for t in tasks] for s in steps]
+        rewards[a, n] = curves[run.name]
         weights[a, n] = [_weights(run, s) for s in steps]
     left_out = tuple(LeftOut(r.name, r.arm, r.seed, *why[r.name]) for r in sweep.runs if r.name in why)
     counted = [run for run in counted if run.name not in why]
@@ -156,7 +202,7 @@ def _reason(run: RecordedRun) -> tuple[str, str] | None:
 
 
 def _steps(runs: Sequence[RecordedRun]) -> list[int]:
-    """The steps at which at least half of the runs were validated; a run that lacks one of them is incomplete.
+    """The steps at which at least half of the runs were validated.
 
     Not those that all runs have: one torn line would move "final" to an earlier step for every arm.
     """
@@ -165,15 +211,26 @@ def _steps(runs: Sequence[RecordedRun]) -> list[int]:
     return sorted(step for step, runs_there in count.items() if 2 * runs_there >= len(going))
 
 
-def _incomplete(run: RecordedRun, steps: Sequence[int], tasks: int) -> str:
-    """What a run lacks, or nothing."""
+def _curve(run: RecordedRun, steps: Sequence[int], tasks: Sequence[str]) -> Array:
+    """(S, T) rewards; all NaN at a step of which too few episodes are there."""
     by_step = _by_step(run, steps)
-    absent = sorted(set(steps) - set(by_step))
-    if absent:
-        return f"the validation at step {', '.join(map(str, absent))} is not there"
-    present = sum(r is not None for step in steps for r in by_step[step].values())
-    asked = len(steps) * tasks
-    return "" if present >= ENOUGH * asked and present else f"{present} of {asked} validation episodes are there"
+    rewards = np.array([_number(by_step.get(s, {}).get(t)) for s in steps for t in tasks])
+    rewards = rewards.reshape(len(steps), len(tasks))
+    rewards[(~np.isnan(rewards)).mean(axis=1) < ENOUGH] = np.nan
+    return rewards
+
+
+def _incomplete(run: RecordedRun, steps: Sequence[int], curve: Array) -> str:
+    """What a run lacks of the last validation, without which it counts for nothing; or nothing."""
+    if not steps:
+        return "no step has validations of half of the runs"
+    if not np.isnan(curve[-1]).all():
+        return ""
+    last = _by_step(run, steps).get(steps[-1])
+    if last is None:
+        return f"the validation at step {steps[-1]} is not there"
+    present = sum(r is not None for r in last.values())
+    return f"{present} of {curve.shape[1]} episodes of the validation at step {steps[-1]} are there"
 
 
 def _by_step(run: RecordedRun, steps: Sequence[int]) -> dict[int, dict[str, float | None]]:

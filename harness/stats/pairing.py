@@ -24,14 +24,14 @@ class Pairing:
 
 
 def pairing(outcomes: Outcomes, outcome: str = "final") -> tuple[Pairing, ...]:
-    values, arms = outcomes.of(outcome), list(outcomes.arms)
+    values, counts, arms = outcomes.of(outcome), outcomes.counts(outcome), list(outcomes.arms)
     out = []
     for factor in outcomes.factors.names:
         pair = (outcomes.factors.with_off(), outcomes.factors.with_off(factor))
         if not all(arm in arms for arm in pair):
             continue
         i, j = (arms.index(arm) for arm in pair)
-        seeds = outcomes.counted_A_N[i] & outcomes.counted_A_N[j]
+        seeds = counts[i] & counts[j]
         tasks = ~np.isnan(values[[i, j]][:, seeds]).any(axis=(0, 1))
         if not seeds.any() or tasks.sum() < 2:
             continue

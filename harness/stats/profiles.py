@@ -35,12 +35,11 @@ class ArmSummary:
 
 
 def arm_summaries(outcomes: Outcomes) -> tuple[ArmSummary, ...]:
-    values = {o: outcomes.of(o) for o in OUTCOMES}
+    values = {o: (outcomes.of(o), outcomes.counts(o)) for o in OUTCOMES}
     jump = {o: float(np.abs(step_weights(o, outcomes.steps)).max(initial=0.0)) for o in OUTCOMES}
     out = []
     for i, arm in enumerate(outcomes.arms):
-        seeds = np.flatnonzero(outcomes.counted_A_N[i])
-        table = {o: without_holes(v[i][seeds]) for o, v in values.items()}
+        table = {o: without_holes(v[i][counts[i]]) for o, (v, counts) in values.items()}
         if not table["area"].size:
             out.append(ArmSummary(arm.name, 0, dict.fromkeys(OUTCOMES), None, ()))
             continue
@@ -48,7 +47,7 @@ def arm_summaries(outcomes: Outcomes) -> tuple[ArmSummary, ...]:
         profile = tuple(_triple((area >= t - 1e-9).astype(float), 1.0, 0.0, 1.0) for t in THRESHOLDS)
         bounds = {"final": (0.0, 1.0), "area": (0.0, 1.0), "slope": (-np.inf, np.inf)}
         mean = {o: _triple(t, jump[o], *bounds[o]) if t.size else None for o, t in table.items()}
-        out.append(ArmSummary(arm.name, len(seeds), mean, iqm_triple(area), profile))
+        out.append(ArmSummary(arm.name, len(area), mean, iqm_triple(area, jump["area"]), profile))
     return tuple(out)
 
 
@@ -65,15 +64,15 @@ def interquartile_mean(scores: Array) -> Array:
     return means
 
 
-def iqm_triple(area_N_T: Array) -> tuple[float, float, float]:
-    """(interquartile mean, low, high) of the scores of one arm."""
+def iqm_triple(area_N_T: Array, jump: float = 0.0) -> tuple[float, float, float]:
+    """(interquartile mean, low, high) of the scores of one arm. jump: see `crossed_spread`."""
     by_seed, by_task = resample(*area_N_T.shape, draws=DRAWS)
     seeds, tasks = _indices(by_seed), _indices(by_task)
     scores = area_N_T[seeds[:, :, None], tasks[:, None, :]].reshape(DRAWS, -1)
     value, draws = float(interquartile_mean(area_N_T.ravel())), interquartile_mean(scores)
     raw, calibrated = (
         float(scores.mean(axis=1).std()),
-        crossed_spread(area_N_T).half_width() / float(ndtri(0.5 + LEVEL / 2)),
+        crossed_spread(area_N_T, jump).half_width() / float(ndtri(0.5 + LEVEL / 2)),
     )
     stretch = max(calibrated / raw, 1.0) if raw > 0 and np.isfinite(calibrated) else 1.0
     low, high = np.quantile(draws, (0.025, 0.975))

@@ -5,17 +5,19 @@ its own reward, split and temperature. A fix can matter for the one and not for 
 trainer goes on, off-policy, although no rollout uses its adapter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.records.load import SweepRecords
+from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.intervals import crossed_spread
+from harness.stats.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
 class ReportedGap:
-    """Means over the valid, completed runs of an arm. low, high: 95 % over seeds; None with one seed."""
+    """Means over the counted runs of an arm. low, high: 95 % over seeds; None with one seed."""
 
     arm: str
     seeds: int
@@ -27,33 +29,50 @@ class ReportedGap:
     nonexistent: float  # validation ids of the arm's own split that do not exist
 
 
-def reported_gaps(sweep: SweepRecords) -> tuple[ReportedGap, ...]:
-    """One per arm that has a valid, completed run with both rewards."""
+def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap, ...]:
+    """One per arm that has a counted run with both rewards at the first and the last validation."""
+    left_out = {x.run for x in outcomes.left_out}
     out = []
     for arm in sweep.arms:
-        ends = []
-        for run in sweep.runs_of(arm):
-            seen = [
-                (v.reference, v.reported, v.nonexistent)
-                for v in run.validations
-                if v.reference is not None and v.reported is not None
-            ]
-            if run.valid and run.state == "completed" and seen:
-                ends.append((seen[0], seen[-1]))
+        runs = [run for run in sweep.runs_of(arm) if run.name not in left_out]
+        ends = [e for run in runs if (e := _ends(run, outcomes.steps))]
         if ends:
-            spread = crossed_spread(np.array([[reported - reference] for _, (reference, reported, _) in ends]))
+            rises = np.array(
+                [[last.reference - first.reference, last.reported - first.reported] for first, last in ends]
+            )
+            gaps = np.array([[last.reported - last.reference] for _, last in ends])
+            spread = crossed_spread(gaps, max(last.grid for _, last in ends))
             half = spread.half_width()
             known = bool(np.isfinite(half))
             out.append(
                 ReportedGap(
                     arm,
                     len(ends),
-                    float(np.mean([last[0] - first[0] for first, last in ends])),
-                    float(np.mean([last[1] - first[1] for first, last in ends])),
+                    *rises.mean(axis=0).tolist(),
                     spread.mean,
                     spread.mean - half if known else None,
                     spread.mean + half if known else None,
-                    float(np.mean([last[2] for _, last in ends])),
+                    float(np.mean([last.nonexistent for _, last in ends])),
                 )
             )
     return tuple(out)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Both rewards of one validation. grid: what one episode changes in their difference."""
+
+    reference: float
+    reported: float
+    nonexistent: int
+    grid: float
+
+
+def _ends(run: RecordedRun, steps: Sequence[int]) -> tuple[_Both, _Both] | None:
+    """The first and the last validation, where they have both rewards."""
+    both = {
+        v.step: _Both(v.reference, v.reported, v.nonexistent, 1 / max(len(v.by_task), 1))
+        for v in run.validations
+        if v.reference is not None and v.reported is not None
+    }
+    return (both[steps[0]], both[steps[-1]]) if {steps[0], steps[-1]} <= set(both) else None

@@ -28,7 +28,7 @@ def sigmoids(outcomes: Outcomes) -> tuple[Sigmoid, ...]:
         return ()
     out = []
     for i, arm in enumerate(outcomes.arms):
-        seeds = outcomes.counted_A_N[i]
+        seeds = outcomes.counts("area")[i]
         if seeds.any():
             curve = np.nanmean(outcomes.rewards_A_N_S_T[i][seeds], axis=(0, 2))
             if np.ptp(curve) >= RISE:

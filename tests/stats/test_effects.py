@@ -22,7 +22,7 @@ from harness.stats.effects import (
     analyse_outcomes,
     to_json,
 )
-from harness.stats.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
+from harness.stats.outcomes import LeftOut, Outcomes, complete, outcomes_of, step_weights
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
 
 NOTE = note()
@@ -233,15 +233,72 @@ def test_a_run_that_lacks_a_validation_is_left_out_and_the_others_keep_their_las
     assert "step 6 is not there" in sweep.left_out[0].reading
 
 
-def test_a_missing_episode_is_no_zero(tmp_path):
-    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
-    path = run_folder(folder, "all_on", 0) / "validation.jsonl"
+def change_validations(folder, arm, seed, change):
+    """change: from the validation lines of a run, parsed, to those that are written."""
+    path = run_folder(folder, arm, seed) / "validation.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines[-1]["reference"]["by_task"][TASKS[0]] = None
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    effects = by_factor(analyse(load_sweep(folder)), "leave_one_out")
-    assert effects["tools"].tasks == len(TASKS) - 1
-    assert "missing episodes" in effects["tools"].note
+    path.write_text("".join(json.dumps(line) + "\n" for line in change(lines)))
+
+
+def test_a_missing_episode_is_no_zero(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1, 2))
+
+    def drop(lines):
+        lines[-1]["reference"]["by_task"][TASKS[0]] = None  # solved by every run
+        return lines
+
+    before = by_factor(analyse(load_sweep(folder)), "leave_one_out")["tools"].value
+    change_validations(folder, "all_on", 0, drop)
+    effects = analyse(load_sweep(folder))
+    assert by_factor(effects, "leave_one_out")["tools"].value == pytest.approx(before, abs=0.2 / 90)
+    assert any(note.startswith("1 of 5040 validation episodes are missing") for note in effects.notes)
+
+
+def test_the_final_reward_needs_its_own_validation_alone(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    change_validations(folder, "without_tools", 1, lambda lines: [line for line in lines if line["step"] != 3])
+    effects = analyse(load_sweep(folder))
+    assert not effects.left_out
+    assert by_factor(effects, "leave_one_out", "final")["tools"].seeds == 2
+    assert by_factor(effects, "leave_one_out", "area")["tools"].seeds == 1
+    assert any("count for the final reward alone" in note for note in effects.notes)
+
+
+def test_a_task_that_no_seed_of_an_arm_has_is_left_out_of_the_contrasts_of_that_arm_only(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+
+    def drop(lines):
+        lines[-1]["reference"]["by_task"][TASKS[0]] = None
+        return lines
+
+    for seed in (0, 1):
+        change_validations(folder, "without_tools", seed, drop)
+    found = by_factor(analyse(load_sweep(folder)), "leave_one_out")
+    assert (found["tools"].tasks, found["reward"].tasks) == (len(TASKS) - 1, len(TASKS))
+    assert "29 of 30 tasks" in found["tools"].note
+
+
+def test_a_few_missing_episodes_cost_a_factorial_next_to_nothing():
+    whole = outcomes_of(load_sweep(RESULTS / "cpu_all"))
+    gone = np.random.default_rng(0).random(whole.rewards_A_N_S_T.shape) < 0.005
+    holes = replace(whole, rewards_A_N_S_T=np.where(gone, np.nan, whole.rewards_A_N_S_T))
+    effects, with_holes = analyse_outcomes(whole), analyse_outcomes(holes)
+    for outcome in ("final", "area"):
+        before, after = by_factor(effects, "main", outcome), by_factor(with_holes, "main", outcome)
+        for factor in NOTE.names:
+            assert after[factor].verdict == before[factor].verdict, factor
+            assert after[factor].value == pytest.approx(before[factor].value, abs=0.004)
+            assert after[factor].error == pytest.approx(before[factor].error, rel=0.1, abs=0.002)
+
+
+def test_an_unbalanced_table_gives_what_least_squares_finds():
+    seeds, tasks = np.array([0.1, -0.2, 0.4]), np.linspace(-1, 1, 7)
+    table = seeds[:, None] + tasks
+    there = table.copy()
+    there[0, 2:5] = there[1, 0] = there[2, 6] = np.nan
+    assert complete(there) == pytest.approx(table)
+    there[:, 3] = np.nan
+    assert np.isnan(complete(there)).sum() == 3
 
 
 def test_a_sweep_without_a_single_counted_run_is_analysed_as_not_answered(tmp_path):
