@@ -24,6 +24,7 @@ from harness.sections import (
     PolicyConfig,
     ReuseConfig,
     RolloutConfig,
+    StatsConfig,
     TrackingConfig,
     TrainConfig,
     UserConfig,
@@ -68,6 +69,7 @@ class SweepConfig:
     backend: BackendConfig
     reuse: ReuseConfig
     tracking: TrackingConfig
+    stats: StatsConfig
     results: Path
     name: str | None
     plan_only: bool
@@ -101,9 +103,11 @@ SECTIONS: dict[str, type[Section]] = {
         BackendConfig,
         ReuseConfig,
         TrackingConfig,
+        StatsConfig,
     )
 }
-NEWER = {"user": {"kind": "scripted"}}  # sections that an older sweep's configuration lacks, and what it meant
+# Sections that an older sweep's configuration lacks, and what it meant.
+NEWER = {"user": {"kind": "scripted"}, "stats": {"margin": 0.05}}
 OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
 BESIDE = ("seed", "baseline", *WHEREABOUTS)  # the sections

@@ -22,6 +22,7 @@ SAMPLED = "a number in (0, 2]. For greedy rollouts use fix/exploration=off"
 GROUP = "a whole number, at least 2 rollouts, since advantages are relative to the group"
 TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
+REWARD = "a difference of rewards, above 0 and below 1"
 FOLDER_NAME = (
     "one plain folder name (at most 100 characters, the first a letter, a digit or _, no / and no \\; "
     'in a file, "2024" and "true" are quoted)'
@@ -247,6 +248,15 @@ class TrackingConfig(Section):
 
     mode: Literal["auto", "offline", "online", "off"]
     project: str
+
+
+@dataclass(frozen=True, config=STRICT)
+class StatsConfig(Section):
+    """margin: what counts as next to nothing, in validation reward. It is part of the plan, chosen before the data."""
+
+    option: ClassVar[str] = "stats"
+
+    margin: Annotated[float, Field(gt=0, lt=1, description=REWARD)]
 
 
 def _folder(name: str) -> str:

@@ -112,7 +112,7 @@ def test_a_sweep_has_one_config_and_its_runs_say_what_sets_them_apart(sweep_conf
     assert [run.run.name for run in config.runs] == ["without_tools/seed=0", "all_on/seed=2"]
     assert all(run.train is config.train for run in config.runs)
     assert config.resolved(config.runs[1])["seed"] == 2
-    sections = {"env", "user", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking"}
+    sections = {"env", "user", "rollout", "train", "validation", "policy", "backend", "reuse", "tracking", "stats"}
     assert set(config.shared) == {*sections, "baseline"}
 
 

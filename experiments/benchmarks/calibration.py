@@ -28,6 +28,7 @@ from experiments.benchmarks.simulated_sweeps import STEPS, SimulatedWorld, simul
 from harness.designs import design
 from harness.factors import Arm
 from harness.fixes.registry import note
+from harness.records.load import MARGIN
 from harness.stats.bootstrap import raw_draws, resample
 from harness.stats.contrasts import Contrast, all_contrasts
 from harness.stats.effects import (
@@ -155,7 +156,7 @@ def tally(count: Count, setting: Setting, true: Sequence[float], effects: Sequen
     for t, e in answered:
         count.intervals += not e.identical
         count.covered += not e.identical and within(t, e.low, e.high)
-        count.false_none += e.verdict == NO_EFFECT and abs(t) > margin_of(e.kind, e.outcome, STEPS, len(NOTE))
+        count.false_none += e.verdict == NO_EFFECT and abs(t) > margin_of(e.kind, e.outcome, STEPS, len(NOTE), MARGIN)
     if setting.invalid_arm:
         own = [e for e in effects if setting.invalid_arm == f"without_{e.factors[0]}"]
         count.invalid += len(own)

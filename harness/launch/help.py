@@ -48,6 +48,7 @@ Options worth knowing (--cfg job prints all of them with their values, --hydra-h
   env=mock policy=micro      tau2's own tasks need a larger policy: env=retail policy=smollm2_135m (docs/gpu.md);
                              env.task_ids=[…] keeps some, train.train_tasks= as many as are left to train on
   reuse=on|off               find and share stored results;  reuse.audit=0.05 recomputes 5 % of them
+  stats.margin=0.05          an effect that surely lies within ± this reward is none; fixed before the first run
   tracking=wandb|off         offline without WANDB_API_KEY
   backend.engines=2          engines at once on this machine; null: backend.engines_per_gpu (1) for each GPU
   hydra/launcher=node|ray|slurm   where the engines are: this machine, a Ray cluster, Slurm jobs

@@ -24,6 +24,8 @@ from harness.records.schema import (
     not_shown,
 )
 
+MARGIN = 0.05  # of sweeps that were made before it could be chosen
+
 
 @dataclass(frozen=True)
 class RecordedRun:
@@ -90,6 +92,11 @@ class SweepRecords:
     def split(self) -> str:
         """Which tasks the reference validation has: those held out (test) or those trained on (train)."""
         return str(((self.manifest.get("config") or {}).get("validation") or {}).get("split", "test"))
+
+    @property
+    def margin(self) -> float:
+        """What the sweep was to call next to nothing (stats.margin), in reward."""
+        return float(((self.manifest.get("config") or {}).get("stats") or {}).get("margin", MARGIN))
 
     @property
     def total_steps(self) -> int | None:

@@ -25,7 +25,7 @@ def forest_figure(effects: Effects, width: float = WIDE) -> "Figure":
     figure = _figure(width, 3.1 if wide else 2.75 * len(kinds))
     for place, kind in enumerate(kinds, start=1):
         axes = _axes(figure, *((1, len(kinds)) if wide else (len(kinds), 1)), place)
-        draw_forest(axes, effects.of(kind), margin_of(kind, "final", effects.steps, _factors(effects)))
+        draw_forest(axes, effects.of(kind), _margin(effects, kind))
         if kind == "main":  # diluted, so on a scale of its own
             axes.set_xlim(*_limits(effects, ("main",)))
         else:
@@ -67,13 +67,14 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _factors(effects: Effects) -> int:
-    return len({factor for effect in effects.of("main") for factor in effect.factors})
+def _margin(effects: Effects, kind: str) -> float:
+    factors = len({factor for effect in effects.of("main") for factor in effect.factors})
+    return margin_of(kind, "final", effects.steps, factors, effects.margin)
 
 
 def _limits(effects: Effects, kinds: Sequence[str]) -> tuple[float, float]:
     """One scale for these kinds: all their intervals, and the strip of next to nothing, are inside."""
-    margin = margin_of(kinds[0], "final", effects.steps, _factors(effects))
+    margin = _margin(effects, kinds[0])
     ends = [x for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None and isfinite(x)]
     low, high = min([-margin, *ends]), max([2 * margin, *ends])
     return low - 0.04 * (high - low), high + 0.04 * (high - low)

@@ -17,6 +17,11 @@ OUTCOME_MEANS = (
     "Brackets: 95 % interval of that effect alone. p: Holm-corrected over the fixes of one column."
 )
 
+NONE_MEANS = (
+    "No effect: every episode is the same, or at least five seeds and the interval of all effects together within "
+    "± {margin:g} reward (stats.margin; for main effects an eighth of it)."
+)
+
 
 def effect_sections(effects: Effects) -> Iterator[Section]:
     """Effects, interactions, Shapley shares, ranking and profiles, as far as the sweep answers them."""
@@ -37,7 +42,11 @@ def effects_section(effects: Effects) -> Section | None:
         grids=tuple(
             (f"{effect_text.KIND_TITLES[k]}: {effect_text.KIND_MEANS[k]}", _effects_grid(effects, k)) for k in kinds
         ),
-        notes=(OUTCOME_MEANS, *(note for k in kinds for note in _effect_notes(effects, k))),
+        notes=(
+            OUTCOME_MEANS,
+            NONE_MEANS.format(margin=effects.margin),
+            *(note for k in kinds for note in _effect_notes(effects, k)),
+        ),
     )
 
 

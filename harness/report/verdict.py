@@ -8,7 +8,6 @@ from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
 from harness.stats.effects import (
     LOWERS,
-    MARGIN,
     MIXED,
     MOVES,
     NO_EFFECT,
@@ -17,6 +16,7 @@ from harness.stats.effects import (
     UNDECIDED,
     Effect,
     Effects,
+    missed,
 )
 from harness.stats.intervals import LEVEL
 from harness.stats.stopped_updates import StoppedWithout, stopped_without
@@ -45,7 +45,11 @@ def verdict_sentences(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
             f"Not known: which of the fixes matter; {open_runs}." if unfinished else _ask_leave_one_out(sweep),
         )
     found = effects.of(kind)
-    return (_what_matters(rise, effects, kind, found), _how_sure(sweep, effects, kind, found), _not_known(sweep, found))
+    return (
+        _what_matters(rise, effects, kind, found),
+        _how_sure(sweep, effects, kind, found),
+        _not_known(sweep, effects, found),
+    )
 
 
 def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
@@ -129,7 +133,7 @@ def _over(sweep: SweepRecords, effects: Effects) -> str:
     return f"{tasks} and {len(effects.seeds)} seeds {of} that all arms share"
 
 
-def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
+def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -> str:
     if found[0].kind == "added_alone" and all(e.identical for e in found if e.value is not None):
         return _ask_leave_one_out(sweep)
     parts = []
@@ -150,9 +154,10 @@ def _not_known(sweep: SweepRecords, found: Sequence[Effect]) -> str:
         parts.append(f"how any of this is with other policies than {policy} and other tasks than {domain}'s")
     text = f"Not known: {'; '.join(parts)}" if parts else "No fix is left undecided"
     if nothing := [e for e in found if e.verdict == NO_EFFECT]:
-        exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {MARGIN:g}"
+        exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {effects.margin:g}"
         what = effect_text.listed([e.factors[0] for e in nothing])
-        text += f"; {what} made no difference to the reference reward ({exact})"
+        unseen = missed(min(e.seeds for e in nothing))
+        text += f"; {what} made no difference to the reference reward ({exact}; {unseen})"
     return text + "."
 
 
@@ -179,7 +184,7 @@ def _shown_lines(sweep: SweepRecords, effects: Effects) -> list[str]:
         return []
     off = {run.arm: Arm.of(run.levels).at(OFF) for run in sweep.runs if OFF in run.levels.values()}
     further = {run.arm for run in sweep.runs if set(run.levels.values()) - {ON, OFF}}
-    hidden = [g for g in effects.gaps if abs(g.reported_rise) < MARGIN <= g.reference_rise]
+    hidden = [g for g in effects.gaps if abs(g.reported_rise) < effects.margin <= g.reference_rise]
     return [
         f"Without {off[gap.arm][0]} the reported reward moves by {formats.signed(gap.reported_rise)} while the "
         f"reference reward rises by {formats.signed(gap.reference_rise)}. Effects are measured with the latter."

@@ -3,6 +3,11 @@
 Per kind and outcome the effects are a family: p-values are Holm-corrected within it, and the simultaneous
 intervals hold together (Bonferroni). Intervals: intervals.py.
 
+"No effect" is said where every episode at every validation is the same, or where at least five seeds put the
+simultaneous interval within ± the margin that the sweep was started with (`stats.margin`). Beside it stands what so few
+seeds could have missed: a failure that strikes each seed with probability x stays unseen in N of them with (1 − x)^N,
+which is 5 % at x = 1 − .05^(1/N).
+
 What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reason); one
 from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
@@ -33,15 +38,16 @@ from harness.stats.reported_gaps import ReportedGap, reported_gaps
 from harness.stats.sigmoids import Sigmoid, sigmoids
 
 Array = np.ndarray
-MARGIN = 0.05  # reward; an effect whose simultaneous interval lies within ± this is called "no effect"
+SEEDS_FOR_NONE = 5  # fewer seeds show "no effect" only where every episode is the same
 NEEDED = 3  # a fix that works only with so many others on counts an eighth in a mean over the factorial
-MOVES = 2 * MARGIN  # a sweep none of whose arms moves by this much cannot show what makes no difference
+MOVES = 0.1  # reward; a sweep none of whose arms moves by this much cannot show what makes no difference
 RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_ANSWERED = (
     "raises", "lowers", "no effect", "undecided", "mixed", "not answered",
 )  # fmt: skip
 STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
 FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
 LEFT_OUT = "with combinations left out it cannot be called no effect"
+FEW = f"fewer than {SEEDS_FOR_NONE} seeds cannot show that it has no effect"
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class Effects:
     effects: tuple[Effect, ...]
     rankings: tuple[Ranking, ...]
     gate_checks: tuple[GateCheck, ...]
+    margin: float  # reward; within ± this an effect counts as none (`margin_of`)
     summaries: tuple[ArmSummary, ...]
     pairing: tuple[Pairing, ...]
     sigmoids: tuple[Sigmoid, ...]
@@ -178,6 +185,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         effects=tuple(effects),
         rankings=tuple(rankings),
         gate_checks=tuple(checks),
+        margin=outcomes.margin,
         summaries=arm_summaries(outcomes) if outcomes.steps else (),
         pairing=tuple(p for o in OUTCOMES[:2] for p in pairing(outcomes, o)) if len(outcomes.steps) > 1 else (),
         sigmoids=sigmoids(outcomes),
@@ -278,7 +286,7 @@ def estimate_family(
     known = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
     adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
     together = 1 - (1 - LEVEL) / max(len(known), 1)
-    margin = margin_of(family[0].kind, outcome, outcomes.steps, len(outcomes.factors))
+    margin = margin_of(family[0].kind, outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
     still, failed = not moves(outcomes), fails(outcomes)
     out = []
     for contrast in family:
@@ -289,14 +297,14 @@ def estimate_family(
             continue
         s, p_holm = found.spread, float(next(adjusted))
         half, half_all = s.half_width(), s.half_width(together)
-        decided = verdict(s.mean, half_all, p_holm, margin)
-        doubt = STILL if still else LEFT_OUT if contrast.partial else ""
-        if failed and not found.identical:
-            doubt = FAILS
-        if decided == NO_EFFECT and doubt:
-            decided = UNDECIDED
-        else:
-            doubt = ""
+        decided = RAISES if s.mean > 0 else LOWERS
+        remark = ""
+        if p_holm >= 1 - LEVEL:
+            near = abs(s.mean) + half_all <= margin
+            remark = _doubt(found, still, failed) if near else ""
+            decided = NO_EFFECT if near and not remark else UNDECIDED
+        if decided == NO_EFFECT and not contrast.aliases:
+            remark = missed(s.seeds)
         out.append(
             Effect(
                 kind=contrast.kind,
@@ -314,24 +322,38 @@ def estimate_family(
                 seeds=s.seeds,
                 tasks=s.tasks,
                 identical=found.identical,
-                note="; ".join(filter(None, (_note(outcomes, found), doubt))),
+                note="; ".join(filter(None, (_note(outcomes, found), remark))),
                 aliases=contrast.aliases,
             )
         )
     return out
 
 
-def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int) -> float:
+def _doubt(found: Measured, still: bool, failed: bool) -> str:
+    """Why an effect that lies within the margin is not called none; or nothing. still, failed: of the whole sweep."""
+    if failed and not found.identical:
+        return FAILS
+    if still:
+        return STILL
+    if found.contrast.partial:
+        return LEFT_OUT
+    return FEW if found.spread.seeds < SEEDS_FOR_NONE and not found.identical else ""
+
+
+def could_miss(seeds: int) -> float:
+    """The largest share of seeds in which something goes wrong that so many seeds may not show (at 5 %)."""
+    return float(1 - 0.05 ** (1 / seeds))
+
+
+def missed(seeds: int) -> str:
+    return f"a failure in up to {100 * could_miss(seeds):.0f} % of seeds could have been missed"
+
+
+def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int, margin: float) -> float:
     """What counts as next to nothing, in the unit of the outcome. factors: of the sweep; a mean over combinations of
     the others dilutes a fix that needs some of them."""
-    margin = MARGIN if outcome != "slope" else MARGIN / (steps[-1] - steps[0])
-    return margin * (2.0 ** -min(NEEDED, factors - 1) if kind in ("main", "interaction", "shapley") else 1.0)
-
-
-def verdict(value: float, half_all: float, p_holm: float, margin: float) -> str:
-    if p_holm < 1 - LEVEL:
-        return RAISES if value > 0 else LOWERS
-    return NO_EFFECT if abs(value) + half_all <= margin else UNDECIDED
+    of_outcome = margin if outcome != "slope" else margin / (steps[-1] - steps[0])
+    return of_outcome * (2.0 ** -min(NEEDED, factors - 1) if kind in ("main", "interaction", "shapley") else 1.0)
 
 
 def _note(outcomes: Outcomes, found: Measured) -> str:
@@ -415,7 +437,8 @@ def gate_checks(outcomes: Outcomes, outcome: str) -> tuple[GateCheck, ...]:
     out = []
     for (text, m), p_holm in zip(known, adjusted, strict=True):
         half = m.spread.half_width(together)
-        near = abs(m.spread.mean) + half <= margin_of("gate", outcome, outcomes.steps, len(outcomes.factors))
+        margin = margin_of("gate", outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
+        near = abs(m.spread.mean) + half <= margin and m.spread.seeds >= SEEDS_FOR_NONE
         holds = True if m.identical or near else None
         out.append(
             GateCheck(

@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.factors import NOTE, Arm, Factors
-from harness.records.load import RecordedRun, SweepRecords
+from harness.records.load import MARGIN, RecordedRun, SweepRecords
 
 OUTCOMES = ("final", "area", "slope")
 UNTRAINED = "untrained"
@@ -48,6 +48,7 @@ class Outcomes:
 
     design: as the sweep was called; empty where that is not known
     baseline: which loop `off` means
+    margin: reward; what the sweep was to call next to nothing
     ended: counted runs whose loop ended by itself; not_shown: by factor, counted runs whose switch no step could judge
     """
 
@@ -64,6 +65,7 @@ class Outcomes:
     weights_A_N_S: Array | None = None
     design: str = ""
     baseline: str = NOTE
+    margin: float = MARGIN
     ended: tuple[str, ...] = ()
     not_shown: Mapping[str, int] = field(default_factory=dict)
 
@@ -185,6 +187,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         weights,
         sweep.design,
         sweep.baseline,
+        sweep.margin,
         tuple(run.name for run in counted if run.ended_at is not None),
         {factor: sum(factor in run.not_shown for run in counted) for factor in sweep.factors},
     )

@@ -204,6 +204,7 @@ REFUSED = [
     ("train.steps=1e3", "Write it without a point or an exponent: train.steps=1000"),
     ("train.learning_rate=nan", "train.learning_rate is nan; expected a number above 0"),
     ("train.learning_rate=inf", "train.learning_rate is inf; expected a number above 0"),
+    ("stats.margin=0", "stats.margin is 0; expected a difference of rewards, above 0 and below 1"),
     ("plan_only=1", "plan_only is 1; expected true or false"),
     ("plan_only=maybe", "plan_only is maybe; expected true or false"),
     ("seed=-1", "seed is -1; expected a whole number, 0 or more"),

@@ -20,6 +20,7 @@ from harness.stats.effects import (
     UNDECIDED,
     analyse,
     analyse_outcomes,
+    could_miss,
     to_json,
 )
 from harness.stats.outcomes import LeftOut, Outcomes, complete, outcomes_of, step_weights
@@ -72,6 +73,32 @@ def test_a_committed_sweep_whose_two_seeds_happened_to_agree_decides_nothing():
     found = by_factor(analyse(load_sweep(RESULTS / "h200_retail_seen")), "leave_one_out")
     assert {f: e.verdict for f, e in found.items()} == dict.fromkeys(NOTE.names, UNDECIDED) | {"split": NO_EFFECT}
     assert found["exploration"].value > 0.37 and found["exploration"].p_holm > 0.1
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 4])
+def test_fewer_than_five_seeds_call_nothing_no_effect_but_what_is_the_same(seeds):
+    found = by_factor(analyse_outcomes(near(seeds)), "leave_one_out")
+    assert found["reward"].verdict == UNDECIDED and "fewer than 5 seeds" in found["reward"].note
+    assert found["split"].verdict == NO_EFFECT and found["split"].identical
+
+
+def near(seeds, margin=0.05):
+    """A sweep in which reward makes a difference in one episode of 1,000 alone."""
+    sweep = planted(design("leave_one_out", NOTE), seeds=seeds, tasks=1000)
+    arms = list(sweep.arms)
+    without = arms.index(NOTE.with_off("reward"))
+    sweep.rewards_A_N_S_T[without] = sweep.rewards_A_N_S_T[arms.index(NOTE.with_off())]
+    sweep.rewards_A_N_S_T[without, 0, -1, 0] = 1 - sweep.rewards_A_N_S_T[without, 0, -1, 0]
+    return replace(sweep, margin=margin)
+
+
+def test_no_effect_says_which_failures_could_have_been_missed_and_within_which_margin():
+    found = by_factor(analyse_outcomes(near(5)), "leave_one_out")
+    for factor in ("reward", "split"):
+        assert found[factor].verdict == NO_EFFECT
+        assert "a failure in up to 45 % of seeds could have been missed" in found[factor].note
+    assert by_factor(analyse_outcomes(near(5, 0.0001)), "leave_one_out")["reward"].verdict == UNDECIDED
+    assert could_miss(10) == pytest.approx(0.259, abs=0.001)
 
 
 def test_an_invalid_arm_is_not_answered_with_what_was_measured_and_never_no_effect():

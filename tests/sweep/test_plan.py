@@ -9,6 +9,7 @@ from harness.errors import ConfigError
 from harness.launch.execute import execute
 from harness.records.archive import pack
 from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
 from harness.records.run_records import RunRecords
 from harness.sweep import manifest
 from harness.sweep.manifest import sweep_name, write_plan
@@ -113,6 +114,7 @@ def test_a_sweep_that_names_no_baseline_and_no_loss_is_continued_with_the_defaul
     files = SweepFiles(tmp_path)
     older = files.manifest()
     assert older.pop("baseline") == older["config"].pop("baseline") == "note"
+    assert older["config"].pop("stats") == {"margin": 0.05}
     for option in ("loss", "epsilon", "epsilon_high"):
         del older["config"]["train"][option]
     files.write_manifest(older)
@@ -125,6 +127,13 @@ def test_a_folder_never_mixes_two_baselines(sweep_config, tmp_path):
     join(sweep_config("factors=as_launched"), tmp_path)
     with pytest.raises(ConfigError, match="baseline: note there, as_launched now"):
         join(sweep_config("seed=1", "baseline=as_launched"), tmp_path)
+
+
+def test_what_counts_as_no_effect_is_fixed_before_the_first_run(sweep_config, tmp_path):
+    join(sweep_config("stats.margin=0.02"), tmp_path)
+    assert load_sweep(tmp_path).margin == 0.02
+    with pytest.raises(ConfigError, match=r"stats.margin: 0.02 there, 0.1 now"):
+        join(sweep_config("seed=1", "stats.margin=0.1"), tmp_path)
 
 
 def test_the_manifest_and_each_runs_configuration_name_the_baseline(sweep_config, tmp_path):
