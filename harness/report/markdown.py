@@ -76,9 +76,12 @@ def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator
 def _claims(found: SweepStatistics) -> Iterator[str]:
     if not found.verdicts:
         return
-    yield f"\n## Claims of the note\n\nRegistered before the run: {claims_line(found)}.\n"
+    yield f"\n## Claims of the note\n\nRegistered before the first sweeps: {claims_line(found)}.\n"
     rows = ((f"({v.claim.id}) {v.claim.title}", f"{MARKS[v.verdict]} {v.label}", v.evidence) for v in found.verdicts)
     yield from _table(["claim", "verdict", "evidence"], rows)
+    if remarks := [f"- ({v.claim.id}) {line}" for v in found.verdicts for line in v.claim.remarks]:
+        yield ""
+        yield from remarks
 
 
 def _arms(sweep: SweepRecords) -> Iterator[str]:

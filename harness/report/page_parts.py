@@ -75,16 +75,18 @@ def claims(found: SweepStatistics) -> Iterator[str]:
     if not found.verdicts:
         return
     yield heading("Claims of the note")
-    yield f"<p>Registered before the run: {text(claims_line(found))}.</p>"
+    yield f"<p>Registered before the first sweeps: {text(claims_line(found))}.</p>"
     for v in found.verdicts:
         kind = v.verdict.split()[0]
         items = "".join(f"<li>{text(f.evidence)}</li>" for f in v.findings)
+        items += "".join(f"<li>{text(line)}</li>" for line in v.claim.remarks)
+        changes = "".join(f"<p>{text(line)}</p>" for line in v.claim.changes)
         yield (
             f'<div class="claim"><p><b>({text(v.claim.id)}) {text(v.claim.title)}</b> '
             f'<span class="mark {kind}">{MARKS[v.verdict]} {text(v.label)}</span></p>'
             f'<p>{code(v.claim.statement)}</p><ul class="note">{items}</ul>'
-            f"<details><summary>What was predicted, and where the claim stands</summary>"
-            f"<p>{code(v.claim.prediction)}</p><p>{text(v.claim.source)}.</p></details></div>"
+            f"<details><summary>What was predicted, where the claim stands, and how its rules changed</summary>"
+            f"<p>{code(v.claim.prediction)}</p><p>{text(v.claim.source)}.</p>{changes}</details></div>"
         )
 
 

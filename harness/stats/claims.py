@@ -5,14 +5,17 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
     every     a measurement at each step or validation of each run: confirmed if at least 95 % of them are as
               expected, refuted if fewer than half are
     interval  a measure over seeds (and held-out tasks): confirmed if its whole 95 % interval is as expected,
-              refuted if the whole interval is not
+              refuted if the whole interval is not. That nothing changes (an interval with two ends) is confirmed only
+              where every episode is the same, or from five seeds on
 
-Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; it is not
-tested where an arm that it needs is not in the sweep, or has INVALID runs only; nor where a part asks what is
-learned, in a sweep whose policy gets worse even with all fixes on; nor where it needs the reference validation, in a
-sweep that is validated on its training tasks. The rules were registered as they stand, part by part: the intervals are
-not corrected for the number of parts or claims. What a fraction of the factorial mixes with other effects ranks
-nothing.
+Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; a part that
+repeats a manipulation check (`check`) does not confirm it alone. It is not tested where an arm that it needs is not in
+the sweep, or has no run that counts; nor where a part asks what is learned, in a sweep whose policy gets worse even
+with all fixes on; nor where it needs the reference validation, in a sweep that is validated on its training tasks.
+
+Runs, steps, outcomes, intervals and their floors are those of effects. The intervals are not corrected for the number
+of parts or claims. What a fraction of the factorial mixes with other effects ranks nothing. A rule that was changed
+after it was registered says when, why, and what it was (`changed`).
 """
 
 from collections.abc import Sequence
@@ -25,47 +28,87 @@ import yaml
 
 from harness.errors import ConfigError
 from harness.records.load import RecordedRun, SweepRecords
-from harness.stats.effects import FAILS, fails, ranking_draws
-from harness.stats.intervals import crossed_spread, settled
-from harness.stats.measures import MEASURES, RATIOS, READINGS
+from harness.stats.contrasts import Contrast
+from harness.stats.effects import FAILS, SEEDS_FOR_NONE, fails, measure, missed, ranking_draws
+from harness.stats.intervals import Spread, crossed_spread, settled
+from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
-RULED = ("ranking", "reference_rise", "reference_area", "reference_final", "reference_trend")
-LEARNED = (*RULED, "grad_norm")
+BOUNDS = ("at_least", "at_most", "above")
+RULED = ("ranking", *REFERENCE)
+LEARNED = (*RULED, "reported_rise", "grad_norm")
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a rule was before it was changed, when (YYYY-MM-DD) and why."""
+
+    date: str
+    was: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Part:
-    """One expected symptom. `minus`, `times`: the measure is that of `arm` − times × that of `minus`."""
+    """One expected symptom.
+
+    minus, times: the measure is that of `arm` − times × that of `minus`; over: it is their ratio
+    every, interval: bounds, of at_least, at_most, above
+    check: it repeats a manipulation check, so a run that counts cannot but show it
+    """
 
     says: str
     metric: str
     arm: str = ""
     minus: str = ""
+    over: str = ""
     times: float = 1.0
     every: dict[str, float] | None = None
     interval: dict[str, float] | None = None
     order: tuple[str, ...] = ()  # of a ranking: the claimed order of the factors
+    check: bool = False
+    changed: Change | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
+    """would_confirm: what a sweep would have to show; note: what a reader should know beside the verdict."""
+
     id: str
     title: str
     statement: str
     source: str
     design: str
     prediction: str
+    would_confirm: str = ""
+    note: str = ""
     parts: tuple[Part, ...] = field(default_factory=tuple)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What stands beside the verdict: what would confirm it, the note, and which rules are not as registered."""
+        changed = [(f"{n}", p.changed.date) for n, p in enumerate(self.parts, start=1) if p.changed]
+        where = f"part{'s' * (len(changed) > 1)} {', '.join(n for n, _ in changed)}"
+        return (
+            *((f"Would confirm it: {self.would_confirm}",) if self.would_confirm else ()),
+            *((f"Note: {self.note}",) if self.note else ()),
+            *((f"Rule changed after registration: {where} ({max(d for _, d in changed)}).",) if changed else ()),
+        )
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """For each rule that was changed: what it was, and why it is another one."""
+        changed = [(p.says, p.changed) for p in self.parts if p.changed]
+        return tuple(f"{c.date}, {says!r}. Registered: {c.was} Why changed: {c.why}" for says, c in changed)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the records say of one part. seeds: with valid runs behind it, 0 where it is not tested."""
+    """What the records say of one part. seeds: with runs that count behind it, 0 where it is not tested."""
 
     verdict: str
     evidence: str
@@ -114,45 +157,44 @@ def verdicts(sweep: SweepRecords, claims: Sequence[Claim]) -> tuple[Verdict, ...
     out = []
     for claim in claims:
         findings = tuple(_finding(sweep, outcomes, part) for part in claim.parts)
-        out.append(Verdict(claim, _together([f.verdict for f in findings]), findings))
+        out.append(Verdict(claim, _together(claim.parts, [f.verdict for f in findings]), findings))
     return tuple(out)
 
 
-def _together(parts: Sequence[str]) -> str:
+def _together(parts: Sequence[Part], found: Sequence[str]) -> str:
     for verdict in (NOT_TESTED, REFUTED):
-        if verdict in parts:
+        if verdict in found:
             return verdict
-    return CONFIRMED if all(p == CONFIRMED for p in parts) else INCONCLUSIVE
+    own = [not part.check for part in parts]
+    return CONFIRMED if any(own) and all(verdict == CONFIRMED for verdict in found) else INCONCLUSIVE
 
 
 def _finding(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
-    for arm in filter(None, (part.arm, part.minus)):
-        if not _runs(sweep, arm):
-            return Finding(NOT_TESTED, f"{part.says}: not tested, {_why_no_runs(sweep, arm)}.")
+    for arm in filter(None, (part.arm, part.minus, part.over)):
+        if not _runs(sweep, outcomes, arm, part.metric):
+            why = next((outcomes.why_absent(a) for a in outcomes.arms if a.name == arm), f"{arm} is not in this sweep")
+            return Finding(NOT_TESTED, f"{part.says}: not tested, {why}.")
     if part.metric in LEARNED and fails(outcomes):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {FAILS}.")
     if part.metric in RULED and sweep.split == "train":
         return Finding(NOT_TESTED, f"{part.says}: not tested, this sweep is validated on its training tasks.")
     if part.metric == "ranking":
         return _ranking(outcomes, part)
-    return _every(sweep, part) if part.every else _interval(sweep, outcomes, part)
+    return _every(sweep, outcomes, part) if part.every else _interval(sweep, outcomes, part)
 
 
-def _runs(sweep: SweepRecords, arm: str) -> list[RecordedRun]:
-    return [r for r in sweep.runs_of(arm) if r.valid and r.state == "completed"]
+def _runs(sweep: SweepRecords, outcomes: Outcomes, arm: str, metric: str = "") -> list[RecordedRun]:
+    """Those that effects count; for what a run ends with, all that ended."""
+    if metric in OF_ENDED_RUNS:
+        return [r for r in sweep.runs_of(arm) if r.valid and r.state in ("completed", "failed")]
+    left_out = {x.run for x in outcomes.left_out}
+    return [r for r in sweep.runs_of(arm) if r.name not in left_out]
 
 
-def _why_no_runs(sweep: SweepRecords, arm: str) -> str:
-    invalid = [r for r in sweep.runs_of(arm) if not r.valid]
-    if invalid:
-        return f"{arm} is INVALID ({'; '.join(text for _, text in invalid[0].invalid)})"
-    return f"{arm} has no completed run" if sweep.runs_of(arm) else f"{arm} is not in this sweep"
-
-
-def _every(sweep: SweepRecords, part: Part) -> Finding:
+def _every(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     assert part.every is not None
-    runs = _runs(sweep, part.arm)
-    values = np.array([x for run in runs for x in READINGS[part.metric](run)])
+    runs = _runs(sweep, outcomes, part.arm, part.metric)
+    values = np.array([x for run in runs for x in READINGS[part.metric](run, outcomes.steps)])
     if not values.size:
         return Finding(NOT_TESTED, f"{part.says}: the records hold no measurement of {part.metric}.")
     share = float(np.mean(_as_expected(values, part.every)))
@@ -161,56 +203,76 @@ def _every(sweep: SweepRecords, part: Part) -> Finding:
     return Finding(
         verdict,
         f"{part.says}: {part.metric} of {part.arm} is {span}; {share:.0%} of {values.size} measurements in "
-        f"{_runs_text(len(runs))} {_words(part.every)} ({verdict}).",
+        f"{_runs_text(len(runs))} {_words(part.every)} ({verdict}{', repeats the manipulation check' * part.check}).",
         len({run.seed for run in runs}),
     )
 
 
 def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     assert part.interval is not None
-    values = _paired(sweep, outcomes, part)
-    what = f"{part.metric} of {part.arm}" + (
-        f" minus {'' if part.times == 1 else f'{part.times:g} × '}that of {part.minus}" if part.minus else ""
-    )
-    if values is None:
-        return Finding(NOT_TESTED, f"{part.says}: the records hold no measurement of {what}.")
-    if values.size == 1:
-        text = f"{_number(float(values[0, 0]), part)} at one seed, which gives no interval"
+    what, found = _what(part), _spread(sweep, outcomes, part)
+    if isinstance(found, str):
+        return Finding(NOT_TESTED, f"{part.says}: not tested, {what}: {found}.")
+    spread, identical = found
+    if spread.seeds * spread.tasks == 1:
+        text = f"{_number(spread.mean, part)} at one seed, which gives no interval"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
-    spread = crossed_spread(values)
     half = spread.half_width()
     low, high = spread.mean - half, spread.mean + half
-    verdict = _judge(low, high, part.interval)
-    over = f"{spread.seeds} seed{'s' if spread.seeds > 1 else ''}" + (
-        f" × {spread.tasks} tasks" if spread.tasks > 1 else ""
-    )
-    ratio = "ratio " if _is_ratio(part) else ""
+    verdict, doubt = _judge(low, high, _logs(part)), ""
+    if verdict == CONFIRMED and len(part.interval) == 2:
+        doubt = f"; {missed(spread.seeds)}"
+        if not identical and spread.seeds < SEEDS_FOR_NONE:
+            verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
+    over = _seeds_text(spread.seeds, outcomes) + (f" × {spread.tasks} tasks" if spread.tasks > 1 else "")
     return Finding(
         verdict,
-        f"{part.says}: {what} is {ratio}{_number(spread.mean, part)} "
-        f"[{_number(low, part)}, {_number(high, part)}] over {over}, expected {_words(part.interval, part)} "
-        f"({verdict}).",
+        f"{part.says}: {what} is {_number(spread.mean, part)} [{_number(low, part)}, {_number(high, part)}] over {over}"
+        f"{doubt}, expected {_words(part.interval)} ({verdict}).",
         spread.seeds,
     )
 
 
-def _paired(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Array | None:
-    """(N, T) or (N, 1): the measure of the arm, less that of the other arm under the same seed and task."""
-    measure = MEASURES[part.metric]
-    own = {r.seed: measure(r, outcomes.tasks) for r in _runs(sweep, part.arm)}
-    if part.minus:
-        other = {r.seed: measure(r, outcomes.tasks) for r in _runs(sweep, part.minus)}
+def _what(part: Part) -> str:
+    """What an interval is of, in words."""
+    if part.over:
+        floor = f" (each at least {FLOORS[part.metric]:g})"
+        return f"the ratio of {part.metric} of {part.arm} to that of {part.over}{floor}"
+    minus = f" minus {'' if part.times == 1 else f'{part.times:g} × '}that of {part.minus}" if part.minus else ""
+    return f"{part.metric} of {part.arm}{minus}"
+
+
+def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread, bool] | str:
+    """The measure of the arm, less (or over) that of the other arm under the same seed, and whether the two arms are
+    the same in every episode; or why there is none."""
+    if part.metric in REFERENCE:
+        weights = np.zeros(len(outcomes.arms))
+        for name, weight in ((part.arm, 1.0), (part.minus, -part.times)):
+            weights += [weight * (name == arm.name) for arm in outcomes.arms]
+        found = measure(outcomes, Contrast("claim", (), weights), REFERENCE[part.metric])
+        return found if isinstance(found, str) else (found.spread, found.identical)
+    own = _by_seed(sweep, outcomes, part, part.arm)
+    if other := part.minus or part.over:
+        compared = _by_seed(sweep, outcomes, part, other)
         own = {
-            seed: value - part.times * subtracted
-            for seed, value in own.items()
-            if value is not None and (subtracted := other.get(seed)) is not None
+            seed: (value - part.times * compared[seed][0], max(grid, part.times * compared[seed][1]))
+            for seed, (value, grid) in own.items()
+            if seed in compared
         }
-    rows = [value for value in own.values() if value is not None]
-    if not rows:
-        return None
-    table = np.array(rows)
-    table = table[:, ~np.isnan(table).any(axis=0)]
-    return table if table.size else None
+    if not own:
+        return "the records hold no measurement of it"
+    values, grids = zip(*own.values(), strict=True)
+    return crossed_spread(np.array(values)[:, None], max(grids)), False
+
+
+def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> dict[int, tuple[float, float]]:
+    """The measure (of a ratio its logarithm, not below its floor) and its grid, of each seed that has it."""
+    read = MEASURES[part.metric]
+    found = {run.seed: read(run, outcomes.steps) for run in _runs(sweep, outcomes, arm)}
+    known = {seed: reading for seed, reading in found.items() if reading is not None}
+    if part.over:
+        return {seed: (float(np.log(max(value, FLOORS[part.metric]))), 0.0) for seed, (value, _) in known.items()}
+    return known
 
 
 def _ranking(outcomes: Outcomes, part: Part) -> Finding:
@@ -247,33 +309,35 @@ def _seeds_text(shared: int, outcomes: Outcomes) -> str:
 
 def _judge(low: float, high: float, expected: dict[str, float]) -> str:
     least, most = _bounds(expected)
-    if low >= least and high <= most:
+    above = expected.get("above", -np.inf)
+    if low >= least and high <= most and low > above:
         return CONFIRMED
-    return REFUTED if high < least or low > most else INCONCLUSIVE
+    return REFUTED if high < least or low > most or high <= above else INCONCLUSIVE
 
 
 def _as_expected(values: Array, expected: dict[str, float]) -> Array:
     least, most = _bounds(expected)
-    return (values >= least - 1e-9) & (values <= most + 1e-9)
+    return (values >= least - 1e-9) & (values <= most + 1e-9) & (values > expected.get("above", -np.inf))
 
 
 def _bounds(expected: dict[str, float]) -> tuple[float, float]:
     return expected.get("at_least", -np.inf), expected.get("at_most", np.inf)
 
 
-def _is_ratio(part: Part) -> bool:
-    return part.metric in RATIOS and bool(part.minus)
+def _logs(part: Part) -> dict[str, float]:
+    """The bounds on the scale of the measure: a ratio is a difference of logarithms."""
+    assert part.interval is not None
+    return {k: float(np.log(v)) if part.over else v for k, v in part.interval.items()}
 
 
 def _number(value: float, part: Part) -> str:
-    return f"{np.exp(value):.2f}" if _is_ratio(part) else f"{settled(value):.3f}"
+    return f"{np.exp(value):.2f}" if part.over else f"{settled(value):.3f}"
 
 
-def _words(expected: dict[str, float], part: Part | None = None) -> str:
-    shown = {k: np.exp(v) if part and _is_ratio(part) else v for k, v in expected.items()}
-    if len(shown) == 2:
-        return f"between {shown['at_least']:g} and {shown['at_most']:g}"
-    return " and ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in shown.items())
+def _words(expected: dict[str, float]) -> str:
+    if len(expected) == 2:
+        return f"between {expected['at_least']:g} and {expected['at_most']:g}"
+    return " and ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in expected.items())
 
 
 def _runs_text(count: int) -> str:
@@ -293,13 +357,15 @@ def _claim(path: Path) -> Claim:
 
 
 def _part(content: dict[str, Any]) -> Part:
-    part = Part(**(content | {"order": tuple(content.get("order", ()))}))
+    changed = content.get("changed")
+    order = tuple(content.get("order", ()))
+    part = Part(**(content | {"order": order, "changed": Change(**changed) if changed else None}))
     if (part.every is None) == (part.interval is None):
         raise ValueError(f"the part {part.says!r} needs one of `every` and `interval`")
-    known = READINGS if part.every else MEASURES if part.metric != "ranking" else {"ranking"}
-    if part.metric not in known:
-        raise ValueError(f"{part.metric!r} is none of {', '.join(known)}")
+    known = READINGS if part.every else {"ranking", *MEASURES, *REFERENCE}
+    if part.metric not in (known if not part.over else FLOORS):
+        raise ValueError(f"{part.metric!r} is none of {', '.join(sorted(known if not part.over else FLOORS))}")
     for bound in part.every or part.interval or {}:
-        if bound not in ("at_least", "at_most"):
-            raise ValueError(f"{bound!r} is neither at_least nor at_most")
+        if bound not in BOUNDS:
+            raise ValueError(f"{bound!r} is neither at_least nor at_most nor above")
     return part

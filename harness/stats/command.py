@@ -28,7 +28,9 @@ def verdict_table(found: Sequence[Verdict], baseline: str) -> Table:
     for v in found:
         style = COLOURS.get(v.verdict, "dim")
         decision = Text(v.label, style=style) + Text(f"\n{v.parts.replace(', ', chr(10))}" if v.parts else "", "dim")
-        evidence = Text("\n").join(Text(f"• {f.evidence}") for f in v.findings)
+        evidence = Text("\n").join(
+            [*(Text(f"• {f.evidence}") for f in v.findings), *(Text(line, style="dim") for line in v.claim.remarks)]
+        )
         table.add_row(f"({v.claim.id}) {v.claim.title}", decision, evidence)
     return table
 
@@ -43,6 +45,9 @@ def as_json(found: Sequence[Verdict], baseline: str) -> str:
             "source": v.claim.source,
             "statement": v.claim.statement,
             "prediction": v.claim.prediction,
+            "would_confirm": v.claim.would_confirm,
+            "note": v.claim.note,
+            "changes": v.claim.changes,
             "verdict": v.verdict,
             "seeds": v.seeds,
             "parts": [{"verdict": f.verdict, "seeds": f.seeds, "evidence": f.evidence} for f in v.findings],

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 
 from harness.commands import run_command
 from harness.designs import design
@@ -12,7 +13,8 @@ from harness.fixes.registry import note
 from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED, load_claims, verdicts
-from tests.synthetic import make_invalid, run_folder, write_jsonl, write_run, write_sweep
+from harness.stats.effects import analyse
+from tests.synthetic import TASKS, make_invalid, run_folder, write_jsonl, write_run, write_status, write_sweep
 
 NOTE = note()
 SEEDS = (0, 1, 2, 3, 4)
@@ -61,6 +63,26 @@ def found(folder):
 
 def test_the_six_mechanisms_are_confirmed_where_their_symptoms_are_seen(sweep):
     assert {k: v.verdict for k, v in found(sweep).items() if k in "abcdef"} == dict.fromkeys("abcdef", CONFIRMED)
+
+
+def test_a_check_that_is_repeated_says_so_and_confirms_nothing_alone(sweep, tmp_path):
+    parts = {v.claim.id: [p.check for p in v.claim.parts] for v in found(sweep).values()}
+    assert {k: checks.index(True) for k, checks in parts.items() if any(checks)} == dict.fromkeys("acef", 0)
+    assert "(confirmed, repeats the manipulation check)" in found(sweep)["c"].evidence
+    text = yaml.safe_load((CLAIMS / "c_exploration.yaml").read_text())
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(text | {"parts": text["parts"][:1]}))
+    (alone,) = verdicts(load_sweep(sweep), load_claims(tmp_path))
+    assert [f.verdict for f in alone.findings] == [CONFIRMED] and alone.verdict == INCONCLUSIVE
+
+
+def test_the_policy_not_queried_shows_in_the_reported_reward(sweep):
+    contrast = found(sweep)["a"].findings[-1]
+    assert contrast.verdict == CONFIRMED
+    assert "reported_rise of all_on minus that of without_endpoint is 0.360 [" in contrast.evidence
+    for seed in SEEDS:  # an endpoint that serves the adapter although the name is pinned
+        path = run_folder(sweep, "without_endpoint", seed) / "validation.jsonl"
+        path.write_text((run_folder(sweep, "all_on", seed) / "validation.jsonl").read_text())
+    assert found(sweep)["a"].findings[-1].verdict == REFUTED
 
 
 def test_fixes_one_and_two_are_refuted_by_a_flat_curve(sweep):
@@ -134,6 +156,77 @@ def test_an_interval_that_reaches_over_the_expected_bound_decides_nothing(sweep)
     assert verdict.parts == "1 inconclusive, 2 confirmed"
 
 
+def test_a_ratio_is_called_one_and_is_not_divided_by_rounding(sweep):
+    for seed in SEEDS:
+        change = {"logprob_gap": 3e-8, "grad_norm": 0.3}
+        path = run_folder(sweep, "all_on", seed) / "steps.jsonl"
+        write_jsonl(path, [json.loads(line) | change for line in path.read_text().splitlines()])
+    (gap, _, _) = found(sweep)["b"].findings
+    assert (
+        "the ratio of first_logprob_gap of without_tools to that of all_on (each at least 0.001) is 43." in gap.evidence
+    )
+    assert gap.verdict == CONFIRMED and "minus" not in gap.evidence
+
+
+def test_two_arms_that_are_the_same_do_not_show_that_one_learns_sooner(sweep):
+    for seed in SEEDS:
+        for name in ("validation.jsonl", "steps.jsonl"):
+            text = (run_folder(sweep, "all_on", seed) / name).read_text()
+            (run_folder(sweep, "without_reward", seed) / name).write_text(text)
+    sooner = found(sweep)["d"].findings[-1]
+    assert "0.000 [0.000, 0.000]" in sooner.evidence and "expected above 0" in sooner.evidence
+    assert sooner.verdict == REFUTED
+
+
+def test_that_nothing_changes_takes_five_seeds_or_the_same_episodes(sweep):
+    same = found(sweep)["f"].findings[-1]
+    assert same.verdict == CONFIRMED and "a failure in up to 45 % of seeds could have been missed" in same.evidence
+    for seed in SEEDS:  # other weights, the same episodes: zero by luck
+        path = run_folder(sweep, "without_split", seed) / "steps.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        write_jsonl(path, [line | {"update": f"own-{seed}-{line['step']}"} for line in lines])
+    assert found(sweep)["f"].findings[-1].verdict == CONFIRMED
+    make_invalid(sweep, "without_split", "split", "all ids exist", seed=4)
+    lucky = found(sweep)["f"].findings[-1]
+    assert lucky.verdict == INCONCLUSIVE and "fewer than 5 seeds" in lucky.evidence
+
+
+def test_a_torn_run_is_not_compared_at_an_earlier_step(sweep):
+    for arm, seed in (("all_on", 2), ("without_endpoint", 1)):
+        path = run_folder(sweep, arm, seed) / "validation.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    _, flat, rise, contrast = found(sweep)["a"].findings
+    assert "in 4 runs" in flat.evidence
+    assert "over 4 of 5 seeds" in rise.evidence and "over 3 of 5 seeds" in contrast.evidence
+
+
+def test_a_claim_counts_the_runs_that_effects_count_and_knows_their_floor(sweep):
+    path = run_folder(sweep, "all_on", 2) / "validation.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for task in TASKS[:20]:  # most of the last validation is missing
+        lines[-1]["reference"]["by_task"][task] = None
+    write_jsonl(path, lines)
+    effect = next(e for e in analyse(load_sweep(sweep)).of("leave_one_out") if e.factors == ("logprobs",))
+    assert effect.seeds == found(sweep)["e"].findings[-1].seeds == 4
+    assert f"[{effect.low:.3f}, {effect.high:.3f}]" in found(sweep)["e"].evidence  # flat without it: rise is final
+
+
+def test_runs_that_failed_speak_against_an_end_without_an_error(sweep):
+    for seed in SEEDS[:3]:
+        write_status(sweep, "without_logprobs", seed, state="failed", error="ValueError: no log-probs")
+    verdict = found(sweep)["e"]
+    (ended,) = [f for f in verdict.findings if "ended_without_error" in f.evidence]
+    assert ended.verdict == verdict.verdict == REFUTED and "40% of 5 measurements" in ended.evidence
+
+
+def test_a_rule_that_was_changed_shows_what_it_was_when_and_why():
+    claims = {c.id: c for c in load_claims(CLAIMS)}
+    assert all(p.changed.was and p.changed.why for c in claims.values() for p in c.parts if p.changed)
+    assert "2026-11-26" in claims["b"].remarks[-1] and "0.405465" in claims["b"].changes[0]
+    assert claims["g"].would_confirm and claims["h"].would_confirm
+    assert "mechanism alone refutes it" in claims["h"].note
+
+
 def test_a_claim_that_can_be_tested_in_part_only_is_not_refuted(sweep):
     plan = [line for line in (sweep / "plan.jsonl").read_text().splitlines() if "all_off" not in line]
     (sweep / "plan.jsonl").write_text("\n".join(plan) + "\n")
@@ -176,7 +269,7 @@ def test_the_issue_asks_for_eight_claims_with_prediction_and_decision_rule():
         ("parts: []", "is no claim"),
         ("parts: [{says: x, metric: reference_rise, arm: a}]", "needs one of `every` and `interval`"),
         ("parts: [{says: x, metric: nonsense, arm: a, interval: {at_least: 0}}]", "'nonsense' is none of"),
-        ("parts: [{says: x, metric: reference_rise, arm: a, interval: {above: 0}}]", "neither at_least"),
+        ("parts: [{says: x, metric: reference_rise, arm: a, interval: {over: 0}}]", "neither at_least"),
     ],
 )
 def test_a_file_that_is_no_claim_is_refused_with_the_reason(tmp_path, text, message):
@@ -191,6 +284,7 @@ def test_the_verdict_is_printed_as_a_table_and_as_json(sweep, capsys):
     assert "refuted" in shown and shown.startswith("baseline note")
     assert run_command("claims", [str(sweep), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert rows[1]["changes"] and rows[6]["would_confirm"]
     assert {r["baseline"] for r in rows} == {"note"}
     assert [r["id"] for r in rows] == list("abcdefgh")
     assert all(r["parts"][0]["evidence"] for r in rows)
