@@ -152,7 +152,8 @@ def analyse(sweep: SweepRecords) -> Effects:
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
     """The estimates alone, without the gaps, for which arrays of reference rewards are not enough."""
     failed = fails(outcomes)
-    effects, rankings, checks = [], [], []
+    effects, rankings = [], []
+    checks: list[GateCheck] = []
     for outcome in OUTCOMES if len(outcomes.steps) > 1 else OUTCOMES[:1]:
         contrasts = contrasts_of(outcomes, outcome)
         found = gate_checks(outcomes, outcome)

@@ -37,9 +37,6 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
         runs = [run for run in sweep.runs_of(arm) if run.name not in left_out]
         ends = [e for run in runs if (e := _ends(run, outcomes.steps))]
         if ends:
-            rises = np.array(
-                [[last.reference - first.reference, last.reported - first.reported] for first, last in ends]
-            )
             gaps = np.array([[last.reported - last.reference] for _, last in ends])
             spread = crossed_spread(gaps, max(last.grid for _, last in ends))
             half = spread.half_width()
@@ -48,7 +45,8 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
                 ReportedGap(
                     arm,
                     len(ends),
-                    *rises.mean(axis=0).tolist(),
+                    float(np.mean([last.reference - first.reference for first, last in ends])),
+                    float(np.mean([last.reported - first.reported for first, last in ends])),
                     spread.mean,
                     spread.mean - half if known else None,
                     spread.mean + half if known else None,
