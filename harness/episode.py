@@ -14,8 +14,8 @@ from harness.seams import Outcome
 # Part of every episode's key in the store and of a sweep's manifest: raise it when a change here, in the rollout, the
 # player or the environment changes what an episode is. 2: the prompt's ids on the first turn and the last one only.
 # 3: no check of an unfinished episode is met. 4: `end` and `raised` stand in the outcome, a limit of the prompt ends an
-# episode, the user and each request's temperature are recorded, refused calls and empty replies earn nothing, and text
-# that no encoder takes is replaced.
+# episode, the user and each request's temperature are recorded, refused calls and empty replies earn nothing, text
+# that no encoder takes is replaced, and a tool's answer names its tool.
 EPISODE_VERSION = 4
 
 SCRIPTED = {"kind": "scripted"}  # the user of every episode before version 4

@@ -128,7 +128,7 @@ class EpisodePlayer:
             call = turn.tool_calls[0]  # faithful to upstream: the others are dropped
             messages.append(_message("assistant", turn.content or "") | {"tool_calls": [_sent(call)]})
             result = env.call_tool(call["id"], call["name"], _arguments(call["arguments"]))
-            return {"role": "tool", "tool_call_id": call["id"], "content": clean(result)}
+            return {"role": "tool", "tool_call_id": call["id"], "name": call["name"], "content": clean(result)}
         messages.append(_message("assistant", turn.content or ""))
         said = await env.reply(turn.content or "")
         return None if said is None else _message("user", said)

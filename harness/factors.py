@@ -31,8 +31,8 @@ class Factor:
     rank: its place in the investigation note's ranking, from 1; None: the note does not name it
     baselines: in which loops the fault was there; (): in none, it is one of the ART that runs here, 0.5.18
     launched: how the loop as it was launched had it right, with the source, where it had
-    today: whether the fault is still possible in ART 0.5.23: `yes: ` or `no: `, why, and the source in its code; empty
-        for a factor that is not ours
+    today: whether the fault is still possible in ART 0.5.23: `yes: ` or `no: `, why, and the source in its code (a
+        column of the reports); empty for a factor that is not ours
 
     What follows from its mechanism is an assumption that a sweep's controls test:
     no_update: levels at which no gradient step is taken

@@ -55,13 +55,15 @@ def settled(work: Coroutine[Any, Any, Any]) -> Any:
 @contextmanager
 def serving(*answers: Any):
     """(base URL, requests). An answer: a body, (status, body), or None, which drops the connection; bytes go as they
-    are. The last one is given again and again."""
+    are; a function is given the request and returns one of these. The last one is given again and again."""
     left, asked = list(answers), []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append(request)
             answer = left.pop(0) if len(left) > 1 else left[0]
+            answer = answer(request) if callable(answer) else answer
             if answer is None:
                 self.close_connection = True
                 return

@@ -122,7 +122,7 @@ def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
     monkeypatch.setattr("litellm.acompletion", acompletion)
     episode = asyncio.run(EpisodePlayer(calculator, 4).play(job("http://server/v1")))
     assert (episode.end, episode.outcome.reward) == ("user_stop", 1.0)
-    assert episode.messages[3] == {"role": "tool", "tool_call_id": "call_2_0", "content": str(a + b)}
+    assert episode.messages[3] == {"role": "tool", "tool_call_id": "call_2_0", "name": "add", "content": str(a + b)}
 
 
 def test_a_player_process_makes_the_calculator_by_its_target(importable, tmp_path):

@@ -25,7 +25,7 @@ FACTOR = Factor(
     changes=(EPISODES, REPORTED),
     proof="weights that answered, by log-probs",
     rank=1,
-    today="yes: an older name@step stays served, and nothing looks at the name (art/unsloth/service.py "
+    today="yes: by default an older name@step stays served, and nothing looks at the name (art/unsloth/service.py "
     "`prune_loaded_adapters`, called by the pipeline trainer alone)",
     first_policy=("off",),
     apart=("off",),

@@ -11,7 +11,8 @@ What upstream makes of an episode that did not end by itself (OpenPipe/ART, dev/
 tau_bench/agents/tool_calling_agent.py, June and July 2025):
 off_earlier  revision 1fd9b7c, whose docs hold the note: 0, as of any other failure
 off          revisions 6aecef2 to 046c325: -1 where the prompt passed 20,000 tokens or a reply was cut
-off_later    revisions from 99cb3fd on, ad65784 for one: -1 on any `forced_stop`, the turn limit included
+off_later    revisions from 8890082 on, ad65784 for one: -1 on any `forced_stop`, the turn limit included (so from
+             99cb3fd on, where an episode still goes on after the user's stop)
 all          an exception in the episode leaves `reward = 0.0` and the trajectory that was made empty before it
 """
 

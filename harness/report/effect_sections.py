@@ -1,9 +1,10 @@
 """The sections of a report that come from the statistics. What a design cannot fill is left out, with a line why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from harness.factors import Factors
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
@@ -23,34 +24,43 @@ NONE_MEANS = (
 )
 
 
-def effect_sections(effects: Effects) -> Iterator[Section]:
-    """Effects, interactions, Shapley shares, ranking and profiles, as far as the sweep answers them."""
-    for make in (effects_section, interactions_section, shapley_section, ranking_section, profiles_section):
+def effect_sections(effects: Effects, factors: Factors) -> Iterator[Section]:
+    """Effects, interactions, Shapley shares, ranking and profiles, as far as the sweep answers them.
+
+    factors: as the sweep keeps them
+    """
+    if section := effects_section(effects, factors):
+        yield section
+    for make in (interactions_section, shapley_section, ranking_section, profiles_section):
         if section := make(effects):
             yield section
     if left_out := left_out_lines(effects):
         yield Section("What this sweep cannot answer", notes=left_out)
 
 
-def effects_section(effects: Effects) -> Section | None:
+def effects_section(effects: Effects, factors: Factors) -> Section | None:
     kinds = effect_text.answered_kinds(effects)
     if not kinds:
         return None
+    today = {factor.name: factor.today for factor in factors if factor.today}
     return Section(
         "Effects of the fixes",
         figure="forest",
         grids=tuple(
-            (f"{effect_text.KIND_TITLES[k]}: {effect_text.KIND_MEANS[k]}", _effects_grid(effects, k)) for k in kinds
+            (f"{effect_text.KIND_TITLES[k]}: {effect_text.KIND_MEANS[k]}", _effects_grid(effects, k, today))
+            for k in kinds
         ),
         notes=(
             OUTCOME_MEANS,
             NONE_MEANS.format(margin=effects.margin),
+            *((effect_text.still_possible(today),) if today else ()),
             *(note for k in kinds for note in _effect_notes(effects, k)),
         ),
     )
 
 
-def _effects_grid(effects: Effects, kind: str) -> Grid:
+def _effects_grid(effects: Effects, kind: str, today: Mapping[str, str]) -> Grid:
+    """today: `Factor.today` of the factors that say it; no column if none does"""
     outcomes = [o for o in OUTCOMES if effects.of(kind, o)]
     rows = []
     for place, effect in enumerate(effects.of(kind)):
@@ -58,8 +68,11 @@ def _effects_grid(effects: Effects, kind: str) -> Grid:
         for outcome in outcomes:
             same = effects.of(kind, outcome)[place]
             cells += [effect_text.estimate(same), effect_text.p_value(same.p_holm)]
+        if today:
+            cells.append(effect_text.yes_or_no(today, effect))
         rows.append(tuple(cells))
-    return Grid(("fix", "verdict", *(h for o in outcomes for h in (o, "p"))), tuple(rows), "effects")
+    heads = ("fix", "verdict", *(h for o in outcomes for h in (o, "p")))
+    return Grid((*heads, effect_text.TODAY) if today else heads, tuple(rows), "effects")
 
 
 def _effect_notes(effects: Effects, kind: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """How effects are written: numbers with their intervals, p-values, kinds of effect."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.report import formats
 from harness.stats.effects import LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
@@ -32,6 +32,7 @@ VERDICTS = {
     MIXED: "mixed with its aliases",
     NOT_ANSWERED: "not answered",
 }
+TODAY = "in ART 0.5.23"
 # In the order in which a reader should believe them where some fixes are gates.
 SINGLE_KINDS = ("leave_one_out", "main", "added_alone")
 
@@ -69,6 +70,24 @@ def short(effect: Effect) -> str:
 def verdict(effect: Effect) -> str:
     """The verdict in words; one seed is said beside it, since the interval knows of no other."""
     return VERDICTS[effect.verdict] + (", one seed" if effect.seeds == 1 else "")
+
+
+def yes_or_no(today: Mapping[str, str], effect: Effect) -> str:
+    """Whether the fault of the effect's factor is still possible in ART 0.5.23; a dash where that is not known.
+
+    today: `Factor.today` by factor
+    """
+    factor = effect.factors[0].partition("=")[0]  # of a further level, too
+    return today[factor].partition(":")[0] if factor in today else formats.NONE
+
+
+def still_possible(today: Mapping[str, str]) -> str:
+    """What the column TODAY says, and the sources: each sentence once, behind the factors that share it."""
+    who: dict[str, list[str]] = {}
+    for factor, sentence in today.items():
+        who.setdefault(sentence, []).append(factor)
+    told = (f"{listed(factors)} {sentence.replace(':', ',', 1)}" for sentence, factors in who.items())
+    return f"{TODAY[0].upper()}{TODAY[1:]}, whether the fault is still possible there: {'; '.join(told)}."
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -30,7 +30,7 @@ def _lines(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     if any(run.state != "completed" for run in sweep.runs):
         yield f"\n{formats.rerun_hint(sweep)}"
     yield from _pictures(sweep, "Curves", ("curves", "factors"))
-    for section in effect_sections(found.effects):
+    for section in effect_sections(found.effects, sweep.declared):
         yield from _section(section)
     yield from _pictures(sweep, "Reported against reference", ("reported",))
     if found.effects.gaps:

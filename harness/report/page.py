@@ -48,7 +48,7 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
         yield "reported", figures.gap_figure(sweep)
         if curves.contrasted_factors(sweep):
             yield "factors", figures.factors_figure(sweep)
-    for section in effect_sections(found.effects):
+    for section in effect_sections(found.effects, sweep.declared):
         if section.figure:
             yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
 
@@ -76,7 +76,7 @@ def _sections(sweep: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
     yield _attention(sweep)
     if curves.arm_curves(sweep):
         yield curve_figures(sweep)
-    for section in effect_sections(found.effects):
+    for section in effect_sections(found.effects, sweep.declared):
         yield section_html(section, draw)
     if curves.arm_curves(sweep):
         yield gap_figures(sweep, found.effects)

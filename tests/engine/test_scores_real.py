@@ -13,7 +13,7 @@ from harness.evidence import RolloutTable, gather_evidence
 from harness.fixes import endpoint
 from harness.rollout import SourcedEpisode, trajectory
 from harness.scoring import served_scores
-from harness.seams import Names, TaskSplit
+from harness.seams import Names, Rendering, TaskSplit
 from tests.fakes import SEAMS, TOOLS, Contexts, episode
 
 pytestmark = pytest.mark.engine
@@ -101,6 +101,8 @@ def check(server, runner):
             {},
             SKIPPED,
             Contexts(),
+            trained_contexts=None,
+            rendering=Rendering(),
             names_carried=carried,
             names=names,
             weights=run.backend.weights,

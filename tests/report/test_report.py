@@ -29,7 +29,8 @@ SECTIONS = {
 
 
 def sections(folder):
-    return {s.title: s for s in effect_sections(statistics_of(load_sweep(folder)).effects)}
+    sweep = load_sweep(folder)
+    return {s.title: s for s in effect_sections(statistics_of(sweep).effects, sweep.declared)}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -40,6 +41,38 @@ def test_what_a_design_cannot_fill_is_left_out_with_the_reason(name, tmp_path):
     if name == "leave_one_out":
         lines = found[ABSENT].notes
         assert "Interaction: this design identifies no interaction." in lines
+
+
+TODAY = "in ART 0.5.23"
+
+
+def test_each_table_of_effects_says_which_faults_are_still_possible_and_names_the_sources(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=factorial(), seeds=(0, 1)))
+    found = statistics_of(sweep)
+    section = next(effect_sections(found.effects, sweep.declared))
+    assert len(section.grids) == 3  # leave-one-out, main, added alone
+    for _, grid in section.grids:
+        column = grid.heads.index(TODAY)
+        assert {row[0]: row[column] for row in grid.rows} == {f.name: f.today.partition(":")[0] for f in NOTE}
+    (line,) = [note for note in section.notes if note.startswith("In ART 0.5.23")]
+    assert "tools no, the server's own prompt ids are trained (art/preprocessing/tokenize.py" in line
+    assert all(factor.today.partition(": ")[2] in line for factor in NOTE)
+    for text in (markdown(sweep, found), page(sweep, found)):
+        assert TODAY in text and "art/preprocessing/tokenize.py" in text
+
+
+def test_a_sweep_that_does_not_know_which_faults_are_still_possible_has_no_such_column(tmp_path):
+    older = [{k: v for k, v in factor.record().items() if k != "today"} for factor in NOTE]
+    sweep = load_sweep(write_sweep(tmp_path / "s", factors=older))
+    found = statistics_of(sweep)
+    for text in (markdown(sweep, found), page(sweep, found)):
+        assert "ART 0.5.23" not in text
+
+
+def test_a_factor_of_ones_own_has_a_dash_where_others_say_whether_the_fault_is_still_possible(tmp_path):
+    own = [factor.record() | ({"today": ""} if factor.name == "tools" else {}) for factor in NOTE]
+    (_, grid), *_ = sections(write_sweep(tmp_path / "s", factors=own))[EFFECTS].grids
+    assert {row[0]: row[-1] for row in grid.rows}["tools"] == "–"
 
 
 def test_a_report_names_the_fixes_that_it_does_not_compare(tmp_path):
