@@ -19,7 +19,7 @@ FACTOR = Factor(
     levels={"off": "twice before the last turn, as stock ART 0.5.18", "on": "once, as served"},
     changes=(BATCH,),
     proof="trained token ids after the first turn",
-    today="no: the server's own prompt ids are trained (art/preprocessing/tokenize.py "
+    today="no: in RL the server's own prompt ids are trained (art/preprocessing/tokenize.py "
     "`assemble_vllm_training_sequences`)",
     apart=("off",),
     baselines=(),

@@ -20,7 +20,7 @@ FACTOR = Factor(
     levels={"off": "ART 0.5.18's default", "on": "the server's"},
     changes=(BATCH,),
     proof="trained token ids of the tools",
-    today="no: the server's own prompt ids are trained (art/preprocessing/tokenize.py "
+    today="no: in RL the server's own prompt ids are trained (art/preprocessing/tokenize.py "
     "`assemble_vllm_training_sequences`)",
     apart=("off",),
 )

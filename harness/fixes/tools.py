@@ -21,7 +21,7 @@ FACTOR = Factor(
     changes=(BATCH,),
     proof="trained token ids begin with the served ones",
     rank=2,
-    today="no: the server's own prompt ids are trained (art/preprocessing/tokenize.py "
+    today="no: in RL the server's own prompt ids are trained (art/preprocessing/tokenize.py "
     "`assemble_vllm_training_sequences`)",
     apart=("off",),
 )

@@ -35,3 +35,8 @@ def test_each_has_an_effect_and_a_line_of_the_report(sweep):
     text = markdown(sweep, statistics_of(sweep))
     for factor in BESIDE:
         assert effects[factor.name].value is not None and f"without_{factor.name}" in text
+
+
+def test_a_sentence_that_factors_share_is_said_once(sweep):
+    text = markdown(sweep, statistics_of(sweep))
+    assert "tools, toolcalls and toolorder no, in RL the server's own prompt ids are trained" in text

@@ -55,7 +55,7 @@ def test_each_table_of_effects_says_which_faults_are_still_possible_and_names_th
         column = grid.heads.index(TODAY)
         assert {row[0]: row[column] for row in grid.rows} == {f.name: f.today.partition(":")[0] for f in NOTE}
     (line,) = [note for note in section.notes if note.startswith("In ART 0.5.23")]
-    assert "tools no, the server's own prompt ids are trained (art/preprocessing/tokenize.py" in line
+    assert "tools no, in RL the server's own prompt ids are trained (art/preprocessing/tokenize.py" in line
     assert all(factor.today.partition(": ")[2] in line for factor in NOTE)
     for text in (markdown(sweep, found), page(sweep, found)):
         assert TODAY in text and "art/preprocessing/tokenize.py" in text
