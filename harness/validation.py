@@ -67,6 +67,7 @@ async def validate(
     own = replace(protocol.sampling, temperature=seams.exploration.temperature)
 
     missing: list[EpisodeError] = []
+    validated: list[str | None] = []  # the ids that the arm's own validation asks
 
     async def reference(task: str) -> float | None:
         seed = derive_seed(0, "validation", task)
@@ -78,6 +79,7 @@ async def validate(
         return asked.episode.outcome.reward
 
     async def reported(task: str | None) -> float:
+        validated.append(task)
         if task is None:
             return 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
         # The reference's decoding means the reference's luck; any other draws its own, anew for each seed of the run.
@@ -90,18 +92,22 @@ async def validate(
             return 0.0  # faithful to upstream: a rollout that raises has reward 0.0
         return seams.reward.training_reward(asked.episode.outcome)
 
-    # faithful to upstream: `get_env` stands outside `try`, so the gather raises and what it gathered is lost
-    raised = seams.split.raises and None in split.validation
+    async def own_validation() -> list[float] | None:
+        if seams.split.raises and None in split.validation:
+            # faithful to upstream: `get_env` stands outside `try`, so the gather raises and what it gathered is lost
+            validated.extend(split.validation)
+            return None
+        return await asyncio.gather(*(reported(t) for t in split.validation))
+
     references, reports = await asyncio.gather(
-        asyncio.gather(*(reference(t) for t in protocol.task_ids)),
-        asyncio.gather(*(reported(t) for t in split.validation if not raised)),
+        asyncio.gather(*(reference(t) for t in protocol.task_ids)), own_validation()
     )
     if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
-        tuple(zip(() if raised else split.validation, reports, strict=True)),
+        () if reports is None else tuple(zip(validated, reports, strict=True)),
         time.perf_counter() - started,
-        split.validation,
-        raised,
+        tuple(validated),
+        reports is None,
     )
