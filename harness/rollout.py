@@ -63,7 +63,7 @@ class Rollouts:
 
     def __post_init__(self) -> None:
         self._player = self.player or EpisodePlayer(self.domain, self.in_flight)
-        self._drops_logprobs = False  # whether this deployment was seen to
+        self._without_logprobs: set[str] = set()  # weights of which a reply came without them
 
     async def episode(
         self, run: str, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
@@ -91,11 +91,13 @@ class Rollouts:
             return self.store.reuse and self.store.file("episodes", key).exists()
 
         # One that is stored goes first, so that a run that is continued finds what it had.
-        without = not need_logprobs and (stored(False) or (self._drops_logprobs and not stored(True)))
+        without = not need_logprobs and (
+            stored(False) or (self.weights(name) in self._without_logprobs and not stored(True))
+        )
         try:
             return await get(with_logprobs=not without)
         except MissingLogprobs:
-            self._drops_logprobs = True  # so that not every episode is asked for three times first
+            self._without_logprobs.add(self.weights(name))  # so that not every episode is asked for three times first
             if need_logprobs:
                 raise
             return await get(with_logprobs=False)

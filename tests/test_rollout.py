@@ -101,8 +101,8 @@ def rollouts(folder, player, alive=lambda: None, **changed):
     )
 
 
-def one(asked: Rollouts, need_logprobs=True, task="mock_000", sampling=SAMPLING):
-    return asyncio.run(asked.episode("run", "hosted_vllm/p@1", task, sampling, 7, need_logprobs))
+def one(asked: Rollouts, need_logprobs=True, task="mock_000", sampling=SAMPLING, name="p@1"):
+    return asyncio.run(asked.episode("run", f"hosted_vllm/{name}", task, sampling, 7, need_logprobs))
 
 
 def ask(folder, player, alive=lambda: None):
@@ -150,6 +150,15 @@ def test_a_deployment_that_drops_logprobs_is_asked_for_them_once_and_no_more_by_
     for task in ("mock_000", "mock_001", "mock_002"):
         one(asked, need_logprobs=False, task=task)
     assert [job.need_logprobs for job in player.jobs] == [True, False, False, False]
+
+
+def test_one_adapter_that_gives_no_logprobs_says_nothing_of_another(tmp_path):
+    player = Plays(BARE, drops=True)
+    asked = rollouts(tmp_path, player)
+    one(asked, need_logprobs=False, name="broken@1")
+    player.jobs.clear()
+    one(asked, need_logprobs=False, name="p@1")
+    assert player.jobs[0].need_logprobs
 
 
 def test_a_run_that_is_continued_finds_the_episode_that_it_had(tmp_path):
