@@ -42,6 +42,11 @@ def _told(evidence: Evidence) -> list[int]:
     return [distinct for distinct in evidence.distinct_G if distinct]
 
 
+def _judgeable(evidence: Evidence) -> bool:
+    """Whether sampling would give more distinct outputs than rounding does: in 16 bits not in a group of two."""
+    return evidence.exact or evidence.rewards_G_R.shape[1] > ROUNDED
+
+
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
@@ -83,7 +88,7 @@ class Off:
         distinct, effect = _told(evidence), None
         if any(one != 0.0 for one in evidence.temperatures_N):
             effect = False
-        elif distinct:
+        elif distinct and _judgeable(evidence):
             effect = max(distinct) <= 1 if evidence.exact else _mean(distinct) <= ROUNDED
         expected = "1" if evidence.exact else f"at most {ROUNDED:g}, as 16 bits round"
         text = _text(evidence, effect, "0", expected)
