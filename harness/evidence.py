@@ -15,7 +15,7 @@ from harness.backend.context import Contexts
 from harness.episode import Episode
 from harness.records.schema import StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
-from harness.seams import Evidence, Names, Rendering, Scores, Seams, TaskSplit
+from harness.seams import Evidence, Names, Rendering, Scores, TaskSplit
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def gather_evidence(
         metrics=metrics,
         outcomes_N=[asked.episode.outcome for asked, _ in present.values()],
         trained_rewards_N=[t.reward for _, t in present.values()],
+        empty_N=[not t.messages_and_choices for _, t in present.values()],
         validated=validated,
         scores=scores,
         temperatures_N=[_temperature(asked.episode, temperature) for asked, _ in present.values()],
@@ -138,9 +139,12 @@ def evidence_without_rollouts(
     )
 
 
-def transcript(sampled: RolloutTable, seams: Seams) -> list[dict[str, Any]]:
-    """One row per rollout for trajectories.parquet; messages as JSON text."""
+def transcript(sampled: RolloutTable) -> list[dict[str, Any]]:
+    """One row per rollout for trajectories.parquet; messages as JSON text. reward: that its trajectory carries."""
     rows = []
+    rewards = {
+        (str(t.metadata["task"]), str(t.metadata["episode"])): t.reward for g in sampled.groups for t in g.trajectories
+    }
     for (task, number), asked in sorted(sampled.asked.items()):
         episode = asked.episode
         said = [
@@ -155,7 +159,7 @@ def transcript(sampled: RolloutTable, seams: Seams) -> list[dict[str, Any]]:
                 "task": task,
                 "rollout": number,
                 "episode": asked.key,
-                "reward": seams.reward.training_reward(episode.outcome),
+                "reward": rewards.get((task, asked.key), math.nan),
                 "raw_reward": episode.outcome.reward,
                 "end": episode.end,
                 "shared_with": asked.shared_with,

@@ -117,7 +117,7 @@ async def run_loop(
         seconds = {"rollout": rolled_out - started, "score": scored - rolled_out, "train": trained_at - scored}
 
         # Record: what happened, and the proof that each switch took effect.
-        transcripts += transcript(rollout_table, seams)
+        transcripts += transcript(rollout_table)
         evidence, line = gather_evidence(
             rollout_table,
             result.metrics,

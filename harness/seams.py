@@ -142,7 +142,8 @@ class Evidence:
     scores: None where the trainer could not be asked
     temperatures_N: what the rollout's requests carried; where they differ, the one farthest from what was configured
     exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
-    outcomes_N: what the evaluator said; trained_rewards_N: what the trajectories of these carry, in the same order
+    outcomes_N: what the evaluator said; trained_rewards_N, empty_N: the reward that the trajectories of these carry,
+        and whether they hold no message, in the same order
     validated: the ids that the arm's own validation asked last; None: it has asked none yet
     validation_raised: that validation ended the loop
 
@@ -172,6 +173,7 @@ class Evidence:
     metrics: Mapping[str, float] = field(default_factory=dict)
     outcomes_N: Sequence[Outcome] = ()
     trained_rewards_N: Sequence[float] = ()
+    empty_N: Sequence[bool] = ()
     validated: tuple[str | None, ...] | None = None
     validation_raised: bool = False
     scores: Scores | None = None

@@ -296,6 +296,7 @@ def test_the_outcomes_stand_beside_the_rewards_that_their_trajectories_carry():
     found = evidence(step)
     assert found.outcomes_N == [one.episode.outcome for one in FULL[1:]]
     assert found.trained_rewards_N == [0.125, 0.0, 0.0, 0.0, 0.0]
+    assert found.empty_N == [False] * 5
 
 
 def test_an_empty_trajectory_has_no_choice_that_could_carry_logprobs():
@@ -322,7 +323,8 @@ def test_every_field_of_the_evidence_is_given():
     assert told == {
         "step", "rewards_G_R", "raw_G_R", "asked_current", "policy_moved", "answered_by_current_N",
         "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
-        "gradient_steps", "split", "exact", "options", "metrics", "outcomes_N", "trained_rewards_N", "validated",
+        "gradient_steps", "split", "exact", "options", "metrics", "outcomes_N", "trained_rewards_N", "empty_N",
+        "validated",
         "validation_raised",
         "scores", "temperatures_N", "openings_M", "contexts_M", "context_equal_M",
     }  # fmt: skip
@@ -388,7 +390,7 @@ def test_a_missing_rollout_makes_no_spread():
 
 
 def test_a_transcript_has_one_row_per_rollout_in_the_order_of_tasks_and_numbers():
-    rows = transcript(sampled(*FULL, missing=("b0",)), SEAMS)
+    rows = transcript(sampled(*FULL, missing=("b0",)))
     assert [(row["task"], row["rollout"]) for row in rows] == [(t, n) for t in "ab" for n in range(3)]
     assert {row["step"] for row in rows} == {STEP}
 
@@ -396,7 +398,7 @@ def test_a_transcript_has_one_row_per_rollout_in_the_order_of_tasks_and_numbers(
 def test_a_transcript_tells_what_was_said_earned_and_why_it_ended():
     call = {"id": "call_1_0", "name": "close", "arguments": "{}"}
     one = asked("b", 0, turn(content=None, calls=[call]), turn(), met=2, end="length", shared_with="all_off/seed=0")
-    (row,) = transcript(sampled(one), SEAMS)
+    (row,) = transcript(sampled(one))
     said = json.loads(row.pop("messages"))
     assert row == {
         "step": STEP,

@@ -9,8 +9,10 @@ evidence:   the reward of every trajectory against what this level gives for its
 
 What upstream makes of an episode that did not end by itself (OpenPipe/ART, dev/tau-bench/run_rl.py and
 tau_bench/agents/tool_calling_agent.py, June and July 2025):
-off_earlier  revision 1fd9b7c, whose docs hold the note: 0, as of any other failure
-off          revisions 6aecef2 to 046c325: -1 where the prompt passed 20,000 tokens or a reply was cut
+off_earlier  revision 1fd9b7c, whose docs hold the note: 0, as of any other failure. (There a reply that was cut is
+             acted upon and the episode goes on; here it ends the episode at every level)
+off          revisions 6aecef2 to 046c325: -1 where the prompt passed 20,000 tokens or a reply was cut. (A context that
+             is full before that is an exception there, which scores 0; here it is the same end)
 off_later    revisions from 8890082 on, ad65784 for one: -1 on any `forced_stop`, the turn limit included (so from
              99cb3fd on, where an episode still goes on after the user's stop)
 all          an exception in the episode leaves `reward = 0.0` and the trajectory that was made empty before it
@@ -62,7 +64,7 @@ def _dyadic(reward: float) -> float:
 
 
 def _reading(evidence: Evidence, other: int, apart: int) -> dict[str, float]:
-    """other: trajectories with another reward than this level's; apart: outcomes for which two levels differ."""
+    """other: trajectories that are not this level's; apart: outcomes for which two levels differ in the reward."""
     seen = evidence.rewards_G_R[~np.isnan(evidence.rewards_G_R)]
     between = np.sum((seen > 0.0) & (seen < 1.0))
     spread = [np.ptp(row[~np.isnan(row)]) > 0 for row in evidence.rewards_G_R if not np.isnan(row).all()]
@@ -76,12 +78,19 @@ def _reading(evidence: Evidence, other: int, apart: int) -> dict[str, float]:
 
 
 def _check(level: Reward, another: Reward, evidence: Evidence) -> Check:
-    """Every trained reward must be the level's own. Where another level gives the same for all, nothing is shown."""
+    """Every trained reward must be the level's own, and a trajectory empty where the level trains on none of it. Where
+    another level gives the same reward for all, nothing is shown."""
     trained, outcomes = list(evidence.trained_rewards_N), list(evidence.outcomes_N)
-    other = sum(r != level.training_reward(o) for r, o in zip(trained, outcomes, strict=True))
+    other = sum(
+        r != level.training_reward(o) or empty == level.trains_on(o)
+        for r, empty, o in zip(trained, evidence.empty_N, outcomes, strict=True)
+    )
     apart = sum(r != another.training_reward(o) for r, o in zip(trained, outcomes, strict=True))
     if other:
-        effect, text = False, f"{other} of {len(trained)} rollouts are trained with another reward than this level's"
+        effect, text = (
+            False,
+            f"{other} of {len(trained)} rollouts have another reward or messages than this level gives",
+        )
     elif apart:
         text = f"all {len(trained)} rollouts are trained with this level's reward, {apart} of them would earn another "
         effect, text = True, f"{text}one at {another.level}"

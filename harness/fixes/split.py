@@ -11,9 +11,9 @@ What upstream's revisions do with these ids (OpenPipe/ART, dev/tau-bench/run_rl.
 off      the note's reading: a missing task scores a silent 0. No revision that we read does that
 overlap  revision 2d0a7c2, `evaluate_model`: `range(min(num_eval_tasks, len(env.tasks)))`: all exist, and the first of
          them are the training ids
-crash    revision ad65784: `get_env` stands outside `try`, so an index past the end is an IndexError, which
-         `art.gather_trajectories` passes on, and the loop ends at its first evaluation. On airline that happens from 51
-         ids on; on retail the 115 test tasks are 30 + 85
+crash    revisions from 1e755a1 on, the note's (1fd9b7c) and ad65784 among them: `get_env` stands outside `try`, so an
+         index past the end is an IndexError, which `art.gather_trajectories` passes on, and the loop ends at its first
+         evaluation. On airline that happens from 51 ids on; on retail the 115 test tasks are 30 + 85
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ FACTOR = Factor(
         "off": "30 + 85 ids run past the end and score 0",
         "on": "bounded, disjoint",
         "overlap": "as another revision: bounded, and over the training ids",
-        "crash": "as a later revision: an id past the end raises, and the loop ends at step 0",
+        "crash": "as upstream's code had it: an id past the end raises, and the loop ends at step 0",
     },
     changes=(REPORTED,),
     proof="ids that validation asked",

@@ -30,6 +30,7 @@ def evidence():
         split=TaskSplit(("a", "b"), ("c",)),
         outcomes_N=[HALF, DONE],
         trained_rewards_N=[reward.On().training_reward(HALF), 1.0],
+        empty_N=[False, False],
         validated=("c",),
         scores=Scores(gap=1e-6, rival_gap=0.02, apart=0.02, preference=0.9, error=0.05, tokens=120),
         temperatures_N=[0.7] * 6,

@@ -16,6 +16,7 @@ SERVED, STOCK, NO_TOOLS, TWICE, NEITHER = (
 EITHER_ORDER, ALIKE, ONCE_AS_TWICE = SERVED | STOCK, SERVED | STOCK | NO_TOOLS, SERVED | TWICE
 SAME = {"scores": Scores(gap=1e-8, rival_gap=1e-8, apart=0.0, preference=0.0, error=0.0, tokens=60)}
 GREEDY = {"temperature": 0.0, "temperatures_N": [0.0] * 6}
+PAIRS = {"rewards_G_R": np.zeros((2, 2)), "distinct_G": [2, 2]}
 
 
 def scores(gap, preference=0.9, error=0.05, tokens=60):
@@ -32,9 +33,11 @@ def validated(*ids, raised=False):
 PAST_THE_END = validated("c", None, None)
 
 
-def ended(end, reward, raised=None):
-    """Of a rollout that met nothing: how it ended, and what it was trained with."""
-    return {"outcomes_N": [Outcome(0.0, 0, 2, 0, 0, None, end, raised)], "trained_rewards_N": [reward]}
+def ended(end, reward, raised=None, empty=None):
+    """Of a rollout that met nothing: how it ended, what it was trained with, and whether on nothing (as at off)."""
+    outcome = Outcome(0.0, 0, 2, 0, 0, None, end, raised)
+    empty = raised is not None if empty is None else empty
+    return {"outcomes_N": [outcome], "trained_rewards_N": [reward], "empty_N": [empty]}
 
 
 TOOK_EFFECT = [
@@ -42,7 +45,7 @@ TOOK_EFFECT = [
     (endpoint.Off(), BASE),
     (endpoint.Off(), {**BASE, "step": 1}),
     (endpoint.On(), scores(9e-5)),
-    (endpoint.On(), {**scores(0.064), "exact": False}),
+    (endpoint.On(), {**scores(0.014), "exact": False}),
     (endpoint.On(), scores(1e-6, 0.21)),
     (endpoint.On(), scores(1e-6, tokens=30)),
     (tools.On(), {}),
@@ -88,7 +91,7 @@ HAD_NO_EFFECT = [
     (endpoint.On(), {"answered_by_current_N": [True] * 5 + [False]}),
     (endpoint.On(), {"asked_current": False}),
     (endpoint.On(), scores(1.1e-4)),  # neither the one nor the other
-    (endpoint.On(), {**scores(0.11), "exact": False}),
+    (endpoint.On(), {**scores(0.04), "exact": False}),
     (endpoint.On(), scores(0.3, 0.0, 0.0)),  # somebody else's adapter, where the two weights are equal
     (endpoint.On(), scores(float("nan"))),
     (endpoint.On(), {**scores(0.03, -0.21), "exact": False}),  # the step before answered
@@ -100,6 +103,9 @@ HAD_NO_EFFECT = [
     (endpoint.Off(), {"asked_current": False}),
     (endpoint.Off(), {"asked_current": False, **SAME}),
     (endpoint.Off(), {"asked_current": False, "answered_by_current_N": [False] * 5 + [True]}),
+    (reward.Off(), ended("user_stop", 0.0, raised="no JSON object", empty=False)),  # its messages were trained on
+    (reward.Off(), ended("length", -1.0, empty=True)),
+    (reward.On(), ended("length", 0.0, raised="no JSON object", empty=True)),
     (tools.On(), {"openings_M": [SERVED] * 4 + [NO_TOOLS]}),
     (tools.On(), {"openings_M": [SERVED] * 4 + [NEITHER]}),
     (tools.On(), {"openings_M": [ALIKE] * 4 + [NEITHER]}),
@@ -217,6 +223,7 @@ def test_a_step_without_rollouts_decides_nothing(strategy, evidence):
         logprobs_N=[],
         outcomes_N=[],
         trained_rewards_N=[],
+        empty_N=[],
         scores=None,
         temperatures_N=[],
     )
@@ -237,6 +244,7 @@ NOT_SHOWN = [
     (endpoint.Off(), {**BASE, **scores(0.03, 0.19), "exact": False}),
     (endpoint.On(), scores(1e-6, float("nan"), float("nan"))),  # nobody has the rival's weights
     (exploration.Off(), {"distinct_G": [0, 0], **GREEDY}),  # no two rollouts had an equal prompt
+    (exploration.Off(), {**PAIRS, **GREEDY, "exact": False}),  # of two rollouts rounding makes as many as sampling
     (exploration.On(), {"distinct_G": [0, 0]}),
     (exploration.On(), {"distinct_G": [1, 3], "exact": False}),  # rounding gives as many without sampling
 ]

@@ -18,6 +18,7 @@ NOTHING = {
     "logprobs_N": [],
     "outcomes_N": [],
     "trained_rewards_N": [],
+    "empty_N": [],
     "scores": None,
     "temperatures_N": [],
 }
@@ -190,7 +191,7 @@ TEXTS = [
         "not shown: temperature asked for: 0.7 (expected 0.7); 2.00 distinct outputs per group at equal prompts "
         "(expected more than 2, as 16 bits round)",
     ),
-    (reward.Off(), {}, "1 of 2 rollouts are trained with another reward than this level's"),
+    (reward.Off(), {}, "1 of 2 rollouts have another reward or messages than this level gives"),
     (
         reward.On(),
         {},
