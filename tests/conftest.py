@@ -15,6 +15,12 @@ from harness.config import typed
 from harness.paths import CONF
 
 
+def pytest_collection_modifyitems(items):
+    """Files with a real engine first: they take minutes, and one that begins last keeps the other process waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("engine")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def sweep_config(tmp_path):
     """The typed config of a sweep from overrides, its results in a temporary folder. runs: each one's own overrides"""
