@@ -154,6 +154,13 @@ def make_invalid(sweep, arm, factor, reading, seed=0):
     write_status(sweep, arm, seed, validity="INVALID", invalid=[{"factor": factor, "reading": reading}])
 
 
+def unshown(sweep, arm, factor, seed=0):
+    """No step of the run could judge the factor's switch."""
+    path = run_folder(sweep, arm, seed) / "checks.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    write_jsonl(path, [line | {"took_effect": None} if line["factor"] == factor else line for line in lines])
+
+
 def write_json(path, value):
     path.write_text(json.dumps(value))
 

@@ -3,7 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from harness.report import formats
-from harness.stats.effects import LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, Effect, Effects
+from harness.stats.effects import (
+    LOWERS,
+    MIXED,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    NOT_SHOWN,
+    RAISES,
+    UNDECIDED,
+    Effect,
+    Effects,
+)
 from harness.stats.intervals import settled
 
 KIND_TITLES = {
@@ -30,6 +40,7 @@ VERDICTS = {
     NO_EFFECT: "no effect",
     UNDECIDED: "undecided",
     MIXED: "mixed with its aliases",
+    NOT_SHOWN: "not shown",
     NOT_ANSWERED: "not answered",
 }
 TODAY = "in ART 0.5.23"

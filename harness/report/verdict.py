@@ -7,11 +7,13 @@ from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
 from harness.stats.effects import (
+    HIDDEN,
     LOWERS,
     MIXED,
     MOVES,
     NO_EFFECT,
     NOT_ANSWERED,
+    NOT_SHOWN,
     RAISES,
     UNDECIDED,
     Effect,
@@ -142,8 +144,10 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
             "how much of each sum is the fix's own, since this fraction of the factorial mixes it with interactions "
             "of three fixes, which are large where some fixes are gates (`+ablation=gate_aware` takes them apart)"
         )
-    if undecided := [e for e in found if e.verdict == UNDECIDED]:
+    hidden = [e for e in found if e.verdict == NOT_SHOWN or (e.verdict == UNDECIDED and HIDDEN in e.note)]
+    if undecided := [e for e in found if e.verdict == UNDECIDED and e not in hidden]:
         parts.append(f"whether {effect_text.listed([_with_interval(e) for e in undecided])} matter{_s(undecided)}")
+    parts += [f"whether {effect_text.short(e)} matters ({e.note.partition('; ')[0]})" for e in hidden]
     if absent := [e for e in found if e.verdict == NOT_ANSWERED]:
         reasons = dict.fromkeys("its runs are INVALID" if "INVALID" in e.note else e.note for e in absent)
         why = next(iter(reasons)) if len(reasons) == 1 else "the reasons stand below"

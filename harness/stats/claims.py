@@ -6,7 +6,8 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
               expected, refuted if fewer than half are
     interval  a measure over seeds (and held-out tasks): confirmed if its whole 95 % interval is as expected,
               refuted if the whole interval is not. That nothing changes (an interval with two ends) is confirmed only
-              where every episode is the same, or from five seeds on
+              where every episode is the same, or from five seeds on, and where each seed shows the switches that are
+              compared
 
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; a part that
 repeats a manipulation check (`check`) does not confirm it alone. It is not tested where an arm that it needs is not in
@@ -27,6 +28,7 @@ import numpy as np
 import yaml
 
 from harness.errors import ConfigError
+from harness.factors import differ_in
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
 from harness.stats.effects import FAILS, SEEDS_FOR_NONE, fails, measure, missed, ranking_draws
@@ -34,6 +36,7 @@ from harness.stats.intervals import Spread, crossed_spread, settled
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
+from harness.stats.shown import shown
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
@@ -224,6 +227,8 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         doubt = f"; {missed(spread.seeds)}"
         if not identical and spread.seeds < SEEDS_FOR_NONE:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
+        if hidden := _hidden(outcomes, part):
+            verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
     over = _seeds_text(spread.seeds, outcomes) + (f" × {spread.tasks} tasks" if spread.tasks > 1 else "")
     return Finding(
         verdict,
@@ -231,6 +236,16 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         f"{doubt}, expected {_words(part.interval)} ({verdict}).",
         spread.seeds,
     )
+
+
+def _hidden(outcomes: Outcomes, part: Part) -> str:
+    """Which switches that tell the two arms of a part apart were not shown in each seed that both have; or nothing."""
+    names = [part.arm, part.minus or part.over]
+    arms = [place for place, arm in enumerate(outcomes.arms) if arm.name in names]
+    if len(arms) < 2:
+        return ""
+    seeds = [n for n in range(len(outcomes.seeds)) if outcomes.counted_A_N[arms, n].all()]
+    return shown(outcomes, differ_in(*(outcomes.arms[a] for a in arms)), arms, seeds).text
 
 
 def _what(part: Part) -> str:

@@ -13,7 +13,9 @@ from which some combinations are left out for that reason; any effect of a sweep
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
 factorial is "mixed": it stands for its aliases as much as for its factor, and it is not ranked.
 
-A run whose switch no step could judge ("not shown") counts, and is counted by factor.
+A run whose switch no step could judge ("not shown") counts, and is counted by factor. An effect is called none only
+where every seed shows its switch at both levels; where no seed does, it is "not shown", unless a difference is
+(shown.py).
 """
 
 import json
@@ -35,18 +37,20 @@ from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
 from harness.stats.ranking import rank_probabilities
 from harness.stats.reported_gaps import ReportedGap, reported_gaps
+from harness.stats.shown import Shown, shown
 from harness.stats.sigmoids import Sigmoid, sigmoids
 
 Array = np.ndarray
 SEEDS_FOR_NONE = 5  # fewer seeds show "no effect" only where every episode is the same
 NEEDED = 3  # a fix that works only with so many others on counts an eighth in a mean over the factorial
 MOVES = 0.1  # reward; a sweep none of whose arms moves by this much cannot show what makes no difference
-RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_ANSWERED = (
-    "raises", "lowers", "no effect", "undecided", "mixed", "not answered",
+RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_SHOWN, NOT_ANSWERED = (
+    "raises", "lowers", "no effect", "undecided", "mixed", "not shown", "not answered",
 )  # fmt: skip
 STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
 FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
 LEFT_OUT = "with combinations left out it cannot be called no effect"
+HIDDEN = "with seeds that do not show its switch it cannot be called no effect"
 FEW = f"fewer than {SEEDS_FOR_NONE} seeds cannot show that it has no effect"
 
 
@@ -69,7 +73,7 @@ class Effect:
     seeds: int = 0
     tasks: int = 0
     identical: bool = False  # exactly zero: the same weights and the same episodes at every validation
-    note: str = ""
+    note: str = ""  # of what was not shown: that first
     aliases: tuple[str, ...] = ()  # what is mixed with it: the value is the sum of the effect and these
 
 
@@ -142,6 +146,11 @@ class Measured:
     spread: Spread
     identical: bool
 
+    def shown(self, outcomes: Outcomes) -> Shown:
+        factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
+        arms = np.flatnonzero(np.abs(self.contrast.weights_A) > 1e-9).tolist()
+        return shown(outcomes, factors, arms, self.seeds)
+
 
 def analyse(sweep: SweepRecords) -> Effects:
     """All estimates of a sweep; pure and deterministic."""
@@ -162,8 +171,9 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         measured = {id(c): measure(outcomes, c, outcome) for c in contrasts if not (refuted and c.note == ASSUMES)}
         for kind in dict.fromkeys(c.kind for c in contrasts):
             family = [c for c in contrasts if c.kind == kind]
-            effects += estimate_family(outcomes, outcome, family, measured)
-            ranked = [m for c in family if isinstance(m := measured.get(id(c)), Measured) and not c.aliases]
+            found_effects = estimate_family(outcomes, outcome, family, measured)
+            effects += found_effects
+            ranked = _ranked(found_effects, family, measured)
             if failed or kind == "interaction" or len(ranked) < 2:
                 continue
             if ranking := _ranking(kind, outcome, ranked):
@@ -296,14 +306,14 @@ def estimate_family(
             what = (contrast.kind, outcome, contrast.factors, NOT_ANSWERED)
             out.append(Effect(*what, note=found, aliases=contrast.aliases))
             continue
-        s, p_holm = found.spread, float(next(adjusted))
+        s, p_holm, told = found.spread, float(next(adjusted)), found.shown(outcomes)
         half, half_all = s.half_width(), s.half_width(together)
         decided = RAISES if s.mean > 0 else LOWERS
         remark = ""
         if p_holm >= 1 - LEVEL:
             near = abs(s.mean) + half_all <= margin
-            remark = _doubt(found, still, failed) if near else ""
-            decided = NO_EFFECT if near and not remark else UNDECIDED
+            remark = _doubt(found, still, failed, told.seeds) if near else ""
+            decided = NOT_SHOWN if not told.seeds else NO_EFFECT if near and not remark else UNDECIDED
         if decided == NO_EFFECT and not contrast.aliases:
             remark = missed(s.seeds)
         out.append(
@@ -323,21 +333,24 @@ def estimate_family(
                 seeds=s.seeds,
                 tasks=s.tasks,
                 identical=found.identical,
-                note="; ".join(filter(None, (_note(outcomes, found), remark))),
+                note="; ".join(filter(None, (told.text, _note(outcomes, found), remark))),
                 aliases=contrast.aliases,
             )
         )
     return out
 
 
-def _doubt(found: Measured, still: bool, failed: bool) -> str:
-    """Why an effect that lies within the margin is not called none; or nothing. still, failed: of the whole sweep."""
+def _doubt(found: Measured, still: bool, failed: bool, shown_seeds: int) -> str:
+    """Why an effect that lies within the margin is not called none; or nothing. still, failed: of the whole sweep;
+    shown_seeds: those that show its switch."""
     if failed and not found.identical:
         return FAILS
     if still:
         return STILL
     if found.contrast.partial:
         return LEFT_OUT
+    if 0 < shown_seeds < found.spread.seeds:
+        return HIDDEN
     return FEW if found.spread.seeds < SEEDS_FOR_NONE and not found.identical else ""
 
 
@@ -373,6 +386,14 @@ def _note(outcomes: Outcomes, found: Measured) -> str:
     if found.spread.tasks < len(outcomes.tasks):
         notes.append(f"{found.spread.tasks} of {len(outcomes.tasks)} tasks: of the others some arm has no episode")
     return "; ".join(notes)
+
+
+def _ranked(
+    effects: Sequence[Effect], family: Sequence[Contrast], measured: Mapping[int, Measured | str]
+) -> list[Measured]:
+    """What may be ranked of a family: what has an estimate of its own, of a switch that was shown."""
+    pairs = zip(effects, (measured.get(id(c)) for c in family), strict=True)
+    return [m for e, m in pairs if isinstance(m, Measured) and e.verdict not in (MIXED, NOT_SHOWN)]
 
 
 def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking | None:
@@ -418,14 +439,14 @@ def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
 
 
 def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | None:
-    """Of a kind of effect; None where no effect of that kind is answered without aliases, or where the controls refute
-    what it rests on."""
+    """Of a kind of effect; None where no effect of that kind is answered without aliases and with switches that were
+    shown, or where the controls refute what it rests on."""
     if len(outcomes.steps) < 2:
         return None
     refuted = any(c.holds is False for c in gate_checks(outcomes, outcome))
-    wanted = [c for c in contrasts_of(outcomes, outcome) if c.kind == kind and not c.aliases]
-    found = [measure(outcomes, c, outcome) for c in wanted if not (refuted and c.note == ASSUMES)]
-    known = [m for m in found if isinstance(m, Measured)]
+    family = [c for c in contrasts_of(outcomes, outcome) if c.kind == kind]
+    measured = {id(c): measure(outcomes, c, outcome) for c in family if not (refuted and c.note == ASSUMES)}
+    known = _ranked(estimate_family(outcomes, outcome, family, measured), family, measured)
     return joint_draws(known) if known else None
 
 

@@ -49,7 +49,8 @@ class Outcomes:
     design: as the sweep was called; empty where that is not known
     baseline: which loop `off` means
     margin: reward; what the sweep was to call next to nothing
-    ended: counted runs whose loop ended by itself; not_shown: by factor, counted runs whose switch no step could judge
+    ended: counted runs whose loop ended by itself
+    unshown: by factor, (A, N) counted runs whose switch no step could judge; a factor that is absent was always shown
     """
 
     factors: Factors
@@ -67,7 +68,12 @@ class Outcomes:
     baseline: str = NOTE
     margin: float = MARGIN
     ended: tuple[str, ...] = ()
-    not_shown: Mapping[str, int] = field(default_factory=dict)
+    unshown: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def not_shown(self) -> dict[str, int]:
+        """By factor: how many counted runs have a switch that no step could judge."""
+        return {factor: int(runs_A_N.sum()) for factor, runs_A_N in self.unshown.items()}
 
     @cached_property
     def complete_A_N_S_T(self) -> Array:
@@ -165,6 +171,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
     rewards = np.full((len(arms), len(seeds), len(steps), len(tasks)), np.nan)
     is_counted = np.zeros((len(arms), len(seeds)), dtype=bool)
     weights = np.full(rewards.shape[:3], "", dtype=object)
+    unshown = {factor: np.zeros_like(is_counted) for factor in sweep.factors}
     place = {arm: number for number, arm in enumerate(sweep.arms)}
     for run in sweep.runs:
         if run.name in why:
@@ -173,6 +180,8 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         is_counted[a, n] = True
         rewards[a, n] = curves[run.name]
         weights[a, n] = [_weights(run, s) for s in steps]
+        for factor in run.not_shown:
+            unshown[factor][a, n] = True
     left_out = tuple(LeftOut(r.name, r.arm, r.seed, *why[r.name]) for r in sweep.runs if r.name in why)
     counted = [run for run in counted if run.name not in why]
     return Outcomes(
@@ -189,7 +198,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         sweep.baseline,
         sweep.margin,
         tuple(run.name for run in counted if run.ended_at is not None),
-        {factor: sum(factor in run.not_shown for run in counted) for factor in sweep.factors},
+        unshown,
     )
 
 

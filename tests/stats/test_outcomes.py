@@ -12,7 +12,7 @@ from harness.report.page import page
 from harness.stats.effects import analyse, to_json
 from harness.stats.outcomes import UNTRAINED, outcomes_of
 from harness.stats.sweep_statistics import statistics_of
-from tests.synthetic import arm_name, make_invalid, run_folder, write_jsonl, write_status, write_sweep
+from tests.synthetic import arm_name, make_invalid, run_folder, unshown, write_jsonl, write_status, write_sweep
 
 NOTE = note()
 ON, CRASH = NOTE.with_off().as_dict, NOTE.with_off().but(split="crash").as_dict
@@ -54,17 +54,10 @@ def test_a_run_that_lacks_a_validation_for_another_reason_is_left_out(crashed):
     assert (left_out.seed, left_out.why) == (0, "incomplete")
 
 
-def unshown(folder, arm, factor, seed=0):
-    """No step of the run could judge the factor's switch."""
-    path = run_folder(folder, arm, seed) / "checks.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    write_jsonl(path, [line | {"took_effect": None} if line["factor"] == factor else line for line in lines])
-
-
 def test_runs_whose_switch_was_not_shown_count_and_are_counted_by_factor(tmp_path):
     folder = write_sweep(tmp_path / "s", seeds=(0, 1))
     before = to_json(analyse(load_sweep(folder)))
-    for arm, factor, seed in (("all_on", "reward", 0), ("all_on", "reward", 1), ("without_tools", "endpoint", 1)):
+    for arm, factor, seed in (("all_off", "reward", 0), ("all_off", "reward", 1), ("without_tools", "endpoint", 1)):
         unshown(folder, arm, factor, seed)
     effects = analyse(load_sweep(folder))
     assert effects.not_shown == dict.fromkeys(NOTE.names, 0) | {"reward": 2, "endpoint": 1}
