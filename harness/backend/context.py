@@ -32,7 +32,7 @@ OPENINGS: Mapping[str, tuple[bool, Literal["served", "stock"]]] = {
 
 
 @dataclass(frozen=True)
-class Judged:
+class ContextKind:
     """What a trained context is.
 
     key: of the episode whose sampled ids it trains; None: of none of the step
@@ -57,13 +57,13 @@ class Contexts:
     def __init__(self, checkpoint: str, tools: Sequence[dict[str, Any]]) -> None:
         self.checkpoint = checkpoint
         self.tools = list(tools)
-        self._judged: dict[tuple[str, int], Judged] = {}
+        self._judged: dict[tuple[str, int], ContextKind] = {}
         self._lengths: dict[tuple[str, bool, Rendering], int] = {}
         self._prompts: dict[Ids, dict[str, Ids]] = {}
         # Read off the template, not off what the trainer's tokenizer makes of it.
         self._doubles = doubles_calls(checkpoint, read(Path(checkpoint)) or "", self.tools)
 
-    def judge(self, trained: Sequence[TrainedContext], asked: Sequence[SourcedEpisode]) -> list[Judged]:
+    def judge(self, trained: Sequence[TrainedContext], asked: Sequence[SourcedEpisode]) -> list[ContextKind]:
         """What each trained context is, given the episodes of the step. Each episode is trained at most once."""
         by_sample: dict[Ids, list[SourcedEpisode]] = {}
         for each in asked:
@@ -82,23 +82,23 @@ class Contexts:
         result = self._tokenized(trajectory, rendering)
         return result.token_ids if result else []
 
-    def _matched(self, context: TrainedContext, candidates: list[SourcedEpisode]) -> Judged:
+    def _matched(self, context: TrainedContext, candidates: list[SourcedEpisode]) -> ContextKind:
         """The best of the episodes that sampled these ids, which is then taken."""
         found = [self._judge(context, asked) for asked in candidates]
         if not found:
-            return Judged(None)
+            return ContextKind(None)
         best = max(range(len(found)), key=lambda i: (found[i].served, len(found[i].opening), bool(found[i].rest)))
         del candidates[best]
         return found[best]
 
-    def _judge(self, context: TrainedContext, asked: SourcedEpisode) -> Judged:
+    def _judge(self, context: TrainedContext, asked: SourcedEpisode) -> ContextKind:
         key = (asked.key, hash(context.ids))
         if key not in self._judged:
             first, last = asked.episode.turns[0], asked.episode.turns[-1]
             opening, rest = _split(context, len(first.output_ids))
             whole = (*(last.prompt_ids or ()), *last.output_ids)
             kinds = self._kinds_of(opening, asked.episode)
-            self._judged[key] = Judged(
+            self._judged[key] = ContextKind(
                 asked.key, kinds, self._rest(rest, kinds, whole, asked.episode), context.ids == whole
             )
         return self._judged[key]

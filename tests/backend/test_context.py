@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from harness.backend import TrainedContext
-from harness.backend.context import Contexts, Judged
+from harness.backend.context import ContextKind, Contexts
 from harness.backend.tokenizer import by_pieces, showing_calls, tokenizer_of
 from harness.evidence import RolloutTable, gather_evidence
 from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
@@ -99,7 +99,7 @@ class Step:
         self.text = {check.factor: check.text for check in self.checks}
         self.invalid = [each["factor"] for each in invalid_factors(self.checks, seams)]
 
-    def of(self, number) -> Judged:
+    def of(self, number) -> ContextKind:
         return next(found for found in self.judged if found.key == f"{number}")
 
 
@@ -290,7 +290,7 @@ def test_what_nobody_sampled_is_of_no_known_kind(folder):
     path = checkpoint(folder, "stock")
     asked = play(AutoTokenizer.from_pretrained(path), TOOLS, "Done.")
     foreign = TrainedContext((1, 2, 3), (2,))
-    assert Contexts(str(path), TOOLS).judge([foreign], [asked]) == [Judged(None)]
+    assert Contexts(str(path), TOOLS).judge([foreign], [asked]) == [ContextKind(None)]
 
 
 def test_a_context_is_rendered_no_second_time_for_another_run(folder, monkeypatch):
