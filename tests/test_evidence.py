@@ -194,6 +194,12 @@ def test_what_was_trained_has_fitted_into_a_row():
     assert contexts.attached == [TOOLS] * 2  # the lengths of two were asked for
 
 
+def test_rollouts_of_which_art_renders_more_than_the_tools_in_its_own_way_are_counted():
+    contexts = Contexts(ContextKind("b0", apart=True), ContextKind("a0"), ContextKind("a1", apart=True))
+    step = sampled(asked("b", 0), asked("a", 0), asked("a", 1))
+    assert line(step, contexts=contexts, trained_contexts=[CONTEXT] * 3)["rendered_apart"] == 2
+
+
 def test_a_trajectory_without_tools_has_its_length_without_tools():
     contexts = Contexts()
     gather(sampled(*FULL, seams=replace(SEAMS, tools=tools.Off())), contexts=contexts)
@@ -365,6 +371,7 @@ def test_the_line_of_a_step():
         "update": "3f",
         "update_shared_with": "all_off/seed=0",
         "longer_than_row": 0,
+        "rendered_apart": 0,
     }
 
 
