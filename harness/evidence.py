@@ -105,6 +105,7 @@ def gather_evidence(
         context_equal_M=[found.served for found in judged],
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
+    line["rendered_apart"] = sum(found.apart for found in judged)
     fitted = {found.key for found in judged}
     line["longer_than_row"] = sum(
         contexts.length(asked, t.tools, rendering) > row_length  # type: ignore[arg-type]

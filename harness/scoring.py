@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from harness.backend import Backend, Reply
+from harness.backend import Backend, ScoredReply
 from harness.evidence import RolloutTable
 from harness.seams import Names, Scores
 
@@ -59,7 +59,7 @@ def compared(served: Array, answering: Array, rival: Array | None) -> Scores:
     )
 
 
-def _turns(sampled: RolloutTable) -> Iterator[tuple[Reply, Array]]:
+def _turns(sampled: RolloutTable) -> Iterator[tuple[ScoredReply, Array]]:
     """The first and the last turn of some episodes, whose prompts are stored, with the log-probs as served.
 
     The first rollout of each task, then the second of each, and so on, until there are SCORED different episodes.
@@ -74,4 +74,4 @@ def _turns(sampled: RolloutTable) -> Iterator[tuple[Reply, Array]]:
             turn = turns[number]
             if turn.prompt_ids and turn.logprobs and all(map(math.isfinite, turn.logprobs)):
                 taken.add(one.key)
-                yield Reply(one.key, number, turn.prompt_ids, turn.output_ids), np.asarray(turn.logprobs)
+                yield ScoredReply(one.key, number, turn.prompt_ids, turn.output_ids), np.asarray(turn.logprobs)

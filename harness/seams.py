@@ -149,10 +149,12 @@ class Evidence:
 
     Of the M rollouts that the trainer really trained, read from what ART packed (see `harness.backend.context`):
     openings_M: as what the context begins, up to the first turn's output: "served", "stock_order" (the tools in stock
-        ART's key order), "no_tools". Where two of them are the same token ids, both; where it is none, nothing.
-        None: the backend does not say what was trained
-    contexts_M: the same of what follows: "served", "twice" (calls shown twice); None without a call before the last
-        turn. A call that the policy spells oddly is served again in canonical spelling, and then it is none of them
+        ART's key order), "no_tools", "rendered" (with the tools, as ART renders it in the server's key order, where
+        ART renders more than the tools otherwise than the server). Where two of them are the same token ids, both;
+        where it is none, nothing. None: the backend does not say what was trained
+    contexts_M: the same of what follows: "served", "twice" (calls shown twice), "once" (once, and otherwise than they
+        were served: a call that the policy spells oddly is served again in canonical spelling); None without a call
+        before the last turn
     context_equal_M: the whole context is what was served and sampled
     """
 

@@ -48,6 +48,12 @@ def findings(steps: Iterable[Mapping[str, Any]], seams: Seams, dtype: str) -> li
         apart = [s["step"] for s in steps if (s["logprob_gap"] or 0.0) > allowed]
         if apart:
             out.append(f"trainer and sampler disagree on the policy at steps {', '.join(map(str, apart))}")
+    rendered = [s["step"] for s in steps if s.get("rendered_apart")]
+    if rendered:
+        out.append(
+            "ART renders more of a prompt than the tools in another way than the server, so that what was trained is "
+            f"not what was served, at steps {', '.join(map(str, rendered))}"
+        )
     inert = [s["step"] for s in steps if s["advanced_without_training"]]
     if inert and len(inert) == len(steps):
         out.append("inert: every step advanced without training")

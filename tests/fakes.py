@@ -6,8 +6,8 @@ from typing import Any
 import art
 import numpy as np
 
-from harness.backend import Reply, Trained
-from harness.backend.context import Judged
+from harness.backend import ScoredReply, Trained
+from harness.backend.context import ContextKind
 from harness.episode import Episode, Turn
 from harness.factors import Arm, Run
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
@@ -90,7 +90,7 @@ class Backend:
         self.metrics = metrics or {}
         self.scores = scores or {}
         self.contexts = contexts
-        self.scored: list[tuple[str, list[Reply]]] = []
+        self.scored: list[tuple[str, list[ScoredReply]]] = []
         self.updates: list[tuple[list[art.TrajectoryGroup], dict[str, Any]]] = []
 
     async def train(self, model, trajectory_groups, **options):
@@ -120,12 +120,12 @@ class Contexts:
     length: tokens of every episode, or by task
     """
 
-    def __init__(self, *found: Judged, length: int = 10, **by_task: int):
+    def __init__(self, *found: ContextKind, length: int = 10, **by_task: int):
         self.found, self.default, self.by_task = found, length, by_task
         self.attached: list[Any] = []
         self.renderings: set[Rendering] = set()
 
-    def judge(self, trained, asked) -> list[Judged]:
+    def judge(self, trained, asked) -> list[ContextKind]:
         return list(self.found[: len(trained)])
 
     def length(self, asked: SourcedEpisode, attached, rendering: Rendering) -> int:

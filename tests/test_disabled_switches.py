@@ -21,7 +21,7 @@ import pytest
 
 import harness.fixes
 from harness.backend import TrainedContext
-from harness.backend.context import Judged
+from harness.backend.context import ContextKind
 from harness.episode import Turn
 from harness.factors import Factor
 from harness.fixes import endpoint, registry
@@ -84,7 +84,7 @@ class Tokenised(Contexts):
         self.rest = frozenset({"served" if rendering.calls == "once" else "twice"})
 
     def judge(self, trained, asked):
-        return [Judged("key", self.openings[context.ids[0]], self.rest, True) for context in trained]
+        return [ContextKind("key", self.openings[context.ids[0]], self.rest, True) for context in trained]
 
 
 class World:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.backend import Trained, TrainedContext
-from harness.backend.context import Judged
+from harness.backend.context import ContextKind
 from harness.episode import Episode
 from harness.evidence import (
     RolloutTable,
@@ -174,7 +174,7 @@ CONTEXT = TrainedContext((1, 2, 7), (2,))
 
 
 def test_the_trained_contexts_are_judged():
-    found = [Judged("b0", frozenset({"served"}), None, True), Judged(None)]
+    found = [ContextKind("b0", frozenset({"served"}), None, True), ContextKind(None)]
     of = evidence(sampled(asked("b", 0)), contexts=Contexts(*found), trained_contexts=[CONTEXT] * 2)
     assert of.openings_M == [{"served"}, frozenset()]
     assert of.contexts_M == [None, frozenset()]
@@ -188,10 +188,16 @@ def test_what_was_trained_is_unknown_where_the_backend_cannot_say():
 
 def test_what_was_trained_has_fitted_into_a_row():
     step = sampled(asked("b", 0), asked("a", 0), asked("a", 1))
-    contexts = Contexts(Judged("a0"), a=101, b=99)
+    contexts = Contexts(ContextKind("a0"), a=101, b=99)
     _, record = gather(step, contexts=contexts, trained_contexts=[CONTEXT])
     assert record["longer_than_row"] == 1
     assert contexts.attached == [TOOLS] * 2  # the lengths of two were asked for
+
+
+def test_rollouts_of_which_art_renders_more_than_the_tools_in_its_own_way_are_counted():
+    contexts = Contexts(ContextKind("b0", apart=True), ContextKind("a0"), ContextKind("a1", apart=True))
+    step = sampled(asked("b", 0), asked("a", 0), asked("a", 1))
+    assert line(step, contexts=contexts, trained_contexts=[CONTEXT] * 3)["rendered_apart"] == 2
 
 
 def test_a_trajectory_without_tools_has_its_length_without_tools():
@@ -365,6 +371,7 @@ def test_the_line_of_a_step():
         "update": "3f",
         "update_shared_with": "all_off/seed=0",
         "longer_than_row": 0,
+        "rendered_apart": 0,
     }
 
 

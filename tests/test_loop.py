@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.backend import TrainedContext
-from harness.backend.context import Judged
+from harness.backend.context import ContextKind
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Factor, derive_seed
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
@@ -277,7 +277,7 @@ class Rendered(Further):
 
 def test_the_evidence_has_what_the_backend_says_was_trained_and_how_it_was_rendered():
     seen: list[Any] = []
-    contexts = Contexts(Judged("key", frozenset({"served"}), None, True))
+    contexts = Contexts(ContextKind("key", frozenset({"served"}), None, True))
     backend = Backend(contexts=[TrainedContext((1, 2, 7), (2,))])
     Loop(seams=replace(SEAMS, further=(Rendered("context", seen),)), contexts=contexts, backend=backend, steps=1)
     assert seen[0].openings_M == [{"served"}]

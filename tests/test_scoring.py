@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.backend import Reply
+from harness.backend import ScoredReply
 from harness.evidence import RolloutTable
 from harness.rollout import SourcedEpisode
 from harness.scoring import SCORED, compared, served_scores
@@ -44,9 +44,9 @@ def test_the_first_and_the_last_turn_are_scored_as_they_were_served():
     first, middle, last = (replace(turn((n, n + 1)), prompt_ids=(n, 5)) for n in (10, 20, 30))
     _, backend = scored(table(rollout("x", first, replace(middle, prompt_ids=None), last), rollout("y", first)))
     assert backend.scored[0][1] == [
-        Reply("x", 0, (10, 5), (10, 11)),
-        Reply("x", 2, (30, 5), (30, 31)),
-        Reply("y", 0, (10, 5), (10, 11)),
+        ScoredReply("x", 0, (10, 5), (10, 11)),
+        ScoredReply("x", 2, (30, 5), (30, 31)),
+        ScoredReply("y", 0, (10, 5), (10, 11)),
     ]
     assert backend.scored[0][1] == backend.scored[1][1]
 

@@ -114,6 +114,16 @@ def test_a_step_that_was_not_trained_has_no_gap_and_hides_no_other():
     assert findings(steps, SEAMS, "float32") == ["trainer and sampler disagree on the policy at steps 2, 3"]
 
 
+def test_a_server_that_renders_more_than_the_tools_differently_from_art_is_a_finding():
+    said = (
+        "ART renders more of a prompt than the tools in another way than the server, so that what was trained is not "
+        "what was served, at steps 2, 3"
+    )
+    steps = [step(1, rendered_apart=0), step(2, rendered_apart=6), step(3, rendered_apart=1), step(4)]
+    assert findings(steps, SEAMS, "float32") == [said]
+    assert findings(steps, replace(SEAMS, tools=tools.Off()), "float32") == [said]
+
+
 def test_arms_of_a_seed_start_from_the_same_policy():
     same = {"a": {"t1": 1.0, "t2": 0.0}, "b": {"t1": 1.0, "t2": 0.0}}
     assert unequal_starts(same) == {}

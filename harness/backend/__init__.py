@@ -7,9 +7,9 @@
     context.py    the same set beside what was served: of which kind is each context?
     tokenizer.py  the trainer's tokenizer: calls once or twice, and the same ids sooner
 
-Neighbours know `Backend`, what it takes and gives (`Reply`, `Trained`) and `build`, never which of the two it is. A
-backend knows no fix and no level: it serves names, trains what it is given and scores what was served. This file stays
-light: torch, art and vllm load when `build` is entered.
+Neighbours know `Backend`, what it takes and gives (`ScoredReply`, `Trained`) and `build`, never which of the two it is.
+A backend knows no fix and no level: it serves names, trains what it is given and scores what was served. This file
+stays light: torch, art and vllm load when `build` is entered.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.records.store import Store
     from harness.seams import Rendering
 
-__all__ = ["SKIPPED", "Backend", "Reply", "Trained", "TrainedContext", "build"]
+__all__ = ["SKIPPED", "Backend", "ScoredReply", "Trained", "TrainedContext", "build"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ SKIPPED = Trained(None, None)
 
 
 @dataclass(frozen=True)
-class Reply:
+class ScoredReply:
     """A turn of a stored episode, token ids as served and as sampled. episode: its key in the store."""
 
     episode: str
@@ -118,7 +118,7 @@ class Backend(Protocol):
         trained, None where this backend cannot say. Before the model's next `train`."""
         ...
 
-    async def score(self, name: str, replies: Sequence[Reply]) -> "list[npt.NDArray[np.float32]] | None":
+    async def score(self, name: str, replies: Sequence[ScoredReply]) -> "list[npt.NDArray[np.float32]] | None":
         """The trainer's log-probs (natural) of each reply's output ids, at the weights that a name stands for.
 
         None where the trainer cannot be asked, or has no longer these weights: it has those of a run's first step, of

@@ -29,7 +29,7 @@ from art.preprocessing.pack import PackedTensors
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 from safetensors.torch import load_file
 
-from harness.backend import SKIPPED, Reply, Trained, TrainedContext, stock
+from harness.backend import SKIPPED, ScoredReply, Trained, TrainedContext, stock
 from harness.backend.packed import contexts_of
 from harness.backend.tokenizer import tokenizer_of
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
@@ -135,7 +135,7 @@ class ArtLocalBackend:
         admitted.last = Trained(self.weights(f"{model.name}@{result.step}"), None) if stepped else SKIPPED
         return result
 
-    async def score(self, name: str, replies: Sequence[Reply]) -> None:
+    async def score(self, name: str, replies: Sequence[ScoredReply]) -> None:
         """Stock ART's trainer, in a process of its own, trains and does nothing else: it cannot be asked."""
         return None
 

@@ -27,7 +27,7 @@ from art.preprocessing.pack import DiskPackedTensors, PackedTensors, packed_tens
 from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
-from harness.backend import SKIPPED, Reply, Trained, TrainedContext
+from harness.backend import SKIPPED, ScoredReply, Trained, TrainedContext
 from harness.backend.packed import contexts_of
 from harness.backend.stock import SCHEMA_FORMATS
 from harness.backend.tokenizer import tokenizer_of
@@ -151,7 +151,7 @@ class SharedEngine:
         return key, new, [{**step, **spent} for step in metrics], found.shared_with
 
     async def score(
-        self, weights: str, adapter: bytes | None, replies: Sequence[Reply]
+        self, weights: str, adapter: bytes | None, replies: Sequence[ScoredReply]
     ) -> list[npt.NDArray[np.float32]]:
         """Log-probs of each reply under an adapter (None: the base), `weights` being its digest; each computed once."""
         places = [(weights, reply.episode, reply.turn) for reply in replies]
@@ -226,7 +226,7 @@ class SharedBackend(LocalBackend):
     def row_length(self, wanted: int) -> int:
         return wanted
 
-    async def score(self, name: str, replies: Sequence[Reply]) -> list[npt.NDArray[np.float32]] | None:
+    async def score(self, name: str, replies: Sequence[ScoredReply]) -> list[npt.NDArray[np.float32]] | None:
         """See `Backend`."""
         weights = self.weights(name)
         service = self._services.get(name.rpartition("@")[0])

@@ -1,8 +1,9 @@
 """The tokenizer that ART trains with: tool calls once or twice, and the same ids sooner.
 
 Calls: ART puts one token in the place of each trained turn's text and leaves the turn's calls beside it, so that a
-template which shows both trains on each call twice. The tokenizer sees that token, and leaves the calls out, whatever
-the template; or it shows them as stock ART does with a template that does not know the token, as ours do.
+template which shows both shows each call twice: as it was sampled, which is trained, and again, which ART masks. The
+tokenizer sees that token, and leaves the calls out, whatever the template; or it shows them as stock ART does with a
+template that does not know the token, as ours do.
 
 Sooner: ART tokenises every trajectory twice: on retail 5,000 tokens of system prompt and tools each time, 16 ms, for
 hundreds of trajectories a step, in the process that all runs of a sweep share. By pieces ART's whole work on a batch

@@ -54,35 +54,43 @@ class On:
         return replace(rendering, calls="once")
 
     def check(self, evidence: Evidence) -> Check:
-        return _check(self.level, evidence, "served")
+        return _check(self.level, evidence, "once")
 
 
 def _check(level: str, evidence: Evidence, expected: str) -> Check:
-    """Judged on the rollouts with a call before their last turn. Where neither way of showing it fits, the policy has
-    spelled it oddly, or another factor changes what follows: that tells nothing of this one."""
+    """Judged on the rollouts with a call before their last turn. A context that shows it in no known way fails both
+    levels. A call that the policy spells oddly is served again in canonical spelling, and trained as it was sampled:
+    once, although not as served."""
     with_call = [found for found in evidence.contexts_M if found is not None]
-    told = [found for found in with_call if len(found) == 1]
-    either = sum(len(found) > 1 for found in with_call)
-    odd = len(with_call) - len(told) - either
-    twice = sum("twice" in found for found in told)
-    reading = {"calls_twice": twice / len(told) if told else float("nan"), "calls_told": float(len(told))}
-    reading["calls_odd"] = float(odd)
-    if told:
-        words = "twice" if expected == "twice" else "once"
-        text = (
-            f"{twice} of {len(told)} trained rollouts show a call before the last turn twice, the others once "
-            f"(expected {words} in all)"
-        )
-        text += f"; {odd} that are neither, as a call in another spelling is, tell nothing" if odd else ""
-        return Check(FACTOR.name, level, reading, all(expected in found for found in told), text)
-    return Check(FACTOR.name, level, reading, None, f"not shown: {_why(evidence, either, odd)}")
+    told = [(ways, found) for found in with_call if len(ways := _ways(found)) < 2]
+    counts = {way: sum(way in ways for ways, _ in told) for way in ("twice", "once")}
+    odd = sum("once" in found for _, found in told)
+    neither = len(told) - sum(counts.values())
+    reading = {
+        "calls_twice": counts["twice"] / len(told) if told else float("nan"),
+        "calls_told": float(len(told)),
+        "calls_odd": float(odd),
+        "calls_neither": float(neither),
+    }
+    if not told:
+        return Check(FACTOR.name, level, reading, None, f"not shown: {_why(evidence, len(with_call))}")
+    text = (
+        f"{counts['twice']} of {len(told)} trained rollouts show a call before the last turn twice, {counts['once']} "
+        f"once, {neither} neither (expected {expected} in all)"
+    )
+    text += f"; {odd} of those once in another spelling than it was served" if odd else ""
+    return Check(FACTOR.name, level, reading, all(expected in ways for ways, _ in told), text)
 
 
-def _why(evidence: Evidence, either: int, odd: int) -> str:
+def _ways(found: frozenset[str]) -> set[str]:
+    """Once, twice, both where that is the same, or neither."""
+    ways = {"once"} if found & {"served", "once"} else set()
+    return ways | ({"twice"} if "twice" in found else set())
+
+
+def _why(evidence: Evidence, with_call: int) -> str:
     if evidence.openings_M is None:
         return "this backend does not say which token ids it trained"
-    if either:
-        return f"the chat template shows the calls of {either} trained rollouts alike either way"
-    if odd:
-        return f"{odd} trained rollouts show a call before the last turn neither once as served nor twice"
+    if with_call:
+        return f"the chat template shows the calls of {with_call} trained rollouts alike either way"
     return "no rollout with a call before its last turn was trained"

@@ -25,6 +25,9 @@ FACTOR = Factor(
     apart=("off",),
 )
 
+# The key order of each kind of opening that shows the tools.
+ORDERS = {"served": "served", "rendered": "served", "stock_order": "stock"}
+
 
 @dataclass(frozen=True)
 class Off:
@@ -38,7 +41,7 @@ class Off:
         return replace(rendering, tool_order="stock")
 
     def check(self, evidence: Evidence) -> Check:
-        return _check(self.level, evidence, "stock_order")
+        return _check(self.level, evidence, "stock")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class On:
 
 def _check(level: str, evidence: Evidence, expected: str) -> Check:
     """Judged on the rollouts that were trained with the tools, where the template shows their key order."""
-    with_tools = [found & {"served", "stock_order"} for found in evidence.openings_M or ()]
+    with_tools = [{ORDERS[kind] for kind in found if kind in ORDERS} for found in evidence.openings_M or ()]
     told = [found for found in with_tools if len(found) == 1]
     served = sum("served" in found for found in told)
     reading = {"server_order": served / len(told) if told else float("nan"), "order_told": float(len(told))}

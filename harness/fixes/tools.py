@@ -57,6 +57,9 @@ class On:
 def _check(level: str, evidence: Evidence, expected: str) -> Check:
     """In either key order the tools are attached. A context that begins in none of the known ways fails both levels.
 
+    ART may render more of a prompt than the tools otherwise than the server, as where a template opens a turn that is
+    to be thought about. The tools are attached all the same, and the difference is a finding of the run.
+
     context_equal may fall below opening_equal with the fix on: a call that the policy spells oddly (spaces inside its
     JSON) is served again in canonical spelling on the next turn.
     """
@@ -75,12 +78,14 @@ def _check(level: str, evidence: Evidence, expected: str) -> Check:
         f"without tools, {len(told) - sum(counts.values())} otherwise (expected {expected} in all); "
         f"{reading['context_equal']:.0%} are as served to the end"
     )
+    if rendered := sum("rendered" in opening for opening in openings):
+        text += f"; {rendered} with the tools, rendered by ART in another way than served"
     return Check(FACTOR.name, level, reading, all(expected in ways for ways in told), text)
 
 
 def _ways(opening: frozenset[str]) -> set[str]:
     """With the tools, without, both where that is the same, or neither."""
-    ways = {"with"} if opening & {"served", "stock_order"} else set()
+    ways = {"with"} if opening & {"served", "rendered", "stock_order"} else set()
     return ways | ({"without"} if "no_tools" in opening else set())
 
 

@@ -61,14 +61,14 @@ def check(policy: str, text: str, tokenizer: Path, tools: Sequence[dict[str, Any
     if not tools or not _shows_calls(render, text, tools, beside=sentinel):
         return []
     return [
-        f"The chat template of policy={policy} shows the tool calls of a turn beside its text. Stock ART 0.5.18 trains "
-        "on every such call but the last twice, in a context that was never served. Here fix/toolcalls=on, the "
-        "default, shows each once."
+        f"The chat template of policy={policy} shows the tool calls of a turn beside its text. Stock ART 0.5.18 shows "
+        "every such call but the last twice, the second time untrained: a context that was never served. Here "
+        "fix/toolcalls=on, the default, shows each once."
     ]
 
 
 def doubles_calls(policy: str, text: str, tools: Sequence[dict[str, Any]]) -> bool:
-    """Whether stock ART would train on a call twice, were it not for a template that knows ART's token.
+    """Whether stock ART would show a trained call twice, were it not for a template that knows ART's token.
 
     Raises ConfigError for a template that cannot be rendered.
     """

@@ -21,6 +21,8 @@ class StepRecord(TypedDict, total=False):
     trainer: how the update was computed; empty where it was found in the store
     update: names the update, None: none was made; update_shared_with: the run that computed it
     longer_than_row: trajectories that are cut because a row has less room
+    rendered_apart: rollouts that were trained and of whose first prompt ART renders more than the tools otherwise than
+        the server did
     """
 
     step: int
@@ -43,6 +45,7 @@ class StepRecord(TypedDict, total=False):
     update: str | None
     update_shared_with: str | None
     longer_than_row: int
+    rendered_apart: int
     seconds: dict[str, float]
 
 

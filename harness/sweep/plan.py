@@ -163,11 +163,11 @@ def _fits(domain: Environment, policy: Policy, config: SweepConfig) -> None:
 
 
 def _can_double(domain: Environment, policy: Policy, config: SweepConfig) -> None:
-    """Raises ConfigError where calls are to be trained twice and the template never shows a turn's text and calls."""
+    """Raises ConfigError where calls are to be shown twice and the template never shows a turn's text and calls."""
     twice = [c.run.name for c in config.runs if c.seams.context(Rendering()).calls == "twice"]
     if twice and not doubles_calls(policy, domain.tools):
         raise ConfigError(
-            f"{twice[0]} has fix/toolcalls=off, calls that are trained twice, and the chat template of "
+            f"{twice[0]} has fix/toolcalls=off, calls that are shown twice, and the chat template of "
             f"policy={policy.name} shows no call of env={domain.name} beside a turn's text: stock ART would show it "
             "once as well. Leave the factor out."
         )

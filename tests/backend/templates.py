@@ -33,6 +33,11 @@ EITHER = STOCK.replace("in message.tool_calls or []", "in (message.tool_calls if
 
 # A served turn begins with more than ART's rendering of it has: no opening is as it was served.
 THINKING = STOCK.replace("{{- '<|im_start|>assistant\\n' if", "{{- '<|im_start|>assistant\\n<think>\\n' if")
+# The last turn begins in another way than one that others follow, and than it was served.
+LAST = STOCK.replace(
+    "message.role + '\\n' +",
+    "message.role + '\\n' + ('<think>\\n' if loop.last and message.role == 'assistant' else '') +",
+)
 
 TEXTS = {
     "micro": (MICRO / "chat_template.jinja").read_text(),
@@ -40,6 +45,7 @@ TEXTS = {
     "stock": STOCK,
     "either": EITHER,
     "thinking": THINKING,
+    "last": LAST,
 }
 OUTCOME = Outcome(1.0, 1, 1, 0, 0, True)
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from harness.backend import TrainedContext
-from harness.backend.context import Contexts, Judged
+from harness.backend.context import ContextKind, Contexts
 from harness.backend.tokenizer import by_pieces, showing_calls, tokenizer_of
 from harness.evidence import RolloutTable, gather_evidence
 from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
@@ -99,7 +99,7 @@ class Step:
         self.text = {check.factor: check.text for check in self.checks}
         self.invalid = [each["factor"] for each in invalid_factors(self.checks, seams)]
 
-    def of(self, number) -> Judged:
+    def of(self, number) -> ContextKind:
         return next(found for found in self.judged if found.key == f"{number}")
 
 
@@ -197,7 +197,8 @@ def test_a_tokenizer_that_never_shows_calls_twice_is_invalid(world, folder, monk
 
 def test_an_odd_spelling_is_not_taken_for_calls_shown_twice_where_no_template_shows_them_so(world, folder):
     step = Step(world, folder, "either", talks=((call_text("task_7", spaces=2), "All done."), TALK))
-    assert step.of(0).rest == frozenset() and step.invalid == []
+    assert step.of(0).rest == {"once", "twice"} and step.invalid == []
+    assert step.took_effect["toolcalls"] is None
 
 
 def test_a_trainer_that_shows_calls_once_although_it_must_not_is_invalid(world, folder, monkeypatch):
@@ -229,26 +230,139 @@ def test_no_check_passes_with_its_switch_disabled(level, method, instead, levels
     assert Step(world, folder, "stock", levels).invalid == [level.factor.name]
 
 
-@pytest.mark.parametrize("order", ["on", "off"])
-def test_where_art_renders_more_than_the_tools_in_another_way_nothing_tells_of_the_key_order(order, world, folder):
-    step = Step(world, folder, "thinking", {"toolorder": order})
-    assert [found.opening for found in step.judged] == [frozenset()] * 2
-    assert step.took_effect["toolorder"] is None and step.invalid == ["tools"]
+@pytest.mark.parametrize(
+    ("levels", "opening"),
+    [
+        ({}, {"rendered"}),
+        ({"toolorder": "off"}, {"stock_order"}),
+        ({"tools": "off"}, {"no_tools"}),
+        ({"toolcalls": "off"}, {"rendered"}),
+    ],
+)
+def test_where_art_renders_more_than_the_tools_in_another_way_the_switches_are_told_all_the_same(
+    levels, opening, world, folder
+):
+    step = Step(world, folder, "thinking", levels)
+    assert [found.opening for found in step.judged] == [opening] * 2
+    assert step.of(0).rest == {"twice" if "toolcalls" in levels else "once"}
+    told = None if "tools" in levels else True
+    assert step.took_effect == {"tools": True, "toolcalls": True, "toolorder": told} and step.invalid == []
+    assert step.line["rendered_apart"] == 2 and not any(found.served for found in step.judged)
+    assert ("2 with the tools, rendered by ART in another way than served" in step.text["tools"]) is (
+        opening == {"rendered"}
+    )
+
+
+@pytest.mark.parametrize("template", ["micro", "qwen", "stock", "either"])
+def test_nothing_is_rendered_apart_where_art_and_the_server_differ_in_the_tools_alone(template, world, folder):
+    for levels in ({}, {"tools": "off"}, {"toolorder": "off"}):
+        step = Step(world, folder, template, levels)
+        assert step.line["rendered_apart"] == 0
+        asyncio.run(world.backend.release(step.model))
+
+
+def test_an_opening_is_rendered_apart_whatever_that_of_other_rollouts_of_its_task_is(world, folder):
+    step = Step(world, folder, "last", talks=(("Done.",), TALK))
+    assert step.invalid == []
+    for order in (step.trained, step.trained[::-1]):
+        found = {one.key: one for one in Contexts(step.contexts.checkpoint, TOOLS).judge(order, step.episodes)}
+        assert (found["0"].opening, found["0"].apart) == ({"rendered"}, True)
+        assert (found["1"].opening, found["1"].apart) == (SERVED, False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes", "factor"), FAULTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_wrong_tools_are_invalid_where_art_renders_more_in_another_way(fault, changes, factor, level, world, folder):
+    step = Step(world, folder, "thinking", {"tools": level}, **changes)
+    assert step.invalid == [factor] and "2 otherwise" in step.text["tools"]
+
+
+def missing(tools):
+    """A trainer's tokenizer that drops these of the tools."""
+
+    def tokenizer_for(path, calls):
+        found = showing_calls(by_pieces(AutoTokenizer.from_pretrained(path)), calls)
+        kept = found.apply_chat_template
+        found.apply_chat_template = lambda *args, **options: kept(
+            *args, **options | {"tools": [each for each in options["tools"] or [] if each not in tools] or None}
+        )
+        return found
+
+    return cache(tokenizer_for)
+
+
+@pytest.mark.parametrize("dropped", [TOOLS, TOOLS[:1], TOOLS[1:]], ids=["both", "the first", "the last"])
+def test_a_tokenizer_that_drops_tools_where_the_examples_are_rendered_too_is_invalid(
+    dropped, world, folder, monkeypatch
+):
+    for place in ("shared", "context"):
+        monkeypatch.setattr(f"harness.backend.{place}.tokenizer_of", missing(dropped))
+    step = Step(world, folder, "thinking")
+    assert step.invalid[:1] == ["tools"] and step.took_effect["tools"] is False
+
+
+def with_calls(changed):
+    """A trainer's tokenizer that shows each trained call as it was sampled and, beside it, these calls."""
+
+    def tokenizer_for(path, calls):
+        found = showing_calls(by_pieces(AutoTokenizer.from_pretrained(path)), "twice")
+        kept = found.apply_chat_template
+        found.apply_chat_template = lambda messages, *args, **options: kept(
+            [m | {"tool_calls": changed(m["tool_calls"])} if m.get("tool_calls") else m for m in messages],
+            *args,
+            **options,
+        )
+        return found
+
+    return cache(tokenizer_for)
+
+
+def corrupted(calls):
+    return [call | {"function": call["function"] | {"arguments": '{"id": "task_8"}'}} for call in calls]
+
+
+@pytest.mark.parametrize("changed", [lambda calls: calls * 2, corrupted], ids=["three times", "another call"])
+@pytest.mark.parametrize("template", ["stock", "thinking"])
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_a_call_that_is_shown_in_no_known_way_is_invalid(level, template, changed, world, folder, monkeypatch):
+    monkeypatch.setattr("harness.backend.shared.tokenizer_of", with_calls(changed))
+    step = Step(world, folder, template, {"toolcalls": level})
+    assert step.of(0).rest == frozenset() and step.invalid == ["toolcalls"]
+    assert "0 of 1 trained rollouts show a call before the last turn twice, 0 once, 1 neither" in step.text["toolcalls"]
 
 
 @pytest.mark.parametrize("level", ["on", "off"])
-def test_a_call_in_another_spelling_tells_nothing_of_a_fix_that_is_on(level, world, folder):
+def test_one_call_that_is_shown_in_no_known_way_is_enough(level, world, folder, monkeypatch):
+    """The others are as they must be: their tasks are other ones."""
+
+    def of_task_9(calls):
+        return calls * 2 if "task_9" in str(calls) else calls if level == "off" else []
+
+    monkeypatch.setattr("harness.backend.shared.tokenizer_of", with_calls(of_task_9))
+    talks = [(call_text(f"task_{n}"), "All done.") for n in (7, 8, 9)]
+    step = Step(world, folder, "stock", {"toolcalls": level}, talks=talks)
+    assert [bool(step.of(n).rest) for n in (0, 2)] == [True, False] and step.invalid == ["toolcalls"]
+
+
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_a_call_in_another_spelling_than_served_is_shown_once_or_twice_as_any_other(level, world, folder):
     odd = (call_text("task_7", spaces=2), "All done.")
     step = Step(world, folder, "stock", {"toolcalls": level}, talks=(odd, TALK))
-    assert step.of(0).rest == (frozenset() if level == "on" else {"twice"})  # stock ART shows any spelling twice
-    assert step.invalid == []
-    assert ("1 that are neither" in step.text["toolcalls"]) is (level == "on")
+    assert step.of(0).rest == {"once" if level == "on" else "twice"}
+    assert step.took_effect["toolcalls"] is True and step.invalid == []
+    assert ("1 of those once in another spelling than it was served" in step.text["toolcalls"]) is (level == "on")
     assert step.of(0).opening == SERVED and not step.of(0).served
 
 
-def test_odd_calls_alone_are_not_shown(world, folder):
-    step = Step(world, folder, "stock", talks=((call_text("task_7", spaces=2), "All done."), ("Done.",)))
-    assert step.took_effect["toolcalls"] is None and step.text["toolcalls"].startswith("not shown: 1 trained")
+@pytest.mark.parametrize("shown", ["once", "twice"])
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_odd_calls_alone_tell_how_often_they_are_shown(shown, level, world, folder, monkeypatch):
+    monkeypatch.setattr("harness.backend.shared.tokenizer_of", lambda path, calls: tokenizer_of(path, shown))
+    talks = ((call_text("task_7", spaces=2), "All done."), ("Done.",))
+    step = Step(world, folder, "stock", {"toolcalls": level}, talks=talks)
+    assert step.took_effect["toolcalls"] is ((level, shown) in {("on", "once"), ("off", "twice")})
 
 
 def test_a_template_that_shows_text_or_calls_says_nothing_of_calls(world, folder):
@@ -259,8 +373,9 @@ def test_a_template_that_shows_text_or_calls_says_nothing_of_calls(world, folder
     )
 
 
-def test_without_tools_nothing_tells_whether_they_are_attached(world, folder):
-    step = Step(world, folder, "stock", talks=(("Yes.",), ("Done.",)), served=[])
+@pytest.mark.parametrize("template", ["stock", "thinking"])
+def test_without_tools_nothing_tells_whether_they_are_attached(template, world, folder):
+    step = Step(world, folder, template, talks=(("Yes.",), ("Done.",)), served=[])
     assert step.took_effect == {"tools": None, "toolcalls": None, "toolorder": None}
     assert step.text["tools"] == "not shown: the prompts are the same without tools"
 
@@ -290,7 +405,7 @@ def test_what_nobody_sampled_is_of_no_known_kind(folder):
     path = checkpoint(folder, "stock")
     asked = play(AutoTokenizer.from_pretrained(path), TOOLS, "Done.")
     foreign = TrainedContext((1, 2, 3), (2,))
-    assert Contexts(str(path), TOOLS).judge([foreign], [asked]) == [Judged(None)]
+    assert Contexts(str(path), TOOLS).judge([foreign], [asked]) == [ContextKind(None)]
 
 
 def test_a_context_is_rendered_no_second_time_for_another_run(folder, monkeypatch):

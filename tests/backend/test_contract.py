@@ -20,7 +20,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import harness
-from harness.backend import SKIPPED, Reply, stock
+from harness.backend import SKIPPED, ScoredReply, stock
 from harness.machine.gpu import gpus
 from tests.backend.conftest import TOOLS
 
@@ -92,7 +92,7 @@ def test_a_step_moves_the_current_name_and_keeps_the_pinned_one(either, group):
 def test_a_name_is_scored_for_each_reply_or_not_at_all(either, group):
     model = either.admit("a")
     train(either, model, group(0.0, 1.0))
-    replies = [Reply("episode", 0, (5, 6, 7), (8, 9)), Reply("episode", 1, (5, 6, 7), (8,))]
+    replies = [ScoredReply("episode", 0, (5, 6, 7), (8, 9)), ScoredReply("episode", 1, (5, 6, 7), (8,))]
     found = asyncio.run(either.backend.score("a@1", replies))
     assert found is None or [len(each) for each in found] == [2, 1]
     assert asyncio.run(either.backend.score("nobody@0", replies)) is None

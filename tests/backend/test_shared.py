@@ -9,7 +9,7 @@ import pytest
 from art.preprocessing.tokenize import tokenize_trajectory_groups
 from art.utils.output_dirs import get_model_dir
 
-from harness.backend import Reply, _cache_beside_others
+from harness.backend import ScoredReply, _cache_beside_others
 from harness.errors import ConfigError
 from harness.machine.gpu import Gpu
 from harness.policy import load_policy
@@ -202,7 +202,7 @@ def test_a_computed_update_says_what_it_took_and_a_shared_one_does_not(world, gr
     assert not any(name.startswith("train/") for name in second)
 
 
-REPLIES = [Reply("episode", 0, (5, 6, 7), (8, 9)), Reply("episode", 2, (5, 6, 7, 8, 9, 10), (11,))]
+REPLIES = [ScoredReply("episode", 0, (5, 6, 7), (8, 9)), ScoredReply("episode", 2, (5, 6, 7, 8, 9, 10), (11,))]
 
 
 def scores(world, name, replies=REPLIES):

@@ -10,8 +10,8 @@ BINARY = {"trained_rewards_N": [0.0, 1.0]}  # of a rollout with half of its chec
 SILENT = {"logprobs_N": [False] * 6, "trainable_tokens": 0, "gradient_steps": 0}
 BASE = {"asked_current": False, "answered_by_current_N": [False] * 6}
 # Kinds of trained contexts; two of them where both are the same token ids.
-SERVED, STOCK, NO_TOOLS, TWICE, NEITHER = (
-    frozenset(kinds) for kinds in ({"served"}, {"stock_order"}, {"no_tools"}, {"twice"}, ())
+SERVED, RENDERED, STOCK, NO_TOOLS, TWICE, ODD, NEITHER = (
+    frozenset(kinds) for kinds in ({"served"}, {"rendered"}, {"stock_order"}, {"no_tools"}, {"twice"}, {"once"}, ())
 )
 EITHER_ORDER, ALIKE, ONCE_AS_TWICE = SERVED | STOCK, SERVED | STOCK | NO_TOOLS, SERVED | TWICE
 SAME = {"scores": Scores(gap=1e-8, rival_gap=1e-8, apart=0.0, preference=0.0, error=0.0, tokens=60)}
@@ -52,15 +52,17 @@ TOOK_EFFECT = [
     (tools.On(), {"context_equal_M": [False] * 5}),  # a policy that spells its calls oddly is no broken switch
     (tools.On(), {"openings_M": [SERVED, STOCK, EITHER_ORDER]}),  # the key order is toolorder's
     (tools.On(), {"openings_M": [SERVED, ALIKE]}),
+    (tools.On(), {"openings_M": [RENDERED, RENDERED | STOCK]}),  # ART renders more than the tools in its own way
     (tools.Off(), {"openings_M": [NO_TOOLS] * 2}),
     (tools.Off(), {"openings_M": [NO_TOOLS, ALIKE]}),
     (toolcalls.On(), {}),
-    (toolcalls.On(), {"contexts_M": [SERVED, NEITHER, None]}),  # an odd spelling tells nothing
-    (toolcalls.On(), {"contexts_M": [SERVED, ONCE_AS_TWICE]}),
-    (toolcalls.Off(), {"contexts_M": [TWICE, TWICE, None, NEITHER]}),
+    (toolcalls.On(), {"contexts_M": [SERVED, ODD, None]}),
+    (toolcalls.On(), {"contexts_M": [SERVED, ONCE_AS_TWICE, ODD | TWICE]}),
+    (toolcalls.Off(), {"contexts_M": [TWICE, TWICE, None, ODD | TWICE]}),
     (toolorder.On(), {}),
     (toolorder.On(), {"openings_M": [SERVED, EITHER_ORDER, NO_TOOLS, NEITHER]}),
     (toolorder.Off(), {"openings_M": [STOCK, EITHER_ORDER]}),
+    (toolorder.On(), {"openings_M": [RENDERED, RENDERED | STOCK]}),
     (exploration.On(), {}),
     (exploration.Off(), {"distinct_G": [1, 1], **GREEDY}),
     (exploration.Off(), {"distinct_G": [0, 1], **GREEDY}),  # one group tells enough
@@ -112,10 +114,17 @@ HAD_NO_EFFECT = [
     (tools.Off(), {}),
     (tools.Off(), {"openings_M": [STOCK] + [NO_TOOLS] * 4}),
     (tools.Off(), {"openings_M": [NEITHER] + [NO_TOOLS] * 4}),
+    (tools.Off(), {"openings_M": [RENDERED] + [NO_TOOLS] * 4}),
     (toolcalls.On(), {"contexts_M": [SERVED] * 4 + [TWICE]}),
+    (toolcalls.On(), {"contexts_M": [SERVED] * 9 + [NEITHER]}),
+    (toolcalls.On(), {"contexts_M": [NEITHER, None]}),
+    (toolcalls.On(), {"contexts_M": [ONCE_AS_TWICE, NEITHER]}),
+    (toolcalls.Off(), {"contexts_M": [TWICE] * 9 + [NEITHER]}),
+    (toolcalls.Off(), {"contexts_M": [TWICE] * 9 + [ODD]}),
     (toolcalls.Off(), {}),
     (toolcalls.Off(), {"contexts_M": [SERVED, TWICE]}),
     (toolorder.On(), {"openings_M": [SERVED, STOCK]}),
+    (toolorder.Off(), {"openings_M": [RENDERED, STOCK]}),
     (toolorder.Off(), {}),
     (toolorder.Off(), {"openings_M": [SERVED, STOCK]}),
     (exploration.On(), {"distinct_G": [1, 1]}),
@@ -263,10 +272,10 @@ UNTOLD = [
     (tools, {"openings_M": []}, "nothing was trained"),
     (toolcalls, {"openings_M": None, "contexts_M": []}, "does not say which token ids it trained"),
     (toolcalls, {"contexts_M": [ONCE_AS_TWICE, None]}, "the calls of 1 trained rollouts alike either way"),
-    (toolcalls, {"contexts_M": [NEITHER, None]}, "1 trained rollouts show a call before the last turn neither once"),
+    (toolcalls, {"contexts_M": [ODD | TWICE] * 2}, "the calls of 2 trained rollouts alike either way"),
     (toolcalls, {"contexts_M": [None, None]}, "no rollout with a call before its last turn was trained"),
     (toolorder, {"openings_M": None}, "does not say which token ids it trained"),
-    (toolorder, {"openings_M": [EITHER_ORDER]}, "shows the tools alike in either key order"),
+    (toolorder, {"openings_M": [EITHER_ORDER, RENDERED | STOCK]}, "shows the tools alike in either key order"),
     (toolorder, {"openings_M": [NO_TOOLS]}, "no rollout was trained with the tools that were sent"),
     (toolorder, {"openings_M": []}, "nothing was trained"),
 ]

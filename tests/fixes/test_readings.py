@@ -23,12 +23,12 @@ NOTHING = {
     "temperatures_N": [],
 }
 HALF = [True, False, True, False]
-SERVED, STOCK, NO_TOOLS, TWICE, NEITHER = (
-    frozenset(kinds) for kinds in ({"served"}, {"stock_order"}, {"no_tools"}, {"twice"}, ())
+SERVED, RENDERED, STOCK, NO_TOOLS, TWICE, ODD, NEITHER = (
+    frozenset(kinds) for kinds in ({"served"}, {"rendered"}, {"stock_order"}, {"no_tools"}, {"twice"}, {"once"}, ())
 )
 THIRD = {"openings_M": [SERVED, NO_TOOLS, NEITHER], "context_equal_M": HALF}
-CALLS = {"contexts_M": [SERVED, SERVED, TWICE, NEITHER, SERVED | TWICE, None]}
-ORDERS = {"openings_M": [SERVED, SERVED, SERVED, STOCK, SERVED | STOCK, NO_TOOLS, NEITHER]}
+CALLS = {"contexts_M": [SERVED, ODD, TWICE, NEITHER, SERVED | TWICE, ODD | TWICE, None]}
+ORDERS = {"openings_M": [SERVED, SERVED, RENDERED, STOCK, SERVED | STOCK, NO_TOOLS, NEITHER]}
 # Of three groups one has no spread, and one no rollout; two rewards differ by rounding alone.
 MIXED = np.array([[0.0, 0.25, np.nan], [0.5, 0.5, 0.5], [np.nan] * 3, [1.0, 1.0, 0.5 + 2e-7]])
 ASKED = {"split": TaskSplit(("a", "b"), ()), "validated": ("b", "c", None, None)}
@@ -68,8 +68,8 @@ READINGS = [
     ),
     (tools, THIRD, {"opening_equal": 1 / 3, "context_equal": 0.5}),
     (tools, NOTHING, {"opening_equal": math.nan, "context_equal": math.nan}),
-    (toolcalls, CALLS, {"calls_twice": 1 / 3, "calls_told": 3.0, "calls_odd": 1.0}),
-    (toolcalls, NOTHING, {"calls_twice": math.nan, "calls_told": 0.0, "calls_odd": 0.0}),
+    (toolcalls, CALLS, {"calls_twice": 0.25, "calls_told": 4.0, "calls_odd": 1.0, "calls_neither": 1.0}),
+    (toolcalls, NOTHING, {"calls_twice": math.nan, "calls_told": 0.0, "calls_odd": 0.0, "calls_neither": 0.0}),
     (toolorder, ORDERS, {"server_order": 0.75, "order_told": 4.0}),
     (toolorder, NOTHING, {"server_order": math.nan, "order_told": 0.0}),
     (
@@ -147,15 +147,21 @@ TEXTS = [
         "in all); 50% are as served to the end",
     ),
     (
+        tools.On(),
+        {"openings_M": [RENDERED, RENDERED, STOCK, NO_TOOLS], "context_equal_M": [False] * 4},
+        "3 of 4 trained rollouts begin with the tools that were sent, 1 without tools, 0 otherwise (expected with "
+        "in all); 0% are as served to the end; 2 with the tools, rendered by ART in another way than served",
+    ),
+    (
         toolcalls.Off(),
         CALLS,
-        "1 of 3 trained rollouts show a call before the last turn twice, the others once (expected twice in all); "
-        "1 that are neither, as a call in another spelling is, tell nothing",
+        "1 of 4 trained rollouts show a call before the last turn twice, 2 once, 1 neither (expected twice in all); "
+        "1 of those once in another spelling than it was served",
     ),
     (
         toolcalls.On(),
         {},
-        "0 of 4 trained rollouts show a call before the last turn twice, the others once (expected once in all)",
+        "0 of 4 trained rollouts show a call before the last turn twice, 4 once, 0 neither (expected once in all)",
     ),
     (
         toolorder.Off(),
