@@ -95,7 +95,7 @@ class EpisodePlayer:
             except ContextFull as full:
                 if not turns:
                     raise _no_room(job, full) from full
-                end = "prompt_limit"
+                end = "length"
                 break
             turn, sent = reply.turn, len(messages)
             kept.append(len(turns))

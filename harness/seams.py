@@ -65,7 +65,7 @@ class Outcome:
     reward: the raw benchmark reward, 0.0 or 1.0
     db_match: None where the task has no database check
     end: `user_stop`; `done` (a tool ended the conversation); `turn_limit`; `prompt_limit` (the prompt passed
-        rollout.max_prompt_tokens or the model's context); `length` (a reply was cut)
+        rollout.max_prompt_tokens); `length` (the model's context is full or a reply was cut)
     raised: what upstream's loop would have raised first in this episode: a call whose arguments are no JSON object.
         Here the call is answered by an error text and the episode goes on; None: nothing
     Of an episode that ended otherwise than by `user_stop` or `done` nothing counts as met. An environment sets neither

@@ -117,7 +117,7 @@ def test_a_turn_that_ends_the_episode_unforeseen_is_looked_up_with_one_token_mor
 def test_a_full_context_ends_the_episode_and_its_last_answered_prompt_is_looked_up(served):
     full = refused("max_tokens must be at least 1, got 0.")
     episode, requests = served([call(), call(), full, text()], job(TWO_LINES))
-    assert episode.end == "prompt_limit" and len(episode.turns) == 2
+    assert episode.end == "length" and len(episode.turns) == 2
     assert requests[3]["messages"] == requests[1]["messages"]
     assert prompt_ids(episode) == [20, 40]
 
