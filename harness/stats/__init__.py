@@ -1,6 +1,6 @@
 """From records to effects and claims, as pure functions: same records, same answer.
 
-outcomes.py, shown.py   records -> arrays of reference rewards: final, area, slope
+outcomes.py   records -> arrays of reference rewards: final, area, slope; shown.py: whose switch was shown
 effects.py    every effect with its interval, from contrasts.py (weights over arms), intervals.py (seeds × tasks,
               crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
 stopped_updates.py   without which fixes no update was made
