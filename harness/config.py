@@ -18,13 +18,13 @@ from harness.levels import arm_of, declared, factor_names, held, others, refuse_
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
-    Beside,
     EnvConfig,
     OwnEnvConfig,
     PolicyConfig,
     ReuseConfig,
     RolloutConfig,
     StatsConfig,
+    TopLevel,
     TrackingConfig,
     TrainConfig,
     UserConfig,
@@ -110,7 +110,7 @@ SECTIONS: dict[str, type[Section]] = {
 NEWER = {"user": {"kind": "scripted"}, "stats": {"margin": 0.05}}
 OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
-BESIDE = ("seed", "baseline", *WHEREABOUTS)  # the sections
+TOP_LEVEL = ("seed", "baseline", *WHEREABOUTS)  # what stands beside the sections
 NO_NUMBER = (*WHEREABOUTS, "factors")  # where results go, and what of the fixes a sweep compares
 
 
@@ -129,23 +129,23 @@ def typed(*configs: DictConfig) -> SweepConfig:
             )
     first = _known(data[0])
     sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
-    beside = Beside(**{name: first[name] for name in BESIDE})
+    top = TopLevel(**{name: first[name] for name in TOP_LEVEL})
     runs = []
     names = factor_names(configs[0])
     for cfg, each in zip(configs, data, strict=True):
         check_seed(each["seed"])
         seams = seams_of(cfg)
-        refuse_foreign_to(beside.baseline, seams)
+        refuse_foreign_to(top.baseline, seams)
         run = Run(arm_of(seams, names), each["seed"])
         runs.append(RunConfig(run, seams, each["fix"], *(sections[n] for n in ("train", "rollout", "validation"))))
     return SweepConfig(
         tuple(runs),
         declared(configs[0], names),
-        beside.baseline,
+        top.baseline,
         **sections,
-        results=Path(beside.results),
-        name=beside.sweep,
-        plan_only=beside.plan_only,
+        results=Path(top.results),
+        name=top.sweep,
+        plan_only=top.plan_only,
         shared=_shared(common[0], sections),
     )
 
@@ -169,7 +169,7 @@ def _dotted(cfg: DictConfig, before: str) -> list[str]:
 
 def check_seed(seed: object) -> None:
     """Raises ConfigError for what is no seed."""
-    Beside(seed=seed, baseline=NOTE, sweep=None, results=".", plan_only=True)  # type: ignore[arg-type]
+    TopLevel(seed=seed, baseline=NOTE, sweep=None, results=".", plan_only=True)  # type: ignore[arg-type]
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def _folder_name(name: str) -> str:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Beside(Section):
+class TopLevel(Section):
     """What stands beside the sections on the command line, the fixes left out.
 
     baseline: which loop `off` means (see `factors.BASELINES`)
