@@ -62,11 +62,13 @@ async def validate(
     """Both measurements of the current policy. Sampling seeds do not depend on the step or the arm, so an
     unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either.
 
-    Raises EngineError when not one reference episode could be played: that is a fault, not missing data."""
+    Raises EngineError when not one reference episode could be played, or not one got a reply because the first prompt
+    fills the context: that is a fault, not missing data."""
     started = time.perf_counter()
     own = replace(protocol.sampling, temperature=seams.exploration.temperature)
 
     missing: list[EpisodeError] = []
+    unanswered: list[str] = []  # reference tasks whose first prompt fills the context
     validated: list[str | None] = []  # the ids that the arm's own validation asks
 
     async def reference(task: str) -> float | None:
@@ -76,6 +78,8 @@ async def validate(
         except EpisodeError as error:
             missing.append(error)
             return None
+        if not asked.episode.turns:
+            unanswered.append(task)
         return asked.episode.outcome.reward
 
     async def reported(task: str | None) -> float:
@@ -104,6 +108,11 @@ async def validate(
     )
     if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
+    if unanswered and len(unanswered) + len(missing) == len(protocol.task_ids):
+        raise EngineError(
+            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. Use a "
+            "policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
+        )
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
         () if reports is None else tuple(zip(validated, reports, strict=True)),
