@@ -395,6 +395,53 @@ def test_an_option_of_a_fix_that_no_arm_has_is_refused(monkeypatch):
         jobs_of(typed, monkeypatch)
 
 
+def test_values_of_another_option_make_blocks_of_one_sweep(monkeypatch):
+    typed = "-m fix/tools=on,off train.learning_rate=0.004,1.5e-3 train.loss=ppo seed=0,1"
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    assert [each.run.name for each in config.runs][:3] == [
+        "all_on/learning_rate=0.004/seed=0", "all_on/learning_rate=0.004/seed=1", "all_on/learning_rate=0.0015/seed=0",
+    ]  # fmt: skip
+    assert len({each.run.name for each in config.runs}) == 8
+    assert {each.run.block: (each.train.learning_rate, each.train.loss) for each in config.runs} == {
+        "learning_rate=0.004": (0.004, "ppo"), "learning_rate=0.0015": (0.0015, "ppo"),
+    }  # fmt: skip
+    assert config.main_block == "learning_rate=0.0015"  # the default
+    assert config.train.learning_rate == config.shared["train"]["learning_rate"] == 0.0015
+    assert config.resolved(config.runs[0])["block"] == {"train.learning_rate": 0.004}
+
+
+def test_options_are_crossed_in_the_order_given_and_without_defaults_the_first_block_is_the_main_one(monkeypatch):
+    typed = "-m train.loss=ppo,cispo train.learning_rate=choice(0.1)"
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    assert [each.run.block for each in config.runs] == ["loss=ppo,learning_rate=0.1", "loss=cispo,learning_rate=0.1"]
+    assert config.main_block == "loss=ppo,learning_rate=0.1"
+
+
+def test_an_option_of_a_fix_makes_blocks_of_the_arms_whose_level_has_it_too(monkeypatch):
+    typed = "-m fix/exploration=on,off fix.exploration.temperature=0.5,1.0"
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    found = {each.run.name: each.seams.exploration.temperature for each in config.runs}
+    assert found == {
+        "all_on/temperature=0.5/seed=0": 0.5, "all_on/temperature=1/seed=0": 1.0,
+        "all_off/temperature=0.5/seed=0": 0.0, "all_off/temperature=1/seed=0": 0.0,
+    }  # fmt: skip
+    assert config.main_block == "temperature=1"
+
+
+def test_policies_make_blocks(monkeypatch):
+    (config,) = jobs_of(["-m", "policy=smollm2_135m,micro"], monkeypatch)
+    assert {each.run.block: each.policy.name for each in config.runs} == {
+        "policy=smollm2_135m": "smollm2_135m", "policy=micro": "micro",
+    }  # fmt: skip
+    assert config.main_block == "policy=micro" and config.policy.name == "micro"
+
+
+def test_a_sweep_without_blocks_is_what_it_was(monkeypatch):
+    (config,) = jobs_of(["-m", "fix/tools=on,off"], monkeypatch)
+    assert [each.run.name for each in config.runs] == ["all_on/seed=0", "all_off/seed=0"]
+    assert config.main_block == "" and "block" not in config.resolved(config.runs[0])
+
+
 def test_options_of_groups_in_somebodys_own_folder_can_be_chosen(kl):
     (kl / "train").mkdir()
     (kl / "train" / "tiny.yaml").write_text("defaults: [micro]\nsteps: 2.5\n")
