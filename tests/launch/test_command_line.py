@@ -423,7 +423,7 @@ def test_an_option_of_a_fix_makes_blocks_of_the_arms_whose_level_has_it_too(monk
     found = {each.run.name: each.seams.exploration.temperature for each in config.runs}
     assert found == {
         "all_on/temperature=0.5/seed=0": 0.5, "all_on/temperature=1/seed=0": 1.0,
-        "all_off/temperature=0.5/seed=0": 0.0, "all_off/temperature=1/seed=0": 0.0,
+        "without_exploration/temperature=0.5/seed=0": 0.0, "without_exploration/temperature=1/seed=0": 0.0,
     }  # fmt: skip
     assert config.main_block == "temperature=1"
 
@@ -438,7 +438,7 @@ def test_policies_make_blocks(monkeypatch):
 
 def test_a_sweep_without_blocks_is_what_it_was(monkeypatch):
     (config,) = jobs_of(["-m", "fix/tools=on,off"], monkeypatch)
-    assert [each.run.name for each in config.runs] == ["all_on/seed=0", "all_off/seed=0"]
+    assert [each.run.name for each in config.runs] == ["all_on/seed=0", "without_tools/seed=0"]
     assert config.main_block == "" and "block" not in config.resolved(config.runs[0])
 
 
