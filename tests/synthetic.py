@@ -35,8 +35,11 @@ def factorial():
     return [dict(zip(FACTORS, levels, strict=True)) for levels in itertools.product(("on", "off"), repeat=len(FACTORS))]
 
 
-def write_sweep(folder: Path, arms=None, seeds=(0,), steps=6, **manifest) -> Path:
-    """A completed sweep. Arms behind a closed gate stay flat, and are shared with each other."""
+def write_sweep(folder: Path, arms=None, seeds=(0,), steps=6, blocks=None, **manifest) -> Path:
+    """A completed sweep. Arms behind a closed gate stay flat, and are shared with each other.
+
+    blocks: learning rates by the name of their block; the rewards rise in proportion to them
+    """
     arms = leave_one_out() if arms is None else arms
     folder.mkdir(parents=True)
     write_json(
@@ -53,20 +56,33 @@ def write_sweep(folder: Path, arms=None, seeds=(0,), steps=6, **manifest) -> Pat
             "reference_ids": TASKS,
             "factors": [factor.record() for factor in note()],
         }
+        | (block_manifest(blocks) if blocks else {})
         | manifest,
     )
-    plan = [{"run": f"{arm_name(a)}/seed={s}", "arm": arm_name(a), "levels": a, "seed": s} for a in arms for s in seeds]
+    plan = [
+        {"run": run_name(arm_name(a), s, b), "arm": arm_name(a), "levels": a, "seed": s} | ({"block": b} if b else {})
+        for a in arms
+        for b in blocks or ("",)
+        for s in seeds
+    ]
     write_jsonl(folder / "plan.jsonl", plan)
     for line in plan:
-        write_run(folder, line["arm"], line["levels"], line["seed"], steps)
+        block = line.get("block", "")
+        write_run(folder, line["arm"], line["levels"], line["seed"], steps, block, (blocks or {}).get(block, 1.0))
     return folder
 
 
-def write_run(sweep, arm, levels, seed, steps):
-    folder = run_folder(sweep, arm, seed)
+def block_manifest(blocks):
+    said = {b: {"train.learning_rate": rate} for b, rate in blocks.items()}
+    nested = {b: {"train": {"learning_rate": rate}} for b, rate in blocks.items()}
+    return {"blocks": {b: {"options": said[b], "config": nested[b]} for b in blocks}, "main_block": next(iter(blocks))}
+
+
+def write_run(sweep, arm, levels, seed, steps, block="", learning_rate=1.0):
+    folder = run_folder(sweep, arm, seed, block)
     folder.mkdir(parents=True)
     open_ = all(levels[g] == "on" for g in GATES)
-    rate = 0.12 * open_ * (1.0 - 0.45 * (levels["tools"] == "off") - 0.3 * (levels["reward"] == "off"))
+    rate = learning_rate * 0.12 * open_ * (1.0 - 0.45 * (levels["tools"] == "off") - 0.3 * (levels["reward"] == "off"))
     luck = np.random.default_rng([seed, round(rate * 1000)])
     rows, validations, checks = [], [], []
     for step in range(steps + 1):
@@ -129,17 +145,21 @@ def write_run(sweep, arm, levels, seed, steps):
     write_jsonl(folder / "steps.jsonl", rows)
     write_jsonl(folder / "validation.jsonl", validations)
     write_jsonl(folder / "checks.jsonl", checks)
-    write_status(sweep, arm, seed)
+    write_status(sweep, arm, seed, block)
     (folder / "config.yaml").write_text(f"arm: {arm}\nseed: {seed}\ntrain:\n  steps: {steps}\n")
 
 
-def run_folder(sweep, arm, seed=0):
-    return sweep / "runs" / arm / f"seed={seed}"
+def run_name(arm, seed=0, block=""):
+    return "/".join(filter(None, (arm, block, f"seed={seed}")))
 
 
-def write_status(sweep, arm, seed=0, **changes):
+def run_folder(sweep, arm, seed=0, block=""):
+    return sweep / "runs" / run_name(arm, seed, block)
+
+
+def write_status(sweep, arm, seed=0, block="", **changes):
     status = {
-        "run": f"{arm}/seed={seed}",
+        "run": run_name(arm, seed, block),
         "state": "completed",
         "validity": "valid",
         "invalid": [],
@@ -147,7 +167,7 @@ def write_status(sweep, arm, seed=0, **changes):
         "error": None,
         "seconds": 120.0,
     }
-    write_json(run_folder(sweep, arm, seed) / "status.json", status | changes)
+    write_json(run_folder(sweep, arm, seed, block) / "status.json", status | changes)
 
 
 def make_invalid(sweep, arm, factor, reading, seed=0):

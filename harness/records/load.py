@@ -6,7 +6,7 @@ wrote twice counts once (the later line wins).
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ MARGIN = 0.05  # of sweeps that were made before it could be chosen
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """All that is known about one run (arm x seed). `state` is one of schema.STATES."""
+    """All that is known about one run (arm x seed; block: empty without blocks). `state` is one of schema.STATES."""
 
     name: str
     arm: str
@@ -46,6 +46,7 @@ class RecordedRun:
     validations: tuple[ValidationRecord, ...]  # by step
     checks: tuple[CheckRecord, ...]  # by step
     unreadable_lines: int
+    block: str = ""
 
     @property
     def not_shown(self) -> tuple[str, ...]:
@@ -87,6 +88,35 @@ class SweepRecords:
 
     def runs_of(self, arm: str) -> tuple[RecordedRun, ...]:
         return tuple(run for run in self.runs if run.arm == arm)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Block names in plan order; one empty name for a sweep without blocks."""
+        return tuple(dict.fromkeys(run.block for run in self.runs))
+
+    @property
+    def main_block(self) -> str:
+        """The block that has the default values of what the blocks differ in, else the first one."""
+        named = str(self.manifest.get("main_block") or "")
+        return named if named in self.blocks else self.blocks[0]
+
+    @property
+    def main(self) -> "SweepRecords":
+        """The main block as a sweep: what is said of a sweep when no block is named."""
+        return self.of_block(self.main_block)
+
+    def of_block(self, name: str) -> "SweepRecords":
+        """The runs of one block as an ordinary sweep, with the block's values in its configuration. Raises KeyError."""
+        if name not in self.blocks:
+            raise KeyError(f"{self.name} has no block {name!r}; blocks: {', '.join(self.blocks)}")
+        own = (self.manifest.get("blocks") or {}).get(name) or {}
+        config = merged(self.manifest.get("config") or {}, own.get("config") or {})
+        manifest = self.manifest | ({"config": config} if own else {})
+        return replace(self, manifest=manifest, runs=tuple(run for run in self.runs if run.block == name))
+
+    def options_of(self, block: str) -> Record:
+        """What sets a block apart: option -> value; {} for a sweep without blocks."""
+        return dict(((self.manifest.get("blocks") or {}).get(block) or {}).get("options") or {})
 
     @property
     def split(self) -> str:
@@ -144,12 +174,21 @@ def _run(planned: PlannedRun, content: RunContent) -> RecordedRun:
         arm=planned.arm,
         seed=planned.seed,
         levels=dict(planned.levels),
+        block=planned.block,
         **vars(status),
         steps=cast(tuple[StepRecord, ...], _in_order(content.steps, lambda r: r["step"])),
         validations=tuple(map(ValidationRecord.of, _in_order(content.validation, lambda r: r["step"]))),
         checks=tuple(map(CheckRecord.of, _in_order(content.checks, lambda r: (r["step"], r.get("factor"))))),
         unreadable_lines=content.unreadable,
     )
+
+
+def merged(config: Record, other: Record) -> Record:
+    """A nested configuration with another's values where that has some."""
+    both = {
+        key: merged(config[key], value) for key, value in other.items() if isinstance(value, dict) and key in config
+    }
+    return config | other | both
 
 
 def _in_order(records: Iterable[Record], key: Callable[[Record], Hashable]) -> tuple[Record, ...]:

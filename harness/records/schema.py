@@ -182,16 +182,17 @@ class StatusRecord:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A line of the plan. config_digest: None in a plan that names none."""
+    """A line of the plan. config_digest: None in a plan that names none; block: empty in a sweep without blocks."""
 
     run: str
     arm: str
     levels: dict[str, str]
     seed: int
     config_digest: str | None = None
+    block: str = ""
 
     def line(self) -> Record:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "block" or value}
 
     @classmethod
     def of(cls, line: Record) -> "PlannedRun":
@@ -202,6 +203,7 @@ class PlannedRun:
             levels=dict(line.get("levels", {})),
             seed=seed,
             config_digest=line.get("config_digest"),
+            block=str(line.get("block", "")),
         )
 
 

@@ -153,9 +153,9 @@ class Measured:
 
 
 def analyse(sweep: SweepRecords) -> Effects:
-    """All estimates of a sweep; pure and deterministic."""
-    outcomes = outcomes_of(sweep)
-    return replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep, outcomes))
+    """All estimates of a sweep; pure and deterministic. Of one with blocks: of its main block (see blocks.py)."""
+    outcomes = outcomes_of(sweep.main)
+    return replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep.main, outcomes))
 
 
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
@@ -511,9 +511,9 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def to_json(effects: Effects) -> str:
-    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null."""
-    return json.dumps(_plain(asdict(effects)), indent=1, ensure_ascii=False) + "\n"
+def to_json(effects: Effects, beside: Mapping[str, object] | None = None) -> str:
+    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null. beside: further keys."""
+    return json.dumps(_plain(asdict(effects) | dict(beside or {})), indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(value: object) -> object:
