@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from harness.records.load import SweepRecords
 from harness.report import curves, effect_figures, figures, formats
 from harness.report.effect_sections import effect_sections, pairing_section
+from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
 from harness.report.markup import code, folded, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
 from harness.report.style import STYLE
 from harness.report.verdict import caveats, verdict_sentences
-from harness.stats.effects import to_json
-from harness.stats.sweep_statistics import SweepStatistics, statistics_of
+from harness.stats.sweep_statistics import SweepStatistics, effects_json, statistics_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def write_report(sweep: SweepRecords) -> Path:
     path = sweep.folder / "report.html"
     path.write_text(page(sweep, found), encoding="utf-8")
     (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
-    (sweep.folder / "effects.json").write_text(to_json(found.effects), encoding="utf-8")
+    (sweep.folder / "effects.json").write_text(effects_json(found), encoding="utf-8")
     return path
 
 
@@ -80,6 +80,8 @@ def _sections(sweep: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
         yield section_html(section, draw)
     if curves.arm_curves(sweep):
         yield gap_figures(sweep, found.effects)
+    for section in further_sections(found):
+        yield section_html(section, draw)
     yield claims(found)
     yield arms(sweep)
     yield checks(sweep)

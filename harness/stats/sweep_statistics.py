@@ -1,21 +1,39 @@
-"""What a sweep answers: its effects, and the verdict on each registered claim."""
+"""What a sweep answers: its effects, what else its records tell, and the verdict on each registered claim."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.paths import CLAIMS
 from harness.records.load import SweepRecords
 from harness.stats.claims import Verdict, load_claims, verdicts
-from harness.stats.effects import Effects, analyse
+from harness.stats.effects import Effects, analyse, to_json
+from harness.stats.outcomes import outcomes_of
+from harness.stats.reported_effects import ReportedEffects, reported_effects
+from harness.stats.task_effects import SingleTasks, single_tasks
 
 
 @dataclass(frozen=True)
 class SweepStatistics:
     effects: Effects
     verdicts: tuple[Verdict, ...]  # none where no claims are registered
+    reported: ReportedEffects
+    tasks: SingleTasks
 
 
 def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics:
     """All statistics of a report; pure but for reading the claims. Raises ConfigError for a broken claim."""
     registered = load_claims(claims) if claims.is_dir() else ()
-    return SweepStatistics(analyse(sweep), verdicts(sweep, registered))
+    effects, outcomes = analyse(sweep), outcomes_of(sweep)
+    return SweepStatistics(
+        effects,
+        verdicts(sweep, registered),
+        reported_effects(sweep, outcomes, effects.effects),
+        single_tasks(sweep, outcomes),
+    )
+
+
+def effects_json(found: SweepStatistics) -> str:
+    """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
+    its own."""
+    beside = {"reported_effects": found.reported, "task_effects": found.tasks}
+    return to_json(found.effects, {key: asdict(value) for key, value in beside.items()})
