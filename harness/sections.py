@@ -252,11 +252,16 @@ class TrackingConfig(Section):
 
 @dataclass(frozen=True, config=STRICT)
 class StatsConfig(Section):
-    """margin: what counts as next to nothing, in validation reward. It is part of the plan, chosen before the data."""
+    """What is part of the plan, chosen before the data.
+
+    margin: what counts as next to nothing, in validation reward
+    threshold: validation reward; how many steps it takes to reach it; None: halfway between all_on's first and best
+    """
 
     option: ClassVar[str] = "stats"
 
     margin: Annotated[float, Field(gt=0, lt=1, description=REWARD)]
+    threshold: Annotated[float, Field(gt=0, le=1, description="a reward above 0, at most 1")] | None = None
 
 
 def _folder(name: str) -> str:

@@ -57,9 +57,10 @@ def _marks(table: TaskEffects) -> str:
     marked = sum(sum(column.marked) for column in table.factors)
     seeds = f"{table.seeds} seed{'s' * (table.seeds != 1)}"
     if table.least_p >= FALSE_SHARE:
+        needed = math.ceil(1 - math.log2(FALSE_SHARE))
         return (
             f"No single task can be marked with {seeds}: the smallest p-value that these can give is "
-            f"{table.least_p:g}, before any correction. It takes at least {math.ceil(1 - math.log2(FALSE_SHARE))} seeds."
+            f"{table.least_p:g}, before any correction. It takes at least {needed} seeds."
         )
     return f"{marked} of {cells} cells (task × fix) are marked, over {seeds}."
 

@@ -9,6 +9,7 @@ from harness.stats.claims import Verdict, load_claims, verdicts
 from harness.stats.effects import Effects, analyse, to_json
 from harness.stats.outcomes import outcomes_of
 from harness.stats.reported_effects import ReportedEffects, reported_effects
+from harness.stats.steps_to_threshold import StepsToThreshold, steps_to_threshold
 from harness.stats.task_effects import SingleTasks, single_tasks
 
 
@@ -18,6 +19,7 @@ class SweepStatistics:
     verdicts: tuple[Verdict, ...]  # none where no claims are registered
     reported: ReportedEffects
     tasks: SingleTasks
+    steps: StepsToThreshold
 
 
 def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics:
@@ -29,11 +31,12 @@ def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics
         verdicts(sweep, registered),
         reported_effects(sweep, outcomes, effects.effects),
         single_tasks(sweep, outcomes),
+        steps_to_threshold(outcomes, sweep.threshold),
     )
 
 
 def effects_json(found: SweepStatistics) -> str:
     """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
     its own."""
-    beside = {"reported_effects": found.reported, "task_effects": found.tasks}
+    beside = {"reported_effects": found.reported, "task_effects": found.tasks, "steps_to_threshold": found.steps}
     return to_json(found.effects, {key: asdict(value) for key, value in beside.items()})

@@ -132,11 +132,9 @@ def base_groups(outcomes: Outcomes, several: Mapping[str, Sequence[float]]) -> d
 
     several: rewards of the base policy by task (`base_rewards`); thirds are made where three or more means differ
     """
-    first = outcomes.rewards_A_N_S_T[:, :, :1][outcomes.counted_A_N].reshape(-1, len(outcomes.tasks))
-    known = ~np.isnan(first).all(axis=0)
-    solved = np.array(
-        [known[t] and np.nanmean(first[:, t]) >= 1 - 1e-6 for t in range(len(outcomes.tasks))], dtype=bool
-    )
+    first = outcomes.rewards_A_N_S_T[outcomes.counted_A_N][:, :1].transpose(2, 0, 1)  # (T, runs, 1)
+    known = ~np.isnan(first).all(axis=(1, 2))
+    solved = np.fmin.reduce(first, axis=(1, 2), initial=np.inf) >= 1 - 1e-6
     groups = {SOLVED: np.flatnonzero(known & solved), UNSOLVED: np.flatnonzero(known & ~solved)}
     out = {name: tuple(outcomes.tasks[t] for t in places) for name, places in groups.items() if len(places)}
     return out | _thirds({task: float(np.mean(r)) for task, r in several.items() if len(r) > 1})
@@ -167,8 +165,9 @@ def base_rewards(sweep: SweepRecords, outcomes: Outcomes) -> dict[str, tuple[flo
 
 def movable(outcomes: Outcomes) -> Movable:
     """Which tasks changed at all: between arms, seeds or validations of the counted runs."""
-    rewards = outcomes.rewards_A_N_S_T[outcomes.counted_A_N].reshape(-1, len(outcomes.tasks))
-    low, high = np.nanmin(rewards, axis=0, initial=np.inf), np.nanmax(rewards, axis=0, initial=-np.inf)
+    rewards = outcomes.rewards_A_N_S_T[outcomes.counted_A_N]  # (runs, S, T)
+    low = np.fmin.reduce(rewards, axis=(0, 1), initial=np.inf)
+    high = np.fmax.reduce(rewards, axis=(0, 1), initial=-np.inf)
     asked = np.isfinite(low)
     moved = asked & (high - low > 1e-9)
     return Movable(

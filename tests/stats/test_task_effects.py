@@ -68,6 +68,16 @@ def test_estimates_are_shrunken_as_far_as_the_rest_explains_their_differences():
     assert noise["tools"].shrunken == pytest.approx([1 / 8] * 12)
 
 
+def test_the_reliability_of_a_cell_is_one_minus_the_inverse_of_f():
+    outcomes = rewards(8, 12, moved=(0, 1), lucky=range(3, 11))
+    table = outcomes.rewards_A_N_S_T[0, :, 1] - outcomes.rewards_A_N_S_T[1, :, 1]
+    left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    f = 8 * table.mean(axis=0).var(ddof=1) / ((left**2).sum() / (7 * 11))
+    tools = final(outcomes)[1]["tools"]
+    assert tools.reliability == pytest.approx(1 - 1 / f) and 0.1 < tools.reliability < 0.999
+    assert tools.shrunken[5] == pytest.approx(table.mean() + (1 - 1 / f) * (1 / 8 - table.mean()))
+
+
 def test_one_seed_shrinks_nothing_and_knows_no_part():
     table, columns = final(rewards(1, 4, moved=(0,)))
     assert columns["tools"].shrunken == columns["tools"].values == (1.0, 0.0, 0.0, 0.0)
