@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from harness.report.pass_section import pass_section
 from harness.report.reported_section import reported_section
 from harness.report.sections import Section
 from harness.report.steps_section import steps_section
@@ -10,6 +11,6 @@ from harness.stats.sweep_statistics import SweepStatistics
 
 
 def further_sections(found: SweepStatistics) -> Iterator[Section]:
-    for make in (reported_section, task_section, steps_section):
+    for make in (reported_section, task_section, steps_section, pass_section):
         if section := make(found):
             yield section

@@ -8,6 +8,7 @@ from harness.records.load import SweepRecords
 from harness.stats.claims import Verdict, load_claims, verdicts
 from harness.stats.effects import Effects, analyse, to_json
 from harness.stats.outcomes import outcomes_of
+from harness.stats.pass_k import PassK, pass_k
 from harness.stats.reported_effects import ReportedEffects, reported_effects
 from harness.stats.steps_to_threshold import StepsToThreshold, steps_to_threshold
 from harness.stats.task_effects import SingleTasks, single_tasks
@@ -20,6 +21,7 @@ class SweepStatistics:
     reported: ReportedEffects
     tasks: SingleTasks
     steps: StepsToThreshold
+    passed: PassK
 
 
 def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics:
@@ -32,11 +34,17 @@ def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics
         reported_effects(sweep, outcomes, effects.effects),
         single_tasks(sweep, outcomes),
         steps_to_threshold(outcomes, sweep.threshold),
+        pass_k(sweep, outcomes),
     )
 
 
 def effects_json(found: SweepStatistics) -> str:
     """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
     its own."""
-    beside = {"reported_effects": found.reported, "task_effects": found.tasks, "steps_to_threshold": found.steps}
+    beside = {
+        "reported_effects": found.reported,
+        "task_effects": found.tasks,
+        "steps_to_threshold": found.steps,
+        "pass_k": found.passed,
+    }
     return to_json(found.effects, {key: asdict(value) for key, value in beside.items()})

@@ -152,8 +152,12 @@ def _thirds(mean: Mapping[str, float]) -> dict[str, tuple[str, ...]]:
 
 
 def base_rewards(sweep: SweepRecords, outcomes: Outcomes) -> dict[str, tuple[float, ...]]:
-    """Several rewards of the base policy by reference task: what the arm with all fixes on reported at step 0, which
-    each seed samples anew. Empty where its own tasks are others."""
+    """Several rewards of the base policy by reference task: the samples of step 0 (`validation.samples`), which are the
+    same in every run; else what the arm with all fixes on reported there, which each seed samples anew. Empty where its
+    own tasks are others."""
+    sampled = (v.sampled for run in sweep.runs for v in run.validations if v.step == 0 and v.sampled)
+    if first := next(sampled, None):
+        return {task: tuple(reward for reward in rewards if reward is not None) for task, rewards in first.items()}
     out: dict[str, tuple[float, ...]] = {}
     for run in sweep.runs:
         if run.levels == outcomes.factors.with_off().as_dict:

@@ -35,6 +35,7 @@ class PlannedWork:
     greedy: runs whose own validation decodes as the reference does; ended: those whose own validation raises at step 0
     baseline: which loop `off` means
     engines: that work at once; None where the launcher learns it when it starts
+    samples: further episodes of each reference task at the first and the last validation
     """
 
     runs: tuple[Run, ...]
@@ -55,6 +56,7 @@ class PlannedWork:
     design: str | None = None
     baseline: str = NOTE
     ended: frozenset[Run] = frozenset()
+    samples: int = 0
 
     @property
     def tasks(self) -> int:
@@ -98,6 +100,8 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     going = [run for run in plan.runs if run not in plan.ended]
     validation = sum(plan.tasks + len(plan.reported[run]) for run in going)
     asked = len(going) * training + plan.validations * validation + len(plan.ended) * plan.tasks
+    samples, ends = plan.samples * plan.tasks, min(2, plan.validations)
+    asked += samples * (ends * len(going) + len(plan.ended))
     updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
         return StepCounts(updates, updates, asked, asked)
@@ -109,6 +113,7 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
     later = sum(chain is not None for _, chain, _ in validated)
     distinct = len(sampled) * training + len(start) + (plan.validations - 1) * later
+    distinct += samples * (1 + (ends - 1) * len({chain for run in plan.runs if (chain := _chain(plan, run))}))
     return StepCounts(updates, len(chains) * plan.steps, asked, min(distinct, asked))
 
 

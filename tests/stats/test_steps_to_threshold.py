@@ -74,8 +74,8 @@ def test_an_arm_of_which_half_never_gets_there_has_no_median():
 
 def test_how_much_slower_is_paired_by_seed():
     """Both arms vary from seed to seed, the later one is always exactly one validation later."""
-    early, late = (0.2, 0.8, 1.0, 1.0), QUICK
-    of_both = curves([early, early, early, early], [late, late, late, late])
+    by_2, by_4, by_6 = (0.2, 0.8, 1.0, 1.0), QUICK, LATER
+    of_both = curves([by_2, by_4, by_2, by_4], [by_4, by_6, by_4, by_6], steps=(0, 2, 4, 6))
     slower = arms_of(steps_to_threshold(of_both, 0.6))["without_tools"].slower
     assert (slower.seeds, slower.value, slower.at_least) == (4, 2.0, False)
     assert slower.low < 2.0 < slower.high  # four seeds that agree on this grid do not prove it exactly
