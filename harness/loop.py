@@ -60,7 +60,8 @@ async def run_loop(
         before = current
 
         if step % config.validation.every == 0 or step == train.steps:
-            validation = await validate(run, names, rollouts, protocol, seams, split)
+            ends = step in (0, train.steps)
+            validation = await validate(run, names, rollouts, protocol, seams, split, sampled=ends)
             validated, measured = validation.asked, validation.record(step)
             records.add("validation", measured)
             report(step, measured["reference"]["mean"])

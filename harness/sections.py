@@ -19,6 +19,7 @@ from harness.strict import STRICT, Count, Positive, Section, Share, Whole
 
 # What is allowed, in the words of a refusal.
 SAMPLED = "a number in (0, 2]. For greedy rollouts use fix/exploration=off"
+SAMPLES = "a number in (0, 2]; samples of a greedy policy are all the same"
 GROUP = "a whole number, at least 2 rollouts, since advantages are relative to the group"
 TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
@@ -145,6 +146,8 @@ class ValidationConfig(Section):
     """Reference validation: every how many steps, at which temperature (0: greedy), on how many tasks of which split.
 
     split: test, the held-out tasks; or train, those that the runs train on
+    samples: further episodes of each task at the first and the last validation, for pass^k; 0: none
+    sample_temperature: of these; the same for every arm
     """
 
     option: ClassVar[str] = "validation"
@@ -153,6 +156,8 @@ class ValidationConfig(Section):
     temperature: Annotated[float, Field(ge=0, description="a number, 0 (greedy) or more")]
     max_tasks: Count | None = None
     split: Literal["test", "train"] = "test"
+    samples: Whole = 0
+    sample_temperature: Annotated[float, Field(gt=0, le=2, description=SAMPLES)] = 1.0
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -252,11 +257,16 @@ class TrackingConfig(Section):
 
 @dataclass(frozen=True, config=STRICT)
 class StatsConfig(Section):
-    """margin: what counts as next to nothing, in validation reward. It is part of the plan, chosen before the data."""
+    """What is part of the plan, chosen before the data.
+
+    margin: what counts as next to nothing, in validation reward
+    threshold: validation reward; how many steps it takes to reach it; None: halfway between all_on's first and best
+    """
 
     option: ClassVar[str] = "stats"
 
     margin: Annotated[float, Field(gt=0, lt=1, description=REWARD)]
+    threshold: Annotated[float, Field(gt=0, le=1, description="a reward above 0, at most 1")] | None = None
 
 
 def _folder(name: str) -> str:

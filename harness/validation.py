@@ -4,15 +4,20 @@ Reference validation is the same in every run: the benchmark's held-out tasks (w
 are trained on), fixed decoding and seeds, the raw benchmark reward, the adapter of the current step by its explicit
 name. Infrastructure failures are missing data there. `reported` asks the arm's own seams, and keeps upstream's
 "exception = 0.0"; where an id past the end raises, nothing is reported and the loop ends.
+
+With `validation.samples` the first and the last validation play each reference task so many times more, at one
+temperature for all arms and with a seed for each sample: what pass^k is estimated from. The single episode above stays
+what every curve and effect is made of.
 """
 
 import asyncio
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from harness.episode import Episode
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Run, derive_seed
 from harness.records.schema import Record, ValidationRecord
@@ -25,6 +30,7 @@ class Validation:
     """Mean reward by task; None = missing. reported holds one value per id of the arm's own split, in order.
 
     asked: the ids that the arm's own validation asked; raised: it asked one past the end and raised
+    sampled: rewards of further reference episodes by task, in the order of their seeds; sampled_at: their temperature
     """
 
     reference: dict[str, float | None]
@@ -32,6 +38,8 @@ class Validation:
     seconds: float
     asked: tuple[str | None, ...] = ()
     raised: bool = False
+    sampled: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    sampled_at: float | None = None
 
     def record(self, step: int) -> Record:
         present = [r for r in self.reference.values() if r is not None]
@@ -45,42 +53,72 @@ class Validation:
             nonexistent=sum(t is None for t, _ in self.reported),
             reported_by_task={t: r for t, r in self.reported if t is not None},
             seconds=self.seconds,
+            sampled=self.sampled,
+            sampled_at=self.sampled_at,
         ).line()
 
 
 @dataclass(frozen=True)
 class ReferenceProtocol:
-    """The reference protocol: task ids and decoding."""
+    """The reference protocol: task ids and decoding.
+
+    samples: further episodes of each task where they are asked for, at sample_temperature
+    """
 
     task_ids: tuple[str, ...]
     sampling: Sampling
+    samples: int = 0
+    sample_temperature: float = 1.0
 
 
 async def validate(
-    run: Run, names: Names, rollouts: Rollouts, protocol: ReferenceProtocol, seams: Seams, split: TaskSplit
+    run: Run,
+    names: Names,
+    rollouts: Rollouts,
+    protocol: ReferenceProtocol,
+    seams: Seams,
+    split: TaskSplit,
+    sampled: bool = False,
 ) -> Validation:
     """Both measurements of the current policy. Sampling seeds do not depend on the step or the arm, so an
     unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either.
+
+    sampled: whether the protocol's further episodes are played, too
 
     Raises EngineError when not one reference episode could be played, or not one got a reply because the first prompt
     fills the context: that is a fault, not missing data."""
     started = time.perf_counter()
     own = replace(protocol.sampling, temperature=seams.exploration.temperature)
+    hot = replace(protocol.sampling, temperature=protocol.sample_temperature)
+    further = protocol.samples if sampled else 0
 
     missing: list[EpisodeError] = []
     unanswered: list[str] = []  # reference tasks whose first prompt fills the context
     validated: list[str | None] = []  # the ids that the arm's own validation asks
 
+    async def played(task: str, sampling: Sampling, seed: int) -> Episode:
+        asked = await rollouts.episode(run.name, PROVIDER + names.current, task, sampling, seed, False)
+        return asked.episode
+
     async def reference(task: str) -> float | None:
-        seed = derive_seed(0, "validation", task)
         try:
-            asked = await rollouts.episode(run.name, PROVIDER + names.current, task, protocol.sampling, seed, False)
+            episode = await played(task, protocol.sampling, derive_seed(0, "validation", task))
         except EpisodeError as error:
             missing.append(error)
             return None
-        if not asked.episode.turns:
+        if not episode.turns:
             unanswered.append(task)
-        return asked.episode.outcome.reward
+        return episode.outcome.reward
+
+    async def sample(task: str, number: int) -> float | None:
+        try:
+            episode = await played(task, hot, derive_seed(0, "validation", task, "sample", number))
+        except EpisodeError:
+            return None
+        return episode.outcome.reward
+
+    async def samples_of(task: str) -> tuple[float | None, ...]:
+        return tuple(await asyncio.gather(*(sample(task, number) for number in range(further))))
 
     async def reported(task: str | None) -> float:
         validated.append(task)
@@ -103,15 +141,17 @@ async def validate(
             return None
         return await asyncio.gather(*(reported(t) for t in split.validation))
 
-    references, reports = await asyncio.gather(
-        asyncio.gather(*(reference(t) for t in protocol.task_ids)), own_validation()
+    references, reports, samples = await asyncio.gather(
+        asyncio.gather(*(reference(t) for t in protocol.task_ids)),
+        own_validation(),
+        asyncio.gather(*(samples_of(t) for t in protocol.task_ids)),
     )
     if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     if unanswered and len(unanswered) + len(missing) == len(protocol.task_ids):
         raise EngineError(
-            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. Use a "
-            "policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
+            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. "
+            "Use a policy with a longer one (policy.max_model_len), or an environment with shorter texts."
         )
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
@@ -119,4 +159,6 @@ async def validate(
         time.perf_counter() - started,
         tuple(validated),
         reports is None,
+        dict(zip(protocol.task_ids, samples, strict=True)) if further else {},
+        protocol.sample_temperature if further else None,
     )

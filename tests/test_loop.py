@@ -43,6 +43,7 @@ class Loop:
         exact=True,
         backend=None,
         val_tasks=2,
+        samples=0,
         **loss,
     ):
         self.rollouts = Rollouts(TASKS, play, exact)
@@ -72,7 +73,7 @@ class Loop:
                 self.backend,
                 self.rollouts,
                 self.contexts,
-                ReferenceProtocol(HELD_OUT, GREEDY),
+                ReferenceProtocol(HELD_OUT, GREEDY, samples),
                 self.records,
                 lambda step, reward: self.reported.append((step, reward)),
             )
@@ -208,6 +209,14 @@ def test_what_it_reports_is_the_mean_of_the_reference():
         return episode(task, success=float(task == HELD_OUT[0] and model == "hosted_vllm/policy@2"))
 
     assert Loop(play=play).reported == [(0, 0.0), (1, None), (2, 0.5), (3, 0.0)]
+
+
+def test_samples_are_played_at_the_first_and_the_last_validation_alone():
+    lines = Loop(steps=4, every=1, samples=3).records.of("validation")
+    assert [len(line["sampled"]["by_task"][HELD_OUT[0]]) if "sampled" in line else 0 for line in lines] == [
+        3, 0, 0, 0, 3,
+    ]  # fmt: skip
+    assert not any("sampled" in line for line in Loop().records.of("validation"))
 
 
 def test_it_validates_on_the_held_out_tasks_and_reports_on_the_arms_own():

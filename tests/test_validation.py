@@ -39,6 +39,14 @@ def measured(play=None, seams=SEAMS, validation=("v1", "v2"), protocol=HELD_OUT,
     return found, rollouts.calls
 
 
+def with_samples(number, play=None, seams=SEAMS, run=RUN, asked=True):
+    """What `validate` found with so many further episodes of each task at temperature 0.6, and what was asked for."""
+    rollouts = Rollouts(HELD_OUT, play)
+    protocol = ReferenceProtocol(HELD_OUT, GREEDY, number, 0.6)
+    split = TaskSplit(("t1",), ("v1",))
+    return asyncio.run(validate(run, NAMES, rollouts, protocol, seams, split, asked)), rollouts.calls
+
+
 def of(calls, prefix):
     return [call for call in calls if call.task.startswith(prefix)]
 
@@ -95,6 +103,44 @@ def test_the_arms_other_decoding_draws_other_luck():
     colder = replace(SEAMS, exploration=SimpleNamespace(temperature=-1.0))  # below the reference's, as any other
     _, calls = measured(seams=colder)
     assert [call.seed for call in of(calls, "v")] == [derive_seed(5, "reported", t) for t in ("v1", "v2")]
+
+
+@pytest.mark.parametrize("seams", [SEAMS, BROKEN], ids=["fixed", "broken"])
+def test_samples_ask_the_current_adapter_hot_with_a_seed_each_whatever_the_arm_asks(seams):
+    for seed in (5, 6):  # of the run: its samples draw the same luck
+        _, calls = with_samples(2, seams=seams, run=replace(RUN, seed=seed))
+        hot = [call for call in of(calls, "r") if call.sampling != GREEDY]
+        assert {(call.model, call.sampling) for call in hot} == {
+            ("hosted_vllm/policy@3", replace(GREEDY, temperature=0.6))
+        }
+        expected = [(task, derive_seed(0, "validation", task, "sample", n)) for task in HELD_OUT for n in range(2)]
+        assert sorted((call.task, call.seed) for call in hot) == sorted(expected)
+        assert not any(call.need_logprobs for call in hot)
+
+
+def test_samples_change_nothing_of_what_is_validated_without_them():
+    first, calls = with_samples(2, broken_for("r1"))
+    second, fewer = with_samples(0, broken_for("r1"))
+    assert (first.reference, first.reported) == (second.reference, second.reported)
+    assert sorted((c.task, c.seed) for c in calls if c.sampling.temperature != 0.6) == sorted(
+        (c.task, c.seed) for c in fewer
+    )
+    with_none, unasked = with_samples(2, broken_for("r1"), asked=False)
+    assert with_none.sampled == {} and len(unasked) == len(fewer)
+    assert list(second.record(1)) == list(with_none.record(1)) == ["step", "reference", "reported", "seconds"]
+
+
+def test_each_sample_is_the_benchmarks_own_reward_and_one_that_fails_is_missing():
+    lost = derive_seed(0, "validation", "r2", "sample", 1)
+
+    def play(task, model, seed):
+        if seed == lost:
+            raise EpisodeError("no answer")
+        return episode(task, success=float(task == "r2"))
+
+    found, _ = with_samples(3, play, seams=BROKEN)
+    assert found.sampled == {"r1": (0.0,) * 3, "r2": (1.0, None, 1.0), "r3": (0.0,) * 3}
+    assert found.record(2)["sampled"] == {"temperature": 0.6, "by_task": found.sampled}
 
 
 def broken_for(*tasks):

@@ -129,6 +129,12 @@ class SweepRecords:
         return float(((self.manifest.get("config") or {}).get("stats") or {}).get("margin", MARGIN))
 
     @property
+    def threshold(self) -> float | None:
+        """The reward at which the sweep was to call an arm there (stats.threshold); None: not chosen."""
+        chosen = ((self.manifest.get("config") or {}).get("stats") or {}).get("threshold")
+        return None if chosen is None else float(chosen)
+
+    @property
     def total_steps(self) -> int | None:
         """Training steps that each run was planned to take, where the manifest says so."""
         steps = self.manifest.get("steps")

@@ -59,7 +59,8 @@ class ValidationRecord:
 
     reference, by_task, missing: the reference protocol, in 0..1; a task without a reading is None
     reported, reported_by_task, reported_n, nonexistent: what the arm shows by its own rules, in −1..1
-    seconds: wall-clock of both
+    sampled, sampled_at: rewards of further reference episodes of each task and their temperature; none: not asked for
+    seconds: wall-clock of all
     """
 
     step: int
@@ -71,13 +72,16 @@ class ValidationRecord:
     nonexistent: int
     reported_by_task: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None
+    sampled: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    sampled_at: float | None = None
 
     @property
     def asked(self) -> int:
         """Episodes that it takes."""
-        return len(self.by_task) + self.reported_n - self.nonexistent
+        return len(self.by_task) + self.reported_n - self.nonexistent + sum(map(len, self.sampled.values()))
 
     def line(self) -> Record:
+        further = {"sampled": {"temperature": self.sampled_at, "by_task": self.sampled}} if self.sampled else {}
         return {
             "step": self.step,
             "reference": {"mean": self.reference, "by_task": self.by_task, "missing": self.missing},
@@ -87,12 +91,14 @@ class ValidationRecord:
                 "by_task": self.reported_by_task,
                 "nonexistent": self.nonexistent,
             },
+            **further,
             "seconds": self.seconds,
         }
 
     @classmethod
     def of(cls, line: Record) -> "ValidationRecord":
         reference, reported = line.get("reference") or {}, line.get("reported") or {}
+        sampled = line.get("sampled") or {}
         return cls(
             step=int(line["step"]),
             reference=reference.get("mean"),
@@ -103,6 +109,8 @@ class ValidationRecord:
             nonexistent=int(reported.get("nonexistent") or 0),
             reported_by_task=dict(reported.get("by_task") or {}),
             seconds=line.get("seconds"),
+            sampled={task: tuple(rewards) for task, rewards in (sampled.get("by_task") or {}).items()},
+            sampled_at=sampled.get("temperature"),
         )
 
 
@@ -224,6 +232,6 @@ class RunContent:
 
 KEYS = {
     "steps": frozenset(StepRecord.__annotations__),
-    "validation": frozenset(("step", "reference", "reported", "seconds")),
+    "validation": frozenset(("step", "reference", "reported", "sampled", "seconds")),
     "checks": frozenset(CheckRecord.__annotations__),
 }

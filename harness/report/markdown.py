@@ -10,6 +10,7 @@ from harness.report.check_marks import LEGEND, mark
 from harness.report.cost_text import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
+from harness.report.further_sections import further_sections
 from harness.report.sections import Section
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics
@@ -43,6 +44,8 @@ def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
         yield ""
         grid = gaps_grid(found.effects)
         yield from _table(grid.heads, grid.rows)
+    for section in further_sections(found):
+        yield from _section(section)
     yield from _claims(found)
     yield from _arms(whole)
     yield "\n## Manipulation checks\n"

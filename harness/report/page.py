@@ -13,6 +13,7 @@ from harness.records.load import SweepRecords
 from harness.report import curves, effect_figures, figures, formats
 from harness.report.block_section import block_section
 from harness.report.effect_sections import effect_sections, pairing_section
+from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
 from harness.report.markup import code, folded, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
@@ -85,6 +86,8 @@ def _sections(whole: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
         yield section_html(by_block, draw)
     if curves.arm_curves(sweep):
         yield gap_figures(sweep, found.effects)
+    for section in further_sections(found):
+        yield section_html(section, draw)
     yield claims(found)
     yield arms(whole)
     yield checks(whole)

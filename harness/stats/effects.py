@@ -234,8 +234,8 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     if not tasks.any():
         return "no task of the reference validation has a reward in every arm"
     weights = contrast.weights_A[needed]
-    identical = _same_episodes(outcomes.rewards_A_N_S_T[arms_and_seeds], weights)
-    identical = identical and _same_weights(outcomes, contrast, seeds)
+    identical = same_episodes(outcomes.rewards_A_N_S_T[arms_and_seeds], weights)
+    identical = identical and same_weights(outcomes, contrast, seeds)
     values = np.einsum("a,anst,s->nt", weights, made_of[..., tasks], by_step[by_step != 0])
     values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
@@ -243,13 +243,13 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
 
 
-def _same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
+def same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
     """Whether a contrast is zero in every episode of every validation that all its arms have."""
     curves = np.einsum("a,anst->nst", weights_A, rewards_A_N_S_T)
     return bool(np.isfinite(curves).any() and (np.abs(curves[np.isfinite(curves)]) < 1e-9).all())
 
 
-def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
+def same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
     """Whether the arms that a contrast sets against each other had the same weights at every validation. Equal
     episodes alone may be luck, where tasks are few."""
     if outcomes.weights_A_N_S is None:

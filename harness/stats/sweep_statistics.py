@@ -1,4 +1,4 @@
-"""What a sweep answers: its effects, and the verdict on each registered claim."""
+"""What a sweep answers: its effects, what else its records tell, and the verdict on each registered claim."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +8,11 @@ from harness.records.load import SweepRecords
 from harness.stats.blocks import Blocks, blocks_of
 from harness.stats.claims import Verdict, load_claims, verdicts
 from harness.stats.effects import Effects, analyse, to_json
+from harness.stats.outcomes import outcomes_of
+from harness.stats.pass_k import PassK, pass_k
+from harness.stats.reported_effects import ReportedEffects, reported_effects
+from harness.stats.steps_to_threshold import StepsToThreshold, steps_to_threshold
+from harness.stats.task_effects import SingleTasks, single_tasks
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,10 @@ class SweepStatistics:
     effects: Effects
     verdicts: tuple[Verdict, ...]  # none where no claims are registered
     blocks: Blocks
+    reported: ReportedEffects
+    tasks: SingleTasks
+    steps: StepsToThreshold
+    passed: PassK
 
 
 def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics:
@@ -24,10 +33,25 @@ def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics
     """
     registered = load_claims(claims) if claims.is_dir() else ()
     effects, main = analyse(sweep), sweep.main
-    return SweepStatistics(effects, verdicts(main, registered), blocks_of(sweep, effects))
+    outcomes = outcomes_of(main)
+    return SweepStatistics(
+        effects,
+        verdicts(main, registered),
+        blocks_of(sweep, effects),
+        reported_effects(main, outcomes, effects.effects),
+        single_tasks(main, outcomes),
+        steps_to_threshold(outcomes, sweep.threshold),
+        pass_k(main, outcomes),
+    )
 
 
 def effects_json(found: SweepStatistics) -> str:
     """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
     its own; `blocks` in a sweep that has some."""
-    return to_json(found.effects, {"blocks": asdict(found.blocks)} if found.blocks.main else {})
+    beside = {
+        "reported_effects": found.reported,
+        "task_effects": found.tasks,
+        "steps_to_threshold": found.steps,
+        "pass_k": found.passed,
+    } | ({"blocks": found.blocks} if found.blocks.main else {})
+    return to_json(found.effects, {key: asdict(value) for key, value in beside.items()})

@@ -38,6 +38,7 @@ class PlannedWork:
     engines: that work at once; None where the launcher learns it when it starts
     main_block: its name; episodes_of, policies: of each block, by name; episodes and policy are the main one's
     sampled_apart: whether the blocks differ in how episodes are sampled and rewarded
+    samples: further episodes of each reference task at the first and the last validation
     """
 
     runs: tuple[Run, ...]
@@ -66,6 +67,7 @@ class PlannedWork:
     @property
     def blocks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(run.block for run in self.runs))
+    samples: int = 0
 
     @property
     def tasks(self) -> int:
@@ -116,6 +118,8 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     going = [run for run in plan.runs if run not in plan.ended]
     validation = sum(plan.tasks + len(plan.reported[run]) for run in going)
     asked = sum(map(plan.training, going)) + plan.validations * validation + len(plan.ended) * plan.tasks
+    samples, ends = plan.samples * plan.tasks, min(2, plan.validations)
+    asked += samples * (ends * len(going) + len(plan.ended))
     updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
         return StepCounts(updates, updates, asked, asked)
@@ -125,6 +129,9 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     start = {(luck, base, task) for luck, (base, _), task in validated}  # at step 0 every chain has the base's weights
     later = sum(chain is not None for _, (_, chain), _ in validated)
     distinct = sum(size for *_, size in sampled) + len(start) + (plan.validations - 1) * later
+    weights = {_weights(plan, run) for run in plan.runs}
+    bases, trained = {base for base, _ in weights}, {w for w in weights if w[1] is not None}
+    distinct += samples * (len(bases) + (ends - 1) * len(trained))
     return StepCounts(updates, len(chains) * plan.steps, asked, min(distinct, asked))
 
 

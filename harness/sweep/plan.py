@@ -75,6 +75,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         },
         ended=raises,
         split=config.validation.split,
+        samples=config.validation.samples,
         policy=sweep.policy.name,
         domain=sweep.domain.name,
         backend=config.backend.kind,

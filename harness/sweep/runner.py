@@ -58,7 +58,9 @@ class Runner:
         sizes = config.rollout
         sampling = Sampling(config.validation.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)
         contexts = Contexts(str(policy.path), sweep.domain.tools)
-        return cls(sweep, backend, rollouts, contexts, ReferenceProtocol(sweep.reference_ids, sampling))
+        asked = config.validation
+        protocol = ReferenceProtocol(sweep.reference_ids, sampling, asked.samples, asked.sample_temperature)
+        return cls(sweep, backend, rollouts, contexts, protocol)
 
     async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> tuple[list[Check], float]:
         """Trains one run: its checks, and how far the base's answers have moved (nats). Raises what its loop raises;

@@ -7,8 +7,7 @@ import pytest
 import harness
 from harness.records.load import load_sweep
 from harness.report.markdown import markdown
-from harness.stats.effects import to_json
-from harness.stats.sweep_statistics import statistics_of
+from harness.stats.sweep_statistics import effects_json, statistics_of
 
 RESULTS = Path(harness.__file__).parent.parent / "results"
 SWEEPS = sorted(path.parent for path in RESULTS.glob("*/effects.json"))
@@ -22,5 +21,5 @@ def test_the_sweeps_of_the_answer_are_committed():
 def test_a_committed_report_follows_from_its_committed_records(folder):
     sweep = load_sweep(folder)
     found = statistics_of(sweep)
-    assert to_json(found.effects) == (folder / "effects.json").read_text(encoding="utf-8")
+    assert effects_json(found) == (folder / "effects.json").read_text(encoding="utf-8")
     assert markdown(sweep, found) == (folder / "report.md").read_text(encoding="utf-8")

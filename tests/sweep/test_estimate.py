@@ -96,6 +96,16 @@ def test_a_run_whose_own_validation_raises_plays_the_reference_once_and_trains_n
     assert (found.episodes, found.distinct_episodes) == (2, 2)
 
 
+def test_samples_are_played_at_both_ends_and_shared_where_the_weights_are(tmp_path):
+    asks = {"steps": 4, "episodes": 0, "reference": REFERENCE, "reported": {"on": (), "off": ()}}
+    for arms, distinct in (([NOTE.with_off()], 2), ([NOTE.with_on()], 1), (design("leave_one_out", NOTE), 1 + 4)):
+        without, found = (count_steps(plan(arms, tmp_path, samples=s, **asks)) for s in (0, 3))
+        assert found.episodes - without.episodes == len(arms) * 2 * 3 * 2  # both ends, three of each of two tasks
+        assert found.distinct_episodes - without.distinct_episodes == distinct * 3 * 2
+    alone = plan([NOTE.with_off()], tmp_path, samples=3, **asks | {"steps": 0})
+    assert count_steps(alone).episodes == 2 + 3 * 2
+
+
 def test_the_plan_names_the_baseline(tmp_path):
     for baseline, loop in BASELINES.items():
         lines = plan_lines(plan([NOTE.with_off()], tmp_path, baseline=baseline))
