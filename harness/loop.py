@@ -99,7 +99,7 @@ async def run_loop(
 
         # Which weights answered? Asked of the trainer while it still has them.
         carried = seams.endpoint.model_name(names)
-        scores = await served_scores(rollout_table, carried.removeprefix(PROVIDER), names, backend)
+        scores = await served_scores(rollout_table, carried.removeprefix(PROVIDER), names, backend, rollouts.exact)
         scored = time.perf_counter()
 
         # Train: ART tokenises, packs, computes advantages, and advances the step, trained or not.

@@ -7,7 +7,7 @@ nothing that a fix changes later (tools, reward, kept log-probs) matters here.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,24 @@ from harness.evidence import RolloutTable
 from harness.seams import Names, Scores
 
 Array = npt.NDArray[np.floating]
+Turn = tuple[ScoredReply, Array]
 
-SCORED = 4  # rollouts of a step; in 16 bits rounding takes some hundred tokens to average out
+# Turns of a step. In 16 bits the weights of two steps differ by less than rounding on most tokens, and 250 tokens did
+# not tell them apart (experiments/LOG.md, 12).
+SCORED_EXACT = 4
+SCORED_16_BIT = 24
 
 
-async def served_scores(sampled: RolloutTable, asked: str, names: Names, backend: Backend) -> Scores | None:
+async def served_scores(
+    sampled: RolloutTable, asked: str, names: Names, backend: Backend, exact: bool
+) -> Scores | None:
     """The scores under the name that was asked and under its rival; None where nothing can be scored.
 
     asked: a served model name, without litellm's provider prefix
+    exact: the sampler computes in float32
     Before the step's update: the trainer forgets the weights of older steps.
     """
-    turns = list(_turns(sampled))
+    turns = _most_surprising(_turns(sampled), SCORED_EXACT if exact else SCORED_16_BIT)
     if not turns:
         return None
     replies = [reply for reply, _ in turns]
@@ -59,19 +66,23 @@ def compared(served: Array, answering: Array, rival: Array | None) -> Scores:
     )
 
 
-def _turns(sampled: RolloutTable) -> Iterator[tuple[ScoredReply, Array]]:
-    """The first and the last turn of some episodes, whose prompts are stored, with the log-probs as served.
-
-    The first rollout of each task, then the second of each, and so on, until there are SCORED different episodes.
+def _turns(sampled: RolloutTable) -> Iterator[Turn]:
+    """The first and the last turn of each episode, whose prompts are stored: what is to be scored, and the log-probs as
+    served. The first rollout of each task, then the second of each, and so on.
     """
     taken: set[str] = set()
     for place in sorted(sampled.asked, key=lambda place: (place[1], sampled.tasks.index(place[0]))):
         one = sampled.asked[place]
-        if len(taken) == SCORED or one.key in taken:
-            continue
         turns = one.episode.turns
-        for number in sorted({0, len(turns) - 1}) if turns else ():
+        if one.key in taken or not turns:
+            continue
+        taken.add(one.key)
+        for number in sorted({0, len(turns) - 1}):
             turn = turns[number]
             if turn.prompt_ids and turn.logprobs and all(map(math.isfinite, turn.logprobs)):
-                taken.add(one.key)
                 yield ScoredReply(one.key, number, turn.prompt_ids, turn.output_ids), np.asarray(turn.logprobs)
+
+
+def _most_surprising(turns: Iterable[Turn], count: int) -> list[Turn]:
+    """Those whose tokens were least probable together: a token that is certain under all weights tells nothing."""
+    return sorted(turns, key=lambda turn: float(turn[1].sum()))[:count]

@@ -1,6 +1,8 @@
 """Shared by all tests: no network look-ups on import, and configs composed as the command line does."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -41,3 +43,12 @@ def sweep_config(tmp_path):
 def run_config(sweep_config):
     """The typed config of one run from overrides."""
     return lambda *overrides: sweep_config(*overrides).runs[0]
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory):
+    """What to add to a command's environment so that a stand-in takes the place of vLLM's server."""
+    program = tmp_path_factory.mktemp("stand-in") / "vllm-python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("stand_in_server.py")} "$@"\n')
+    program.chmod(0o755)
+    return {"HARNESS_VLLM_PYTHON": str(program)}

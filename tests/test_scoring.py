@@ -10,7 +10,7 @@ import pytest
 from harness.backend import ScoredReply
 from harness.evidence import RolloutTable
 from harness.rollout import SourcedEpisode
-from harness.scoring import SCORED, compared, served_scores
+from harness.scoring import SCORED_16_BIT, SCORED_EXACT, compared, served_scores
 from harness.seams import Names
 from tests.fakes import Backend, episode, turn
 
@@ -28,9 +28,9 @@ def rollout(key, *turns):
     return SourcedEpisode(episode("b", *turns), key, None)
 
 
-def scored(sampled, asked="policy@3", scores=None, names=NAMES):
+def scored(sampled, asked="policy@3", scores=None, names=NAMES, exact=True):
     backend = Backend(scores={"policy@3": -0.1, "policy@2": -0.3, "policy@0": -0.5} if scores is None else scores)
-    return asyncio.run(served_scores(sampled, asked, names, backend)), backend
+    return asyncio.run(served_scores(sampled, asked, names, backend, exact)), backend
 
 
 @pytest.mark.parametrize(("asked", "rival"), [("policy@3", "policy@2"), ("policy@0", "policy@3")])
@@ -51,10 +51,16 @@ def test_the_first_and_the_last_turn_are_scored_as_they_were_served():
     assert backend.scored[0][1] == backend.scored[1][1]
 
 
-def test_a_few_different_episodes_are_scored_the_first_of_each_task_first():
+@pytest.mark.parametrize(("exact", "count"), [(True, SCORED_EXACT), (False, SCORED_16_BIT)])
+def test_the_least_probable_turns_are_scored_and_more_of_them_where_the_sampler_rounds(exact, count):
+    rollouts = [rollout(f"r{n}", replace(turn((n,)), logprobs=(-0.1 * n,))) for n in range(1, 31)]
+    _, backend = scored(table(*rollouts), exact=exact)
+    assert [reply.episode for reply in backend.scored[0][1]] == [f"r{n}" for n in range(30, 30 - count, -1)]
+
+
+def test_of_equally_probable_turns_the_first_rollout_of_each_task_comes_first():
     _, backend = scored(table(*(rollout(key) for key in ("b0", "a0", "b1", "a1", "b2", "a2"))))
     assert [reply.episode for reply in backend.scored[0][1]] == ["b0", "a0", "b1", "a1"]
-    assert SCORED == 4
 
 
 def test_an_episode_counts_once():

@@ -1,4 +1,4 @@
-"""A sweep on several real engines, one of which is killed in the middle of a run."""
+"""A sweep on several engines, one of which is killed in the middle of a run. Everything is real but vLLM's server."""
 
 import json
 import os
@@ -28,13 +28,21 @@ TINY = [
     "backend.in_flight=16",
     "tracking=off",
 ]
+INVALID = 3  # the exit code: the stand-in's log-probs are nobody's
 RUNS = ("all_on/seed=0", "all_off/seed=0")
 RAY = ["hydra/launcher=ray", "hydra.launcher.address=local", "backend.engines=2"]
 
 
-def start(results: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={results}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture(scope="module")
+def start(stand_in):
+    """(results, overrides) -> the started command."""
+
+    def popen(results: Path, *overrides: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={results}"]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, env=os.environ | stand_in, **output)
+
+    return popen
 
 
 def wait_for(what, process: subprocess.Popen[str], seconds: float):
@@ -74,7 +82,7 @@ def rewards(folder: Path, run: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def killed(tmp_path_factory, start):
     """A sweep on a local Ray of two workers; the one that trains all_on is killed with its engine after an update."""
     results = tmp_path_factory.mktemp("killed")
     folder = results / "smoke"
@@ -89,17 +97,17 @@ def killed(tmp_path_factory):
     worker.kill()
     engine.kill()  # as when a machine goes away
     output, _ = sweep.communicate(timeout=500)
-    assert sweep.returncode == 0, output
+    assert sweep.returncode == INVALID, output
     return folder, before, steps, output
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, start):
     """The same sweep on one engine."""
     results = tmp_path_factory.mktemp("undisturbed")
     sweep = start(results)
     output, _ = sweep.communicate(timeout=500)
-    assert sweep.returncode == 0, output
+    assert sweep.returncode == INVALID, output
     return results / "smoke"
 
 
@@ -113,7 +121,7 @@ def test_every_run_completes(killed):
     folder, *_ = killed
     for run in RUNS:
         status = json.loads((folder / "runs" / run / "status.json").read_text())
-        assert (status["state"], status["validity"]) == ("completed", "valid")
+        assert status["state"] == "completed"
         assert [line["step"] for line in read_lines(folder / "runs" / run / "steps.jsonl")] == list(range(1, STEPS + 1))
 
 
@@ -136,20 +144,16 @@ def test_nothing_is_computed_twice_but_what_was_under_way(killed):
 def test_the_rewards_are_those_of_an_undisturbed_sweep(killed, undisturbed):
     folder, *_ = killed
     for run in RUNS:
-        ours, theirs = rewards(folder, run), rewards(undisturbed, run)
-        assert ours[0] == theirs[0]
-        # Log-probs depend in their last digits on what was batched together, and training amplifies that: of 6 tasks
-        # 2 may fall the other way.
-        assert ours == pytest.approx(theirs, abs=0.34)
+        assert rewards(folder, run) == rewards(undisturbed, run)
 
 
-def test_no_engine_outlives_a_killed_sweep(tmp_path):
+def test_no_engine_outlives_a_killed_sweep(tmp_path, start):
     sweep = start(tmp_path, "backend.engines=2")
     folder = tmp_path / "smoke"
 
     def below() -> list[psutil.Process]:
         found = psutil.Process(sweep.pid).children(recursive=True)
-        servers = [p for p in found if "vllm" in " ".join(p.cmdline())]
+        servers = [p for p in found if "stand_in_server" in " ".join(p.cmdline())]
         return found if len(servers) >= 2 else []
 
     processes = wait_for(below, sweep, 120)
