@@ -3,7 +3,7 @@
 Reading order: loop.py (the RL loop, one page), fixes/reward.py (one fix), seams.py (where fixes act), a sweep's
 report. docs/design.md says why things are as they are. A folder's `__init__` is its map.
 
-what is compared    factors.py, designs.py: factors, arms, runs, designs; data alone
+what is compared    factors.py, designs.py: factors, arms, runs, designs; blocks.py: a second axis; data alone
                     seams.py, fixes/: where a fix acts; each fix with its levels and its check
 what is asked       config.py: a sweep as typed, frozen data; sections.py: its parts; levels.py: its fixes; strict.py:
                     what a field takes, and the sentence for what it does not

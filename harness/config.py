@@ -102,8 +102,15 @@ class SweepConfig:
     def of(self, runs: Sequence[RunConfig]) -> "SweepConfig":
         """The sweep of some of the runs, with what the first one's block has."""
         first = runs[0]
-        own = {"train": first.train, "rollout": first.rollout, "policy": first.policy, "shared": first.shared}
-        return replace(self, runs=tuple(runs), **own)
+        return replace(
+            self,
+            runs=tuple(runs),
+            train=first.train,
+            rollout=first.rollout,
+            policy=first.policy,
+            shared=first.shared,
+            main_block=first.block.name,
+        )
 
 
 OURS, STORED = "harness.sections.EnvConfig", "harness.config.EnvConfig"  # now, and in what is recorded of a sweep
@@ -149,8 +156,8 @@ def typed(*configs: DictConfig) -> SweepConfig:
         seams = seams_of(cfg)
         refuse_foreign_to(top.baseline, seams)
         run = Run(arm_of(seams, names), each["seed"], block.name)
-        own = [sections_of[block.name][name] for name in ("train", "rollout", "validation", "policy")]
-        runs.append(RunConfig(run, seams, each["fix"], *own, block, shared_of[block.name]))
+        own = {name: sections_of[block.name][name] for name in ("train", "rollout", "validation", "policy")}
+        runs.append(RunConfig(run, seams, each["fix"], **own, block=block, shared=shared_of[block.name]))
     distinct = tuple({block.name: block for block in blocks}.values())
     main = next((b.name for b in distinct if b.as_dict == data[0].get(BLOCK_DEFAULTS)), distinct[0].name)
     return SweepConfig(

@@ -39,6 +39,7 @@ Examples:
   harness -m fix/tools=off,on seed=0,1         any Hydra multirun
   harness +ablation=all fix/tools=on           half of the factorial
   harness +ablation=leave_one_out plan_only=true
+  harness +ablation=leave_one_out train.learning_rate=0.002,0.004,0.008   blocks: every arm at every rate
 
 Options worth knowing (--cfg job prints all of them with their values, --hydra-help Hydra's flags):
   sweep=NAME                 results go to results/NAME

@@ -7,6 +7,7 @@ seeds. Of other options than the seed it makes blocks (blocks.py): `train.learni
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -54,17 +55,10 @@ class DesignSweeper(Sweeper):
         keys = {_factor(o): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
         given = {_factor(o): tuple(_values(o)) for o in fixes}
         wished = {f: levels for f, levels in given.items() if f not in self.implied}
-        varied = [o for o in rest if o.is_sweep_override() and _key(o) != "seed"]
-        blocks = [tuple(zip(varied, own, strict=True)) for own in product(*(_values(o) for o in varied))]
-        alone = [(o, _values(o)[0]) for o in rest if o not in varied and _is_option_of_fix(o)]
-        axes = [[(o, v) for v in _values(o)] for o in rest if o not in varied and not _is_option_of_fix(o)]
-        firsts = [_text(axis[0]) for axis in axes] + [
-            _text(each) for each in blocks[0] if not _is_option_of_fix(each[0])
-        ]
-        factors = self._factors(wished, given, firsts, keys)
+        options = Options.of(rest)
+        factors = self._factors(wished, given, options.first, keys)
         arms = self._arms(factors, wished)
         constant = {f: levels[0] for f, levels in given.items() if f not in factors.names}
-        named = f"factors=[{','.join(factors.names)}]"
         launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task_function, config=self.config
         )
@@ -72,22 +66,27 @@ class DesignSweeper(Sweeper):
         chosen = [
             [f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()] for arm in arms
         ]
-        defaults = self._defaults(varied, chosen[0], [_text(axis[0]) for axis in axes])
-        having = {_key(o): self._having(chosen, o) for o in rest if _is_option_of_fix(o)}
-        jobs = [
+        named = f"factors=[{','.join(factors.names)}]"
+        return launcher.launch(self._jobs(chosen, options, named), initial_job_idx=0)
+
+    def _jobs(self, chosen: list[list[str]], options: "Options", named: str) -> list[list[str]]:
+        """The overrides of every run: arm × block × what else has several values."""
+        of_fixes = [o for o, _ in (*options.of_fixes, *options.blocks[0]) if _is_option_of_fix(o)]
+        having = {_key(o): self._having(chosen, o) for o in of_fixes}
+        everybody = range(len(chosen))
+        defaults = self._defaults(options, chosen[0])
+        return [
             [
                 *levels,
-                *(_text(each) for each in (*alone, *block) if arm in having.get(_key(each[0]), every)),
+                *(_text(each) for each in (*options.of_fixes, *block) if arm in having.get(_key(each[0]), everybody)),
                 *(text for each in others if not (text := _text(each)).startswith("factors=")),
                 named,
                 *_block_overrides(block, defaults),
             ]
-            for every in [range(len(chosen))]
             for arm, levels in enumerate(chosen)
-            for block in blocks
-            for others in product(*axes)
+            for block in options.blocks
+            for others in product(*options.axes)
         ]
-        return launcher.launch(jobs, initial_job_idx=0)
 
     def _having(self, chosen: list[list[str]], option: Override) -> list[int]:
         """The arms (numbers) whose level of a fix has an option. Raises ConfigError for one that none has."""
@@ -101,13 +100,13 @@ class DesignSweeper(Sweeper):
             )
         return having
 
-    def _defaults(self, varied: Sequence[Override], levels: list[str], others: list[str]) -> dict[str, Any]:
-        """What the varied options are when nothing is said of them."""
-        if not varied:
+    def _defaults(self, options: "Options", levels: list[str]) -> dict[str, Any]:
+        """What the options of the blocks are when nothing is said of them."""
+        if not options.blocks[0]:
             return {}
-        cfg = self.loader.load_sweep_config(self.config, [*levels, *others])
+        cfg = self.loader.load_sweep_config(self.config, [*levels, *(_text(axis[0]) for axis in options.axes)])
         choices = cfg.hydra.runtime.choices
-        return {_key(o): choices.get(_key(o), OmegaConf.select(cfg, _key(o))) for o in varied}
+        return {_key(o): choices.get(_key(o), OmegaConf.select(cfg, _key(o))) for o, _ in options.blocks[0]}
 
     def _arms(self, factors: Factors, wished: Wishes) -> list[Arm]:
         wished = {f: levels for f, levels in wished.items() if f in factors.names}
@@ -154,6 +153,35 @@ class DesignSweeper(Sweeper):
     def _is_plain(self) -> bool:
         """Whether the arms are what the command line lists, without a design."""
         return self.design is None and self.arms is None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The overrides beside the levels of fixes.
+
+    blocks: the options that make them, with their values, one entry per block; one without options where none do
+    of_fixes: other options of some level of a fix; axes: all others with their values, the seed's may be several
+    """
+
+    blocks: Sequence[Sequence[Given]]
+    of_fixes: Sequence[Given]
+    axes: Sequence[Sequence[Given]]
+
+    @classmethod
+    def of(cls, overrides: Sequence[Override]) -> "Options":
+        varied = [o for o in overrides if o.is_sweep_override() and _key(o) != "seed"]
+        alone = [o for o in overrides if o not in varied]
+        return cls(
+            [tuple(zip(varied, own, strict=True)) for own in product(*(_values(o) for o in varied))],
+            [(o, _values(o)[0]) for o in alone if _is_option_of_fix(o)],
+            [[(o, value) for value in _values(o)] for o in alone if not _is_option_of_fix(o)],
+        )
+
+    @property
+    def first(self) -> list[str]:
+        """Those that every arm takes, in the first run."""
+        given = [*(axis[0] for axis in self.axes), *self.blocks[0]]
+        return [_text(each) for each in given if not _is_option_of_fix(each[0])]
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

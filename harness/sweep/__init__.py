@@ -1,6 +1,7 @@
 """A sweep from plan to trained runs, wherever its engines are.
 
-plan.py        what is asked, checked and loaded; manifest.py writes it down and refuses to mix two plans
+plan.py        what is asked, checked and loaded; manifest.py writes it down and refuses to mix two plans;
+               block_records.py: what it keeps of blocks
 estimate.py    what it will cost; partition.py: the parts that an engine gets at a time
 train_runs.py  one engine trains the runs it is given; runner.py: one run of it
 display.py     progress on the terminal; watch.py: the same, read from the records of other processes

@@ -66,7 +66,7 @@ def stored_config(manifest: Record, block: Block, now: Mapping[str, Any]) -> Rec
 
 
 def _options(manifest: Record) -> list[str]:
-    first = next(iter((manifest.get("blocks") or {}).values()), {})
+    first: Record = next(iter((manifest.get("blocks") or {}).values()), {})
     return list(first.get("options") or {})
 
 

@@ -27,6 +27,9 @@ MICRO_SECONDS = 0.05
 MICRO_SOURCE = "policy=micro on two cores of an AMD EPYC; no earlier sweep of this policy and domain is in {results}"
 
 
+Weights = tuple[str, tuple[object, ...] | None]  # the policy that they started from, and the chain of updates
+
+
 @dataclass(frozen=True)
 class PlannedWork:
     """What a sweep is asked to do.
@@ -124,7 +127,9 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     if not plan.reuse:
         return StepCounts(updates, updates, asked, asked)
     sampled = {(run.seed, _asked(plan, run), _sampling(plan, run), plan.training(run)) for run in going}
-    validated = {(None, _weights(plan, run), task) for run in plan.runs for task in plan.reference}
+    validated: set[tuple[int | None, Weights, str]] = {
+        (None, _weights(plan, run), task) for run in plan.runs for task in plan.reference
+    }
     validated |= {(_luck(plan, run), _asked(plan, run), task) for run in plan.runs for task in plan.reported[run]}
     start = {(luck, base, task) for luck, (base, _), task in validated}  # at step 0 every chain has the base's weights
     later = sum(chain is not None for _, (_, chain), _ in validated)
@@ -145,9 +150,6 @@ def _chain(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
     if run in plan.ended or plan.factors.no_update(run.arm):
         return None
     return (run.seed, run.block, *(run.arm.level(name) for name in plan.factors.training))
-
-
-Weights = tuple[str, tuple[object, ...] | None]  # the policy that they started from, and the chain of updates
 
 
 def _weights(plan: PlannedWork, run: Run) -> Weights:
