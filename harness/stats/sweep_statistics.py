@@ -42,9 +42,9 @@ def effects_json(found: SweepStatistics) -> str:
     """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
     its own."""
     beside = {
-        "reported_effects": found.reported,
-        "task_effects": found.tasks,
-        "steps_to_threshold": found.steps,
-        "pass_k": found.passed,
+        "reported_effects": asdict(found.reported),
+        "task_effects": asdict(found.tasks),
+        "steps_to_threshold": asdict(found.steps),
+        "pass_k": asdict(found.passed),
     }
-    return to_json(found.effects, {key: asdict(value) for key, value in beside.items()})
+    return to_json(found.effects, beside)
