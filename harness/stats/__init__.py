@@ -4,7 +4,7 @@ outcomes.py   records -> arrays of reference rewards: final, area, slope; shown.
 effects.py    every effect with its interval, from contrasts.py (weights over arms), intervals.py (seeds × tasks,
               crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
 stopped_updates.py   without which fixes no update was made
-beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py and reported_effects.py (what the arms show by their
+beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py and reported_effects.py (what arms show by their
               own rules), task_effects.py (which tasks a fix moves), steps_to_threshold.py, pass_k.py (of samples)
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
 power.py      the smallest effect that a design finds
