@@ -47,6 +47,7 @@ class Turn:
 class Episode:
     """messages: chat messages as sent, with a turn's index where its choice stands.
 
+    turns: none where the first prompt fills the context
     seconds: wall-clock time of the computation
     user: who the user was and how it was asked (see `UserConfig`)
     """

@@ -17,7 +17,6 @@ import litellm
 from harness.completion import PROVIDER, ContextFull, Reply, Request, clean, complete
 from harness.env import Conversation, Environment
 from harness.episode import SCRIPTED, Episode, Turn
-from harness.errors import EngineError
 from harness.factors import derive_seed
 
 __all__ = ["PROVIDER", "EpisodePlayer", "Job", "Plays", "Sampling"]
@@ -92,9 +91,7 @@ class EpisodePlayer:
             with_prompt_ids = not turns or env.closing or number == job.sampling.max_turns - 1
             try:
                 reply = await self._reply(job, messages, number, with_prompt_ids)
-            except ContextFull as full:
-                if not turns:
-                    raise _no_room(job, full) from full
+            except ContextFull:
                 end = "length"
                 break
             turn, sent = reply.turn, len(messages)
@@ -116,7 +113,7 @@ class EpisodePlayer:
             if reply.prompt_tokens > job.sampling.max_prompt_tokens:
                 end = "prompt_limit"
                 break
-        if turns[-1].prompt_ids is None:
+        if turns and turns[-1].prompt_ids is None:
             turns[-1] = replace(turns[-1], prompt_ids=await self._prompt_ids(job, messages[:sent]))
         outcome = replace(env.outcome(stopped=end in ("user_stop", "done")), end=end, raised=raised)
         seconds = time.perf_counter() - started
@@ -151,13 +148,6 @@ class EpisodePlayer:
         """The prompt's ids of a request that was answered before, from one for a single token."""
         once = replace(job, sampling=replace(job.sampling, max_tokens=1), need_logprobs=False)
         return (await self._reply(once, messages, 0, True)).turn.prompt_ids or ()
-
-
-def _no_room(job: Job, full: ContextFull) -> EngineError:
-    return EngineError(
-        f"The first prompt of task {job.task_id} fills the context of {job.model}: {full}. Use a policy with a longer "
-        "one (policy.max_model_len), or an environment with shorter texts and fewer tools."
-    )
 
 
 def _message(role: str, content: str) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def gather_evidence(
         asked_current=names_carried == PROVIDER + names.current,
         policy_moved=current != weights(names.pinned),
         answered_by_current_N=[
-            all(turn.answered_by == current for turn in asked.episode.turns) for asked, _ in present.values()
+            all(turn.answered_by == current for turn in asked.episode.turns)
+            for asked, _ in present.values()
+            if asked.episode.turns
         ],
         distinct_G=[
             distinct_outputs([asked.episode for place, (asked, _) in present.items() if place[0] == task])
@@ -110,7 +112,7 @@ def gather_evidence(
     line["longer_than_row"] = sum(
         contexts.length(asked, t.tools, rendering) > row_length  # type: ignore[arg-type]
         for asked, t in present.values()
-        if asked.key not in fitted and t.messages_and_choices
+        if asked.key not in fitted and _choices(t)
     )
     return evidence, line
 

@@ -20,7 +20,7 @@ import numpy as np
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Run, derive_seed
 from harness.records.schema import Record, ValidationRecord
-from harness.rollout import PROVIDER, Rollouts, Sampling
+from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode
 from harness.seams import Names, Seams, TaskSplit
 
 
@@ -84,29 +84,35 @@ async def validate(
 
     sampled: whether the protocol's further episodes are played, too
 
-    Raises EngineError when not one reference episode could be played: that is a fault, not missing data."""
+    Raises EngineError when not one reference episode could be played, or not one got a reply because the first prompt
+    fills the context: that is a fault, not missing data."""
     started = time.perf_counter()
     own = replace(protocol.sampling, temperature=seams.exploration.temperature)
     hot = replace(protocol.sampling, temperature=protocol.sample_temperature)
     further = protocol.samples if sampled else 0
 
     missing: list[EpisodeError] = []
+    unanswered: list[str] = []  # reference tasks whose first prompt fills the context
     validated: list[str | None] = []  # the ids that the arm's own validation asks
 
-    async def played(task: str, sampling: Sampling, seed: int) -> float:
-        asked = await rollouts.episode(run.name, PROVIDER + names.current, task, sampling, seed, False)
-        return asked.episode.outcome.reward
+    async def played(task: str, sampling: Sampling, seed: int) -> SourcedEpisode:
+        return await rollouts.episode(run.name, PROVIDER + names.current, task, sampling, seed, False)
 
     async def reference(task: str) -> float | None:
         try:
-            return await played(task, protocol.sampling, derive_seed(0, "validation", task))
+            asked = await played(task, protocol.sampling, derive_seed(0, "validation", task))
         except EpisodeError as error:
             missing.append(error)
             return None
+        if not asked.episode.turns:
+            unanswered.append(task)
+        return asked.episode.outcome.reward
 
     async def sample(task: str, number: int) -> float | None:
         try:
-            return await played(task, hot, derive_seed(0, "validation", task, "sample", number))
+            return (
+                await played(task, hot, derive_seed(0, "validation", task, "sample", number))
+            ).episode.outcome.reward
         except EpisodeError:
             return None
 
@@ -141,6 +147,11 @@ async def validate(
     )
     if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
+    if unanswered and len(unanswered) + len(missing) == len(protocol.task_ids):
+        raise EngineError(
+            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. Use a "
+            "policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
+        )
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
         () if reports is None else tuple(zip(validated, reports, strict=True)),

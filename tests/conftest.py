@@ -15,6 +15,11 @@ from harness.config import typed
 from harness.paths import CONF
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: tests with an engine wait for it half of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     """Files with a real engine first: they take minutes, and one that begins last keeps the other process waiting."""
     slow = {item.path for item in items if item.get_closest_marker("engine")}

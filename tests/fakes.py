@@ -37,6 +37,11 @@ def episode(task, *turns: Turn, success=0.0, met=0, end="user_stop", raised: str
     return Episode(task, messages, turns, outcome(success, met, end, raised), 0.1)
 
 
+def without_room(task) -> Episode:
+    """An episode whose first prompt fills the context."""
+    return Episode(task, ({"role": "user", "content": f"please {task}"},), (), outcome(end="length"), 0.1)
+
+
 class Rollouts:
     """Stands for `harness.rollout.Rollouts`.
 

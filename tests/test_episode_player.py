@@ -122,9 +122,10 @@ def test_a_full_context_ends_the_episode_and_its_last_answered_prompt_is_looked_
     assert prompt_ids(episode) == [20, 40]
 
 
-def test_a_context_that_the_first_prompt_fills_is_a_fault_and_says_what_to_do(served):
-    with pytest.raises(EngineError, match=r"first prompt of task mock_000 fills the context.*policy.max_model_len"):
-        served([refused("This model's maximum context length is 8 tokens.")], job())
+def test_a_context_that_the_first_prompt_fills_ends_an_episode_without_a_turn(served):
+    episode, requests = served([refused("This model's maximum context length is 8 tokens.")], job())
+    assert (episode.end, episode.turns, episode.outcome.reward, len(requests)) == ("length", (), 0.0, 1)
+    assert [message["role"] for message in episode.messages] == ["system", "user"]
 
 
 def test_a_reply_to_a_prompt_past_the_limit_is_kept_and_acted_upon_and_is_the_last(served):

@@ -22,7 +22,7 @@ from harness.evidence import (
 from harness.fixes import logprobs, reward, tools
 from harness.rollout import SourcedEpisode, trajectory
 from harness.seams import Evidence, Names, Rendering, Scores, TaskSplit
-from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn
+from tests.fakes import SEAMS, TOOLS, Contexts, episode, turn, without_room
 
 STEP = 3
 NAMES = Names(pinned="policy@0", current="policy@3")
@@ -168,6 +168,16 @@ def test_a_rollout_is_the_current_policys_if_every_turn_is():
     new = turn((8,), CURRENT)
     step = sampled(asked("b", 0, new, new), asked("b", 1, new, old), asked("b", 2, old, old))
     assert evidence(step).answered_by_current_N == [True, False, False]
+
+
+def test_a_rollout_without_a_reply_proves_nothing_and_its_reward_counts():
+    unanswered = SourcedEpisode(without_room("b"), "b0", None)
+    contexts = Contexts(length=101)
+    found, record = gather(sampled(unanswered, asked("b", 1), asked("a", 0)), contexts=contexts)
+    assert found.answered_by_current_N == [True, True]
+    assert (found.logprobs_N, found.temperatures_N) == ([True, True], [0.7, 1.0, 1.0])
+    assert found.trained_rewards_N[0] == 0.0 and found.outcomes_N[0].end == "length"
+    assert record["longer_than_row"] == 2  # of the two that could be trained
 
 
 CONTEXT = TrainedContext((1, 2, 7), (2,))

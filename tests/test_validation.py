@@ -14,7 +14,7 @@ from harness.fixes import endpoint, exploration, reward, split
 from harness.rollout import Sampling
 from harness.seams import Names, TaskSplit
 from harness.validation import ReferenceProtocol, Validation, validate
-from tests.fakes import RUN, SEAMS, Rollouts, episode
+from tests.fakes import RUN, SEAMS, Rollouts, episode, without_room
 
 NAMES = Names(pinned="policy@0", current="policy@3")
 GREEDY = Sampling(0.0, 64, 8)
@@ -166,6 +166,21 @@ def test_a_reference_without_one_episode_is_a_fault_and_says_why():
 def test_a_reference_without_tasks_is_no_fault():
     found, _ = measured(protocol=())
     assert found.reference == {}
+
+
+def test_a_task_whose_first_prompt_fills_the_context_scores_what_the_benchmark_gives_it():
+    found, _ = measured(lambda task, *_: without_room(task) if task == "r2" else episode(task, success=1.0))
+    assert found.reference == {"r1": 1.0, "r2": 0.0, "r3": 1.0}
+
+
+def test_a_context_that_every_first_prompt_fills_is_a_fault_and_says_what_to_do():
+    def play(task, *_):
+        if task == "r1":
+            raise EpisodeError("no answer")
+        return without_room(task)
+
+    with pytest.raises(EngineError, match=r"each of 2 validation tasks fills the context of policy@3.*max_model_len"):
+        measured(play)
 
 
 @pytest.mark.parametrize("task", ["r1", "v1"])

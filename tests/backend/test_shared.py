@@ -103,6 +103,15 @@ def test_an_empty_trajectory_is_packed_with_nothing_and_its_group_is_trained_on(
     assert metrics["data/step_trainer_tokens"] == both["data/step_trainer_tokens"] > 0
 
 
+def test_a_trajectory_without_a_reply_is_packed_with_nothing_and_its_group_is_trained_on(world, group):
+    unanswered = group(1.0, 1.0, 0.0)
+    del unanswered.trajectories[2].messages_and_choices[-1]
+    metrics = train(world, world.admit("a"), [unanswered]).metrics
+    assert metrics["data/step_num_gradient_steps"] == 1
+    both = train(world, world.admit("b"), [group(1.0, 0.0)]).metrics
+    assert metrics["data/step_trainer_tokens"] == both["data/step_trainer_tokens"] > 0
+
+
 def test_a_group_of_empty_trajectories_advances_the_step_and_trains_nothing(world, group):
     model = world.admit("a")
     result = train(world, model, [with_empty(group(0.0, 0.0), 0, 1)])

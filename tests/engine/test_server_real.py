@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import psutil
 import pytest
 
 pytestmark = pytest.mark.engine
@@ -101,3 +102,10 @@ def test_an_answer_carries_token_ids_and_their_logprobs(server, runner):
 
 def test_only_the_key_opens_the_server(server):
     assert httpx.get(f"{server.base_url}/models").status_code == 401
+
+
+def test_the_engine_does_not_import_everything_again(server):
+    """Where Python spawns a process instead of forking it, it starts a resource tracker beside it."""
+    commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    assert any("EngineCore" in command for command in commands)
+    assert not any("resource_tracker" in command for command in commands)
