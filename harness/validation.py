@@ -149,8 +149,8 @@ async def validate(
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     if unanswered and len(unanswered) + len(missing) == len(protocol.task_ids):
         raise EngineError(
-            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. Use a "
-            "policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
+            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. Use "
+            "a policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
         )
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
