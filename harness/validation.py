@@ -21,7 +21,7 @@ from harness.episode import Episode
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Run, derive_seed
 from harness.records.schema import Record, ValidationRecord
-from harness.rollout import PROVIDER, Rollouts, Sampling
+from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode
 from harness.seams import Names, Seams, TaskSplit
 
 
@@ -150,8 +150,8 @@ async def validate(
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
     if unanswered and len(unanswered) + len(missing) == len(protocol.task_ids):
         raise EngineError(
-            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. "
-            "Use a policy with a longer one (policy.max_model_len), or an environment with shorter texts."
+            f"The first prompt of each of {len(unanswered)} validation tasks fills the context of {names.current}. Use "
+            "a policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
         )
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),

@@ -5,10 +5,11 @@ effects.py    every effect with its interval, from contrasts.py (weights over ar
               crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
 stopped_updates.py   without which fixes no update was made
 blocks.py     effects in each block of a sweep (learning rates), and their interaction with the block
-beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py
+beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py and reported_effects.py (what arms show by their
+              own rules), task_effects.py (which tasks a fix moves), steps_to_threshold.py, pass_k.py (of samples)
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
 power.py      the smallest effect that a design finds
-sweep_statistics.py   effects and claims of one sweep
+sweep_statistics.py   all of it for one sweep, and effects.json
 
 Statistics know arms, levels and rewards; no wording, no colour, no engine, and no fix by its name (but measures.py,
 which reads what the note's claims name). No torch, art or vllm.

@@ -159,7 +159,7 @@ def measure_reported(
         counts = counts & beside.counts(outcome)
     seeds = np.flatnonzero(counts[needed].all(axis=0))
     if not len(seeds):
-        return _absent(means, next((i for i in needed if not counts[i].any()), needed[0]))
+        return _absent(means, next((int(i) for i in needed if not counts[i].any()), int(needed[0])))
     at = np.ix_(needed, seeds, np.flatnonzero(by_step))
     weights, steps = contrast.weights_A[needed], by_step[by_step != 0]
     table, tasks = _by_task(reported, at, beside)

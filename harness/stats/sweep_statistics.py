@@ -49,9 +49,9 @@ def effects_json(found: SweepStatistics) -> str:
     """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
     its own; `blocks` in a sweep that has some."""
     beside = {
-        "reported_effects": found.reported,
-        "task_effects": found.tasks,
-        "steps_to_threshold": found.steps,
-        "pass_k": found.passed,
-    } | ({"blocks": found.blocks} if found.blocks.main else {})
-    return to_json(found.effects, {key: asdict(value) for key, value in beside.items()})
+        "reported_effects": asdict(found.reported),
+        "task_effects": asdict(found.tasks),
+        "steps_to_threshold": asdict(found.steps),
+        "pass_k": asdict(found.passed),
+    } | ({"blocks": asdict(found.blocks)} if found.blocks.main else {})
+    return to_json(found.effects, beside)

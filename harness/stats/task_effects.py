@@ -211,11 +211,10 @@ def _table(
 def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> FactorByTask:
     """With one seed tasks and rest cannot be told apart: nothing is shrunk, and no part is known."""
     spread, values = found.spread, found.values_N_T.mean(axis=0)
-    parts: tuple[float | None, ...] = (None, None, None)
-    reliability, endless = 1.0, None
+    seed, task, rest, reliability, endless = None, None, None, 1.0, None
     if spread.seeds > 1 and spread.tasks > 1:
         seed, task, rest = (max(part, 0.0) for part in spread.components)
-        parts, reliability = (seed, task, rest), task / (task + rest / spread.seeds) if task else 0.0
+        reliability = task / (task + rest / spread.seeds) if task else 0.0
         endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(task / spread.tasks))
 
     def by_task(numbers: Array) -> tuple[float, ...]:
@@ -223,9 +222,18 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
         out[list(found.tasks)] = numbers
         return tuple(out.tolist())
 
-    shrunken = spread.mean + reliability * (values - spread.mean)
-    columns = (by_task(numbers) for numbers in (values, shrunken, p_T, q_T))
-    return FactorByTask(found.contrast.factors[0], *columns, *parts, reliability, endless)
+    return FactorByTask(
+        factor=found.contrast.factors[0],
+        values=by_task(values),
+        shrunken=by_task(spread.mean + reliability * (values - spread.mean)),
+        p=by_task(p_T),
+        q=by_task(q_T),
+        seed=seed,
+        task=task,
+        rest=rest,
+        reliability=reliability,
+        endless_seeds=endless,
+    )
 
 
 def _sign_flips(values_N_T: Array) -> Array:
