@@ -21,7 +21,7 @@ from harness.episode import Episode
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Run, derive_seed
 from harness.records.schema import Record, ValidationRecord
-from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode
+from harness.rollout import PROVIDER, Rollouts, Sampling
 from harness.seams import Names, Seams, TaskSplit
 
 
