@@ -31,27 +31,60 @@ from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
-from harness.stats.intervals import LEVEL, Spread, crossed_spread, holm
-from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of, step_weights
+from harness.stats.intervals import LEVEL, holm
+from harness.stats.measured import Measured, measure
+from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
 from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
 from harness.stats.ranking import rank_probabilities
 from harness.stats.reported_gaps import ReportedGap, reported_gaps
-from harness.stats.shown import Shown, shown
 from harness.stats.sigmoids import Sigmoid, sigmoids
+from harness.stats.verdicts import (
+    DEPENDS,
+    FAILS,
+    FEW,
+    HIDDEN,
+    LEFT_OUT,
+    LOWERS,
+    MIXED,
+    MOVES,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    NOT_SHOWN,
+    RAISES,
+    SEEDS_FOR_NONE,
+    STILL,
+    UNDECIDED,
+    could_miss,
+    margin_of,
+    missed,
+)
+
+# what is found here although it stands in measured.py and verdicts.py
+__all__ = [
+    "DEPENDS",
+    "FAILS",
+    "FEW",
+    "HIDDEN",
+    "LEFT_OUT",
+    "LOWERS",
+    "MIXED",
+    "MOVES",
+    "NOT_ANSWERED",
+    "NOT_SHOWN",
+    "NO_EFFECT",
+    "RAISES",
+    "SEEDS_FOR_NONE",
+    "STILL",
+    "UNDECIDED",
+    "Measured",
+    "could_miss",
+    "margin_of",
+    "measure",
+    "missed",
+]  # fmt: skip
 
 Array = np.ndarray
-SEEDS_FOR_NONE = 5  # fewer seeds show "no effect" only where every episode is the same
-NEEDED = 3  # a fix that works only with so many others on counts an eighth in a mean over the factorial
-MOVES = 0.1  # reward; a sweep none of whose arms moves by this much cannot show what makes no difference
-RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_SHOWN, NOT_ANSWERED = (
-    "raises", "lowers", "no effect", "undecided", "mixed", "not shown", "not answered",
-)  # fmt: skip
-STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
-FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
-LEFT_OUT = "with combinations left out it cannot be called no effect"
-HIDDEN = "with seeds that do not show its switch it cannot be called no effect"
-FEW = f"fewer than {SEEDS_FOR_NONE} seeds cannot show that it has no effect"
 
 
 @dataclass(frozen=True)
@@ -135,23 +168,6 @@ class Effects:
         return next((r for r in self.rankings if r.kind == kind and r.outcome == outcome), None)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A contrast that has data: its values per (seed, task) of the outcome."""
-
-    contrast: Contrast
-    values_N_T: Array
-    seeds: tuple[int, ...]  # positions
-    tasks: tuple[int, ...]  # positions
-    spread: Spread
-    identical: bool
-
-    def shown(self, outcomes: Outcomes) -> Shown:
-        factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
-        arms = np.flatnonzero(np.abs(self.contrast.weights_A) > 1e-9).tolist()
-        return shown(outcomes, factors, arms, self.seeds)
-
-
 def analyse(sweep: SweepRecords) -> Effects:
     """All estimates of a sweep; pure and deterministic."""
     outcomes = outcomes_of(sweep)
@@ -217,50 +233,6 @@ def usable_arms(outcomes: Outcomes, outcome: str) -> tuple[bool, ...]:
     kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
     usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
     return tuple(bool(u) for u in usable)
-
-
-def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | str:
-    """The contrast per (seed, task) over the seeds in which all its arms count; or why there is none."""
-    if contrast.problem:
-        return contrast.problem
-    needed, counts = np.flatnonzero(contrast.weights_A), outcomes.counts(outcome)
-    seeds = np.flatnonzero(counts[needed].all(axis=0))
-    if not len(seeds):
-        absent = next((i for i in needed if not counts[i].any()), needed[0])
-        return f"no seed has all its arms: {outcomes.why_absent(outcomes.arms[absent])}"
-    arms_and_seeds, by_step = np.ix_(needed, seeds), step_weights(outcome, outcomes.steps)
-    made_of = outcomes.complete_A_N_S_T[arms_and_seeds][:, :, by_step != 0]
-    tasks = ~np.isnan(made_of).any(axis=(0, 1, 2))
-    if not tasks.any():
-        return "no task of the reference validation has a reward in every arm"
-    weights = contrast.weights_A[needed]
-    identical = _same_episodes(outcomes.rewards_A_N_S_T[arms_and_seeds], weights)
-    identical = identical and _same_weights(outcomes, contrast, seeds)
-    values = np.einsum("a,anst,s->nt", weights, made_of[..., tasks], by_step[by_step != 0])
-    values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
-    jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
-    there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
-
-
-def _same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
-    """Whether a contrast is zero in every episode of every validation that all its arms have."""
-    curves = np.einsum("a,anst->nst", weights_A, rewards_A_N_S_T)
-    return bool(np.isfinite(curves).any() and (np.abs(curves[np.isfinite(curves)]) < 1e-9).all())
-
-
-def _same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
-    """Whether the arms that a contrast sets against each other had the same weights at every validation. Equal
-    episodes alone may be luck, where tasks are few."""
-    if outcomes.weights_A_N_S is None:
-        return True
-    for names_A in outcomes.weights_A_N_S[:, seeds].transpose(1, 2, 0).reshape(-1, len(outcomes.arms)):
-        sums: dict[str, float] = {}
-        for name, weight in zip(names_A, contrast.weights_A, strict=True):
-            sums[name] = sums.get(name, 0.0) + weight
-        if any(abs(total) > 1e-9 for total in sums.values()):
-            return False
-    return True
 
 
 def moves(outcomes: Outcomes) -> bool:
@@ -352,22 +324,6 @@ def _doubt(found: Measured, still: bool, failed: bool, shown_seeds: int) -> str:
     if 0 < shown_seeds < found.spread.seeds:
         return HIDDEN
     return FEW if found.spread.seeds < SEEDS_FOR_NONE and not found.identical else ""
-
-
-def could_miss(seeds: int) -> float:
-    """The largest share of seeds in which something goes wrong that so many seeds may not show (at 5 %)."""
-    return float(1 - 0.05 ** (1 / seeds))
-
-
-def missed(seeds: int) -> str:
-    return f"a failure in up to {100 * could_miss(seeds):.0f} % of seeds could have been missed"
-
-
-def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int, margin: float) -> float:
-    """What counts as next to nothing, in the unit of the outcome. factors: of the sweep; a mean over combinations of
-    the others dilutes a fix that needs some of them."""
-    of_outcome = margin if outcome != "slope" else margin / (steps[-1] - steps[0])
-    return of_outcome * (2.0 ** -min(NEEDED, factors - 1) if kind in ("main", "interaction", "shapley") else 1.0)
 
 
 def _note(outcomes: Outcomes, found: Measured) -> str:
