@@ -30,7 +30,9 @@ from harness.factors import ON, Arm
 from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
+from harness.stats.by_step import EffectCurve, effect_curves
 from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
+from harness.stats.depends import qualify, with_places
 from harness.stats.intervals import LEVEL, holm
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
@@ -38,7 +40,9 @@ from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
 from harness.stats.ranking import rank_probabilities
 from harness.stats.reported_gaps import ReportedGap, reported_gaps
+from harness.stats.settling import Settling, half_of_steps, settling
 from harness.stats.sigmoids import Sigmoid, sigmoids
+from harness.stats.stability import Stability, stabilities
 from harness.stats.verdicts import (
     DEPENDS,
     FAILS,
@@ -85,6 +89,7 @@ __all__ = [
 ]  # fmt: skip
 
 Array = np.ndarray
+BY_STEP = ("leave_one_out", "main")
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,9 @@ class Effects:
     sigmoids: tuple[Sigmoid, ...]
     gaps: tuple[ReportedGap, ...]
     notes: tuple[str, ...]
+    by_step: tuple[EffectCurve, ...] = ()  # of the kinds in BY_STEP
+    settled: Settling | None = None
+    stability: tuple[Stability, ...] = ()
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
         return tuple(e for e in self.effects if e.kind == kind and e.outcome == outcome)
@@ -194,6 +202,8 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
                 continue
             if ranking := _ranking(kind, outcome, ranked):
                 rankings.append(ranking)
+    settled = settling(outcomes)
+    effects, curves = _over_steps(outcomes, effects, settled)
     counted = int(outcomes.counted_A_N.sum())
     return Effects(
         sweep=name,
@@ -218,7 +228,32 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         sigmoids=sigmoids(outcomes),
         gaps=(),
         notes=_notes(outcomes),
+        by_step=tuple(c for c in curves if c.kind in BY_STEP),
+        settled=settled,
+        stability=stabilities(outcomes),
     )
+
+
+def _over_steps(
+    outcomes: Outcomes, effects: Sequence[Effect], settled: Settling | None
+) -> tuple[list[Effect], list[EffectCurve]]:
+    """The effects with what the other validations say about the verdicts on the final reward, and these curves."""
+    told = {(e.kind, e.factors): e for e in effects if e.outcome == "final" and e.value is not None and not e.aliases}
+    contrasts = {(c.kind, c.factors): c for c in contrasts_of(outcomes, "final") if (c.kind, c.factors) in told}
+    if not contrasts or len(outcomes.steps) < 2:
+        return list(effects), []
+    middle = settled.middle if settled else half_of_steps(outcomes.steps)
+    curves, out = {}, []
+    for curve in effect_curves(outcomes, list(contrasts.values()), middle):
+        key = (curve.kind, curve.factors)
+        curves[key] = with_places(curve, outcomes, contrasts[key], told[key].verdict, middle)
+    for effect in effects:
+        curve = curves.get((effect.kind, effect.factors))
+        if effect.outcome == "final" and curve and effect.verdict != NOT_SHOWN:
+            found = qualify(effect.verdict, effect.identical, curve, settled)
+            effect = replace(effect, verdict=found.verdict, note="; ".join(filter(None, (effect.note, found.note))))
+        out.append(effect)
+    return out, list(curves.values())
 
 
 def contrasts_of(outcomes: Outcomes, outcome: str) -> list[Contrast]:
