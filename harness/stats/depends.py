@@ -56,7 +56,7 @@ def with_places(curve: EffectCurve, outcomes: Outcomes, contrast: Contrast, verd
 def qualify(verdict: str, identical: bool, curve: EffectCurve, settling: Settling | None) -> Qualified:
     """The verdict on a factor, from the one on its final reward."""
     if curve.places:
-        return Qualified(DEPENDS, "; ".join(_at(p) for p in curve.points if p.step in curve.places))
+        return Qualified(DEPENDS, ", ".join(_at(p) for p in curve.points if p.step in curve.places))
     if verdict != NO_EFFECT or identical:
         return Qualified(verdict)
     if not curve.nothing:

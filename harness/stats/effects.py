@@ -21,7 +21,7 @@ where every seed shows its switch at both levels; where no seed does, it is "not
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -31,10 +31,11 @@ from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.by_step import EffectCurve, effect_curves
-from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
+from harness.stats.contrasts import ASSUMES, Contrast
 from harness.stats.depends import qualify, with_places
+from harness.stats.effect_map import EffectMap, effect_map
 from harness.stats.intervals import LEVEL, holm
-from harness.stats.measured import Measured, measure
+from harness.stats.measured import Measured, contrasts_of, measure, usable_arms
 from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
 from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
@@ -82,10 +83,12 @@ __all__ = [
     "STILL",
     "UNDECIDED",
     "Measured",
+    "contrasts_of",
     "could_miss",
     "margin_of",
     "measure",
     "missed",
+    "usable_arms",
 ]  # fmt: skip
 
 Array = np.ndarray
@@ -168,6 +171,7 @@ class Effects:
     by_step: tuple[EffectCurve, ...] = ()  # of the kinds in BY_STEP
     settled: Settling | None = None
     stability: tuple[Stability, ...] = ()
+    map: EffectMap = field(default_factory=EffectMap)  # of a sweep with blocks
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
         return tuple(e for e in self.effects if e.kind == kind and e.outcome == outcome)
@@ -177,9 +181,31 @@ class Effects:
 
 
 def analyse(sweep: SweepRecords) -> Effects:
-    """All estimates of a sweep; pure and deterministic."""
-    outcomes = outcomes_of(sweep)
-    return replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep, outcomes))
+    """All estimates of a sweep; pure and deterministic. Of one with blocks: of its main block, and the map of all."""
+    outcomes = outcomes_of(sweep.main)
+    effects = replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep.main, outcomes))
+    if len(sweep.blocks) < 2:
+        return effects
+    found = effects_map({block: outcomes_of(sweep.of_block(block)) for block in sweep.blocks})
+    return replace(effects, effects=_over_blocks(effects.effects, found), map=found)
+
+
+def effects_map(blocks: Mapping[str, Outcomes]) -> EffectMap:
+    """The effects of each block, step by step, and which verdicts turn round between two blocks."""
+    contrasts = {block: contrasts_of(outcomes, "final") for block, outcomes in blocks.items()}
+    return effect_map(blocks, {block: analyse_outcomes(o).by_step for block, o in blocks.items()}, contrasts)
+
+
+def _over_blocks(effects: Sequence[Effect], found: EffectMap) -> tuple[Effect, ...]:
+    """The effects of the main block, with "depends" where the verdict on the final reward turns round in another."""
+    turns = {(turn.kind, turn.factors): turn.text for turn in found.turns}
+    out = []
+    for effect in effects:
+        text = turns.get((effect.kind, effect.factors)) if effect.outcome == "final" else None
+        if text and effect.verdict not in (MIXED, NOT_SHOWN, NOT_ANSWERED):
+            effect = replace(effect, verdict=DEPENDS, note="; ".join(filter(None, (effect.note, text))))
+        out.append(effect)
+    return tuple(out)
 
 
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
@@ -254,20 +280,6 @@ def _over_steps(
             effect = replace(effect, verdict=found.verdict, note="; ".join(filter(None, (effect.note, found.note))))
         out.append(effect)
     return out, list(curves.values())
-
-
-def contrasts_of(outcomes: Outcomes, outcome: str) -> list[Contrast]:
-    """Every effect that the sweep could answer on this outcome."""
-    usable, still = usable_arms(outcomes, outcome), outcomes.still_A.tolist()
-    return all_contrasts(outcomes.factors, outcomes.arms, usable, still)
-
-
-def usable_arms(outcomes: Outcomes, outcome: str) -> tuple[bool, ...]:
-    """Arms that count in every seed in which at least three quarters of the arms do."""
-    counted = outcomes.counts(outcome)
-    kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
-    usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
-    return tuple(bool(u) for u in usable)
 
 
 def moves(outcomes: Outcomes) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.stats.contrasts import Contrast
+from harness.stats.contrasts import Contrast, all_contrasts
 from harness.stats.intervals import Spread, crossed_spread
 from harness.stats.outcomes import Outcomes, step_weights
 from harness.stats.shown import Shown, shown
@@ -27,6 +27,20 @@ class Measured:
         factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
         arms = np.flatnonzero(np.abs(self.contrast.weights_A) > 1e-9).tolist()
         return shown(outcomes, factors, arms, self.seeds)
+
+
+def contrasts_of(outcomes: Outcomes, outcome: str) -> list[Contrast]:
+    """Every effect that the sweep could answer on this outcome."""
+    usable, still = usable_arms(outcomes, outcome), outcomes.still_A.tolist()
+    return all_contrasts(outcomes.factors, outcomes.arms, usable, still)
+
+
+def usable_arms(outcomes: Outcomes, outcome: str) -> tuple[bool, ...]:
+    """Arms that count in every seed in which at least three quarters of the arms do."""
+    counted = outcomes.counts(outcome)
+    kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
+    usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
+    return tuple(bool(u) for u in usable)
 
 
 def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | str:

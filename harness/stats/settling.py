@@ -1,14 +1,14 @@
 """Whether a sweep ran long enough: had the arm with all fixes on settled by its last step?
 
-Settled: its change over the last third lies within ± δ (`stats.margin`) with its whole 90 % interval: both that it rises
-by more and that it falls by more are rejected at 5 % (two one-sided tests: Schuirmann 1987, J. Pharmacokinet. Biopharm.
-15, 657-680). δ, because that is what the sweep calls next to nothing. The last third, because a curve that approaches its end exponentially and changes
-by no more than δ there has no more than δ to come once it has run for two of its time constants: what comes after the
-last step is the change over the last third divided by e^(steps / 3τ) − 1, which is 1 where the steps are 2.08 τ.
+Settled: its change over the last third lies within ± δ (`stats.margin`) with its whole 90 % interval: both that it
+rises by more and that it falls by more are rejected at 5 % (two one-sided tests: Schuirmann 1987, J. Pharmacokinet.
+Biopharm. 15, 657-680). δ, because that is what the sweep calls next to nothing. The last third, because of what it says
+about later steps: where a curve approaches its end exponentially with a time constant τ, what is still to come is its
+change over the last third divided by e^(steps / 3τ) − 1. That is no more than the change itself from 2.08 τ on.
 
-The change is the least-squares line's over the validations from the last one at or before two thirds of the steps, so
-over at least a third; a jump up and down again within it is the business of stability.py. Rising (falling): the interval
-lies above (below) 0, and not within ± δ. Else it is not known.
+The change is that of the least-squares line over the validations from the last one at or before two thirds of the
+steps, so over at least a third. A jump up and down again within it is the business of stability.py. Rising (falling):
+the interval lies above (below) 0, and not within ± δ. Else it is not known.
 
 The middle of the curve: the first validation at which all_on has made half of its rise, from the first to its best
 validation. Before that an effect is small because little has been learned. An arm that never rises by MOVES has its
