@@ -15,7 +15,7 @@ RISE = np.clip(np.array(STEPS) / 12, 0, 1)
 
 
 def rate(rate, end=0.9, steps=STEPS, **runs):
-    """A rate whose three runs rise from .2 to `end` in 12 steps; runs: what the third one has instead from a step on."""
+    """A rate whose three runs rise from .2 to `end` in 12 steps; runs: what the third has instead from a step on."""
     rewards = np.tile(0.2 + (end - 0.2) * RISE, (3, 1))
     if runs:
         rewards[2, np.array(STEPS) >= runs["step"]] = runs["reward"]
