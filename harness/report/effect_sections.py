@@ -111,8 +111,8 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
             (s.arm, str(s.seeds), *(_triple(s.mean.get(o)) for o in OUTCOMES), _triple(s.iqm), stable.get(s.arm, ""))
             for s in shown
         ]
-        heads = ("arm", "seeds", *OUTCOMES, "IQM of area", "stability")
-        out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(heads, tuple(rows))))
+        columns = ("arm", "seeds", *OUTCOMES, "IQM of area", "stability")
+        out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(columns, tuple(rows))))
     if effects.sigmoids:
         fits = [
             (s.arm, *(f"{x:.3f}" for x in (s.low, s.low + s.span)), f"{s.middle:.1f}", f"{s.width:.1f}",

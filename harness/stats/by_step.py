@@ -1,16 +1,18 @@
 """Every effect at every validation: what the sweep would have measured had it stopped there.
 
-At each step an effect is that of `final` on the sweep cut off after that step, with the same interval (intervals.py). Its
-p-value is Holm-corrected over the effects of its kind at that step.
+At each step an effect is that of `final` on the sweep cut off after that step, with the same interval (intervals.py).
+Its p-value is Holm-corrected over the effects of its kind at that step.
 
 The band over the steps holds at all validations together: each interval is one at level 1 − .05 / K, with K the number
 of validations at which the effect can differ from zero (Bonferroni). `p_all` is K times `p_holm`: over all validations
 and effects of a kind together no more than 5 % are wrongly below .05.
 
-Why nothing narrower. With N seeds the errors at S validations have a covariance of rank N − 1 < S. A band that takes
-their correlation from the data (the largest |t| under a multiplier or parametric bootstrap; Rice's formula for the
-crossings of a smooth process) takes it from 3 to 5 curves. `experiments/benchmarks/band_coverage.py` measures both; in
-results of its own docstring the bootstrap covers too little, Bonferroni at least 95 %.
+Why nothing narrower: the errors of N seeds at S validations have a covariance of rank N − 1 < S, so a band that takes
+their correlation from the data takes it from 3 to 5 curves. Measured in experiments/benchmarks/band_coverage.py with
+12 validations and 200 sweeps a world: where an effect is constant, a band from the largest |t| under a multiplier
+bootstrap over seeds holds in 88 to 90 % of sweeps at 3 seeds and in 93 to 95 % at 5; this one in 98 % and in 95 to 97 %.
+No band sees what the seeds at hand do not show: where one arm breaks in three of ten runs, at steps of their own, this
+one holds in 87 % of sweeps at 3 seeds and in 74 % at 5, and one step's interval at 90 % of the steps.
 """
 
 from collections.abc import Sequence

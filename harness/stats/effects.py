@@ -8,6 +8,10 @@ simultaneous interval within ± the margin that the sweep was started with (`sta
 seeds could have missed: a failure that strikes each seed with probability x stays unseen in N of them with (1 − x)^N,
 which is 5 % at x = 1 − .05^(1/N).
 
+A verdict on the final reward is held against the other validations and blocks: it may become "depends" (between two
+steps: depends.py; between two blocks: effect_map.py), and "no effect" is taken back where it does not hold from the
+middle of the curve on or all_on had not settled. Its numbers stay those of the last step of the main block.
+
 What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reason); one
 from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
@@ -274,9 +278,9 @@ def _over_steps(
         key = (curve.kind, curve.factors)
         curves[key] = with_places(curve, outcomes, contrasts[key], told[key].verdict, middle)
     for effect in effects:
-        curve = curves.get((effect.kind, effect.factors))
-        if effect.outcome == "final" and curve and effect.verdict != NOT_SHOWN:
-            found = qualify(effect.verdict, effect.identical, curve, settled)
+        own = curves.get((effect.kind, effect.factors)) if effect.outcome == "final" else None
+        if own is not None and effect.verdict != NOT_SHOWN:
+            found = qualify(effect.verdict, effect.identical, own, settled)
             effect = replace(effect, verdict=found.verdict, note="; ".join(filter(None, (effect.note, found.note))))
         out.append(effect)
     return out, list(curves.values())
