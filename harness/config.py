@@ -4,14 +4,15 @@
 each part takes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.blocks import NONE, Block, refuse_differences
 from harness.errors import ConfigError, closest
 from harness.factors import NOTE, Factors, Run
 from harness.levels import arm_of, declared, factor_names, held, others, refuse_foreign_to, seams_of
@@ -38,6 +39,7 @@ class RunConfig:
     """What sets one run of a sweep apart, and the sections that its loop reads.
 
     fix: the levels' resolved options
+    shared: the sections as plain data, for the records; those of the sweep where it has no blocks
     """
 
     run: Run
@@ -46,6 +48,9 @@ class RunConfig:
     train: TrainConfig
     rollout: RolloutConfig
     validation: ValidationConfig
+    policy: PolicyConfig
+    block: Block
+    shared: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class SweepConfig:
 
     baseline: which loop `off` means
     name: of its folder in `results`; None: one that follows from the configuration
+    blocks: in the order given; NONE alone where there are none. What they differ in is here as in main_block.
+    main_block: the one with the options' default values, else the first
     shared: the sections as plain data, for the records
     """
 
@@ -74,6 +81,8 @@ class SweepConfig:
     name: str | None
     plan_only: bool
     shared: Mapping[str, Any]
+    blocks: tuple[Block, ...] = (Block(),)
+    main_block: str = NONE
 
     @property
     def held(self) -> dict[str, str]:
@@ -87,7 +96,14 @@ class SweepConfig:
 
     def resolved(self, config: RunConfig) -> dict[str, Any]:
         """Everything that one run depends on, as plain data. Where results go changes no number."""
-        return {"fix": config.fix, **self.shared, "seed": config.run.seed}
+        block = {BLOCK: config.block.as_dict} if config.block.options else {}
+        return {"fix": config.fix, **config.shared, "seed": config.run.seed, **block}
+
+    def of(self, runs: Sequence[RunConfig]) -> "SweepConfig":
+        """The sweep of some of the runs, with what the first one's block has."""
+        first = runs[0]
+        own = {"train": first.train, "rollout": first.rollout, "policy": first.policy, "shared": first.shared}
+        return replace(self, runs=tuple(runs), **own)
 
 
 OURS, STORED = "harness.sections.EnvConfig", "harness.config.EnvConfig"  # now, and in what is recorded of a sweep
@@ -108,10 +124,11 @@ SECTIONS: dict[str, type[Section]] = {
 }
 # Sections that an older sweep's configuration lacks, and what it meant.
 NEWER = {"user": {"kind": "scripted"}, "stats": {"margin": 0.05}}
-OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
+BLOCK, BLOCK_DEFAULTS = "block", "block_defaults"  # options of a run's block; what these are without a block
+OF_A_RUN = ("fix", "seed", BLOCK)  # what the runs of a block differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
 TOP_LEVEL = ("seed", "baseline", *WHEREABOUTS)  # what stands beside the sections
-NO_NUMBER = (*WHEREABOUTS, "factors")  # where results go, and what of the fixes a sweep compares
+NO_NUMBER = (*WHEREABOUTS, "factors", BLOCK_DEFAULTS)  # where results go, and what a sweep compares
 
 
 def typed(*configs: DictConfig) -> SweepConfig:
@@ -120,34 +137,57 @@ def typed(*configs: DictConfig) -> SweepConfig:
     Raises ConfigError, naming the option, for anything that is out of range, unknown, missing or contradictory.
     """
     data = [_plain(cfg) for cfg in configs]
-    common = [{key: value for key, value in each.items() if key not in OF_A_RUN} for each in data]
-    for other in common[1:]:
-        if changed := [key for key in other if other[key] != common[0][key]]:
-            raise ConfigError(
-                f"The runs of a sweep may differ in their fixes and seeds only, and these differ in "
-                f"{', '.join(changed)}. Give every other option one value, and start one sweep per value."
-            )
-    first = _known(data[0])
-    sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
-    top = TopLevel(**{name: first[name] for name in TOP_LEVEL})
+    blocks = [Block.of(each.get(BLOCK) or {}) for each in data]
+    firsts = _of_blocks(data, blocks)
+    sections_of = {block: _sections(_known(first)) for block, first in firsts.items()}
+    shared_of = {block: _shared(first, sections_of[block]) for block, first in firsts.items()}
+    top = TopLevel(**{name: data[0][name] for name in TOP_LEVEL})
     runs = []
     names = factor_names(configs[0])
-    for cfg, each in zip(configs, data, strict=True):
+    for cfg, each, block in zip(configs, data, blocks, strict=True):
         check_seed(each["seed"])
         seams = seams_of(cfg)
         refuse_foreign_to(top.baseline, seams)
-        run = Run(arm_of(seams, names), each["seed"])
-        runs.append(RunConfig(run, seams, each["fix"], *(sections[n] for n in ("train", "rollout", "validation"))))
+        run = Run(arm_of(seams, names), each["seed"], block.name)
+        own = [sections_of[block.name][name] for name in ("train", "rollout", "validation", "policy")]
+        runs.append(RunConfig(run, seams, each["fix"], *own, block, shared_of[block.name]))
+    distinct = tuple({block.name: block for block in blocks}.values())
+    main = next((b.name for b in distinct if b.as_dict == data[0].get(BLOCK_DEFAULTS)), distinct[0].name)
     return SweepConfig(
         tuple(runs),
         declared(configs[0], names),
         top.baseline,
-        **sections,
+        **sections_of[main],
         results=Path(top.results),
         name=top.sweep,
         plan_only=top.plan_only,
-        shared=_shared(common[0], sections),
+        shared=shared_of[main],
+        blocks=distinct,
+        main_block=main,
     )
+
+
+def _of_blocks(data: Sequence[dict[str, Any]], blocks: Sequence[Block]) -> dict[str, dict[str, Any]]:
+    """The configuration of each block, by its name: that of its first run. Raises ConfigError for runs that differ in
+    more than they may."""
+    firsts: dict[str, tuple[Block, dict[str, Any]]] = {}
+    common = [{key: value for key, value in each.items() if key not in OF_A_RUN} for each in data]
+    for each, its, block in zip(data, common, blocks, strict=True):
+        known, first = firsts.setdefault(block.name, (block, each))
+        if known != block:
+            raise ConfigError(f"Two blocks have the name {block.name}: {known.as_dict} and {block.as_dict}.")
+        if changed := [key for key in its if its[key] != first[key]]:
+            raise ConfigError(
+                "The runs of a sweep may differ in their fixes, their seeds and the options of their blocks, and these "
+                f"differ in {', '.join(changed)}. Give every other option one value, and start one sweep per value."
+            )
+        if block != blocks[0]:
+            refuse_differences(common[0], its)
+    return {name: first for name, (_, first) in firsts.items()}
+
+
+def _sections(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _section(name, data[name]) for name in ("env", *SECTIONS)}
 
 
 def option_names(cfg: DictConfig) -> list[str]:
@@ -183,13 +223,14 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 def _known(data: dict[str, Any]) -> dict[str, Any]:
     """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
-    names = ["fix", "env", *SECTIONS, "seed", "baseline", *NO_NUMBER]
-    for name in names:
+    needed = ["fix", "env", *SECTIONS, "seed", "baseline", *WHEREABOUTS, "factors"]
+    names = [*needed, BLOCK, BLOCK_DEFAULTS]
+    for name in needed:
         if name not in data:
             raise ConfigError(f"The configuration has no {name}; a run needs one.")
     for name in data:
         if name not in names:
-            raise ConfigError(f"No option is called {name!r}.{closest(name, names)} Options: {', '.join(names)}.")
+            raise ConfigError(f"No option is called {name!r}.{closest(name, names)} Options: {', '.join(needed)}.")
     return data
 
 
@@ -234,7 +275,7 @@ def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
 def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
     """The sections as plain data, as they count: a policy's paths are absolute, an environment has no option that it
     does not take."""
-    shared = {key: value for key, value in data.items() if key not in NO_NUMBER}
+    shared = {key: value for key, value in data.items() if key not in (*NO_NUMBER, *OF_A_RUN)}
     shared["policy"] = sections["policy"].plain()
     own = isinstance(sections["env"], OwnEnvConfig)
     # what is stored under the older name goes on under the same digest

@@ -1,8 +1,8 @@
 """Factor, Arm, Run and seeds: what is compared, and the luck that it shares.
 
 Factor = fix; level `off` = as upstream, `on` = fixed, any other name = another way; arm = one level per factor;
-run = arm × seed. Which factors there are is never written here: they declare themselves (`harness.fixes.registry`), and
-a sweep keeps those it was made with.
+run = arm × seed, or arm × block × seed in a sweep that has blocks (blocks.py). Which factors there are is never written
+here: they declare themselves (`harness.fixes.registry`), and a sweep keeps those it was made with.
 """
 
 import hashlib
@@ -185,14 +185,16 @@ class Factors:
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """An arm under one seed."""
+    """An arm under one seed. block: its name; empty in a sweep without blocks."""
 
     arm: Arm
     seed: int
+    block: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.arm.name}/seed={self.seed}"
+        """Also the path of its folder."""
+        return "/".join(filter(None, (self.arm.name, self.block, f"seed={self.seed}")))
 
 
 def differ_in(one: Arm, other: Arm) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ policy is loaded, and the configuration of one run is composed, however many are
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,10 +73,12 @@ def understood(arguments: Sequence[str]) -> list[str]:
     if not multirun and any(cfg.hydra.sweeper.get(name) for name in ("design", "arms")):
         given = f"Leave out hydra.mode={cfg.hydra.mode.name}." if cfg.hydra.mode else "Add -m."
         raise ConfigError(f"The design asks for several runs. {given}")
-    _refuse_several(choices + options, multirun)
+    blocks = _blocks(choices + ours, multirun)
     ours.sort(key=lambda each: each.key != "env._target_")  # it decides what env takes
     ours = [set_option(cfg, each, groups) for each in ours]
     _refuse_values(cfg, ours)
+    for each in blocks:
+        _refuse_block(each, path, first, ours, groups)
 
     flags = [each for each in arguments if each not in args.overrides]
     return [*flags, *folders, *(each.text for each in chain(choices, hydras, ours))]
@@ -109,7 +112,7 @@ def chosen(each: GivenOverride, path: SearchPath, groups: Sequence[str]) -> Give
             near = closest(TRUTH.get(given.lower(), given), options)
             raise ConfigError(f"{group} has no {what} {given!r}.{near} {what.title()}s: {', '.join(options)}.")
     if len(set(values)) < len(values):
-        raise ConfigError(f"{each.text} has a {what} twice; each makes a run once.")
+        raise ConfigError(f"{each.text} has the same {what} twice; each makes a run once.")
     return each.written(values, appended=group not in path.chosen)
 
 
@@ -184,19 +187,48 @@ def _has(cfg: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and name in node
 
 
-def _refuse_several(asked: Sequence[GivenOverride], multirun: bool) -> None:
-    """Several values make several runs, which differ in fixes and seeds and in nothing else."""
-    for each in asked:
-        if not each.several:
-            continue
-        if each.key != "seed" and not each.key.startswith("fix/"):
+def _blocks(asked: Sequence[GivenOverride], multirun: bool) -> list[GivenOverride]:
+    """The options whose values make blocks. Several values make several runs, and some options are one for a sweep."""
+    from harness.blocks import why_one
+
+    swept = [each for each in asked if each.swept]
+    blocks = [each for each in swept if each.key != "seed" and not each.key.startswith("fix/")]
+    for each in blocks:
+        if why := why_one(each.key):
             quoted = f" One value with a comma is quoted: '{each.key}=\"{each.given}\"'." if each.is_text else ""
             raise ConfigError(
-                f"{each.text}: the runs of a sweep may differ in their fixes and seeds only. Give {each.key} one "
-                f"value, and start one sweep per value.{quoted}"
+                f"{each.text}: {each.key} cannot differ between the runs of a sweep: {why}. Give it one value, and "
+                f"start one sweep per value.{quoted}"
             )
-        if not multirun:
-            raise ConfigError(f"{each.text} asks for several runs: add -m, or an ablation (+ablation=…).")
+    if swept and not multirun:
+        raise ConfigError(f"{swept[0].text} asks for several runs: add -m, or an ablation (+ablation=…).")
+    return blocks
+
+
+def _refuse_block(
+    each: GivenOverride, path: SearchPath, first: Sequence[str], ours: Sequence[GivenOverride], groups: Sequence[str]
+) -> None:
+    """Builds the typed config of one run at each value of an option that makes blocks. Raises ConfigError for a value
+    that is wrong or there twice, and for one that changes what is one for a sweep."""
+    from harness.config import BLOCK, typed
+
+    made = []
+    for value in each.values:
+        chosen = [f"{text.split('=')[0]}={value}" if _is_choice_of(text, each.key) else text for text in first]
+        cfg = path.compose(chosen)
+        for option in ours:
+            set_option(cfg, replace(option, values=(value,)) if option.key == each.key else option, groups)
+        with open_dict(cfg):
+            del cfg["hydra"]
+            cfg[BLOCK] = {each.key: value}
+        made.append(cfg)
+    typed(*made)
+    if any(value in each.values[:place] for place, value in enumerate(each.values)):
+        raise ConfigError(f"{each.text} has a value twice; each makes a block once.")
+
+
+def _is_choice_of(text: str, group: str) -> bool:
+    return text.split("=")[0].lstrip("+") == group
 
 
 def _refuse_values(cfg: DictConfig, options: Sequence[GivenOverride]) -> None:

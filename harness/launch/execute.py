@@ -44,7 +44,8 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
     if open_runs:
         with alone_in(sweep.folder):
             try:
-                train(sweep, open_runs)
+                for part, runs in sweep.parts(open_runs):
+                    train(part, runs)
             finally:
                 _refute_unequal_starts(sweep)
     records = load_sweep(sweep.folder)
@@ -64,16 +65,18 @@ def _exit(sweep: Sweep) -> Exit:
 
 
 def _refute_unequal_starts(sweep: Sweep) -> None:
-    """Marks runs INVALID whose step-0 reference validation is not that of the other arms of their seed.
+    """Marks runs INVALID whose step-0 reference validation is not that of the other runs of their seed and policy.
 
     In 16 bits the same policy in another batch rounds another way, and a greedy episode may turn with it: there the
     check of the base's log-probs before a run counts as completed stands alone.
     """
-    if sweep.policy.dtype != "float32":
-        return
     files = SweepFiles(sweep.folder)
-    for seed in {c.run.seed for c in sweep.config.runs}:
-        names = [c.run.name for c in sweep.config.runs if c.run.seed == seed]
+    alike: dict[tuple[str, int], list[str]] = {}
+    for each in sweep.config.runs:
+        policy = sweep.policies[each.run.block]
+        if policy.dtype == "float32":
+            alike.setdefault((policy.digest, each.run.seed), []).append(each.run.name)
+    for names in alike.values():
         lines = {name: files.content(name).validation for name in names}
         starts = {name: ValidationRecord.of(found[0]).by_task for name, found in lines.items() if found}
         for name, reading in unequal_starts(starts).items():

@@ -18,12 +18,14 @@ TEXTS = ("sweep", "results")  # 2024, 1e3 and true are names
 class GivenOverride:
     """key: without its + signs; values: one, or all that are asked for; text: the override, for Hydra
 
+    swept: whether it makes runs (`choice(1)` makes one, `1` makes none)
     glob: stands for the options of a group that it matches, until `chosen_from` is told them
     """
 
     key: str
     values: tuple[Any, ...]
     text: str
+    swept: bool = False
     glob: Glob | None = None
 
     @property
@@ -41,7 +43,7 @@ class GivenOverride:
     @property
     def first(self) -> str:
         """The override with its first value alone."""
-        return f"{self.text.split('=', 1)[0]}={self.values[0]}" if self.several else self.text
+        return f"{self.text.split('=', 1)[0]}={self.values[0]}" if self.swept else self.text
 
     def chosen_from(self, options: Sequence[str]) -> tuple[Any, ...]:
         if self.glob is None:
@@ -52,8 +54,9 @@ class GivenOverride:
 
     def written(self, values: Sequence[Any], appended: bool) -> "GivenOverride":
         """With these values for a group, spelled out."""
-        text = f"{'+' * appended}{self.key}={','.join(map(str, values))}"
-        return replace(self, values=tuple(values), text=text, glob=None)
+        given = ",".join(map(str, values))
+        given = f"choice({given})" if self.swept and len(values) == 1 else given
+        return replace(self, values=tuple(values), text=f"{'+' * appended}{self.key}={given}", glob=None)
 
     def renamed(self, appended: bool) -> "GivenOverride":
         return replace(self, text=f"{'+' * appended}{self.key}={self.given}")
@@ -73,13 +76,13 @@ def asked_for(text: str, path: SearchPath) -> GivenOverride:
     if isinstance(override._value, IntervalSweep):
         raise ConfigError(f"{text}: an interval has no values to run. Write {key}=0,1,2 or {key}=range(0,3).")
     if isinstance(override._value, Glob):
-        return GivenOverride(key, ("*",), text, override._value)
+        return GivenOverride(key, ("*",), text, swept=True, glob=override._value)
     if not override.is_sweep_override():
         return GivenOverride(key, (override.value(),), text)
     values = [value.text if isinstance(value, QuotedString) else value for value in _of_sweep(override)]
     if not values:
         raise ConfigError(f"{text} has no value; expected at least one.")
-    return GivenOverride(key, tuple(values), text)
+    return GivenOverride(key, tuple(values), text, swept=True)
 
 
 def _choice_called(name: str, path: SearchPath) -> str:

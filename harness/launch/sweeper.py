@@ -2,7 +2,8 @@
 
 Overrides of `fix/<factor>` keep the arms of the design that match them, and levels beyond on and off add arms. Any
 other comma list multiplies the arms, as in Hydra's basic sweeper: `+ablation=all fix/tools=on seed=0,1` is 32 arms × 2
-seeds.
+seeds. Of other options than the seed it makes blocks (blocks.py): `train.learning_rate=0.002,0.004`, and
+`train.learning_rate=choice(0.004)` for one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,14 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from harness.config import BLOCK, BLOCK_DEFAULTS
 from harness.designs import design, listed, restrict
 from harness.errors import ConfigError
 from harness.factors import OFF, ON, Arm, Factors
 from harness.levels import declared, factor_names
 
 Wishes = Mapping[str, tuple[str, ...]]  # levels by factor, as the command line names them
+Given = tuple[Override, str]  # an option with one of its values
 
 
 class DesignSweeper(Sweeper):
@@ -51,9 +54,14 @@ class DesignSweeper(Sweeper):
         keys = {_factor(o): o.get_key_element() for o in fixes}  # a foreign fix is appended: `+fix/kl`
         given = {_factor(o): tuple(_values(o)) for o in fixes}
         wished = {f: levels for f, levels in given.items() if f not in self.implied}
-        options = {o.get_key_element(): o for o in rest if _key(o).startswith("fix.")}  # of some level of a fix
-        axes = [[f"{key}={v}" for v in _values(o)] for o in rest if (key := o.get_key_element()) not in options]
-        factors = self._factors(wished, given, [axis[0] for axis in axes], keys)
+        varied = [o for o in rest if o.is_sweep_override() and _key(o) != "seed"]
+        blocks = [tuple(zip(varied, own, strict=True)) for own in product(*(_values(o) for o in varied))]
+        alone = [(o, _values(o)[0]) for o in rest if o not in varied and _is_option_of_fix(o)]
+        axes = [[(o, v) for v in _values(o)] for o in rest if o not in varied and not _is_option_of_fix(o)]
+        firsts = [_text(axis[0]) for axis in axes] + [
+            _text(each) for each in blocks[0] if not _is_option_of_fix(each[0])
+        ]
+        factors = self._factors(wished, given, firsts, keys)
         arms = self._arms(factors, wished)
         constant = {f: levels[0] for f, levels in given.items() if f not in factors.names}
         named = f"factors=[{','.join(factors.names)}]"
@@ -64,27 +72,42 @@ class DesignSweeper(Sweeper):
         chosen = [
             [f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()] for arm in arms
         ]
-        taken = self._taken(chosen, list(options.values()))
+        defaults = self._defaults(varied, chosen[0], [_text(axis[0]) for axis in axes])
+        having = {_key(o): self._having(chosen, o) for o in rest if _is_option_of_fix(o)}
         jobs = [
-            [*levels, *own, *(o for o in others if not o.startswith("factors=")), named]
-            for levels, own in zip(chosen, taken, strict=True)
+            [
+                *levels,
+                *(_text(each) for each in (*alone, *block) if arm in having.get(_key(each[0]), every)),
+                *(text for each in others if not (text := _text(each)).startswith("factors=")),
+                named,
+                *_block_overrides(block, defaults),
+            ]
+            for every in [range(len(chosen))]
+            for arm, levels in enumerate(chosen)
+            for block in blocks
             for others in product(*axes)
         ]
         return launcher.launch(jobs, initial_job_idx=0)
 
-    def _taken(self, chosen: list[list[str]], options: list[Override]) -> list[list[str]]:
-        """Per arm those options of fixes that its levels have. Raises ConfigError for one that no arm takes."""
-        taken: list[list[str]] = [[] for _ in chosen]
-        for option in options:
-            text, group = f"{option.get_key_element()}={_values(option)[0]}", f"fix/{_key(option).split('.')[1]}"
-            of = [[o for o in levels if o.lstrip("+").startswith(f"{group}=")] for levels in chosen]
-            composed = {own: self.loader.load_sweep_config(self.config, list(own)) for own in set(map(tuple, of))}
-            having = [own for own, levels in zip(taken, of, strict=True) if _has(composed[tuple(levels)], _key(option))]
-            if not having:
-                raise ConfigError(f"{text}: no level of {group} in this sweep has that option.")
-            for own in having:
-                own.append(text)
-        return taken
+    def _having(self, chosen: list[list[str]], option: Override) -> list[int]:
+        """The arms (numbers) whose level of a fix has an option. Raises ConfigError for one that none has."""
+        group = f"fix/{_key(option).split('.')[1]}"
+        of = [tuple(o for o in levels if o.lstrip("+").startswith(f"{group}=")) for levels in chosen]
+        composed = {own: self.loader.load_sweep_config(self.config, list(own)) for own in set(of)}
+        having = [arm for arm, own in enumerate(of) if _has(composed[own], _key(option))]
+        if not having:
+            raise ConfigError(
+                f"{option.get_key_element()}={_values(option)[0]}: no level of {group} in this sweep has that option."
+            )
+        return having
+
+    def _defaults(self, varied: Sequence[Override], levels: list[str], others: list[str]) -> dict[str, Any]:
+        """What the varied options are when nothing is said of them."""
+        if not varied:
+            return {}
+        cfg = self.loader.load_sweep_config(self.config, [*levels, *others])
+        choices = cfg.hydra.runtime.choices
+        return {_key(o): choices.get(_key(o), OmegaConf.select(cfg, _key(o))) for o in varied}
 
     def _arms(self, factors: Factors, wished: Wishes) -> list[Arm]:
         wished = {f: levels for f, levels in wished.items() if f in factors.names}
@@ -137,6 +160,31 @@ def _has(cfg: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent)
     return isinstance(node, DictConfig) and name in node
+
+
+def _block_overrides(block: Sequence[Given], defaults: Mapping[str, Any]) -> list[str]:
+    """What a run's configuration keeps of its block."""
+    if not block:
+        return []
+    own = ",".join(f"{_key(option)}:{value}" for option, value in block)
+    usual = ",".join(f"{key}:{_written(value)}" for key, value in defaults.items())
+    return [f"+{BLOCK}={{{own}}}", f"+{BLOCK_DEFAULTS}={{{usual}}}"]
+
+
+def _written(value: object) -> str:
+    """For Hydra's grammar; text is quoted, so that `null` and `1` stay text."""
+    if value is None:
+        return "null"
+    return "'{}'".format(value.replace("'", "\\'")) if isinstance(value, str) else str(value)
+
+
+def _text(given: Given) -> str:
+    option, value = given
+    return f"{option.get_key_element()}={value}"
+
+
+def _is_option_of_fix(override: Override) -> bool:
+    return _key(override).startswith("fix.")
 
 
 def _key(override: Override) -> str:

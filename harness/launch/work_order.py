@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ class WorkOrder:
 
     manifest: digest of its manifest.json, so that an engine knows the folder when it sees it
     factors: names of what the sweep compares
-    config: what the sweep's runs share; runs: the fixes and the seed of each to do
+    config: what the sweep's runs share; runs: the fixes, the seed and what its block has otherwise, of each to do
     server_python: HARNESS_VLLM_PYTHON where the order was made
     """
 
@@ -50,7 +50,7 @@ class WorkOrder:
             _digest(SweepFiles(folder).manifest_path),
             sweep.config.factors.names,
             dict(sweep.config.shared),
-            tuple({"fix": config.fix, "seed": config.run.seed} for config in runs),
+            tuple(_of_run(sweep.config.resolved(config), sweep.config.shared) for config in runs),
             os.environ.get("HARNESS_VLLM_PYTHON"),
         )
 
@@ -85,6 +85,10 @@ class WorkOrder:
         folder = self.check_shared()
         ours = {"results": str(folder.parent), "sweep": self.name, "plan_only": False, "factors": list(self.factors)}
         return join(typed(*(OmegaConf.create({**self.config, **run, **ours}) for run in self.runs)))
+
+
+def _of_run(resolved: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in resolved.items() if key not in shared or shared[key] != value}
 
 
 def _digest(path: Path) -> str:

@@ -51,6 +51,8 @@ def unpack(folder: Path) -> None:
 def _remove(run: RunFiles) -> None:
     for path in run.archivable:
         path.unlink(missing_ok=True)
-    for folder in (run.folder, run.folder.parent):
+    for folder in (run.folder, *run.folder.parents):
+        if folder.name == "runs":
+            break
         with suppress(OSError):
             folder.rmdir()

@@ -3,7 +3,7 @@
     results/<sweep>/
       plan.jsonl  manifest.json      written before anything runs
       reuse.json                     what was computed and shared, and what it cost
-      runs/<arm>/seed=<n>/           one run, while the sweep is live:
+      runs/<arm>/seed=<n>/           one run, while the sweep is live (of a block: runs/<arm>/<block>/seed=<n>/):
         config.yaml status.json steps.jsonl validation.jsonl checks.jsonl
         trajectories.parquet         every training rollout; local, never committed
       records.jsonl.xz               instead of runs/, once the sweep is archived (archive.py)

@@ -110,7 +110,7 @@ class SweepRecords:
         if name not in self.blocks:
             raise KeyError(f"{self.name} has no block {name!r}; blocks: {', '.join(self.blocks)}")
         own = (self.manifest.get("blocks") or {}).get(name) or {}
-        config = _merged(self.manifest.get("config") or {}, own.get("config") or {})
+        config = merged(self.manifest.get("config") or {}, own.get("config") or {})
         manifest = self.manifest | ({"config": config} if own else {})
         return replace(self, manifest=manifest, runs=tuple(run for run in self.runs if run.block == name))
 
@@ -183,10 +183,10 @@ def _run(planned: PlannedRun, content: RunContent) -> RecordedRun:
     )
 
 
-def _merged(config: Record, other: Record) -> Record:
+def merged(config: Record, other: Record) -> Record:
     """A nested configuration with another's values where that has some."""
     both = {
-        key: _merged(config[key], value) for key, value in other.items() if isinstance(value, dict) and key in config
+        key: merged(config[key], value) for key, value in other.items() if isinstance(value, dict) and key in config
     }
     return config | other | both
 

@@ -5,9 +5,9 @@ numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), chec
 words      formats.py, effect_text.py (numbers, states, effects), step_text.py (steps and blocks), verdict.py (three
            sentences)
 figures    figures.py, effect_figures.py, step_figures.py; matplotlib loads when one is drawn
-pages      sections.py, effect_sections.py, step_sections.py (parts as plain data), rendered by page.py (report.html,
-           effects.json) with page_parts.py, markup.py, style.py, and by markdown.py (report.md); arm_table.py prints to
-           the terminal
+pages      sections.py, effect_sections.py, step_sections.py and block_section.py (parts as plain data), rendered by
+           page.py (report.html, effects.json) with page_parts.py, markup.py, style.py, and by markdown.py (report.md);
+           arm_table.py prints to the terminal
 command.py `harness report`
 
 A report computes no statistic and asks no fix: names, levels and captions come from the sweep's own records. It knows

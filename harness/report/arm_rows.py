@@ -13,7 +13,7 @@ Point = tuple[float, float]  # step, reward
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm. Rewards are means over its valid runs (over all its runs where none is valid).
+    """One arm, in one block. Rewards are means over its valid runs (over all its runs where none is valid).
 
     `slope` is reward per step (least squares), `area` the mean height of the curve (trapezoids
     over the step range, so in 0..1), `gap` reported minus reference, at the last step.
@@ -33,6 +33,7 @@ class ArmRow:
     invalid_factors: tuple[str, ...]
     states: dict[str, int]
     at_step: int | None  # the least advanced run's last validated step
+    block: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,12 @@ class Reuse:
 
 
 def arm_rows(sweep: SweepRecords) -> tuple[ArmRow, ...]:
-    """One row per arm: the fully fixed arm first, then by last reference validation."""
-    rows = [_arm_row(arm, sweep.runs_of(arm)) for arm in sweep.arms]
-    return tuple(sorted(rows, key=_rank))
+    """One row per arm, block by block: the fully fixed arm first, then by last reference validation."""
+    return tuple(
+        row
+        for block in map(sweep.of_block, sweep.blocks)
+        for row in sorted((_arm_row(arm, block.runs_of(arm)) for arm in block.arms), key=_rank)
+    )
 
 
 def is_all(levels: dict[str, str], level: str) -> bool:
@@ -142,6 +146,7 @@ def _arm_row(arm: str, runs: Sequence[RecordedRun]) -> ArmRow:
         invalid_factors=tuple(dict.fromkeys(f for run in invalid for f, _ in run.invalid)),
         states=dict(Counter(run.state for run in runs)),
         at_step=min((run.validations[-1].step for run in runs if run.validations), default=None),
+        block=runs[0].block,
     )
 
 

@@ -31,7 +31,7 @@ def _console() -> Console:
 
 def report(sweep: SweepRecords) -> Iterator[RenderableType]:
     yield Text(f"{sweep.name}: {formats.headline(sweep)}", style="bold")
-    yield Text(formats.baseline(sweep))
+    yield Text(" ".join(filter(None, (formats.baseline(sweep), formats.block_line(sweep)))))
     yield arm_table(sweep)
     yield Text(f"{formats.legend(sweep)} {formats.CAPTION}", style="dim")
     yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(sweep), "red")
@@ -43,15 +43,17 @@ def report(sweep: SweepRecords) -> Iterator[RenderableType]:
         yield Text(f"Note: {note}", style="dim")
     yield reuse_table(sweep)
     yield Text("\nVerdict", style="bold")
-    for sentence in verdict_sentences(sweep, analyse(sweep)):
+    for sentence in verdict_sentences(sweep.main, analyse(sweep)):
         yield Text(sentence)
 
 
 def arm_table(sweep: SweepRecords) -> Table:
-    """One row per arm; fits 100 columns, where long arm names give way first."""
+    """One row per arm and block; fits 100 columns without blocks, where long arm names give way first."""
     short = formats.letters(sweep.factors)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     table.add_column("arm", overflow="ellipsis", max_width=32)
+    if len(sweep.blocks) > 1:
+        table.add_column("block", overflow="fold", max_width=24)
     table.add_column(" ".join(short.values()), no_wrap=True)
     for name in ("seed", "first", "last", "slope", "area", "reported", "gap"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -74,6 +76,7 @@ def reuse_table(sweep: SweepRecords) -> Table:
 def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str]) -> list[RenderableType]:
     return [
         row.arm,
+        *([formats.block(sweep, row.block)] if len(sweep.blocks) > 1 else []),
         " ".join(formats.dots(row, sweep.factors)),
         formats.seeds(row.seeds),
         formats.reward(row.first),

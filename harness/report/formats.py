@@ -95,12 +95,34 @@ def headline(sweep: SweepRecords) -> str:
     invalid = sum(not run.valid for run in runs)
     not_shown = sum(run.valid and run.state == "completed" and bool(run.not_shown) for run in runs)
     steps = f", {sweep.total_steps} steps each" if sweep.total_steps else ""
+    blocks = f"{_count(len(sweep.blocks), 'block')}, " if len(sweep.blocks) > 1 else ""
     return (
-        f"{_count(len(sweep.arms), 'arm')}, {_count(len(runs), 'run')}{steps}: {', '.join(states)}"
+        f"{_count(len(sweep.arms), 'arm')}, {blocks}{_count(len(runs), 'run')}{steps}: {', '.join(states)}"
         + (f"; {invalid} INVALID" if invalid else "")
         + (f"; {not_shown} with a switch that was not shown" if not_shown else "")
         + "."
     )
+
+
+def block(sweep: SweepRecords, name: str) -> str:
+    """`learning rate 0.004`; `loss ppo, learning rate 0.1` for several options. Empty without blocks."""
+    options = sweep.options_of(name).items()
+    values = (f"{option.rpartition('.')[2].replace('_', ' ')} {_value(value)}" for option, value in options)
+    return ", ".join(values) or name
+
+
+def block_line(sweep: SweepRecords) -> str:
+    """Of which block a report speaks; empty for a sweep without blocks."""
+    if not sweep.main_block:
+        return ""
+    others = [name for name in sweep.manifest.get("blocks") or () if name != sweep.main_block]
+    beside = f" Beside it stand the blocks {'; '.join(block(sweep, name) for name in others)}." if others else ""
+    return f"All that is said here without naming a block is of {block(sweep, sweep.main_block)}.{beside}"
+
+
+def _value(value: Any) -> str:
+    """As on the command line."""
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def baseline(sweep: SweepRecords) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
+from harness.report.block_section import block_section
 from harness.report.check_marks import LEGEND, mark
 from harness.report.cost_text import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
@@ -18,39 +19,44 @@ def markdown(sweep: SweepRecords, found: SweepStatistics) -> str:
     return "\n".join(_lines(sweep, found)) + "\n"
 
 
-def _lines(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
-    yield f"# {sweep.name}\n\n{formats.headline(sweep)} {formats.baseline(sweep)}"
+def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
+    """whole: with all its blocks; numbers are of the main one where none is named."""
+    sweep = whole.main
+    opening = (formats.headline(whole), formats.baseline(whole), formats.block_line(whole))
+    yield f"# {sweep.name}\n\n{' '.join(filter(None, opening))}"
     yield "\n## Verdict\n"
     yield "\n\n".join(verdict_sentences(sweep, found.effects))
-    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(sweep)))
-    for title, lines in (("INVALID", formats.invalid_lines(sweep)), ("Failed", formats.failed_lines(sweep))):
+    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(whole)))
+    for title, lines in (("INVALID", formats.invalid_lines(whole)), ("Failed", formats.failed_lines(whole))):
         if lines:
             yield f"\n## {title} ({len(lines)})\n"
             yield from (f"- **{run}** {text}" for run, text in lines)
-    if any(run.state != "completed" for run in sweep.runs):
+    if any(run.state != "completed" for run in whole.runs):
         yield f"\n{formats.rerun_hint(sweep)}"
     yield from _pictures(sweep, "Curves", ("curves", "factors"))
     for section in effect_sections(found.effects, sweep.declared):
         yield from _section(section)
+    if by_block := block_section(whole, found.blocks):
+        yield from _section(by_block)
     yield from _pictures(sweep, "Reported against reference", ("reported",))
     if found.effects.gaps:
         yield ""
         grid = gaps_grid(found.effects)
         yield from _table(grid.heads, grid.rows)
     yield from _claims(found)
-    yield from _arms(sweep)
+    yield from _arms(whole)
     yield "\n## Manipulation checks\n"
-    yield from _table(["run", *sweep.factors], _checks(sweep))
+    yield from _table(["run", *whole.factors], _checks(whole))
     yield f"\n{LEGEND}"
     if bought := pairing_section(found.effects):
         yield from _section(bought)
     yield "\n## What it cost\n"
-    yield from (f"{sentence}\n" for sentence in cost_sentences(sweep))
-    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(sweep)))
+    yield from (f"{sentence}\n" for sentence in cost_sentences(whole))
+    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(whole)))
     yield "\n## How to reproduce\n"
-    for sentence, command in reproduce(sweep):
+    for sentence, command in reproduce(whole):
         yield f"{sentence}\n\n    {command}\n"
-    yield from (f"- {name}: {value}" for name, value in formats.facts(sweep))
+    yield from (f"- {name}: {value}" for name, value in formats.facts(whole))
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -86,7 +92,7 @@ def _claims(found: SweepStatistics) -> Iterator[str]:
 
 def _arms(sweep: SweepRecords) -> Iterator[str]:
     yield "\n## Arms\n"
-    heads = ["arm", " ".join(formats.letters(sweep.factors).values())]
+    heads = ["arm", *(["block"] if len(sweep.blocks) > 1 else []), " ".join(formats.letters(sweep.factors).values())]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
     yield f"\n{formats.legend(sweep)} {formats.CAPTION}"
@@ -95,6 +101,7 @@ def _arms(sweep: SweepRecords) -> Iterator[str]:
 def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
     return [
         row.arm,
+        *([formats.block(sweep, row.block)] if len(sweep.blocks) > 1 else []),
         " ".join(formats.dots(row, sweep.factors)),
         formats.seeds(row.seeds),
         formats.reward(row.first),

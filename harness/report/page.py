@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from harness.records.load import SweepRecords
 from harness.report import curves, effect_figures, figures, formats
+from harness.report.block_section import block_section
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.markdown import markdown
 from harness.report.markup import code, folded, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
 from harness.report.style import STYLE
 from harness.report.verdict import caveats, verdict_sentences
-from harness.stats.effects import to_json
-from harness.stats.sweep_statistics import SweepStatistics, statistics_of
+from harness.stats.sweep_statistics import SweepStatistics, effects_json, statistics_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,12 +32,12 @@ def write_report(sweep: SweepRecords) -> Path:
     found = statistics_of(sweep)
     folder = sweep.folder / "figures"
     folder.mkdir(exist_ok=True)
-    for name, figure in _pictures(sweep, found):
+    for name, figure in _pictures(sweep.main, found):
         figure.savefig(folder / f"{name}.png", dpi=DPI)
     path = sweep.folder / "report.html"
     path.write_text(page(sweep, found), encoding="utf-8")
     (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
-    (sweep.folder / "effects.json").write_text(to_json(found.effects), encoding="utf-8")
+    (sweep.folder / "effects.json").write_text(effects_json(found), encoding="utf-8")
     return path
 
 
@@ -64,7 +64,10 @@ def page(sweep: SweepRecords, found: SweepStatistics) -> str:
     )
 
 
-def _sections(sweep: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[str]]:
+def _sections(whole: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[str]]:
+    """whole: with all its blocks; numbers are of the main one where none is named."""
+    sweep = whole.main
+
     def draw(name: str) -> str:
         """An effect figure for a wide and for a narrow screen."""
         make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
@@ -72,25 +75,28 @@ def _sections(sweep: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
         drawn = (f'<div class="{c}">{svg(make(found.effects, w), f"{name}-{c}", alt)}</div>' for c, w in both)
         return f'{"".join(drawn)}<p class="note">{text(effect_figures.CAPTIONS[name])}</p>'
 
-    yield _verdict(sweep, found)
-    yield _attention(sweep)
+    yield _verdict(whole, found)
+    yield _attention(whole)
     if curves.arm_curves(sweep):
         yield curve_figures(sweep)
     for section in effect_sections(found.effects, sweep.declared):
         yield section_html(section, draw)
+    if by_block := block_section(whole, found.blocks):
+        yield section_html(by_block, draw)
     if curves.arm_curves(sweep):
         yield gap_figures(sweep, found.effects)
     yield claims(found)
-    yield arms(sweep)
-    yield checks(sweep)
+    yield arms(whole)
+    yield checks(whole)
     if bought := pairing_section(found.effects):
         yield section_html(bought, draw)
-    yield reuse(sweep)
-    yield facts(sweep)
+    yield reuse(whole)
+    yield facts(whole)
 
 
 def _opening(sweep: SweepRecords) -> str:
-    return f"<h1>{text(sweep.name)}</h1><p>{text(formats.headline(sweep))} {text(formats.baseline(sweep))}</p>"
+    lines = filter(None, (formats.headline(sweep), formats.baseline(sweep), formats.block_line(sweep)))
+    return f"<h1>{text(sweep.name)}</h1><p>{text(' '.join(lines))}</p>"
 
 
 def _contents(parts: Sequence[str]) -> str:
@@ -102,9 +108,9 @@ def _contents(parts: Sequence[str]) -> str:
 
 def _verdict(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     yield '<h2 id="verdict">Verdict</h2>'
-    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in verdict_sentences(sweep, found.effects))
+    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in verdict_sentences(sweep.main, found.effects))
     yield f'<div class="verdict">{sentences}</div>'
-    notes = [*caveats(sweep, found.effects), *formats.notes(sweep)]
+    notes = [*caveats(sweep.main, found.effects), *formats.notes(sweep)]
     yield f'<ul class="note">{"".join(f"<li>{code(note)}</li>" for note in notes)}</ul>'
 
 

@@ -91,7 +91,7 @@ def claims(found: SweepStatistics) -> Iterator[str]:
 
 
 def arms(sweep: SweepRecords) -> Iterator[str]:
-    heads = ["arm", *formats.letters(sweep.factors).values()]
+    heads = ["arm", *(["block"] if len(sweep.blocks) > 1 else []), *formats.letters(sweep.factors).values()]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     rows = [_arm_cells(row, sweep) for row in arm_rows(sweep)]
     yield heading("Arms")
@@ -117,6 +117,7 @@ def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
     validity = text(formats.validity(row))
     return [
         f"<b>{name}</b>" if is_all(row.levels, "on") else name,
+        *([text(formats.block(sweep, row.block))] if len(sweep.blocks) > 1 else []),
         *formats.dots(row, sweep.factors),
         *map(text, numbers),
         f'<b class="red">{validity}</b>' if row.invalid_runs else validity,
@@ -128,8 +129,9 @@ def checks(sweep: SweepRecords) -> Iterator[str]:
     """A matrix to see at a glance, and each arm's sentences folded away."""
     yield heading("Manipulation checks")
     rows, details = [], []
-    for arm in (row.arm for row in arm_rows(sweep)):
-        runs = sweep.runs_of(arm)
+    for row in arm_rows(sweep):
+        arm = f"{row.arm}, {formats.block(sweep, row.block)}" if len(sweep.blocks) > 1 else row.arm
+        runs = sweep.of_block(row.block).runs_of(row.arm)
         if not any(run.checks for run in runs):
             continue
         marks = [mark(runs, factor) for factor in sweep.factors]

@@ -33,7 +33,12 @@ SO_MUCH = {
 
 
 def verdict_sentences(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
-    """Three sentences, or one where nothing can be said yet."""
+    """Three sentences, or one where nothing can be said yet. sweep: one block, which the first sentence names."""
+    first, *others = _sentences(sweep, effects)
+    return (f"At {formats.block(sweep, sweep.main_block)}: {first}" if sweep.main_block else first, *others)
+
+
+def _sentences(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     kind, rise = effect_text.leading_kind(effects), _rise(sweep, effects)
     if not effects.counted:
         return ("Nothing can be said yet: no run has completed with valid switches.",)

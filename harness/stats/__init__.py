@@ -8,6 +8,7 @@ by_step.py    every effect at every validation, with a band; settling.py: whethe
               verdicts that hold for some steps only; effect_map.py: the same by block; stability.py: how steady a
               reward stays
 stopped_updates.py   without which fixes no update was made
+blocks.py     effects in each block of a sweep (learning rates), and their interaction with the block
 beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
 power.py      the smallest effect that a design finds

@@ -10,9 +10,9 @@ and effects of a kind together no more than 5 % are wrongly below .05.
 Why nothing narrower: the errors of N seeds at S validations have a covariance of rank N − 1 < S, so a band that takes
 their correlation from the data takes it from 3 to 5 curves. Measured in experiments/benchmarks/band_coverage.py with
 12 validations and 200 sweeps a world: where an effect is constant, a band from the largest |t| under a multiplier
-bootstrap over seeds holds in 88 to 90 % of sweeps at 3 seeds and in 93 to 95 % at 5; this one in 98 % and in 95 to 97 %.
-No band sees what the seeds at hand do not show: where one arm breaks in three of ten runs, at steps of their own, this
-one holds in 87 % of sweeps at 3 seeds and in 74 % at 5, and one step's interval at 90 % of the steps.
+bootstrap over seeds holds in 88 to 90 % of sweeps at 3 seeds and in 93 to 95 % at 5; this one in 98 % and in 95 to
+97 %. No band sees what the seeds at hand do not show: where one arm breaks in three of ten runs, at steps of their
+own, this one holds in 87 % of sweeps at 3 seeds and in 74 % at 5, and one step's interval at 90 % of the steps.
 """
 
 from collections.abc import Sequence

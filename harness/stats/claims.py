@@ -156,6 +156,7 @@ def load_claims(folder: Path) -> tuple[Claim, ...]:
 
 
 def verdicts(sweep: SweepRecords, claims: Sequence[Claim]) -> tuple[Verdict, ...]:
+    sweep = sweep.main
     outcomes = outcomes_of(sweep)
     out = []
     for claim in claims:

@@ -518,9 +518,9 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def to_json(effects: Effects) -> str:
-    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null."""
-    return json.dumps(_plain(asdict(effects)), indent=1, ensure_ascii=False) + "\n"
+def to_json(effects: Effects, beside: Mapping[str, object] | None = None) -> str:
+    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null. beside: further keys."""
+    return json.dumps(_plain(asdict(effects) | dict(beside or {})), indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(value: object) -> object:

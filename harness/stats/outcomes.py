@@ -158,7 +158,12 @@ def step_weights(outcome: str, steps: Sequence[int]) -> Array:
 
 
 def outcomes_of(sweep: SweepRecords) -> Outcomes:
-    """The completed, valid runs of a sweep on the validation steps that at least half of them have."""
+    """The completed, valid runs of a sweep on the validation steps that at least half of them have.
+
+    Raises ValueError for a sweep of several blocks: runs of one arm and seed in two of them are no replicates.
+    """
+    if len(sweep.blocks) > 1:
+        raise ValueError(f"{sweep.name} has several blocks. Ask for sweep.main or sweep.of_block(name).")
     why = {run.name: reason for run in sweep.runs if (reason := _reason(run))}
     counted = [run for run in sweep.runs if run.name not in why]
     steps, tasks = _steps(counted), _tasks(sweep, counted)

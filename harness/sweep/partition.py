@@ -1,8 +1,8 @@
 """The parts of a sweep that an engine gets at a time.
 
-A unit is all runs of one seed: they share episodes and updates, and with other seeds they share nothing. Seeds that
-do not go evenly into the engines are cut, so that no engine idles; runs that take the same gradient steps stay
-together. Cutting is never wrong: what another engine computes is found in the store, or waited for.
+A unit is all runs of one seed, in all blocks: they share episodes and updates, and with other seeds they share nothing.
+Seeds that do not go evenly into the engines are cut, so that no engine idles; runs that take the same gradient steps
+stay together. Cutting is never wrong: what another engine computes is found in the store, or waited for.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def pieces(runs: Sequence[Run], count: int, factors: Factors) -> list[Unit]:
     come first, so that all pieces get some.
     """
 
-    def steps(run: Run) -> tuple[tuple[bool, str], ...]:
-        return tuple((run.arm.level(name) != ON, run.arm.level(name)) for name in factors.training)
+    def steps(run: Run) -> tuple[tuple[tuple[bool, str], ...], str]:
+        return tuple((run.arm.level(name) != ON, run.arm.level(name)) for name in factors.training), run.block
 
     chains = [list(chain) for _, chain in groupby(sorted(runs, key=steps), key=steps)]
     dealt = [[run for chain in chains[first::count] for run in chain] for first in range(count)]

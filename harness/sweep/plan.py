@@ -1,10 +1,11 @@
 """A planned sweep: its folder, its runs, and the parts that all of them share."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.config import SweepConfig
+from harness.config import RunConfig, SweepConfig
 from harness.env import Environment, load_environment
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
@@ -12,6 +13,7 @@ from harness.machine.gpu import gpus
 from harness.policy import Policy, doubles_calls, load_policy, ready, template_warnings
 from harness.records.layout import SweepFiles
 from harness.seams import Rendering, TaskSplit
+from harness.sections import PolicyConfig
 from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, sweep_name, write_plan
 from harness.sweep.partition import partition
@@ -19,7 +21,10 @@ from harness.sweep.partition import partition
 
 @dataclass(frozen=True)
 class Sweep:
-    """A planned sweep: its folder, its runs, and the parts that all of them share."""
+    """A planned sweep: its folder, its runs, and the parts that all of them share.
+
+    policy: the main block's; policies: of each block, by its name
+    """
 
     name: str
     folder: Path
@@ -27,7 +32,20 @@ class Sweep:
     domain: Environment
     policy: Policy
     reference_ids: tuple[str, ...]
+    policies: Mapping[str, Policy]
     warnings: tuple[str, ...] = ()
+
+    def parts(self, runs: Sequence[RunConfig]) -> list[tuple["Sweep", list[RunConfig]]]:
+        """What one engine can train: the runs of one policy and one size of the optimiser's batches, as a sweep."""
+        found: dict[tuple[object, ...], list[RunConfig]] = {}
+        for each in runs:
+            found.setdefault((each.policy, each.train.groups_per_gradient_step), []).append(each)
+        if list(found) == [(self.config.policy, self.config.train.groups_per_gradient_step)]:
+            return [(self, list(runs))]
+        return [
+            (replace(self, config=self.config.of(part), policy=self.policies[part[0].block.name]), part)
+            for part in found.values()
+        ]
 
 
 def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> PlannedWork:
@@ -46,6 +64,10 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         steps=config.train.steps,
         validate_every=config.validation.every,
         episodes=config.train.groups_per_step * config.train.rollouts_per_group,
+        episodes_of={c.block.name: c.train.groups_per_step * c.train.rollouts_per_group for c in config.runs},
+        main_block=config.main_block,
+        sampled_apart=_varies(config, "rollout", "fix"),
+        policies={name: policy.name for name, policy in sweep.policies.items()},
         reference=sweep.reference_ids,
         reported={
             c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None and c.run not in raises)
@@ -62,8 +84,17 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
     )
 
 
+def _varies(config: SweepConfig, *sections: str) -> bool:
+    """Whether the blocks differ in options of these sections."""
+    return any(option.partition(".")[0] in sections for option, _ in config.blocks[0].options)
+
+
 def fit_lines(sweep: Sweep) -> list[str]:
-    """What the policy takes on this machine's GPU; nothing on a CPU, where the small policy always fits."""
+    """What each policy takes on this machine's GPU; nothing on a CPU, where the small policy always fits."""
+    return [line for part, _ in sweep.parts(sweep.config.runs) for line in _fit_lines(part)]
+
+
+def _fit_lines(sweep: Sweep) -> list[str]:
     from harness.machine import memory
 
     config = sweep.config
@@ -98,14 +129,20 @@ def prepare(config: SweepConfig, design: str | None = None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
     sweep, train_ids = _load(config)
     write_plan(sweep.folder, sweep.name, sweep.config, train_ids, sweep.reference_ids, _content(sweep), design)
-    return replace(sweep, policy=ready(sweep.policy))
+    return _ready(sweep)
 
 
 def join(config: SweepConfig) -> Sweep:
     """A sweep that another process has planned. Raises ConfigError where this machine has other code or content."""
     sweep, _ = _load(config)
     check_plan(sweep.folder, sweep.config, _content(sweep))
-    return replace(sweep, policy=ready(sweep.policy))
+    return _ready(sweep)
+
+
+def _ready(sweep: Sweep) -> Sweep:
+    """With all files of its policies."""
+    policies = {name: ready(policy) for name, policy in sweep.policies.items()}
+    return replace(sweep, policy=policies[sweep.config.main_block], policies=policies)
 
 
 def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
@@ -120,16 +157,30 @@ def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
         )
     train_ids = next(iter(_splits(config, domain).values())).train
     reference = (train_ids if config.validation.split == "train" else domain.test_ids)[: config.validation.max_tasks]
-    policy = load_policy(config.policy)
-    _fits(domain, policy, config)
-    _can_double(domain, policy, config)
-    name, warnings = sweep_name(config), tuple(template_warnings(policy, domain.tools))
-    return Sweep(name, config.results / name, config, domain, policy, tuple(reference), warnings), train_ids
+    loaded = {each.policy: load_policy(each.policy) for each in config.runs}
+    for policy in loaded.values():
+        _fits(domain, policy, config)
+    _can_double(domain, loaded, config)
+    name = sweep_name(config)
+    warnings = dict.fromkeys(text for policy in loaded.values() for text in template_warnings(policy, domain.tools))
+    return Sweep(
+        name,
+        config.results / name,
+        config,
+        domain,
+        loaded[config.policy],
+        tuple(reference),
+        {each.block.name: loaded[each.policy] for each in config.runs},
+        tuple(warnings),
+    ), train_ids
 
 
 def _content(sweep: Sweep) -> dict[str, str]:
     """What a configuration does not say and its results depend on."""
-    return {"policy": sweep.policy.digest, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
+    apart = _varies(sweep.config, "policy")
+    policies = {f"policy of {name}": policy.digest for name, policy in sweep.policies.items()}
+    policies = policies if apart else {"policy": sweep.policy.digest}
+    return {**policies, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
 
 
 def _splits(config: SweepConfig, domain: Environment) -> dict[str, TaskSplit]:
@@ -162,13 +213,14 @@ def _fits(domain: Environment, policy: Policy, config: SweepConfig) -> None:
         )
 
 
-def _can_double(domain: Environment, policy: Policy, config: SweepConfig) -> None:
+def _can_double(domain: Environment, loaded: Mapping[PolicyConfig, Policy], config: SweepConfig) -> None:
     """Raises ConfigError where calls are to be shown twice and the template never shows a turn's text and calls."""
-    twice = [c.run.name for c in config.runs if c.seams.context(Rendering()).calls == "twice"]
-    if twice and not doubles_calls(policy, domain.tools):
+    twice = {c.policy: c.run.name for c in reversed(config.runs) if c.seams.context(Rendering()).calls == "twice"}
+    if alone := [each for each in twice if not doubles_calls(loaded[each], domain.tools)]:
+        run, policy = twice[alone[0]], loaded[alone[0]].name
         raise ConfigError(
-            f"{twice[0]} has fix/toolcalls=off, calls that are shown twice, and the chat template of "
-            f"policy={policy.name} shows no call of env={domain.name} beside a turn's text: stock ART would show it "
+            f"{run} has fix/toolcalls=off, calls that are shown twice, and the chat template of "
+            f"policy={policy} shows no call of env={domain.name} beside a turn's text: stock ART would show it "
             "once as well. Leave the factor out."
         )
 

@@ -130,18 +130,20 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     config = _config(files)
     seams = {each.run.name: each.seams for each in config.runs}
-    domain, policy = load_environment(config.env.source), load_policy(config.policy)
-    content = files.manifest().get("content") or {}
-    for what, digest in (("policy", policy.digest), ("domain", domain.digest)):
-        if content.get(what) != digest:
-            raise ConfigError(f"the {what} on this machine is not the one that the sweep ran with")
-    contexts = Contexts(str(ready(policy).path), domain.tools)
+    domain, loaded = load_environment(config.env.source), {p: load_policy(p) for p in {c.policy for c in config.runs}}
+    known = set((files.manifest().get("content") or {}).values())
+    if not {policy.digest for policy in loaded.values()} <= known:
+        raise ConfigError("the policy on this machine is not the one that the sweep ran with")
+    if domain.digest not in known:
+        raise ConfigError("the domain on this machine is not the one that the sweep ran with")
+    of_policy = {p: Contexts(str(ready(policy).path), domain.tools) for p, policy in loaded.items()}
+    contexts = {each.run.name: of_policy[each.policy] for each in config.runs}
 
     def trained(episode: Episode, planned: PlannedRun, row: Record) -> list[int]:
         asked = SourcedEpisode(episode, row["episode"], row["shared_with"])
         own = seams[planned.run]
         made: Trajectory = trajectory(asked, row["rollout"], own, domain.tools)
-        return contexts.ids_of(made, own.context(Rendering()))
+        return contexts[planned.run].ids_of(made, own.context(Rendering()))
 
     return trained
 

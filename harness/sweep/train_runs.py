@@ -125,6 +125,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         levels=run.arm.as_dict,
         dir=sweep.folder,
         mode=sweep.config.tracking.mode,
+        block=run.block,
     )
     views: dict[str, Callable[[dict[str, Any]], None]] = {
         "steps": tracker.step,

@@ -1,7 +1,8 @@
 """W&B as a view of the records: one W&B run per run, and nothing that the records don't hold.
 
-    group   the sweep                    config.fix.<factor>   the arm's levels
-    name    <arm>/seed=<n>               step                  the axis of everything below
+    group   the sweep, /block if any     config.fix.<factor>   the arm's levels
+    name    of the run                   config.block          its block, if any
+    step    the axis of everything below
     val/reward, reported/reward, val_gap, train/*, check/<factor>/*
 
 tracker.py     what a run tells W&B; background.py: the one thread that does

@@ -24,7 +24,9 @@ def run(asked: Namespace) -> int:
 def write_run(run: RecordedRun, sweep: SweepRecords, mode: str) -> None:
     """Write one run to W&B from its records alone."""
     config = {"baseline": sweep.baseline} | sweep.config_of(run)
-    tracker = Tracker.start(run.name, run.arm, run.seed, sweep.name, config, run.levels, sweep.folder, mode)
+    tracker = Tracker.start(
+        run.name, run.arm, run.seed, sweep.name, config, run.levels, sweep.folder, mode, block=run.block
+    )
     for step in run.steps:
         tracker.step(step)
     for validation in run.validations:

@@ -38,8 +38,9 @@ class Tracker:
         dir: Path,
         mode: str = "auto",
         project: str | None = None,
+        block: str = "",
     ) -> Self:
-        """Begin a W&B run under `dir`/wandb. `mode`: one of MODES; `config`: plain data.
+        """Begin a W&B run under `dir`/wandb. `mode`: one of MODES; `config`: plain data; `block`: its name, if any.
 
         The levels become `fix.<factor>`; what the config itself holds under `fix` moves to `fix_settings`.
         """
@@ -48,10 +49,12 @@ class Tracker:
         shown = {("fix_settings" if key == "fix" else key): value for key, value in config.items()}
         init = {
             "project": project or (config.get("tracking") or {}).get("project") or PROJECT,
-            "group": sweep,
+            "group": group_of(sweep, block),
             "name": run_name,
             "id": run_id(sweep, run_name, SweepFiles(Path(dir)).manifest().get("created", "")),
-            "config": shown | {"fix": dict(levels), "arm": arm, "seed": seed, "sweep": sweep},
+            "config": shown
+            | {"fix": dict(levels), "arm": arm, "seed": seed, "sweep": sweep}
+            | ({"block": block} if block else {}),
             "dir": str(dir),
             "mode": mode,
         }
@@ -123,6 +126,11 @@ def resolve_mode(mode: str) -> str:
     if asked in ("disabled", "dryrun", "offline", "online"):
         return {"disabled": "off", "dryrun": "offline"}.get(asked, asked)
     return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+
+
+def group_of(sweep: str, block: str) -> str:
+    """The W&B group of a block's runs. Means over a group must not mix blocks."""
+    return f"{sweep}/{block}" if block else sweep
 
 
 def run_id(sweep: str, run: str, created: str) -> str:

@@ -182,7 +182,7 @@ REFUSED = [
     ("fix/tools=", "fix/tools has no level ''"),
     ("fix/tools=[on,off]", "fix/tools is one of off, on"),
     ("-m fix/tools=on,of", "Did you mean 'off'?"),
-    ("-m fix/tools=on,on", "has a level twice"),
+    ("-m fix/tools=on,on", "has the same level twice"),
     ("-m fix/tools=glob(x*)", "matches none of off, on"),
     ("fix=on", "choose from one of fix/endpoint"),
     ("fixes/tools=on", "No group is called 'fixes/tools'. Did you mean 'fix/tools'?"),
@@ -224,8 +224,20 @@ REFUSED = [
     ("-m seed=0,0", "has a seed twice"),
     ("-m seed=0,x", "seed is x; expected a whole number, 0 or more"),
     ("-m seed=interval(0,3)", "Write seed=0,1,2 or seed=range(0,3)"),
-    ("-m train.steps=1,2", "may differ in their fixes and seeds only"),
-    ("-m env=mock,retail", "may differ in their fixes and seeds only"),
+    ("-m train.steps=1,2", "train.steps cannot differ between the runs of a sweep: all runs are compared at the same"),
+    ("-m env=mock,retail", "env cannot differ between the runs of a sweep: all blocks have the same tasks"),
+    ("-m train.steps=choice(4)", "Give it one value, and start one sweep per value"),
+    ("-m backend.engines=1,2", "it says how and where a sweep is computed"),
+    ("-m backend=shared,art_local", "it says how and where a sweep is computed"),
+    ("-m baseline=note,as_launched", "off has one meaning"),
+    ("-m validation.split=train,test", "the reference validation is the same in all blocks"),
+    ("-m rollout.max_turns=4,5", "the reference validation is the same in all blocks"),
+    ("-m train=micro,smollm2", "train.steps cannot differ between the blocks of a sweep: all runs are compared"),
+    ("-m train.learning_rate=0.1,-1", "train.learning_rate is -1; expected a number above 0"),
+    ("-m train.learning_rate=0.001,1e-3", "has a value twice"),
+    ("-m train.learning_rat=1,2", "Did you mean 'train.learning_rate'?"),
+    ("train.learning_rate=0.1,0.2", "asks for several runs: add -m"),
+    ("-m fix.reward.partial=0.1,7", "fix.reward.partial is 7"),
     ("sweep=a,b", "One value with a comma is quoted: 'sweep=\"a,b\"'"),
     # folders
     ("sweep=..", "sweep is ..; expected one plain folder name"),
@@ -381,6 +393,53 @@ def test_an_option_of_a_fix_that_no_arm_has_is_refused(monkeypatch):
     typed = ["-m", "hydra.sweeper.arms=[[tools],[]]", "fix.exploration.temperature=0.35"]
     with pytest.raises(ConfigError, match="no level of fix/exploration in this sweep has that option"):
         jobs_of(typed, monkeypatch)
+
+
+def test_values_of_another_option_make_blocks_of_one_sweep(monkeypatch):
+    typed = "-m fix/tools=on,off train.learning_rate=0.004,1.5e-3 train.loss=ppo seed=0,1"
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    assert [each.run.name for each in config.runs][:3] == [
+        "all_on/learning_rate=0.004/seed=0", "all_on/learning_rate=0.004/seed=1", "all_on/learning_rate=0.0015/seed=0",
+    ]  # fmt: skip
+    assert len({each.run.name for each in config.runs}) == 8
+    assert {each.run.block: (each.train.learning_rate, each.train.loss) for each in config.runs} == {
+        "learning_rate=0.004": (0.004, "ppo"), "learning_rate=0.0015": (0.0015, "ppo"),
+    }  # fmt: skip
+    assert config.main_block == "learning_rate=0.0015"  # the default
+    assert config.train.learning_rate == config.shared["train"]["learning_rate"] == 0.0015
+    assert config.resolved(config.runs[0])["block"] == {"train.learning_rate": 0.004}
+
+
+def test_options_are_crossed_in_the_order_given_and_without_defaults_the_first_block_is_the_main_one(monkeypatch):
+    typed = "-m train.loss=ppo,cispo train.learning_rate=choice(0.1)"
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    assert [each.run.block for each in config.runs] == ["loss=ppo,learning_rate=0.1", "loss=cispo,learning_rate=0.1"]
+    assert config.main_block == "loss=ppo,learning_rate=0.1"
+
+
+def test_an_option_of_a_fix_makes_blocks_of_the_arms_whose_level_has_it_too(monkeypatch):
+    typed = "-m fix/exploration=on,off fix.exploration.temperature=0.5,1.0"
+    (config,) = jobs_of(typed.split(" "), monkeypatch)
+    found = {each.run.name: each.seams.exploration.temperature for each in config.runs}
+    assert found == {
+        "all_on/temperature=0.5/seed=0": 0.5, "all_on/temperature=1/seed=0": 1.0,
+        "without_exploration/temperature=0.5/seed=0": 0.0, "without_exploration/temperature=1/seed=0": 0.0,
+    }  # fmt: skip
+    assert config.main_block == "temperature=1"
+
+
+def test_policies_make_blocks(monkeypatch):
+    (config,) = jobs_of(["-m", "policy=smollm2_135m,micro"], monkeypatch)
+    assert {each.run.block: each.policy.name for each in config.runs} == {
+        "policy=smollm2_135m": "smollm2_135m", "policy=micro": "micro",
+    }  # fmt: skip
+    assert config.main_block == "policy=micro" and config.policy.name == "micro"
+
+
+def test_a_sweep_without_blocks_is_what_it_was(monkeypatch):
+    (config,) = jobs_of(["-m", "fix/tools=on,off"], monkeypatch)
+    assert [each.run.name for each in config.runs] == ["all_on/seed=0", "without_tools/seed=0"]
+    assert config.main_block == "" and "block" not in config.resolved(config.runs[0])
 
 
 def test_options_of_groups_in_somebodys_own_folder_can_be_chosen(kl):

@@ -233,8 +233,8 @@ def test_a_full_disk_is_refused_before_anything_starts(sweep_config, tmp_path, m
         write_plan(tmp_path, "s", sweep_config(), ["a"], ["b"], CONTENT)
 
 
-def test_runs_may_differ_in_fixes_and_seeds_only(sweep_config):
-    with pytest.raises(ConfigError, match="fixes and seeds only"):
+def test_the_runs_of_a_block_differ_in_fixes_and_seeds_only(sweep_config):
+    with pytest.raises(ConfigError, match="their fixes, their seeds and the options of their blocks"):
         sweep_config(runs=[[], ["train.steps=2", "seed=1"]])
 
 

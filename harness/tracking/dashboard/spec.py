@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from harness.records.load import SweepRecords
 from harness.report.cost_text import reproduce
 from harness.report.effect_sections import MARKS
-from harness.report.formats import headline
+from harness.report.formats import block_line, headline
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics
+from harness.tracking.tracker import group_of
 
 TRAINING = (
     "train/reward",
@@ -55,12 +56,19 @@ class Dashboard:
 
 
 def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project: str) -> Dashboard:
+    """Of the main block where there are several."""
+    sweep = sweep.main
     return Dashboard(
         entity=entity,
         project=project,
-        group=sweep.name,
+        group=group_of(sweep.name, sweep.main_block),
         title=f"Ablation: {sweep.name}",
-        text=(headline(sweep), *verdict_sentences(sweep, answer.effects), *caveats(sweep, answer.effects)),
+        text=(
+            headline(sweep),
+            *filter(None, [block_line(sweep)]),
+            *verdict_sentences(sweep, answer.effects),
+            *caveats(sweep, answer.effects),
+        ),
         commands=tuple((sentence.replace("`", ""), command) for sentence, command in reproduce(sweep)),
         claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.label}" for v in answer.verdicts),
         sections=tuple(_sections(sweep)),
