@@ -144,7 +144,7 @@ CAPTIONS = {
     "forest": (
         "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
         "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip; "
-        "diamond: it depends on the step or the block. "
+        "diamond: it depends (see the notes). "
         "The scales differ: a mean over the factorial is diluted by closed gates."
     ),
     "shapley": "Lines: 95 % intervals.",

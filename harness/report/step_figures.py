@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CAPTION = (
     "Dark band: 95 % interval of one step; light band: 95 % for all steps of that fix together (it may run out of the "
     "panel). Filled: decided, had one stopped there (Holm over the fixes); large: also over the steps. Grey strip: "
-    "next to nothing. Dotted: the middle of the curve. Of the main block, where there are blocks."
+    "next to nothing. Dotted: the middle of the curve."
 )
 ALT = "Effect of each fix against training step with bands"
 

@@ -29,6 +29,8 @@ def steps_section(effects: Effects) -> Section | None:
     make = _maps if effects.map.rows else _by_fix
     first, *others = (make(effects, kind) for kind in dict.fromkeys(c.kind for c in effects.by_step))
     notes = [STARS.format(blocks=" and blocks" if effects.map.rows else "")]
+    if effects.map.rows:
+        notes.append("The figure is of the main block.")
     if effects.settled:
         notes.append(MIDDLE.format(step=effects.settled.middle))
     notes += settling_lines(effects)
