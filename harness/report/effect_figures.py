@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from harness.report import effect_text
 from harness.report.curves import Curve, merged
 from harness.report.figures import ARM_COLOURS, BLACK, BLUE, DASHED, GREY, NAMED, VERMILLION, _axes, _figure
-from harness.stats.effects import LOWERS, NO_EFFECT, RAISES, Effect, Effects, margin_of
+from harness.report.step_figures import ALT as STEPS_ALT
+from harness.report.step_figures import CAPTION as STEPS_CAPTION
+from harness.report.step_figures import steps_figure
+from harness.stats.effects import DEPENDS, LOWERS, NO_EFFECT, RAISES, Effect, Effects, margin_of
 from harness.stats.profiles import THRESHOLDS
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
         colour = {RAISES: BLUE, LOWERS: VERMILLION}.get(effect.verdict, "#444444")
         _bar(axes, effect.low_all, effect.high_all, y, color=colour, lw=1.1, zorder=2)
         _bar(axes, effect.low, effect.high, y, color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
-        mark = "s" if effect.verdict == NO_EFFECT else "o"
+        mark = {NO_EFFECT: "s", DEPENDS: "D"}.get(effect.verdict, "o")
         face = colour if effect.verdict in (RAISES, LOWERS) else "white"
         axes.plot(effect.value, y, mark, mfc=face, mec=colour, mew=1.6, ms=7.5, zorder=4)
     axes.set_yticks(range(len(found)), [effect_text.short(e) for e in found], fontsize=10)
@@ -135,18 +138,22 @@ FIGURES: dict[str, Callable[..., "Figure"]] = {
     "forest": forest_figure,
     "shapley": shapley_figure,
     "profiles": profiles_figure,
+    "steps": steps_figure,
 }
 CAPTIONS = {
     "forest": (
         "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
-        "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip. "
+        "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip; "
+        "diamond: it depends (see the notes). "
         "The scales differ: a mean over the factorial is diluted by closed gates."
     ),
     "shapley": "Lines: 95 % intervals.",
     "profiles": "Bands: 95 % intervals over seeds and tasks. Arms with the same profile are one line.",
+    "steps": STEPS_CAPTION,
 }
 ALTS = {
     "forest": "Effect of each fix on the final reference reward with 95 % intervals",
     "shapley": "Shapley share of each fix with 95 % intervals",
     "profiles": "Share of scores of at least each height, one line per arm",
+    "steps": STEPS_ALT,
 }

@@ -7,6 +7,7 @@ import numpy as np
 from harness.factors import Factors
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
+from harness.report.step_sections import STABLE, stability_cells, steps_section
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
 from harness.stats.effects import Effect, Effects, Ranking
 from harness.stats.outcomes import OUTCOMES
@@ -20,7 +21,8 @@ OUTCOME_MEANS = (
 
 NONE_MEANS = (
     "No effect: every episode is the same, or at least five seeds and the interval of all effects together within "
-    "± {margin:g} reward (stats.margin; for main effects an eighth of it)."
+    "± {margin:g} reward (stats.margin; for main effects an eighth of it) at every validation from the middle of the "
+    "curve on, with all_on settled by the end."
 )
 
 
@@ -31,7 +33,7 @@ def effect_sections(effects: Effects, factors: Factors) -> Iterator[Section]:
     """
     if section := effects_section(effects, factors):
         yield section
-    for make in (interactions_section, shapley_section, ranking_section, profiles_section):
+    for make in (steps_section, interactions_section, shapley_section, ranking_section, profiles_section):
         if section := make(effects):
             yield section
     if left_out := left_out_lines(effects):
@@ -95,6 +97,7 @@ def profiles_section(effects: Effects) -> Section | None:
         ("How an arm's rewards are spread: which share of its seeds and tasks reached a time-averaged reward of at "
          "least τ. A line above another one is better at every height.",),
         figure="profiles",
+        notes=(STABLE.format(margin=effects.margin),) if effects.stability else (),
         folded=_arm_grids(effects),
     )  # fmt: skip
 
@@ -103,9 +106,13 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
     out = []
     shown = [s for s in effects.summaries if s.iqm]
     if shown:
-        rows = [(s.arm, str(s.seeds), *(_triple(s.mean.get(o)) for o in OUTCOMES), _triple(s.iqm)) for s in shown]
-        heads = ("arm", "seeds", *OUTCOMES, "IQM of area")
-        out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(heads, tuple(rows))))
+        stable = stability_cells(effects)
+        rows = [
+            (s.arm, str(s.seeds), *(_triple(s.mean.get(o)) for o in OUTCOMES), _triple(s.iqm), stable.get(s.arm, ""))
+            for s in shown
+        ]
+        columns = ("arm", "seeds", *OUTCOMES, "IQM of area", "stability")
+        out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(columns, tuple(rows))))
     if effects.sigmoids:
         fits = [
             (s.arm, *(f"{x:.3f}" for x in (s.low, s.low + s.span)), f"{s.middle:.1f}", f"{s.width:.1f}",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.report import formats
 from harness.stats.effects import (
+    DEPENDS,
     LOWERS,
     MIXED,
     NO_EFFECT,
@@ -39,6 +40,7 @@ VERDICTS = {
     LOWERS: "lowers reward",
     NO_EFFECT: "no effect",
     UNDECIDED: "undecided",
+    DEPENDS: "depends",
     MIXED: "mixed with its aliases",
     NOT_SHOWN: "not shown",
     NOT_ANSWERED: "not answered",

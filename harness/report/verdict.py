@@ -6,7 +6,9 @@ from harness.factors import OFF, ON, Arm
 from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
+from harness.report.step_text import depending, settling_lines, unsettled_clause
 from harness.stats.effects import (
+    DEPENDS,
     HIDDEN,
     LOWERS,
     MIXED,
@@ -76,6 +78,9 @@ def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect
             f"{rise}{effect_text.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of the fix "
             "and interactions of three, named below, which this fraction cannot take apart (95 % interval)."
         )
+    depends = depending(effects, found)
+    if not raises and not lowers and depends:
+        return _sentence(f"{rise}{'; '.join(depends)} (95 % intervals).")
     if not raises and not lowers:
         return _sentence(f"{rise}no single fix is shown to change the final reference reward.")
     parts = []
@@ -84,12 +89,17 @@ def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect
     if lowers:
         parts.append(f"{effect_text.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
     text = "; ".join(parts)
-    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval).")
+    also = f" {_sentence('; '.join(depends))}." if depends else ""
+    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval).{also}")
 
 
 def _stands_out(effect: Effect) -> bool:
     """Whether a sum of aliased effects is not zero; which of them is not, cannot be said."""
     return effect.verdict == MIXED and effect.p_holm is not None and effect.p_holm < 1 - LEVEL
+
+
+def _decided_at_the_end(effect: Effect) -> bool:
+    return effect.verdict == DEPENDS and effect.p_holm is not None and effect.p_holm < 1 - LEVEL
 
 
 def _sentence(text: str) -> str:
@@ -112,7 +122,7 @@ def _rise(sweep: SweepRecords, effects: Effects) -> str:
 
 
 def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
-    decided = [e for e in found if e.verdict in (RAISES, LOWERS) or _stands_out(e)]
+    decided = [e for e in found if e.verdict in (RAISES, LOWERS) or _stands_out(e) or _decided_at_the_end(e)]
     largest = max((e.p_holm for e in decided if e.p_holm is not None), default=None)
     sure = "How sure: " + (
         f"p {'< 0.001' if largest < 0.001 else f'≤ {largest:.3f}'} after Holm's correction over "
@@ -157,6 +167,8 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
         reasons = dict.fromkeys("its runs are INVALID" if "INVALID" in e.note else e.note for e in absent)
         why = next(iter(reasons)) if len(reasons) == 1 else "the reasons stand below"
         parts.append(f"what {effect_text.listed([e.factors[0] for e in absent])} do{'es' * (len(absent) == 1)} ({why})")
+    if later := unsettled_clause(effects):
+        parts.append(later)
     config = sweep.manifest.get("config") or {}
     policy, domain = (config.get("policy") or {}).get("name"), (config.get("env") or {}).get("domain")
     if policy and domain:
@@ -173,6 +185,7 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
 def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
     lines = list(effects.notes)
+    lines += settling_lines(effects)
     lines += _shown_lines(sweep, effects)
     if gates := stopped_without(sweep):
         lines.append(_stopped_line(gates))

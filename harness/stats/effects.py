@@ -8,6 +8,10 @@ simultaneous interval within ± the margin that the sweep was started with (`sta
 seeds could have missed: a failure that strikes each seed with probability x stays unseen in N of them with (1 − x)^N,
 which is 5 % at x = 1 − .05^(1/N).
 
+A verdict on the final reward is held against the other validations and blocks: it may become "depends" (between two
+steps: depends.py; between two blocks: effect_map.py), and "no effect" is taken back where it does not hold from the
+middle of the curve on or all_on had not settled. Its numbers stay those of the last step of the main block.
+
 What is never called "no effect": an effect whose runs are INVALID or absent ("not answered", with the reason); one
 from which some combinations are left out for that reason; any effect of a sweep in which nothing moves, or in which
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
@@ -21,7 +25,7 @@ where every seed shows its switch at both levels; where no seed does, it is "not
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -30,28 +34,69 @@ from harness.factors import ON, Arm
 from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
-from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
-from harness.stats.intervals import LEVEL, Spread, crossed_spread, holm
-from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of, step_weights
+from harness.stats.by_step import EffectCurve, effect_curves
+from harness.stats.contrasts import ASSUMES, Contrast
+from harness.stats.depends import qualify, with_places
+from harness.stats.effect_map import EffectMap, effect_map
+from harness.stats.intervals import LEVEL, holm
+from harness.stats.measured import Measured, contrasts_of, measure, usable_arms
+from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
 from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
 from harness.stats.ranking import rank_probabilities
 from harness.stats.reported_gaps import ReportedGap, reported_gaps
-from harness.stats.shown import Shown, shown
+from harness.stats.settling import Settling, half_of_steps, settling
 from harness.stats.sigmoids import Sigmoid, sigmoids
+from harness.stats.stability import Stability, stabilities
+from harness.stats.verdicts import (
+    DEPENDS,
+    FAILS,
+    FEW,
+    HIDDEN,
+    LEFT_OUT,
+    LOWERS,
+    MIXED,
+    MOVES,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    NOT_SHOWN,
+    RAISES,
+    SEEDS_FOR_NONE,
+    STILL,
+    UNDECIDED,
+    could_miss,
+    margin_of,
+    missed,
+)
+
+# what is found here although it stands in measured.py and verdicts.py
+__all__ = [
+    "DEPENDS",
+    "FAILS",
+    "FEW",
+    "HIDDEN",
+    "LEFT_OUT",
+    "LOWERS",
+    "MIXED",
+    "MOVES",
+    "NOT_ANSWERED",
+    "NOT_SHOWN",
+    "NO_EFFECT",
+    "RAISES",
+    "SEEDS_FOR_NONE",
+    "STILL",
+    "UNDECIDED",
+    "Measured",
+    "contrasts_of",
+    "could_miss",
+    "margin_of",
+    "measure",
+    "missed",
+    "usable_arms",
+]  # fmt: skip
 
 Array = np.ndarray
-SEEDS_FOR_NONE = 5  # fewer seeds show "no effect" only where every episode is the same
-NEEDED = 3  # a fix that works only with so many others on counts an eighth in a mean over the factorial
-MOVES = 0.1  # reward; a sweep none of whose arms moves by this much cannot show what makes no difference
-RAISES, LOWERS, NO_EFFECT, UNDECIDED, MIXED, NOT_SHOWN, NOT_ANSWERED = (
-    "raises", "lowers", "no effect", "undecided", "mixed", "not shown", "not answered",
-)  # fmt: skip
-STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
-FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
-LEFT_OUT = "with combinations left out it cannot be called no effect"
-HIDDEN = "with seeds that do not show its switch it cannot be called no effect"
-FEW = f"fewer than {SEEDS_FOR_NONE} seeds cannot show that it has no effect"
+BY_STEP = ("leave_one_out", "main")
 
 
 @dataclass(frozen=True)
@@ -127,6 +172,10 @@ class Effects:
     sigmoids: tuple[Sigmoid, ...]
     gaps: tuple[ReportedGap, ...]
     notes: tuple[str, ...]
+    by_step: tuple[EffectCurve, ...] = ()  # of the kinds in BY_STEP
+    settled: Settling | None = None
+    stability: tuple[Stability, ...] = ()
+    map: EffectMap = field(default_factory=EffectMap)  # of a sweep with blocks
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
         return tuple(e for e in self.effects if e.kind == kind and e.outcome == outcome)
@@ -135,27 +184,32 @@ class Effects:
         return next((r for r in self.rankings if r.kind == kind and r.outcome == outcome), None)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A contrast that has data: its values per (seed, task) of the outcome."""
-
-    contrast: Contrast
-    values_N_T: Array
-    seeds: tuple[int, ...]  # positions
-    tasks: tuple[int, ...]  # positions
-    spread: Spread
-    identical: bool
-
-    def shown(self, outcomes: Outcomes) -> Shown:
-        factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
-        arms = np.flatnonzero(np.abs(self.contrast.weights_A) > 1e-9).tolist()
-        return shown(outcomes, factors, arms, self.seeds)
-
-
 def analyse(sweep: SweepRecords) -> Effects:
-    """All estimates of a sweep; pure and deterministic. Of one with blocks: of its main block (see blocks.py)."""
+    """All estimates of a sweep; pure and deterministic. Of one with blocks: of its main block, and the map of all."""
     outcomes = outcomes_of(sweep.main)
-    return replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep.main, outcomes))
+    effects = replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep.main, outcomes))
+    if len(sweep.blocks) < 2:
+        return effects
+    found = effects_map({block: outcomes_of(sweep.of_block(block)) for block in sweep.blocks})
+    return replace(effects, effects=_over_blocks(effects.effects, found), map=found)
+
+
+def effects_map(blocks: Mapping[str, Outcomes]) -> EffectMap:
+    """The effects of each block, step by step, and which verdicts turn round between two blocks."""
+    contrasts = {block: contrasts_of(outcomes, "final") for block, outcomes in blocks.items()}
+    return effect_map(blocks, {block: analyse_outcomes(o).by_step for block, o in blocks.items()}, contrasts)
+
+
+def _over_blocks(effects: Sequence[Effect], found: EffectMap) -> tuple[Effect, ...]:
+    """The effects of the main block, with "depends" where the verdict on the final reward turns round in another."""
+    turns = {(turn.kind, turn.factors): turn.text for turn in found.turns}
+    out = []
+    for effect in effects:
+        text = turns.get((effect.kind, effect.factors)) if effect.outcome == "final" else None
+        if text and effect.verdict not in (MIXED, NOT_SHOWN, NOT_ANSWERED):
+            effect = replace(effect, verdict=DEPENDS, note="; ".join(filter(None, (effect.note, text))))
+        out.append(effect)
+    return tuple(out)
 
 
 def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
@@ -178,6 +232,8 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
                 continue
             if ranking := _ranking(kind, outcome, ranked):
                 rankings.append(ranking)
+    settled = settling(outcomes)
+    effects, curves = _over_steps(outcomes, effects, settled)
     counted = int(outcomes.counted_A_N.sum())
     return Effects(
         sweep=name,
@@ -202,65 +258,32 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         sigmoids=sigmoids(outcomes),
         gaps=(),
         notes=_notes(outcomes),
+        by_step=tuple(c for c in curves if c.kind in BY_STEP),
+        settled=settled,
+        stability=stabilities(outcomes),
     )
 
 
-def contrasts_of(outcomes: Outcomes, outcome: str) -> list[Contrast]:
-    """Every effect that the sweep could answer on this outcome."""
-    usable, still = usable_arms(outcomes, outcome), outcomes.still_A.tolist()
-    return all_contrasts(outcomes.factors, outcomes.arms, usable, still)
-
-
-def usable_arms(outcomes: Outcomes, outcome: str) -> tuple[bool, ...]:
-    """Arms that count in every seed in which at least three quarters of the arms do."""
-    counted = outcomes.counts(outcome)
-    kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
-    usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
-    return tuple(bool(u) for u in usable)
-
-
-def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | str:
-    """The contrast per (seed, task) over the seeds in which all its arms count; or why there is none."""
-    if contrast.problem:
-        return contrast.problem
-    needed, counts = np.flatnonzero(contrast.weights_A), outcomes.counts(outcome)
-    seeds = np.flatnonzero(counts[needed].all(axis=0))
-    if not len(seeds):
-        absent = next((i for i in needed if not counts[i].any()), needed[0])
-        return f"no seed has all its arms: {outcomes.why_absent(outcomes.arms[absent])}"
-    arms_and_seeds, by_step = np.ix_(needed, seeds), step_weights(outcome, outcomes.steps)
-    made_of = outcomes.complete_A_N_S_T[arms_and_seeds][:, :, by_step != 0]
-    tasks = ~np.isnan(made_of).any(axis=(0, 1, 2))
-    if not tasks.any():
-        return "no task of the reference validation has a reward in every arm"
-    weights = contrast.weights_A[needed]
-    identical = same_episodes(outcomes.rewards_A_N_S_T[arms_and_seeds], weights)
-    identical = identical and same_weights(outcomes, contrast, seeds)
-    values = np.einsum("a,anst,s->nt", weights, made_of[..., tasks], by_step[by_step != 0])
-    values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
-    jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
-    there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
-
-
-def same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
-    """Whether a contrast is zero in every episode of every validation that all its arms have."""
-    curves = np.einsum("a,anst->nst", weights_A, rewards_A_N_S_T)
-    return bool(np.isfinite(curves).any() and (np.abs(curves[np.isfinite(curves)]) < 1e-9).all())
-
-
-def same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
-    """Whether the arms that a contrast sets against each other had the same weights at every validation. Equal
-    episodes alone may be luck, where tasks are few."""
-    if outcomes.weights_A_N_S is None:
-        return True
-    for names_A in outcomes.weights_A_N_S[:, seeds].transpose(1, 2, 0).reshape(-1, len(outcomes.arms)):
-        sums: dict[str, float] = {}
-        for name, weight in zip(names_A, contrast.weights_A, strict=True):
-            sums[name] = sums.get(name, 0.0) + weight
-        if any(abs(total) > 1e-9 for total in sums.values()):
-            return False
-    return True
+def _over_steps(
+    outcomes: Outcomes, effects: Sequence[Effect], settled: Settling | None
+) -> tuple[list[Effect], list[EffectCurve]]:
+    """The effects with what the other validations say about the verdicts on the final reward, and these curves."""
+    told = {(e.kind, e.factors): e for e in effects if e.outcome == "final" and e.value is not None and not e.aliases}
+    contrasts = {(c.kind, c.factors): c for c in contrasts_of(outcomes, "final") if (c.kind, c.factors) in told}
+    if not contrasts or len(outcomes.steps) < 2:
+        return list(effects), []
+    middle = settled.middle if settled else half_of_steps(outcomes.steps)
+    curves, out = {}, []
+    for curve in effect_curves(outcomes, list(contrasts.values()), middle):
+        key = (curve.kind, curve.factors)
+        curves[key] = with_places(curve, outcomes, contrasts[key], told[key].verdict, middle)
+    for effect in effects:
+        own = curves.get((effect.kind, effect.factors)) if effect.outcome == "final" else None
+        if own is not None and effect.verdict != NOT_SHOWN:
+            found = qualify(effect.verdict, effect.identical, own, settled)
+            effect = replace(effect, verdict=found.verdict, note="; ".join(filter(None, (effect.note, found.note))))
+        out.append(effect)
+    return out, list(curves.values())
 
 
 def moves(outcomes: Outcomes) -> bool:
@@ -352,22 +375,6 @@ def _doubt(found: Measured, still: bool, failed: bool, shown_seeds: int) -> str:
     if 0 < shown_seeds < found.spread.seeds:
         return HIDDEN
     return FEW if found.spread.seeds < SEEDS_FOR_NONE and not found.identical else ""
-
-
-def could_miss(seeds: int) -> float:
-    """The largest share of seeds in which something goes wrong that so many seeds may not show (at 5 %)."""
-    return float(1 - 0.05 ** (1 / seeds))
-
-
-def missed(seeds: int) -> str:
-    return f"a failure in up to {100 * could_miss(seeds):.0f} % of seeds could have been missed"
-
-
-def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int, margin: float) -> float:
-    """What counts as next to nothing, in the unit of the outcome. factors: of the sweep; a mean over combinations of
-    the others dilutes a fix that needs some of them."""
-    of_outcome = margin if outcome != "slope" else margin / (steps[-1] - steps[0])
-    return of_outcome * (2.0 ** -min(NEEDED, factors - 1) if kind in ("main", "interaction", "shapley") else 1.0)
 
 
 def _note(outcomes: Outcomes, found: Measured) -> str:

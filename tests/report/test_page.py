@@ -114,7 +114,7 @@ def test_the_page_stands_alone_and_says_everything(tmp_path):
         assert part in text
     assert "python -m harness +ablation=leave_one_out" in text
     assert "endpoint is off: share 0.0" in text
-    assert text.count("<svg") == 2 + 6 + 2 + 2 + 8  # curves, fix by fix, forest, profiles, arms
+    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2 + 8  # curves, fix by fix, forest, steps, profiles, arms
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert {ref for ref in re.findall(r'href="#([^"]+)"', text)} <= set(ids)
@@ -127,7 +127,7 @@ def test_the_same_records_give_the_same_page(tmp_path):
 
 def test_sixty_four_arms_are_one_picture_and_not_sixty_four(tmp_path):
     text = page(load_sweep(write_sweep(tmp_path / "s", arms=factorial())))
-    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2 + 2  # curves, fix by fix, forest, Shapley, profiles, gaps
+    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2 + 2 + 2  # curves, fix by fix, forest, steps, Shapley, profiles, gaps
     assert len(text) < 1_000_000
 
 

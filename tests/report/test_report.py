@@ -18,10 +18,11 @@ from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
 NOTE = note()
 
 
-EFFECTS, PROFILES, ABSENT = "Effects of the fixes", "Performance profiles", "What this sweep cannot answer"
+EFFECTS, STEPS = "Effects of the fixes", "Effects over the steps"
+PROFILES, ABSENT = "Performance profiles", "What this sweep cannot answer"
 SECTIONS = {
-    "full_factorial": [EFFECTS, "Interactions", "Shapley attribution", "Ranking", PROFILES],
-    "leave_one_out": [EFFECTS, "Ranking", PROFILES, ABSENT],
+    "full_factorial": [EFFECTS, STEPS, "Interactions", "Shapley attribution", "Ranking", PROFILES],
+    "leave_one_out": [EFFECTS, STEPS, "Ranking", PROFILES, ABSENT],
     "screening": [EFFECTS, "Interactions", PROFILES, ABSENT],
     "one_at_a_time": [EFFECTS, PROFILES, ABSENT],
     "smoke": [PROFILES, ABSENT],

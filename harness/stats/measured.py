@@ -1,0 +1,87 @@
+"""A contrast held against the rewards of a sweep: its values per (seed, task), over the runs and tasks that it has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.stats.contrasts import Contrast, all_contrasts
+from harness.stats.intervals import Spread, crossed_spread
+from harness.stats.outcomes import Outcomes, step_weights
+from harness.stats.shown import Shown, shown
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A contrast that has data: its values per (seed, task) of the outcome."""
+
+    contrast: Contrast
+    values_N_T: Array
+    seeds: tuple[int, ...]  # positions
+    tasks: tuple[int, ...]  # positions
+    spread: Spread
+    identical: bool
+
+    def shown(self, outcomes: Outcomes) -> Shown:
+        factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
+        arms = np.flatnonzero(np.abs(self.contrast.weights_A) > 1e-9).tolist()
+        return shown(outcomes, factors, arms, self.seeds)
+
+
+def contrasts_of(outcomes: Outcomes, outcome: str) -> list[Contrast]:
+    """Every effect that the sweep could answer on this outcome."""
+    usable, still = usable_arms(outcomes, outcome), outcomes.still_A.tolist()
+    return all_contrasts(outcomes.factors, outcomes.arms, usable, still)
+
+
+def usable_arms(outcomes: Outcomes, outcome: str) -> tuple[bool, ...]:
+    """Arms that count in every seed in which at least three quarters of the arms do."""
+    counted = outcomes.counts(outcome)
+    kept = counted.mean(axis=0) >= 0.75 * counted.any(axis=1).mean() if counted.any() else counted.any(axis=0)
+    usable: Array = np.asarray(counted[:, kept].all(axis=1) & kept.any())
+    return tuple(bool(u) for u in usable)
+
+
+def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | str:
+    """The contrast per (seed, task) over the seeds in which all its arms count; or why there is none."""
+    if contrast.problem:
+        return contrast.problem
+    needed, counts = np.flatnonzero(contrast.weights_A), outcomes.counts(outcome)
+    seeds = np.flatnonzero(counts[needed].all(axis=0))
+    if not len(seeds):
+        absent = next((i for i in needed if not counts[i].any()), needed[0])
+        return f"no seed has all its arms: {outcomes.why_absent(outcomes.arms[absent])}"
+    arms_and_seeds, by_step = np.ix_(needed, seeds), step_weights(outcome, outcomes.steps)
+    made_of = outcomes.complete_A_N_S_T[arms_and_seeds][:, :, by_step != 0]
+    tasks = ~np.isnan(made_of).any(axis=(0, 1, 2))
+    if not tasks.any():
+        return "no task of the reference validation has a reward in every arm"
+    weights = contrast.weights_A[needed]
+    identical = same_episodes(outcomes.rewards_A_N_S_T[arms_and_seeds], weights)
+    identical = identical and same_weights(outcomes, contrast, seeds)
+    values = np.einsum("a,anst,s->nt", weights, made_of[..., tasks], by_step[by_step != 0])
+    values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
+    jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
+    there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
+    return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
+
+
+def same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
+    """Whether a contrast is zero in every episode of every validation that all its arms have."""
+    curves = np.einsum("a,anst->nst", weights_A, rewards_A_N_S_T)
+    return bool(np.isfinite(curves).any() and (np.abs(curves[np.isfinite(curves)]) < 1e-9).all())
+
+
+def same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
+    """Whether the arms that a contrast sets against each other had the same weights at every validation. Equal
+    episodes alone may be luck, where tasks are few."""
+    if outcomes.weights_A_N_S is None:
+        return True
+    for names_A in outcomes.weights_A_N_S[:, seeds].transpose(1, 2, 0).reshape(-1, len(outcomes.arms)):
+        sums: dict[str, float] = {}
+        for name, weight in zip(names_A, contrast.weights_A, strict=True):
+            sums[name] = sums.get(name, 0.0) + weight
+        if any(abs(total) > 1e-9 for total in sums.values()):
+            return False
+    return True

@@ -1,0 +1,72 @@
+"""How steady an arm's reward stays once it was best: beside the final reward and the area, which both miss a policy
+that was good and fell.
+
+The share of validations after the best one whose reward lies within δ (`stats.margin`) of it. `share` is that of the
+arm's mean curve. The mean over seeds hides runs that fall at different times, so the same is told of its runs, each
+against its own best: their mean with a 95 % interval over runs. The first one is the best where several are as good.
+A curve that is best at its last validation has no later ones and tells nothing.
+
+The best of several validations is partly luck, so those after it tend to be lower, and more so in one run than in a
+mean. A share below 1 is no decline by itself: compare arms.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.stats.intervals import crossed_spread
+from harness.stats.outcomes import Outcomes
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Shares are None where nothing tells them; low and high also where a single run does."""
+
+    arm: str
+    best_step: int  # of the mean curve
+    share: float | None  # of the mean curve
+    of_runs: float | None
+    low: float | None
+    high: float | None
+    runs: int  # that have validations after their best one
+
+
+def stabilities(outcomes: Outcomes) -> tuple[Stability, ...]:
+    """Of each arm with counted runs, in order; of the steps at which an arm has rewards."""
+    out = []
+    for i, arm in enumerate(outcomes.arms):
+        curves = [_means(run) for run in outcomes.complete_A_N_S_T[i][outcomes.counted_A_N[i]]]
+        if not curves:
+            continue
+        columns = list(zip(*curves, strict=True))
+        mean = np.array([np.nanmean(c) if np.isfinite(c).any() else np.nan for c in columns]).round(9)
+        stays = stays_near_best(mean, outcomes.margin)
+        best = outcomes.steps[int(np.nanargmax(mean))]
+        share = float(stays.mean()) if len(stays) else None
+        runs = [found for curve in curves if len(found := stays_near_best(curve, outcomes.margin))]
+        out.append(Stability(arm.name, best, share, *_of_runs(runs), len(runs)))
+    return tuple(out)
+
+
+def stays_near_best(curve_S: Array, margin: float) -> Array:
+    """For each validation after the best one, whether it lies within the margin of that."""
+    there = curve_S[np.isfinite(curve_S)]
+    stays: Array = there[int(np.argmax(there)) + 1 :] >= there.max() - margin - 1e-9
+    return stays
+
+
+def _means(run_S_T: Array) -> Array:
+    return np.array([np.nanmean(v) if np.isfinite(v).any() else np.nan for v in run_S_T]).round(9)
+
+
+def _of_runs(runs: Sequence[Array]) -> tuple[float | None, float | None, float | None]:
+    shares = np.array([stays.mean() for stays in runs])
+    if len(shares) < 2:
+        return (float(shares[0]) if len(shares) else None), None, None
+    # what one validation moves a share by: runs that agree to the digit are no proof that others would
+    spread = crossed_spread(shares[:, None], 1 / min(map(len, runs)))
+    half = spread.half_width()
+    return spread.mean, max(0.0, spread.mean - half), min(1.0, spread.mean + half)

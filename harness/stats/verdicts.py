@@ -1,0 +1,34 @@
+"""What may be said of an effect, and what takes more than an interval to say.
+
+depends.py says when a verdict holds for some steps only.
+"""
+
+from collections.abc import Sequence
+
+SEEDS_FOR_NONE = 5  # fewer seeds show "no effect" only where every episode is the same
+NEEDED = 3  # a fix that works only with so many others on counts an eighth in a mean over the factorial
+MOVES = 0.1  # reward; a sweep none of whose arms moves by this much cannot show what makes no difference
+RAISES, LOWERS, NO_EFFECT, UNDECIDED, DEPENDS, MIXED, NOT_SHOWN, NOT_ANSWERED = (
+    "raises", "lowers", "no effect", "undecided", "depends", "mixed", "not shown", "not answered",
+)  # fmt: skip
+STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
+FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
+LEFT_OUT = "with combinations left out it cannot be called no effect"
+HIDDEN = "with seeds that do not show its switch it cannot be called no effect"
+FEW = f"fewer than {SEEDS_FOR_NONE} seeds cannot show that it has no effect"
+
+
+def could_miss(seeds: int) -> float:
+    """The largest share of seeds in which something goes wrong that so many seeds may not show (at 5 %)."""
+    return float(1 - 0.05 ** (1 / seeds))
+
+
+def missed(seeds: int) -> str:
+    return f"a failure in up to {100 * could_miss(seeds):.0f} % of seeds could have been missed"
+
+
+def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int, margin: float) -> float:
+    """What counts as next to nothing, in the unit of the outcome. factors: of the sweep; a mean over combinations of
+    the others dilutes a fix that needs some of them."""
+    of_outcome = margin if outcome != "slope" else margin / (steps[-1] - steps[0])
+    return of_outcome * (2.0 ** -min(NEEDED, factors - 1) if kind in ("main", "interaction", "shapley") else 1.0)
