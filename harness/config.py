@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import ConfigError, closest
-from harness.factors import NOTE, Factors, Run
-from harness.levels import arm_of, declared, factor_names, held, others, refuse_foreign_to, seams_of
+from harness.factors import CONTROL, NOTE, Factor, Factors, Run
+from harness.levels import arm_of, compared_names, declared, held, others, refuse_foreign_to, seams_of
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
@@ -85,6 +85,11 @@ class SweepConfig:
         """Levels of all fixes that the sweep does not compare."""
         return others(self.runs[0].seams, self.factors)
 
+    @property
+    def controls(self) -> tuple[Factor, ...]:
+        """The negative controls that the runs know, with a level of each in each run."""
+        return tuple(s.factor for s in self.runs[0].seams.all() if s.factor.role == CONTROL)
+
     def resolved(self, config: RunConfig) -> dict[str, Any]:
         """Everything that one run depends on, as plain data. Where results go changes no number."""
         return {"fix": config.fix, **self.shared, "seed": config.run.seed}
@@ -110,8 +115,9 @@ SECTIONS: dict[str, type[Section]] = {
 NEWER = {"user": {"kind": "scripted"}, "stats": {"margin": 0.05}}
 OF_A_RUN = ("fix", "seed")  # what the runs of a sweep differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
+WISHES = ("placebo", "controls")  # that the command line turns into factors and levels; a recorded sweep has none
 TOP_LEVEL = ("seed", "baseline", *WHEREABOUTS)  # what stands beside the sections
-NO_NUMBER = (*WHEREABOUTS, "factors")  # where results go, and what of the fixes a sweep compares
+NO_NUMBER = (*WHEREABOUTS, "factors", *WISHES)  # where results go, and what of the fixes a sweep compares
 
 
 def typed(*configs: DictConfig) -> SweepConfig:
@@ -129,9 +135,9 @@ def typed(*configs: DictConfig) -> SweepConfig:
             )
     first = _known(data[0])
     sections = {name: _section(name, first[name]) for name in ("env", *SECTIONS)}
-    top = TopLevel(**{name: first[name] for name in TOP_LEVEL})
+    top = TopLevel(**{name: first[name] for name in (*TOP_LEVEL, *WISHES) if name in first})
     runs = []
-    names = factor_names(configs[0])
+    names = compared_names(configs[0])
     for cfg, each in zip(configs, data, strict=True):
         check_seed(each["seed"])
         seams = seams_of(cfg)
@@ -185,7 +191,7 @@ def _known(data: dict[str, Any]) -> dict[str, Any]:
     """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
     names = ["fix", "env", *SECTIONS, "seed", "baseline", *NO_NUMBER]
     for name in names:
-        if name not in data:
+        if name not in data and name not in WISHES:
             raise ConfigError(f"The configuration has no {name}; a run needs one.")
     for name in data:
         if name not in names:

@@ -15,7 +15,7 @@ from art.backend import AnyTrainableModel
 from harness.backend import Backend
 from harness.backend.context import Contexts
 from harness.config import RunConfig
-from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
+from harness.evidence import STREAM, RolloutTable, evidence_without_rollouts, gather_evidence, transcript
 from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
 from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
@@ -47,6 +47,7 @@ async def run_loop(
     sizes = config.rollout
     sampling = Sampling(seams.exploration.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)
     rendering = seams.context(Rendering())  # the backend had it when the run was admitted
+    stream = seams.stream(STREAM)
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []
     validated: tuple[str | None, ...] | None = None
@@ -85,7 +86,7 @@ async def run_loop(
             sampled: dict[tuple[str, int], SourcedEpisode] = sampled,
         ) -> art.Trajectory:
             model_name = seams.endpoint.model_name(names)
-            seed = derive_seed(run.seed, "train", step, task, number)
+            seed = derive_seed(run.seed, stream, step, task, number)
             asked = await rollouts.episode(run.name, model_name, task, sampling, seed, seams.logprobs.required)
             made = trajectory(asked, number, seams, domain.tools)
             sampled[task, number] = asked
@@ -111,7 +112,8 @@ async def run_loop(
                 "epsilon_high": train.epsilon_high,
             }
         )
-        result = await backend.train(model, seams.batch(groups), **options)
+        submitted = seams.batch(groups)
+        result = await backend.train(model, submitted, **options)
         trained = backend.trained(model)
         trained_at = time.perf_counter()
         seconds = {"rollout": rolled_out - started, "score": scored - rolled_out, "train": trained_at - scored}
@@ -127,6 +129,9 @@ async def run_loop(
             rendering=rendering,
             names_carried=carried,
             names=names,
+            after=model.get_inference_name(),
+            submitted=submitted,
+            seed=run.seed,
             weights=rollouts.weights,
             temperature=sampling.temperature,
             row_length=backend.row_length(options["packed_sequence_length"]),

@@ -6,7 +6,7 @@ wrote twice counts once (the later line wins).
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,7 +55,10 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """A sweep: its manifest, the runs that were planned (in plan order), what the store counted."""
+    """A sweep: its manifest, the runs that were planned (in plan order), what the store counted.
+
+    runs: those that effects are made of; controls: the negative controls, which no effect, claim or ranking may use
+    """
 
     name: str
     folder: Path
@@ -63,6 +66,12 @@ class SweepRecords:
     factors: tuple[str, ...]
     runs: tuple[RecordedRun, ...]
     reuse: Record
+    controls: tuple[RecordedRun, ...] = ()
+
+    @property
+    def with_controls(self) -> "SweepRecords":
+        """The sweep with its negative controls among the runs: for what lists runs and compares none."""
+        return replace(self, runs=(*self.runs, *self.controls), controls=())
 
     @property
     def declared(self) -> Factors:
@@ -126,13 +135,17 @@ def load_sweep(folder: Path | str) -> SweepRecords:
             "`run`, `arm`, `levels`, `seed`. Start the sweep again: it writes its plan first."
         )
     manifest = files.manifest()
+    levels = dict.fromkeys(factor for planned in plan.values() for factor in planned.levels)
+    compared = {factor["name"] for factor in manifest.get("factors") or ()} or set(levels)
+    runs = [_run(planned, files.content(planned.run)) for planned in plan.values()]
     return SweepRecords(
         name=str(manifest.get("sweep") or folder.resolve().name),
         folder=folder,
         manifest=manifest,
-        factors=tuple(dict.fromkeys(factor for planned in plan.values() for factor in planned.levels)),
-        runs=tuple(_run(planned, files.content(planned.run)) for planned in plan.values()),
+        factors=tuple(factor for factor in levels if factor in compared),
+        runs=tuple(run for run in runs if run.levels.keys() <= compared),
         reuse=files.reuse(),
+        controls=tuple(run for run in runs if not run.levels.keys() <= compared),
     )
 
 
