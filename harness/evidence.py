@@ -13,12 +13,9 @@ import numpy as np
 from harness.backend import Trained, TrainedContext
 from harness.backend.context import ContextKind, Contexts
 from harness.episode import Episode
-from harness.factors import derive_seed
 from harness.records.schema import StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
 from harness.seams import Evidence, Learned, Names, Rendering, Scores, Submitted, TaskSplit
-
-STREAM = "train"  # of which the loop draws the sampling seeds of training rollouts by itself
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ def gather_evidence(
     names: Names,
     after: str,
     submitted: Sequence[art.TrajectoryGroup],
-    seed: int,
+    own_seed: Callable[[str, int], int],
     weights: Callable[[str], str],
     temperature: float,
     row_length: int,
@@ -57,7 +54,8 @@ def gather_evidence(
     """The evidence, and the record of the step that this update produced (sampled.step + 1).
 
     trained_contexts: what the update trained on, None where the backend cannot say; rendering: how it was rendered
-    after: the model's name once it is trained; submitted: the groups that the trainer got; seed: of the run
+    after: the model's name once it is trained; submitted: the groups that the trainer got
+    own_seed: what the loop by itself would sample a rollout with, by its task and number
     """
     trajectories = {
         (str(t.metadata["task"]), str(t.metadata["episode"])): t for g in sampled.groups for t in g.trajectories
@@ -112,7 +110,7 @@ def gather_evidence(
         context_equal_M=[found.served for found in judged],
         tasks=sampled.tasks,
         submitted=_submitted(submitted, sampled.groups),
-        own_stream_N=[_of_stream(asked.seed, seed, sampled.step, *place) for place, (asked, _) in present.items()],
+        own_stream_N=[_is(asked.seed, own_seed(*place)) for place, (asked, _) in present.items()],
         moved=_moved(current, weights(after)),
         learned_M=None if trained_contexts is None else _learned(trained_contexts, judged, present),
     )
@@ -171,8 +169,8 @@ def _place(trajectory: art.Trajectory) -> tuple[str, int] | None:
     return None if task is None or number is None else (str(task), int(number))
 
 
-def _of_stream(asked: int | None, seed: int, step: int, task: str, number: int) -> bool | None:
-    return None if asked is None else asked == derive_seed(seed, STREAM, step, task, number)
+def _is(asked: int | None, own: int) -> bool | None:
+    return None if asked is None else asked == own
 
 
 def _moved(before: str, after: str) -> bool | None:

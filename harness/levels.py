@@ -35,7 +35,7 @@ def factor_names(cfg: DictConfig) -> tuple[str, ...]:
 def compared_names(cfg: DictConfig) -> tuple[str, ...]:
     """Those of the factors that `factors` names which effects are made of: all but negative controls."""
     named = factor_names(cfg)
-    compared = tuple(name for name in named if _class(cfg, name).factor.role != CONTROL)
+    compared = tuple(name for name in named if name not in cfg.fix or _class(cfg, name).factor.role != CONTROL)
     if not compared:
         raise ConfigError(f"factors=[{','.join(named)}] compares nothing: a negative control stands beside a design.")
     return compared

@@ -8,6 +8,7 @@ knows which level it got.
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import art
 from art.backend import AnyTrainableModel
@@ -15,7 +16,7 @@ from art.backend import AnyTrainableModel
 from harness.backend import Backend
 from harness.backend.context import Contexts
 from harness.config import RunConfig
-from harness.evidence import STREAM, RolloutTable, evidence_without_rollouts, gather_evidence, transcript
+from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
 from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
 from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
@@ -23,6 +24,7 @@ from harness.scoring import served_scores
 from harness.seams import Check, Evidence, Names, Rendering, Seams
 from harness.validation import ReferenceProtocol, validate
 
+STREAM = "train"  # of the sampling seeds of training rollouts
 Report = Callable[[int, float | None], None]
 
 
@@ -131,7 +133,7 @@ async def run_loop(
             names=names,
             after=model.get_inference_name(),
             submitted=submitted,
-            seed=run.seed,
+            own_seed=partial(derive_seed, run.seed, STREAM, step),
             weights=rollouts.weights,
             temperature=sampling.temperature,
             row_length=backend.row_length(options["packed_sequence_length"]),

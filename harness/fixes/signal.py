@@ -60,11 +60,14 @@ class On:
         return rendering
 
     def check(self, evidence: Evidence) -> Check:
-        """Where another fix hands over other rewards than were earned, a turned pair is not this level's doing."""
+        """Where another fix hands over other rewards than were earned, a turned pair is not this level's doing; where it
+        is the same rewards on other rollouts, it is."""
         turned, pairs = _turned(evidence)
-        as_earned = all(group.rewards == group.earned for group in evidence.submitted)
-        effect = None if not pairs else True if not turned else False if as_earned else None
-        return _made(self.level, evidence, effect, "expected none")
+        dealt = all(sorted(g.rewards.values()) == sorted(g.earned.values()) for g in evidence.submitted)
+        stuck = evidence.gradient_steps > 0 and evidence.moved is False
+        effect = False if stuck or (turned and dealt) else True if pairs and not turned else None
+        text = "gradient steps were taken and the weights are the same before and after" if stuck else ""
+        return _made(self.level, evidence, effect, "expected none", text)
 
 
 @dataclass(frozen=True)

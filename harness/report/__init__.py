@@ -3,7 +3,8 @@
 numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), check_marks.py (the last word of each
            check), cost_text.py
 words      formats.py, effect_text.py (numbers, states, effects), verdict.py (three sentences)
-figures    figures.py, effect_figures.py; matplotlib loads when one is drawn
+           control_text.py (placebos and negative controls)
+figures    figures.py, effect_figures.py, control_figure.py; matplotlib loads when one is drawn
 pages      sections.py and effect_sections.py (parts as plain data), rendered by page.py (report.html, effects.json)
            with page_parts.py, markup.py, style.py, and by markdown.py (report.md); arm_table.py prints to the terminal
 command.py `harness report`

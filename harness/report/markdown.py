@@ -6,6 +6,8 @@ from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
 from harness.report.check_marks import LEGEND, mark
+from harness.report.control_figure import CAPTION as CONTROLS
+from harness.report.control_text import FIGURE, control_line, control_section
 from harness.report.cost_text import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
@@ -19,34 +21,37 @@ def markdown(sweep: SweepRecords, found: SweepStatistics) -> str:
 
 
 def _lines(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
-    yield f"# {sweep.name}\n\n{formats.headline(sweep)} {formats.baseline(sweep)}"
+    every = sweep.with_controls
+    yield f"# {sweep.name}\n\n{formats.headline(every)} {formats.baseline(sweep)}"
     yield "\n## Verdict\n"
-    yield "\n\n".join(verdict_sentences(sweep, found.effects))
-    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(sweep)))
-    for title, lines in (("INVALID", formats.invalid_lines(sweep)), ("Failed", formats.failed_lines(sweep))):
+    yield "\n\n".join((*control_line(found.controls), *verdict_sentences(sweep, found.effects)))
+    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(every)))
+    for title, lines in (("INVALID", formats.invalid_lines(every)), ("Failed", formats.failed_lines(every))):
         if lines:
             yield f"\n## {title} ({len(lines)})\n"
             yield from (f"- **{run}** {text}" for run, text in lines)
-    if any(run.state != "completed" for run in sweep.runs):
+    if any(run.state != "completed" for run in every.runs):
         yield f"\n{formats.rerun_hint(sweep)}"
     yield from _pictures(sweep, "Curves", ("curves", "factors"))
     for section in effect_sections(found.effects, sweep.declared):
         yield from _section(section)
+    if found.controls:
+        yield from _section(control_section(found.controls))
     yield from _pictures(sweep, "Reported against reference", ("reported",))
     if found.effects.gaps:
         yield ""
         grid = gaps_grid(found.effects)
         yield from _table(grid.heads, grid.rows)
     yield from _claims(found)
-    yield from _arms(sweep)
+    yield from _arms(every)
     yield "\n## Manipulation checks\n"
-    yield from _table(["run", *sweep.factors], _checks(sweep))
+    yield from _table(["run", *sweep.factors], _checks(every))
     yield f"\n{LEGEND}"
     if bought := pairing_section(found.effects):
         yield from _section(bought)
     yield "\n## What it cost\n"
-    yield from (f"{sentence}\n" for sentence in cost_sentences(sweep))
-    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(sweep)))
+    yield from (f"{sentence}\n" for sentence in cost_sentences(every))
+    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(every)))
     yield "\n## How to reproduce\n"
     for sentence, command in reproduce(sweep):
         yield f"{sentence}\n\n    {command}\n"
@@ -57,7 +62,7 @@ def _section(section: Section) -> Iterator[str]:
     yield f"\n## {section.title}"
     yield from (f"\n{sentence}" for sentence in section.sentences)
     if section.figure:
-        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{CAPTIONS[section.figure]}"
+        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{(CAPTIONS | {FIGURE: CONTROLS})[section.figure]}"
     for caption, grid in (*section.grids, *section.folded):
         yield f"\n{caption}\n" if caption else ""
         yield from _table(grid.heads, grid.rows)

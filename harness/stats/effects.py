@@ -22,6 +22,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,6 +40,9 @@ from harness.stats.ranking import rank_probabilities
 from harness.stats.reported_gaps import ReportedGap, reported_gaps
 from harness.stats.shown import Shown, shown
 from harness.stats.sigmoids import Sigmoid, sigmoids
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Array = np.ndarray
 SEEDS_FOR_NONE = 5  # fewer seeds show "no effect" only where every episode is the same
@@ -511,9 +515,10 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def to_json(effects: Effects) -> str:
-    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null."""
-    return json.dumps(_plain(asdict(effects)), indent=1, ensure_ascii=False) + "\n"
+def to_json(effects: Effects, further: Mapping[str, "DataclassInstance"] | None = None) -> str:
+    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null. further: under keys of their own"""
+    beside = {name: asdict(found) for name, found in (further or {}).items()}
+    return json.dumps(_plain(asdict(effects) | beside), indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(value: object) -> object:
