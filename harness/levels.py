@@ -14,8 +14,8 @@ from harness.strict import made
 
 
 def factor_names(cfg: DictConfig) -> tuple[str, ...]:
-    """The factors that `factors` names, controls among them: a list of fixes, or a baseline for the fixes of its faults: `note` for those of
-    the investigation note."""
+    """The factors that `factors` names, controls among them: a list of fixes, or a baseline for the fixes of its
+    faults: `note` for those of the investigation note."""
     asked = OmegaConf.to_container(cfg.factors) if OmegaConf.is_config(cfg.factors) else cfg.factors
     if isinstance(asked, str) and asked in BASELINES:
         return (registry.as_launched() if asked == AS_LAUNCHED else registry.note()).names

@@ -11,6 +11,7 @@ In a sound sweep it is found to matter in at most 5 % of cases. `placebo=true` a
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from harness.factors import PLACEBO
@@ -69,7 +70,7 @@ def _check(level: str, evidence: Evidence, own: bool) -> Check:
     """Seeds and order must both be the level's. A step with a single group has no order."""
     streams = [known for known in evidence.own_stream_N if known is not None]
     handed = [evidence.tasks.index(group.task) for group in evidence.submitted]
-    pairs = list(zip(handed, handed[1:], strict=False))
+    pairs = list(pairwise(handed))
     kept = sum(first < second for first, second in pairs)
     reading = {
         "own_stream": sum(streams) / len(streams) if streams else float("nan"),

@@ -60,8 +60,8 @@ class On:
         return rendering
 
     def check(self, evidence: Evidence) -> Check:
-        """Where another fix hands over other rewards than were earned, a turned pair is not this level's doing; where it
-        is the same rewards on other rollouts, it is."""
+        """Where another fix hands over other rewards than were earned, a turned pair is not this level's doing; where
+        they are the same rewards on other rollouts, it is."""
         turned, pairs = _turned(evidence)
         dealt = all(sorted(g.rewards.values()) == sorted(g.earned.values()) for g in evidence.submitted)
         stuck = evidence.gradient_steps > 0 and evidence.moved is False

@@ -116,9 +116,7 @@ def chosen(each: GivenOverride, path: SearchPath, groups: Sequence[str]) -> Give
     return each.written(values, appended=group not in path.chosen)
 
 
-def with_every_fix(
-    choices: list[GivenOverride], joined: list[GivenOverride], path: SearchPath
-) -> list[GivenOverride]:
+def with_every_fix(choices: list[GivenOverride], joined: list[GivenOverride], path: SearchPath) -> list[GivenOverride]:
     """The choices, those that joined, and `on` for each further fix that the search path has and nobody mentions.
 
     Those of conf/config.yaml are in its defaults list. Hydra takes a fix from somebody else's folder as `+fix/kl=on`

@@ -144,8 +144,10 @@ class DesignSweeper(Sweeper):
 
 
 def beside(factors: Factors, arms: Sequence[Arm], controls: Wishes) -> list[Arm]:
-    """All fixes on but for a control, once for each of the control's levels that take something away. Raises ConfigError
-    where these are to lose to an arm that is not there."""
+    """All fixes on but for a control, once for each of the control's levels that take something away.
+
+    Raises ConfigError where these are to lose to an arm that is not there.
+    """
     all_on = factors.with_off()
     if controls and all_on not in arms:
         raise ConfigError(f"Negative controls are compared with all_on, and none of these {len(arms)} arms is that.")

@@ -23,7 +23,9 @@ def wished(options: Sequence[GivenOverride]) -> list[str]:
     return [factor.name for role in roles for factor in registry.own() if factor.role == role]
 
 
-def joining(choices: Sequence[GivenOverride], options: Sequence[GivenOverride], path: SearchPath) -> list[GivenOverride]:
+def joining(
+    choices: Sequence[GivenOverride], options: Sequence[GivenOverride], path: SearchPath
+) -> list[GivenOverride]:
     """`on` for each factor that joins: the command line names it and chooses no level of it."""
     listed = [name for each in options if each.key == "factors" and not each.several for name in _names(each)]
     said = {each.key for each in choices}
@@ -37,7 +39,7 @@ def _names(factors: GivenOverride) -> list[str]:
 
 
 def spelled_out(cfg: DictConfig, ours: list[GivenOverride], path: SearchPath) -> list[GivenOverride]:
-    """The options with the wishes as a list of factors, in cfg too. Raises ConfigError where no design takes them up."""
+    """The options with the wishes as a list of factors, in cfg too. Raises ConfigError where no design takes them."""
     from harness.levels import factor_names
 
     asked = [each for each in ours if each.key in ROLES]
@@ -49,8 +51,8 @@ def spelled_out(cfg: DictConfig, ours: list[GivenOverride], path: SearchPath) ->
         raise ConfigError(f"{given} adds to the arms of a design: choose one, as in +ablation=leave_one_out {given}.")
     if sweeper.get("arms") and any(each.key == "placebo" and each.values[0] is True for each in asked):
         raise ConfigError(
-            "placebo=true: this ablation lists which fixes are on in each arm, so the placebo would be off in all of them. "
-            "Choose a design that is made from the factors, such as +ablation=leave_one_out."
+            "placebo=true: this ablation lists which fixes are on in each arm, so the placebo would be off in all of "
+            "them. Choose a design that is made from the factors, such as +ablation=leave_one_out."
         )
     factors = list(dict.fromkeys((*factor_names(cfg), *names)))
     with open_dict(cfg):

@@ -136,7 +136,9 @@ def load_sweep(folder: Path | str) -> SweepRecords:
         )
     manifest = files.manifest()
     levels = dict.fromkeys(factor for planned in plan.values() for factor in planned.levels)
-    compared = {factor["name"] for factor in manifest.get("factors") or ()} or set(levels)
+    compared = {factor["name"] for factor in manifest.get("factors") or ()}
+    if not any(planned.levels.keys() <= compared for planned in plan.values()):
+        compared = set(levels)  # nothing is compared: a sweep that kept no factors, or of control runs alone
     runs = [_run(planned, files.content(planned.run)) for planned in plan.values()]
     return SweepRecords(
         name=str(manifest.get("sweep") or folder.resolve().name),

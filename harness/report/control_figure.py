@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTION = (
-    "Black: all fixes on. Grey: the same with another luck (placebo off). Dashed: negative controls, all fixes on but for "
-    "what the name says. Bands: range over seeds."
+    "Black: all fixes on. Grey: the same with another luck (placebo off). Dashed: negative controls, all fixes on but "
+    "for what the name says. Bands: range over seeds."
 )
 ALT = "Reference validation of the controls against training step, beside that of all fixes on"
 

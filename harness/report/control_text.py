@@ -8,6 +8,7 @@ from harness.stats.controls import Controls, Estimate, NegativeControl, Placebo
 
 FIGURE = "controls"
 DISTRUST = "DO NOT TRUST THIS SWEEP'S VERDICT"
+ONE_SEED = "so that a difference of this size means nothing at one seed"
 PLACEBO_MEANS = (
     "A placebo's levels differ only in luck of the same kind. It is estimated, corrected and judged like a fix; in a "
     "sound sweep of two seeds or more it seems to matter in at most 5 % of cases. With one seed an interval knows "
@@ -15,9 +16,9 @@ PLACEBO_MEANS = (
 )
 NEGATIVE_MEANS = (
     "A negative control is all_on without what it takes to learn. It must not learn (its rise is not shown to be above "
-    "0, by more than {margin:g}), and it must lose (all_on is shown to end above it). Both are judged by intervals that "
-    "hold for all controls together; the brackets are those of one alone. A rise that lies inside its bracket is not "
-    "excluded."
+    "0, by more than {margin:g}), and it must lose (all_on is shown to end above it). Both are judged by intervals "
+    "that hold for all controls together; the brackets are those of one alone. A rise that lies inside its bracket is "
+    "not excluded. With one seed an interval knows nothing of luck: blind updates are a random walk, which may go up."
 )
 
 
@@ -63,7 +64,7 @@ def _placebo_failed(placebo: Placebo) -> str:
         return ""
     said = f"{placebo.factor} seems to matter ({_shown(placebo)}), and its levels differ only in luck"
     if placebo.effect.seeds == 1:
-        return f"{said}: differences of this size mean nothing at one seed"
+        return f"{said}, {ONE_SEED}"
     return f"{said}; in a sound sweep this happens in at most 5 % of cases"
 
 
@@ -71,7 +72,8 @@ def _failed(control: NegativeControl, controls: Controls) -> str:
     if control.arm not in controls.failed:
         return ""
     if control.learned and control.rise is not None:
-        return f"{control.level} learned ({_estimate(control.rise)}) although nothing can be learned from it"
+        said = f"{control.level} rose ({_estimate(control.rise)}) although nothing can be learned from it"
+        return said + (f", {ONE_SEED}" if control.rise.seeds == 1 else "")
     lead = "" if control.lead is None else f" ({_estimate(control.lead)})"
     return f"{control.level} does not lose to all_on{lead}"
 
@@ -108,7 +110,7 @@ def _negatives_grid(controls: Controls) -> Grid:
             n.level,
             n.summary or formats.NONE,
             _estimate(n.rise),
-            {None: formats.NONE, True: "FAILS: it learned", False: "did not learn"}[n.learned],
+            {None: formats.NONE, True: "FAILS: it rose", False: "did not learn"}[n.learned],
             _estimate(n.lead),
             {None: "not shown to lose", True: "loses", False: "FAILS: does not lose"}[n.loses],
             "✓" if n.shown else formats.NONE,
@@ -124,5 +126,7 @@ def _negatives_grid(controls: Controls) -> Grid:
 
 def _estimate(found: Estimate | None) -> str:
     return (
-        formats.NONE if found is None else f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high)}"
+        formats.NONE
+        if found is None
+        else f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high)}"
     )

@@ -62,7 +62,8 @@ def _section(section: Section) -> Iterator[str]:
     yield f"\n## {section.title}"
     yield from (f"\n{sentence}" for sentence in section.sentences)
     if section.figure:
-        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{(CAPTIONS | {FIGURE: CONTROLS})[section.figure]}"
+        caption = (CAPTIONS | {FIGURE: CONTROLS})[section.figure]
+        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{caption}"
     for caption, grid in (*section.grids, *section.folded):
         yield f"\n{caption}\n" if caption else ""
         yield from _table(grid.heads, grid.rows)

@@ -1,18 +1,19 @@
 """Does what cannot matter seem to matter, and does what cannot learn seem to learn?
 
-A placebo is a factor of the sweep, and its effect is one of the family that the fixes are in, with their interval, their
-correction and their verdict. It matters if that verdict says so. In a sound sweep this happens in at most 5 % of cases:
-Holm's correction holds it for the whole family.
+A placebo is a factor of the sweep. Its effect is in the family of the fixes, with their interval, their correction and
+their verdict, and it matters if that verdict says so. Holm's correction holds the whole family at 5 %, so in a sound
+sweep this happens in at most 5 % of cases.
 
 A negative control is all_on with something taken away without which nothing can be learned. It must not learn: its rise
 from the first to the last validation must not be shown to lie above zero, by more than the margin. That alone would be
-easy where seeds are few; so it must also lose: all_on must be shown to end above it. Both rest on paired means over seeds and tasks as all effects do (intervals.py). Over the controls of a sweep
-the intervals are simultaneous (Bonferroni), so that a sound sweep fails one of them in at most 5 % of cases.
+easy where seeds are few, so it must also lose: all_on must be shown to end above it. Both rest on paired means over
+seeds and tasks as all effects do (intervals.py). Over the controls of a sweep the intervals are simultaneous
+(Bonferroni), so that a sound sweep fails one of them in at most 5 % of cases.
 
 With one seed all of this holds for that seed alone. Blind updates are a random walk, and a walk may well go up once.
 
-loses: False only where the lead of all_on surely lies within the margin or below. Where all_on itself is not shown to learn, nobody can lose to it, and
-the controls say nothing of the sweep.
+loses: False only where the lead of all_on surely lies within the margin or below. Where all_on itself is not shown to
+learn, nobody can lose to it, and the controls say nothing of the sweep.
 """
 
 from collections.abc import Sequence

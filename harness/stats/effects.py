@@ -516,7 +516,8 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
 
 
 def to_json(effects: Effects, further: Mapping[str, "DataclassInstance"] | None = None) -> str:
-    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null. further: under keys of their own"""
+    """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null. further: what has a key of its
+    own beside the effects"""
     beside = {name: asdict(found) for name, found in (further or {}).items()}
     return json.dumps(_plain(asdict(effects) | beside), indent=1, ensure_ascii=False) + "\n"
 
