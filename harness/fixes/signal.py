@@ -86,6 +86,7 @@ class ShuffledRewards:
         turned, _ = _turned(evidence)
         groups = [(list(g.earned.values()), list(g.rewards.values())) for g in evidence.submitted]
         moved = sum(was != now for earned, got in groups for was, now in zip(earned, got, strict=True))
+        effect: bool | None
         if any(sorted(earned) != sorted(got) for earned, got in groups):
             effect = False
         elif moved and turned:
@@ -112,6 +113,7 @@ class ShuffledAdvantages:
         learned = evidence.learned_M or ()
         computed, given = [one.computed for one in learned], [one.given for one in learned]
         moved = sum(was != now for was, now in zip(computed, given, strict=True))
+        effect: bool | None
         if sorted(computed) != sorted(given):
             effect = False
         elif moved:
