@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.blocks import NONE, Block, refuse_differences
 from harness.errors import ConfigError, closest
-from harness.factors import NOTE, Factors, Run
-from harness.levels import arm_of, declared, factor_names, held, others, refuse_foreign_to, seams_of
+from harness.factors import CONTROL, NOTE, Factor, Factors, Run
+from harness.levels import arm_of, compared_names, declared, held, others, refuse_foreign_to, seams_of
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
@@ -94,6 +94,11 @@ class SweepConfig:
         """Levels of all fixes that the sweep does not compare."""
         return others(self.runs[0].seams, self.factors)
 
+    @property
+    def controls(self) -> tuple[Factor, ...]:
+        """The negative controls that the runs know, with a level of each in each run."""
+        return tuple(s.factor for s in self.runs[0].seams.all() if s.factor.role == CONTROL)
+
     def resolved(self, config: RunConfig) -> dict[str, Any]:
         """Everything that one run depends on, as plain data. Where results go changes no number."""
         block = {BLOCK: config.block.as_dict} if config.block.options else {}
@@ -134,8 +139,9 @@ NEWER = {"user": {"kind": "scripted"}, "stats": {"margin": 0.05}}
 BLOCK, BLOCK_DEFAULTS = "block", "block_defaults"  # options of a run's block; what these are without a block
 OF_A_RUN = ("fix", "seed", BLOCK)  # what the runs of a block differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
+WISHES = ("placebo", "controls")  # that the command line turns into factors and levels; a recorded sweep has none
 TOP_LEVEL = ("seed", "baseline", *WHEREABOUTS)  # what stands beside the sections
-NO_NUMBER = (*WHEREABOUTS, "factors", BLOCK_DEFAULTS)  # where results go, and what a sweep compares
+NO_NUMBER = (*WHEREABOUTS, "factors", *WISHES, BLOCK_DEFAULTS)  # where results go, and what of the fixes it compares
 
 
 def typed(*configs: DictConfig) -> SweepConfig:
@@ -148,9 +154,9 @@ def typed(*configs: DictConfig) -> SweepConfig:
     firsts = _of_blocks(data, blocks)
     sections_of = {block: _sections(_known(first)) for block, first in firsts.items()}
     shared_of = {block: _shared(first, sections_of[block]) for block, first in firsts.items()}
-    top = TopLevel(**{name: data[0][name] for name in TOP_LEVEL})
+    top = TopLevel(**{name: data[0][name] for name in (*TOP_LEVEL, *WISHES) if name in data[0]})
     runs = []
-    names = factor_names(configs[0])
+    names = compared_names(configs[0])
     for cfg, each, block in zip(configs, data, blocks, strict=True):
         check_seed(each["seed"])
         seams = seams_of(cfg)
@@ -231,7 +237,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _known(data: dict[str, Any]) -> dict[str, Any]:
     """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
     needed = ["fix", "env", *SECTIONS, "seed", "baseline", *WHEREABOUTS, "factors"]
-    names = [*needed, BLOCK, BLOCK_DEFAULTS]
+    names = [*needed, *WISHES, BLOCK, BLOCK_DEFAULTS]
     for name in needed:
         if name not in data:
             raise ConfigError(f"The configuration has no {name}; a run needs one.")

@@ -11,11 +11,11 @@ import art
 import numpy as np
 
 from harness.backend import Trained, TrainedContext
-from harness.backend.context import Contexts
+from harness.backend.context import ContextKind, Contexts
 from harness.episode import Episode
 from harness.records.schema import StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
-from harness.seams import Evidence, Names, Rendering, Scores, TaskSplit
+from harness.seams import Evidence, Learned, Names, Rendering, Scores, Submitted, TaskSplit
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ def gather_evidence(
     rendering: Rendering,
     names_carried: str,
     names: Names,
+    after: str,
+    submitted: Sequence[art.TrajectoryGroup],
+    own_seed: Callable[[str, int], int],
     weights: Callable[[str], str],
     temperature: float,
     row_length: int,
@@ -51,6 +54,8 @@ def gather_evidence(
     """The evidence, and the record of the step that this update produced (sampled.step + 1).
 
     trained_contexts: what the update trained on, None where the backend cannot say; rendering: how it was rendered
+    after: the model's name once it is trained; submitted: the groups that the trainer got
+    own_seed: what the loop by itself would sample a rollout with, by its task and number
     """
     trajectories = {
         (str(t.metadata["task"]), str(t.metadata["episode"])): t for g in sampled.groups for t in g.trajectories
@@ -105,6 +110,11 @@ def gather_evidence(
         openings_M=None if trained_contexts is None else [found.opening for found in judged],
         contexts_M=[found.rest for found in judged],
         context_equal_M=[found.served for found in judged],
+        tasks=sampled.tasks,
+        submitted=_submitted(submitted, sampled.groups),
+        own_stream_N=[_is(asked.seed, own_seed(*place)) for place, (asked, _) in present.items()],
+        moved=_moved(current, weights(after)),
+        learned_M=None if trained_contexts is None else _learned(trained_contexts, judged, present),
     )
     line = _line(sampled, evidence, metrics, trained, len(present))
     line["rendered_apart"] = sum(found.apart for found in judged)
@@ -140,6 +150,43 @@ def evidence_without_rollouts(
         validation_raised=True,
         openings_M=(),
     )
+
+
+def _submitted(groups: Sequence[art.TrajectoryGroup], gathered: Sequence[art.TrajectoryGroup]) -> list[Submitted]:
+    """The groups with at least one rollout of the step."""
+    earned = {place: t.reward for group in gathered for t in group.trajectories if (place := _place(t))}
+    found = []
+    for group in groups:
+        rewards = {place: t.reward for t in group.trajectories if (place := _place(t)) in earned}
+        if rewards:
+            task = next(iter(rewards))[0]
+            by_number = {number: reward for (_, number), reward in rewards.items()}
+            found.append(Submitted(task, by_number, {number: earned[task, number] for number in by_number}))
+    return found
+
+
+def _place(trajectory: art.Trajectory) -> tuple[str, int] | None:
+    """Task and rollout number; None for a trajectory that somebody has made without them."""
+    task, number = (trajectory.metadata.get(name) for name in ("task", "rollout"))
+    return None if task is None or number is None else (str(task), int(number))
+
+
+def _is(asked: int | None, own: int) -> bool | None:
+    return None if asked is None else asked == own
+
+
+def _moved(before: str, after: str) -> bool | None:
+    return None if "unknown:" in (before[:8], after[:8]) else before != after
+
+
+def _learned(
+    trained: Sequence[TrainedContext],
+    judged: Sequence[ContextKind],
+    present: Mapping[tuple[str, int], tuple[SourcedEpisode, art.Trajectory]],
+) -> list[Learned]:
+    earned = {asked.key: (task, trajectory.reward) for (task, _), (asked, trajectory) in present.items()}
+    pairs = zip(trained, judged, strict=False)
+    return [Learned(*earned[found.key], c.computed, c.advantage) for c, found in pairs if found.key in earned]
 
 
 def transcript(sampled: RolloutTable) -> list[dict[str, Any]]:

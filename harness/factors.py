@@ -19,6 +19,10 @@ BASELINES = {
 }
 # What a factor may change: the training rollouts, what the trainer is given or does, what the arm reports of itself.
 EPISODES, BATCH, REPORTED = "episodes", "batch", "reported"
+# What a factor is there for. A placebo's levels differ in nothing that can matter: it is compared like a fix, and must
+# not be found to matter. A control breaks what makes the loop learn: each of its levels but `on` is an arm beside the
+# design, all_on but for that, which must not learn. No effect is made of control arms.
+FIX, PLACEBO, CONTROL = "fix", "placebo", "control"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Factor:
     rank: its place in the investigation note's ranking, from 1; None: the note does not name it
     baselines: in which loops the fault was there; (): in none, it is one of the ART that runs here, 0.5.18
     launched: how the loop as it was launched had it right, with the source, where it had
+    role: FIX, PLACEBO or CONTROL
     today: whether the fault is still possible in ART 0.5.23: `yes: ` or `no: `, why, and the source in its code (a
         column of the reports); empty for a factor that is not ours
 
@@ -52,6 +57,7 @@ class Factor:
     baselines: tuple[str, ...] = (NOTE, AS_LAUNCHED)
     launched: str = ""
     today: str = ""
+    role: str = FIX
 
     @property
     def only_reported(self) -> bool:
@@ -74,7 +80,7 @@ class Factor:
 
 @dataclass(frozen=True, order=True)
 class Arm:
-    """levels: (factor, level) of each factor of a sweep, in the sweep's order."""
+    """levels: (factor, level) of each factor of a sweep, in the sweep's order; of a control only where it is not on."""
 
     levels: tuple[tuple[str, str], ...]
 
@@ -137,6 +143,15 @@ class Factors:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(factor.name for factor in self.all)
+
+    @property
+    def placebos(self) -> tuple[str, ...]:
+        return tuple(factor.name for factor in self.all if factor.role == PLACEBO)
+
+    def compares(self, arm: Arm) -> bool:
+        """Whether the arm has a level of these factors alone. One with more is a negative control: all_on with a level
+        of a control beside it."""
+        return set(arm.factors) <= set(self.names)
 
     def with_on(self, *on: str) -> Arm:
         """The arm in which exactly the named fixes are on."""

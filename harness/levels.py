@@ -7,15 +7,15 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from harness.errors import ConfigError, closest
-from harness.factors import AS_LAUNCHED, BASELINES, NOTE, ON, Arm, Factors
+from harness.factors import AS_LAUNCHED, BASELINES, CONTROL, NOTE, ON, Arm, Factors
 from harness.fixes import registry
-from harness.seams import OPEN, Seams, Strategy
+from harness.seams import OPEN, Seams, Strategy, open_seams
 from harness.strict import made
 
 
 def factor_names(cfg: DictConfig) -> tuple[str, ...]:
-    """The factors that `factors` names: a list of fixes, or a baseline for the fixes of its faults: `note` for those of
-    the investigation note."""
+    """The factors that `factors` names, controls among them: a list of fixes, or a baseline for the fixes of its
+    faults: `note` for those of the investigation note."""
     asked = OmegaConf.to_container(cfg.factors) if OmegaConf.is_config(cfg.factors) else cfg.factors
     if isinstance(asked, str) and asked in BASELINES:
         return (registry.as_launched() if asked == AS_LAUNCHED else registry.note()).names
@@ -30,6 +30,15 @@ def factor_names(cfg: DictConfig) -> tuple[str, ...]:
         expected = f"{', '.join(BASELINES)}, or a list of fixes: factors=[{known[0]},{known[1]}]"
         raise ConfigError(f"factors is {asked!r}; expected {expected}.")
     return tuple(names)
+
+
+def compared_names(cfg: DictConfig) -> tuple[str, ...]:
+    """Those of the factors that `factors` names which effects are made of: all but negative controls."""
+    named = factor_names(cfg)
+    compared = tuple(name for name in named if name not in cfg.fix or _class(cfg, name).factor.role != CONTROL)
+    if not compared:
+        raise ConfigError(f"factors=[{','.join(named)}] compares nothing: a negative control stands beside a design.")
+    return compared
 
 
 def declared(cfg: DictConfig, names: Sequence[str]) -> Factors:
@@ -66,7 +75,7 @@ def refuse_misnamed(cfg: DictConfig) -> None:
     """
     for group, chosen in cfg.hydra.runtime.choices.items():
         name = str(group).removeprefix("fix/")
-        if name != group and (found := _class(cfg, name)).level != chosen:
+        if name != group and chosen is not None and (found := _class(cfg, name)).level != chosen:
             raise ConfigError(
                 f"{group}={chosen}: {cfg.fix[name]._target_}.level is {found.level!r}; set level = {str(chosen)!r}."
             )
@@ -83,19 +92,24 @@ def seams_of(cfg: DictConfig) -> Seams:
         _refuse_incomplete(name, strategies[name], seams[name])
     further = {name: s for name, s in sorted(strategies.items()) if name not in owned}
     for name, strategy in further.items():
-        seam = getattr(strategy, "seam", None)
         target = f"{type(strategy).__module__}.{type(strategy).__name__}"
-        if seam not in OPEN:
-            raise ConfigError(
-                f"fix/{name}: {target}.seam is {seam!r}; expected one of {', '.join(OPEN)} (harness.seams). Another "
-                f"way to act at the seam of {', '.join(owned)} is a further level of that fix."
-            )
-        if not callable(getattr(strategy, seam, None)):
-            raise ConfigError(
-                f"fix/{name}: {target}.seam is {seam!r}, but {target} has no method {seam}; "
-                f"harness.seams.{OPEN[seam].__name__} says what it is given and returns."
-            )
+        for seam in open_seams(strategy) or (None,):
+            _refuse_closed(name, target, strategy, seam, owned)
     return Seams(**{name: strategies[name] for name in owned}, further=tuple(further.values()))
+
+
+def _refuse_closed(name: str, target: str, strategy: Strategy, seam: str | None, owned: Sequence[str]) -> None:
+    """Raises ConfigError for a strategy at no open seam, or one without the seam's method."""
+    if seam not in OPEN:
+        raise ConfigError(
+            f"fix/{name}: {target}.seam is {seam!r}; expected one of {', '.join(OPEN)} (harness.seams). Another "
+            f"way to act at the seam of {', '.join(owned)} is a further level of that fix."
+        )
+    if not callable(getattr(strategy, seam, None)):
+        raise ConfigError(
+            f"fix/{name}: {target}.seam is {seam!r}, but {target} has no method {seam}; "
+            f"harness.seams.{OPEN[seam].__name__} says what it is given and returns."
+        )
 
 
 def _refuse_incomplete(name: str, strategy: Strategy, seam: type) -> None:
@@ -120,19 +134,23 @@ def refuse_foreign_to(baseline: str, seams: Seams) -> None:
 
 
 def arm_of(seams: Seams, names: Sequence[str]) -> Arm:
+    """The levels of these factors, and of each control that is not on."""
     levels = {s.factor.name: s.level for s in seams.all()}
-    return Arm.of({name: levels[name] for name in names})
+    controls = {s.factor.name: s.level for s in seams.all() if s.factor.role == CONTROL and s.level != ON}
+    return Arm.of({name: levels[name] for name in names} | controls)
 
 
 def factors_of_one(cfg: DictConfig) -> tuple[str, ...]:
-    """Of a single run: those that `factors` names, and every other fix that is not on."""
-    named = factor_names(cfg)
-    return (*named, *(str(n) for n in cfg.fix if n not in named and _class(cfg, str(n)).level != ON))
+    """Of a single run: those that `factors` names, and every other fix that is not on; no control."""
+    named, known = compared_names(cfg), {str(name): _class(cfg, str(name)) for name in cfg.fix}
+    off = (name for name, found in known.items() if found.level != ON and found.factor.role != CONTROL)
+    return tuple(dict.fromkeys((*named, *off)))
 
 
 def others(seams: Seams, factors: Factors) -> dict[str, str]:
-    """Levels of all fixes that the sweep does not compare."""
-    return {s.factor.name: s.level for s in seams.all() if s.factor.name not in factors.names}
+    """Levels of all fixes that the sweep does not compare; a control is none."""
+    beside = (s for s in seams.all() if s.factor.role != CONTROL)
+    return {s.factor.name: s.level for s in beside if s.factor.name not in factors.names}
 
 
 def held(seams: Seams, factors: Factors) -> dict[str, str]:

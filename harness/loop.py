@@ -8,6 +8,7 @@ knows which level it got.
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import art
 from art.backend import AnyTrainableModel
@@ -23,6 +24,7 @@ from harness.scoring import served_scores
 from harness.seams import Check, Evidence, Names, Rendering, Seams
 from harness.validation import ReferenceProtocol, validate
 
+STREAM = "train"  # of the sampling seeds of training rollouts
 Report = Callable[[int, float | None], None]
 
 
@@ -47,6 +49,7 @@ async def run_loop(
     sizes = config.rollout
     sampling = Sampling(seams.exploration.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)
     rendering = seams.context(Rendering())  # the backend had it when the run was admitted
+    stream = seams.stream(STREAM)
     batches = iterate(split.train, train.groups_per_step, run.seed)
     checks: list[Check] = []
     validated: tuple[str | None, ...] | None = None
@@ -86,7 +89,7 @@ async def run_loop(
             sampled: dict[tuple[str, int], SourcedEpisode] = sampled,
         ) -> art.Trajectory:
             model_name = seams.endpoint.model_name(names)
-            seed = derive_seed(run.seed, "train", step, task, number)
+            seed = derive_seed(run.seed, stream, step, task, number)
             asked = await rollouts.episode(run.name, model_name, task, sampling, seed, seams.logprobs.required)
             made = trajectory(asked, number, seams, domain.tools)
             sampled[task, number] = asked
@@ -112,7 +115,8 @@ async def run_loop(
                 "epsilon_high": train.epsilon_high,
             }
         )
-        result = await backend.train(model, seams.batch(groups), **options)
+        submitted = seams.batch(groups)
+        result = await backend.train(model, submitted, **options)
         trained = backend.trained(model)
         trained_at = time.perf_counter()
         seconds = {"rollout": rolled_out - started, "score": scored - rolled_out, "train": trained_at - scored}
@@ -128,6 +132,9 @@ async def run_loop(
             rendering=rendering,
             names_carried=carried,
             names=names,
+            after=model.get_inference_name(),
+            submitted=submitted,
+            own_seed=partial(derive_seed, run.seed, STREAM, step),
             weights=rollouts.weights,
             temperature=sampling.temperature,
             row_length=backend.row_length(options["packed_sequence_length"]),

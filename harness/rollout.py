@@ -28,11 +28,15 @@ __all__ = ["PROVIDER", "Rollouts", "Sampling", "SourcedEpisode", "choice_of", "g
 
 @dataclass(frozen=True)
 class SourcedEpisode:
-    """An episode and where it came from. shared_with: the run that computed it, None if this one did."""
+    """An episode and where it came from. shared_with: the run that computed it, None if this one did.
+
+    seed: that it was asked for with; it is part of the key
+    """
 
     episode: Episode
     key: str
     shared_with: str | None
+    seed: int | None = None
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Rollouts:
 
             key = self._key(name, task_id, sampling, seed, with_logprobs)
             found = await self.store.get("episodes", key, run, compute)
-            return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with)
+            return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with, seed)
 
         def stored(with_logprobs: bool) -> bool:
             key = self._key(name, task_id, sampling, seed, with_logprobs)

@@ -25,6 +25,7 @@ __all__ = [
     "Evidence",
     "Exploration",
     "Factor",
+    "Learned",
     "Logprobs",
     "Names",
     "Outcome",
@@ -34,6 +35,8 @@ __all__ = [
     "Seams",
     "Split",
     "Strategy",
+    "Stream",
+    "Submitted",
     "TaskSplit",
     "Tools",
     "Update",
@@ -88,10 +91,12 @@ class Rendering:
 
     tool_order: key order of the tools, "served" (the server's) or "stock" (ART 0.5.18's default)
     calls: how often a call before the last turn is shown, "once" (as served) or "twice" (as stock ART 0.5.18)
+    advantages: that a rollout is trained with, its "own" or those of the step "shuffled" among its trained rollouts
     """
 
     tool_order: Literal["served", "stock"] = "served"
     calls: Literal["once", "twice"] = "once"
+    advantages: Literal["own", "shuffled"] = "own"
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,32 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Submitted:
+    """A group as it was handed to the trainer, after the seam `batch`.
+
+    rewards: by rollout number; earned: what the same rollouts carried when they were gathered
+    """
+
+    task: str
+    rewards: Mapping[int, float]
+    earned: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The advantage of a trained rollout.
+
+    task: of its episode; earned: the reward that it carried when it was gathered
+    computed: by ART, of the rewards that it was handed; given: in the tensors that were trained on
+    """
+
+    task: str
+    earned: float
+    computed: float
+    given: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What one step measured, before any verdict. G groups of R rollouts; N = rollouts that are present.
 
@@ -146,6 +177,9 @@ class Evidence:
         and whether they hold no message, in the same order
     validated: the ids that the arm's own validation asked last; None: it has asked none yet
     validation_raised: that validation ended the loop
+    tasks: of the groups as they were gathered; submitted: the groups that the trainer got, in their order
+    own_stream_N: the sampling seed of the rollout is of the stream that the loop draws from by itself; None: not known
+    moved: the update changed the weights; None: not known
 
     Of the M rollouts that the trainer really trained, read from what ART packed (see `harness.backend.context`):
     openings_M: as what the context begins, up to the first turn's output: "served", "stock_order" (the tools in stock
@@ -156,6 +190,7 @@ class Evidence:
         were served: a call that the policy spells oddly is served again in canonical spelling); None without a call
         before the last turn
     context_equal_M: the whole context is what was served and sampled
+    learned_M: advantages; without rollouts that are none of the step's. None: the backend does not say what was trained
     """
 
     step: int
@@ -183,6 +218,11 @@ class Evidence:
     openings_M: Sequence[frozenset[str]] | None = None
     contexts_M: Sequence[frozenset[str] | None] = ()
     context_equal_M: Sequence[bool] = ()
+    tasks: Sequence[str] = ()
+    submitted: Sequence[Submitted] = ()
+    own_stream_N: Sequence[bool | None] = ()
+    moved: bool | None = None
+    learned_M: Sequence[Learned] | None = None
 
 
 @dataclass(frozen=True)
@@ -280,7 +320,23 @@ class Context(Strategy, Protocol):
         ...
 
 
-OPEN = {"batch": Batch, "update": Update, "context": Context}
+class Stream(Strategy, Protocol):
+    """Open seam `stream`: where the sampling seeds of the training rollouts come from. Asked once, at the start."""
+
+    seam: ClassVar[str]  # "stream"
+
+    def stream(self, name: str) -> str:
+        """The name of the stream, given the one so far; a seed is `derive_seed(run's seed, name, step, task, …)`."""
+        ...
+
+
+OPEN = {"batch": Batch, "update": Update, "context": Context, "stream": Stream}
+
+
+def open_seams(strategy: object) -> tuple[str, ...]:
+    """Where a strategy says that it acts: `seam`, a name or several."""
+    seam = getattr(strategy, "seam", ())
+    return seam if isinstance(seam, tuple) else (seam,)
 
 
 @dataclass(frozen=True)
@@ -313,5 +369,10 @@ class Seams:
             rendering = strategy.context(rendering)
         return rendering
 
+    def stream(self, name: str) -> str:
+        for strategy in self._at("stream"):
+            name = strategy.stream(name)
+        return name
+
     def _at(self, seam: str) -> list[Any]:
-        return [strategy for strategy in self.further if getattr(strategy, "seam", None) == seam]
+        return [strategy for strategy in self.further if seam in open_seams(strategy)]

@@ -289,6 +289,7 @@ class TopLevel(Section):
     """What stands beside the sections on the command line, the fixes left out.
 
     baseline: which loop `off` means (see `factors.BASELINES`)
+    placebo: compare a placebo beside the fixes; controls: negative controls beside the design
     """
 
     seed: Whole
@@ -296,3 +297,5 @@ class TopLevel(Section):
     sweep: Annotated[str, AfterValidator(_folder_name), Field(description=FOLDER_NAME)] | None
     results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
     plan_only: bool
+    placebo: bool = False
+    controls: bool = False

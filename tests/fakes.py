@@ -67,7 +67,9 @@ class Rollouts:
             )
         )
         played = self.play(task_id, model, seed)
-        return SourcedEpisode(played, f"key of {task_id} {seed}", "another/seed=5" if task_id in self.shared else None)
+        return SourcedEpisode(
+            played, f"key of {task_id} {seed}", "another/seed=5" if task_id in self.shared else None, seed
+        )
 
 
 class Policy:

@@ -48,9 +48,26 @@ def stale(name: str) -> float:
     return logprob(f"{model}@{max(int(step) - 1, 0)}")
 
 
+def advantages(rewards: list[float]) -> list[float]:
+    """As ART computes them of a group."""
+    return [float((reward - np.mean(rewards)) / (np.std(rewards) + 1e-6)) for reward in rewards]
+
+
 class Trainer(Backend):
     """Trains the tokens that carry log-probs, and scores with the weights of each step. The ids of what it trains say
-    whether the tools were attached."""
+    whether the tools were attached, and which rollout it is.
+
+    keys: of the episodes of the rollouts; versions: of the weights, by step
+    """
+
+    def __init__(self, rendering: Rendering):
+        super().__init__()
+        self.rendering = rendering
+        self.keys: list[str] = []
+        self.versions = [0]
+
+    def weights(self, name: str) -> str:
+        return f"weights of version {self.versions[int(name.rpartition('@')[2])]}"
 
     async def train(self, model, trajectory_groups, **options):
         kept = [
@@ -60,12 +77,20 @@ class Trainer(Backend):
             for choice in trajectory.messages_and_choices
             if not isinstance(choice, dict) and choice.logprobs
         ]
+        rollouts = [trajectory for group in trajectory_groups for trajectory in group.trajectories]
+        computed = [a for group in trajectory_groups for a in advantages([t.reward for t in group.trajectories])]
+        given = list(computed)
+        if self.rendering.advantages == "shuffled":
+            trained = [n for n, advantage in enumerate(computed) if advantage]
+            for n, other in zip(trained, np.random.default_rng(model.step).permutation(trained), strict=True):
+                given[n] = computed[other]
+        self.keys = [str(trajectory.metadata["episode"]) for trajectory in rollouts]
         self.contexts = [
-            TrainedContext((int(trajectory.tools is not None),), ())
-            for group in trajectory_groups
-            for trajectory in group.trajectories
-            if kept
+            TrainedContext((int(trajectory.tools is not None), n), (), given[n], computed[n])
+            for n, trajectory in enumerate(rollouts)
+            if kept and (computed[n] or not any(computed))  # the other fixes are judged by all that was trained
         ]
+        self.versions.append(self.versions[-1] + (options["learning_rate"] > 0))
         self.metrics = {"data/step_trainer_tokens": sum(kept), "data/step_num_gradient_steps": float(bool(kept))}
         return await super().train(model, trajectory_groups, **options)
 
@@ -77,14 +102,18 @@ class Tokenised(Contexts):
     """Contexts as they come of tools that were attached or not and of the run's rendering; each has a call before its
     last turn."""
 
-    def __init__(self, rendering: Rendering):
+    def __init__(self, rendering: Rendering, trainer: Trainer):
         super().__init__()
+        self.trainer = trainer
         order = "served" if rendering.tool_order == "served" else "stock_order"
         self.openings = {0: frozenset({"no_tools"}), 1: frozenset({order})}
         self.rest = frozenset({"served" if rendering.calls == "once" else "twice"})
 
     def judge(self, trained, asked):
-        return [ContextKind("key", self.openings[context.ids[0]], self.rest, True) for context in trained]
+        return [
+            ContextKind(self.trainer.keys[context.ids[1]], self.openings[context.ids[0]], self.rest, True)
+            for context in trained
+        ]
 
 
 class World:
@@ -96,14 +125,16 @@ class World:
 
     def __init__(self, seams: Seams, exact: bool, served: Callable[[str], float] = logprob):
         self.served = served
+        self.trainer = Trainer(seams.context(Rendering()))
         self.rollouts = Rollouts(TASKS, self.play, exact)
+        self.rollouts.weights = self.trainer.weights
         config = SimpleNamespace(
             run=RUN,
             seams=seams,
             train=SimpleNamespace(
                 steps=STEPS,
                 groups_per_step=3,
-                rollouts_per_group=4,
+                rollouts_per_group=8,
                 train_tasks=5,
                 val_tasks=6,
                 learning_rate=0.01,
@@ -118,9 +149,9 @@ class World:
         protocol = ReferenceProtocol(TASKS[5:], Sampling(0.0, 32, 6))
         fakes = (
             Policy(),
-            Trainer(),
+            self.trainer,
             self.rollouts,
-            Tokenised(seams.context(Rendering())),
+            Tokenised(seams.context(Rendering()), self.trainer),
             protocol,
             Records(),
             lambda *_: None,

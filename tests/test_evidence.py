@@ -74,6 +74,9 @@ def gather(step: RolloutTable, metrics=METRICS, contexts=None, trained=TRAINED, 
         "rendering": Rendering(),
         "names_carried": "hosted_vllm/policy@3",
         "names": NAMES,
+        "after": "policy@4",
+        "submitted": step.groups,
+        "own_seed": lambda task, number: 100 + number,
         "weights": weights or (lambda name: f"weights of {name}"),
         "temperature": 0.7,
         "row_length": 100,
@@ -159,7 +162,7 @@ def test_asked_current_reads_the_name_that_requests_carried(carried, expected):
 def test_policy_moved_compares_weights_and_not_names():
     assert evidence(sampled(*FULL)).policy_moved is True
     assert evidence(sampled(*FULL), weights=lambda name: "the same").policy_moved is False
-    reverse = {"policy@0": "z", "policy@3": "a"}
+    reverse = {"policy@0": "z", "policy@3": "a", "policy@4": "b"}
     assert evidence(sampled(*FULL), weights=reverse.get).policy_moved is True
 
 
@@ -178,6 +181,45 @@ def test_a_rollout_without_a_reply_proves_nothing_and_its_reward_counts():
     assert (found.logprobs_N, found.temperatures_N) == ([True, True], [0.7, 1.0, 1.0])
     assert found.trained_rewards_N[0] == 0.0 and found.outcomes_N[0].end == "length"
     assert record["longer_than_row"] == 2  # of the two that could be trained
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [("a", "a", False), ("a", "b", True), ("unknown:policy@3", "b", None), ("a", "unknown:policy@4", None)],
+)
+def test_an_update_moved_the_weights_if_they_are_others_under_the_next_name(before, after, moved):
+    known = {"policy@0": "a", "policy@3": before, "policy@4": after}
+    assert evidence(sampled(*FULL), weights=known.get).moved is moved
+
+
+def test_a_seed_is_of_the_loops_own_stream_if_the_loop_would_draw_it():
+    ones = [replace(asked("b", n), seed=seed) for n, seed in enumerate((100, 100, None))]
+    assert evidence(sampled(*ones)).own_stream_N == [True, False, None]
+
+
+def test_what_was_handed_over_stands_beside_what_was_earned_in_its_own_order():
+    step = sampled(asked("b", 0, met=1), asked("b", 1, met=2), asked("a", 0, success=1.0))
+    handed = [step.groups[1], art.TrajectoryGroup(t.model_copy(update={"reward": 0.9}) for t in step.groups[0])]
+    (first, second) = evidence(step, submitted=handed).submitted
+    assert (first.task, first.rewards, first.earned) == ("a", {0: 1.0}, {0: 1.0})
+    earned = {n: t.reward for n, t in enumerate(step.groups[0])}
+    assert (second.task, second.rewards, second.earned) == ("b", {0: 0.9, 1: 0.9}, earned)
+    assert evidence(step).tasks == ["b", "a"]
+
+
+def test_rollouts_that_somebody_made_without_a_place_are_not_taken_for_the_steps():
+    foreign = art.TrajectoryGroup([art.Trajectory(messages_and_choices=[], reward=1.0)])
+    assert evidence(sampled(*FULL), submitted=[foreign]).submitted == []
+
+
+def test_a_trained_rollout_has_its_reward_and_its_advantages():
+    step = sampled(asked("b", 0, met=1), asked("a", 0))
+    kinds = (ContextKind("b0"), ContextKind(None), ContextKind("a0"))
+    trained = [TrainedContext((1,), (0,), advantage=given, computed=own) for given, own in ((1, 2), (3, 4), (5, 6))]
+    found = evidence(step, contexts=Contexts(*kinds), trained_contexts=trained).learned_M
+    assert [(one.task, one.computed, one.given) for one in found] == [("b", 2, 1), ("a", 6, 5)]
+    assert found[0].earned == step.groups[0].trajectories[0].reward > found[1].earned == 0.0
+    assert evidence(step, trained_contexts=None).learned_M is None
 
 
 CONTEXT = TrainedContext((1, 2, 7), (2,))
@@ -343,6 +385,7 @@ def test_every_field_of_the_evidence_is_given():
         "validated",
         "validation_raised",
         "scores", "temperatures_N", "openings_M", "contexts_M", "context_equal_M",
+        "tasks", "submitted", "own_stream_N", "moved", "learned_M",
     }  # fmt: skip
 
 

@@ -308,6 +308,31 @@ def test_groups_pass_the_open_seam_batch_and_the_evidence_sees_all_that_was_play
     assert [line["rollouts"] for line in loop.records.of("steps")] == [6, 2, 6]
 
 
+def test_a_stream_of_ones_own_gives_every_rollout_another_seed_and_nothing_else():
+    seen: list[Any] = []
+
+    class Stream(Further):
+        def stream(self, name):
+            return f"{name}_of_mine"
+
+    plain, other = Loop(), Loop(seams=replace(SEAMS, further=(Stream(("stream", "update"), seen),)))
+    for step, tasks in enumerate(ORDER):
+        assert sorted((call.task, call.seed) for call in by_step(other)[step]) == sorted(
+            (task, derive_seed(RUN.seed, "train_of_mine", step, task, number)) for task in tasks for number in range(2)
+        )
+    assert [evidence.own_stream_N for evidence in seen] == [[False] * 6, [False] * 2, [False] * 6]
+    held_out = [[c.seed for c in loop.rollouts.calls if c.task not in TASKS[:4]] for loop in (plain, other)]
+    assert held_out[0] == held_out[1] and other.batches == plain.batches
+
+
+def test_the_loops_own_seeds_are_known_as_such_and_the_groups_that_were_handed_over():
+    seen: list[Any] = []
+    Loop(seams=replace(SEAMS, further=(Further("batch", seen),)))
+    assert [evidence.own_stream_N for evidence in seen] == [[True] * 6, [True] * 2, [True] * 6]
+    assert [[group.task for group in evidence.submitted] for evidence in seen] == [tasks[:1] for tasks in ORDER]
+    assert [evidence.moved for evidence in seen] == [True] * 3
+
+
 def test_every_strategy_is_checked_at_every_step_and_recorded_with_the_step_that_it_made():
     loop = Loop(steps=2, seams=replace(SEAMS, further=(Further("batch", []),)))
     factors = ["endpoint", "tools", "exploration", "reward", "logprobs", "split", "further"]

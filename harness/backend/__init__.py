@@ -3,7 +3,8 @@
     shared.py     one sampler and one trainer for all runs, behind ART's own `Backend` interface
     art_local.py  stock ART: an unmodified `art.local.LocalBackend` for each run, one run after another
     stock.py      what stock ART is given: its model config, its environment, its GPUs; stand_ins/: packages it imports
-    packed.py     the token ids that were trained, from the tensors that ART packed
+    packed.py     the token ids that were trained, and with which advantages, from the tensors that ART packed
+    advantages.py the advantages of a step, shuffled among its rollouts where the rendering says so
     context.py    the same set beside what was served: of which kind is each context?
     tokenizer.py  the trainer's tokenizer: calls once or twice, and the same ids sooner
 
@@ -14,6 +15,7 @@ stays light: torch, art and vllm load when `build` is entered.
 
 import asyncio
 import importlib
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -60,10 +62,12 @@ class ScoredReply:
 @dataclass(frozen=True)
 class TrainedContext:
     """A rollout as the trainer saw it. ids: token ids from the first to the last; trained: positions of those that
-    got an advantage, in order."""
+    got an advantage, in order; advantage: that they got; computed: that ART had computed for them."""
 
     ids: tuple[int, ...]
     trained: tuple[int, ...]
+    advantage: float = math.nan
+    computed: float = math.nan
 
     @property
     def sampled(self) -> tuple[int, ...]:
@@ -84,7 +88,8 @@ class Backend(Protocol):
     async def admit(self, model: "AnyTrainableModel", run: str, seed: int, rendering: "Rendering") -> None:
         """Registers a run's model at step 0, with a fresh adapter under the seed, ready to be asked.
 
-        rendering: how the trainer renders what the run trains on; what is served does not depend on it
+        rendering: how the trainer renders what the run trains on, and with whose advantages; what is served does not
+        depend on it
         """
         ...
 

@@ -13,15 +13,17 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import art
 import httpx
+import torch
 from art.backend import AnyTrainableModel
 from art.local import LocalBackend
 from art.metrics_taxonomy import TRAIN_GRADIENT_STEPS_KEY
@@ -30,10 +32,12 @@ from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 from safetensors.torch import load_file
 
 from harness.backend import SKIPPED, ScoredReply, Trained, TrainedContext, stock
+from harness.backend.advantages import shuffled
 from harness.backend.packed import contexts_of
 from harness.backend.tokenizer import tokenizer_of
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
 from harness.errors import EngineError
+from harness.factors import derive_seed
 from harness.records.store import digest
 from harness.seams import Rendering
 
@@ -41,12 +45,23 @@ CLOSE_SECONDS = 60.0  # until a backend that does not end by itself is ended
 
 
 class Watched(LocalBackend):
-    """Stock ART; keeps what it packed last."""
+    """Stock ART; keeps what it packed last, and shuffles its advantages where a run asks for it.
+
+    shuffle: from the number of the batch to a seed; None: advantages stay with their rollouts
+    computed: the advantages as ART had computed them, where they were shuffled
+    """
 
     packed: PackedTensors | None = None
+    computed: torch.Tensor | None = None
+    shuffle: Callable[[int], int] | None = None
+    batches = 0
 
     def _get_packed_tensors(self, *args: Any, **options: Any) -> PackedTensors | None:
         self.packed = super()._get_packed_tensors(*args, **options)
+        if self.packed is not None and self.shuffle is not None:
+            self.computed = self.packed["advantages"]
+            self.packed = shuffled(self.packed, self.shuffle(self.batches))
+        self.batches += 1
         return self.packed
 
 
@@ -90,6 +105,8 @@ class ArtLocalBackend:
         model._internal_config = stock.model_config(self.settings, seed, rendering)  # type: ignore[assignment]
         local = Watched(path=str(self.path), in_process=self.in_process)
         local._tokenizers[model.base_model, None] = tokenizer_of(model.base_model, rendering.calls)
+        if rendering.advantages == "shuffled":
+            local.shuffle = partial(derive_seed, seed, "advantages")
         admitted = self._admitted[model.name] = Admitted(run, model, local, folder)
         try:
             await model.register(
@@ -144,8 +161,8 @@ class ArtLocalBackend:
         return self._admitted[model.name].last
 
     def trained_contexts(self, model: AnyTrainableModel) -> list[TrainedContext]:
-        packed = self._admitted[model.name].local.packed
-        return contexts_of(packed) if packed is not None else []
+        local = self._admitted[model.name].local
+        return contexts_of(local.packed, local.computed) if local.packed is not None else []
 
     def row_length(self, wanted: int) -> int:
         return self.settings.row_length

@@ -28,6 +28,7 @@ from art.utils.output_dirs import get_model_dir, get_step_checkpoint_dir
 
 import harness.backend.context  # noqa: F401 - litellm and transformers load here, while the server starts
 from harness.backend import SKIPPED, ScoredReply, Trained, TrainedContext
+from harness.backend.advantages import shuffled
 from harness.backend.packed import contexts_of
 from harness.backend.stock import SCHEMA_FORMATS
 from harness.backend.tokenizer import tokenizer_of
@@ -63,6 +64,7 @@ class SharedService:
     state: State
     step: int = 0
     packed: PackedTensors | None = None  # what the last update was given; the files of it are mapped, not read
+    computed: torch.Tensor | None = None  # the advantages that ART had computed, where others were given
     names: dict[str, tuple[str, Path]] = field(default_factory=dict)
     adapters: dict[str, bytes] = field(default_factory=dict)
     last: Trained = SKIPPED
@@ -221,7 +223,11 @@ class SharedBackend(LocalBackend):
         place = (model.base_model, None)  # where ART looks for the tokenizer, and else loads it
         self._tokenizers[place] = tokenizer_of(model.base_model, self._renderings[model.name].calls)
         with seeded(derive_seed(seed, "packing", service.step)):
-            return super()._get_packed_tensors(model, trajectory_groups, **kwargs)
+            packed = super()._get_packed_tensors(model, trajectory_groups, **kwargs)
+        if packed is None or self._renderings[model.name].advantages == "own":
+            return packed
+        service.computed = packed["advantages"]
+        return shuffled(packed, derive_seed(seed, "advantages", service.step))
 
     def row_length(self, wanted: int) -> int:
         return wanted
@@ -240,8 +246,8 @@ class SharedBackend(LocalBackend):
         return self._own(model.name).last
 
     def trained_contexts(self, model: AnyTrainableModel) -> list[TrainedContext]:
-        packed = self._own(model.name).packed
-        return contexts_of(packed) if packed is not None else []
+        own = self._own(model.name)
+        return contexts_of(own.packed, own.computed) if own.packed is not None else []
 
     def weights(self, name: str) -> str:
         """Digest of the weights behind a served name; `unknown:<name>` for a name that nobody registered."""

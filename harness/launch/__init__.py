@@ -2,7 +2,8 @@
 
 command line  run.py (Hydra in, a sweep out), plugins.py (shows ours to Hydra), sweeper.py (designs), quiet.py, paths.py
               help.py, completion.py, candidates.py, choices.py: what can be asked
-              command_line.py, overrides.py, hydra_options.py, options.py, search_path.py: what was meant, or refused
+              command_line.py, overrides.py, hydra_options.py, options.py, search_path.py, wishes.py: what was meant, or
+              refused
 launchers     launcher.py (what they share), local.py (this machine), ray_launcher.py, slurm_launcher.py
 engines       execute.py (plan, train, judge, report), in_process.py (one engine here), several_engines.py with
               engine_pool.py (a queue of runs), engine_process.py (an engine of its own), work_order.py (its orders)

@@ -26,6 +26,7 @@ from harness.launch.hydra_options import (
 )
 from harness.launch.overrides import GivenOverride, asked_for
 from harness.launch.search_path import SearchPath
+from harness.launch.wishes import joining, spelled_out
 from harness.strict import shown
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def understood(arguments: Sequence[str]) -> list[str]:
         raise ConfigError(f"{twice[0]} is given twice: {both}. Keep one of them.")
 
     groups = path.groups()
-    choices = with_every_fix([chosen(each, path, groups) for each in asked if _is_choice(each, groups)], path)
     options = [each for each in asked if not _is_choice(each, groups) and each.key != "hydra.searchpath"]
+    choices = [chosen(each, path, groups) for each in asked if _is_choice(each, groups)]
+    choices = with_every_fix(choices, joining(choices, options, path), path)
     ours = [each for each in options if not each.key.startswith("hydra.")]
     hydras = [each for each in options if each not in ours]
     ablation = next((each.given for each in choices if each.key == "ablation"), None)
@@ -76,6 +78,7 @@ def understood(arguments: Sequence[str]) -> list[str]:
     blocks = _blocks(choices + ours, multirun)
     ours.sort(key=lambda each: each.key != "env._target_")  # it decides what env takes
     ours = [set_option(cfg, each, groups) for each in ours]
+    ours = spelled_out(cfg, ours, path)
     _refuse_values(cfg, ours)
     for each in blocks:
         _refuse_block(each, path, first, ours, groups)
@@ -116,8 +119,8 @@ def chosen(each: GivenOverride, path: SearchPath, groups: Sequence[str]) -> Give
     return each.written(values, appended=group not in path.chosen)
 
 
-def with_every_fix(choices: list[GivenOverride], path: SearchPath) -> list[GivenOverride]:
-    """The choices, and `on` for each further fix that the search path has and nobody mentions.
+def with_every_fix(choices: list[GivenOverride], joined: list[GivenOverride], path: SearchPath) -> list[GivenOverride]:
+    """The choices, those that joined, and `on` for each further fix that the search path has and nobody mentions.
 
     Those of conf/config.yaml are in its defaults list. Hydra takes a fix from somebody else's folder as `+fix/kl=on`
     alone; its user says `fix/kl=off`, as for the others.
@@ -127,8 +130,8 @@ def with_every_fix(choices: list[GivenOverride], path: SearchPath) -> list[Given
     for group in further:
         if "on" not in (levels := path.options(group)):
             raise ConfigError(f"{group} has no level 'on' among {', '.join(levels)}. A fix needs off and on.")
-    added = [asked_for(f"+{group}=on", path) for group in further]
-    names = ",".join(group.removeprefix("fix/") for group in further)
+    added = [*joined, *(asked_for(f"+{group}=on", path) for group in further)]
+    names = ",".join(each.key.removeprefix("fix/") for each in added)
     return [*choices, *added, *([asked_for(f"hydra.sweeper.implied=[{names}]", path)] if names else [])]
 
 

@@ -27,7 +27,7 @@ usage: harness [+ablation=NAME] [fix/FACTOR=LEVEL …] [seed=0,1,2] [option=valu
 Commands:
 {commands}
 
-The fixes; off is what upstream does, and all are on by default:
+The fixes; off is what upstream does, and all are on by default (placebo and signal are no fixes, see below):
 {fixes}
 
 Ablations (a sweep each, resumed by the same command):
@@ -49,6 +49,7 @@ Options worth knowing (--cfg job prints all of them with their values, --hydra-h
   env=mock policy=micro      tau2's own tasks need a larger policy: env=retail policy=smollm2_135m (docs/gpu.md);
                              env.task_ids=[…] keeps some, train.train_tasks= as many as are left to train on
   reuse=on|off               find and share stored results;  reuse.audit=0.05 recomputes 5 % of them
+  placebo=true controls=true a factor that cannot matter (fix/placebo), and arms that must not learn (fix/signal)
   stats.margin=0.05          an effect that surely lies within ± this reward is none; fixed before the first run
   tracking=wandb|off         offline without WANDB_API_KEY
   backend.engines=2          engines at once on this machine; null: backend.engines_per_gpu (1) for each GPU

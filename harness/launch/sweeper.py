@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.config import BLOCK, BLOCK_DEFAULTS
 from harness.designs import design, listed, restrict
 from harness.errors import ConfigError
-from harness.factors import OFF, ON, Arm, Factors
+from harness.factors import CONTROL, OFF, ON, Arm, Factors
 from harness.levels import declared, factor_names
 
 Wishes = Mapping[str, tuple[str, ...]]  # levels by factor, as the command line names them
@@ -56,15 +56,17 @@ class DesignSweeper(Sweeper):
         given = {_factor(o): tuple(_values(o)) for o in fixes}
         wished = {f: levels for f, levels in given.items() if f not in self.implied}
         options = Options.of(rest)
-        factors = self._factors(wished, given, options.first, keys)
+        factors, controls = self._factors(wished, given, options.first, keys)
         arms = self._arms(factors, wished)
+        arms += beside(factors, arms, controls)
         constant = {f: levels[0] for f, levels in given.items() if f not in factors.names}
+        constant |= dict.fromkeys((f for f in controls if f in given), ON)
         launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task_function, config=self.config
         )
         launcher.design = None if set(wished) & set(factors.names) else self.design
         chosen = [
-            [f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (arm.as_dict | constant).items()] for arm in arms
+            [f"{keys.get(f, f'fix/{f}')}={level}" for f, level in (constant | arm.as_dict).items()] for arm in arms
         ]
         named = f"factors=[{','.join(factors.names)}]"
         return launcher.launch(self._jobs(chosen, options, named), initial_job_idx=0)
@@ -139,15 +141,23 @@ class DesignSweeper(Sweeper):
                 )
         return kept
 
-    def _factors(self, wished: Wishes, given: Wishes, others: list[str], keys: Mapping[str, str]) -> Factors:
-        """Those that `factors=` names, and every fix that is swept over."""
+    def _factors(
+        self, wished: Wishes, given: Wishes, others: list[str], keys: Mapping[str, str]
+    ) -> tuple[Factors, Wishes]:
+        """Those that `factors=` names, and every fix that is swept over; and the levels of controls among them."""
         levels = [f"{keys[f]}={own[0]}" for f, own in given.items()]
         cfg = self.loader.load_sweep_config(self.config, [*levels, *others])
         named = factor_names(cfg)
         swept = [
             f for f, own in wished.items() if f not in named and (len(own) > 1 or (self._is_plain and own != (ON,)))
         ]
-        return declared(cfg, (*named, *swept))
+        found = declared(cfg, (*named, *swept))
+        controls = {
+            factor.name: wished[factor.name] if len(wished.get(factor.name, ())) > 1 else tuple(factor.levels)
+            for factor in found
+            if factor.role == CONTROL and (factor.name in named or len(wished[factor.name]) > 1)
+        }
+        return Factors(tuple(factor for factor in found if factor.role != CONTROL)), controls
 
     @property
     def _is_plain(self) -> bool:
@@ -182,6 +192,17 @@ class Options:
         """Those that every arm takes, in the first run."""
         given = [*(axis[0] for axis in self.axes), *self.blocks[0]]
         return [_text(each) for each in given if not _is_option_of_fix(each[0])]
+
+
+def beside(factors: Factors, arms: Sequence[Arm], controls: Wishes) -> list[Arm]:
+    """All fixes on but for a control, once for each of the control's levels that take something away.
+
+    Raises ConfigError where these are to lose to an arm that is not there.
+    """
+    all_on = factors.with_off()
+    if controls and all_on not in arms:
+        raise ConfigError(f"Negative controls are compared with all_on, and none of these {len(arms)} arms is that.")
+    return [Arm((*all_on.levels, (f, level))) for f, levels in controls.items() for level in levels if level != ON]
 
 
 def _has(cfg: DictConfig, key: str) -> bool:

@@ -56,7 +56,10 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """A sweep: its manifest, the runs that were planned (in plan order), what the store counted."""
+    """A sweep: its manifest, the runs that were planned (in plan order), what the store counted.
+
+    runs: those that effects are made of; controls: the negative controls, which no effect, claim or ranking may use
+    """
 
     name: str
     folder: Path
@@ -64,6 +67,12 @@ class SweepRecords:
     factors: tuple[str, ...]
     runs: tuple[RecordedRun, ...]
     reuse: Record
+    controls: tuple[RecordedRun, ...] = ()
+
+    @property
+    def with_controls(self) -> "SweepRecords":
+        """The sweep with its negative controls among the runs: for what lists runs and compares none."""
+        return replace(self, runs=(*self.runs, *self.controls), controls=())
 
     @property
     def declared(self) -> Factors:
@@ -112,7 +121,8 @@ class SweepRecords:
         own = (self.manifest.get("blocks") or {}).get(name) or {}
         config = merged(self.manifest.get("config") or {}, own.get("config") or {})
         manifest = self.manifest | ({"config": config} if own else {})
-        return replace(self, manifest=manifest, runs=tuple(run for run in self.runs if run.block == name))
+        runs, controls = (tuple(run for run in each if run.block == name) for each in (self.runs, self.controls))
+        return replace(self, manifest=manifest, runs=runs, controls=controls)
 
     def options_of(self, block: str) -> Record:
         """What sets a block apart: option -> value; {} for a sweep without blocks."""
@@ -162,13 +172,19 @@ def load_sweep(folder: Path | str) -> SweepRecords:
             "`run`, `arm`, `levels`, `seed`. Start the sweep again: it writes its plan first."
         )
     manifest = files.manifest()
+    levels = dict.fromkeys(factor for planned in plan.values() for factor in planned.levels)
+    compared = {factor["name"] for factor in manifest.get("factors") or ()}
+    if not any(planned.levels.keys() <= compared for planned in plan.values()):
+        compared = set(levels)  # nothing is compared: a sweep that kept no factors, or of control runs alone
+    runs = [_run(planned, files.content(planned.run)) for planned in plan.values()]
     return SweepRecords(
         name=str(manifest.get("sweep") or folder.resolve().name),
         folder=folder,
         manifest=manifest,
-        factors=tuple(dict.fromkeys(factor for planned in plan.values() for factor in planned.levels)),
-        runs=tuple(_run(planned, files.content(planned.run)) for planned in plan.values()),
+        factors=tuple(factor for factor in levels if factor in compared),
+        runs=tuple(run for run in runs if run.levels.keys() <= compared),
         reuse=files.reuse(),
+        controls=tuple(run for run in runs if not run.levels.keys() <= compared),
     )
 
 

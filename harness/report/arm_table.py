@@ -10,7 +10,9 @@ from rich.text import Text
 from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
+from harness.report.control_text import control_line
 from harness.report.verdict import verdict_sentences
+from harness.stats.controls import controls_of
 from harness.stats.effects import analyse
 
 LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
@@ -30,20 +32,25 @@ def _console() -> Console:
 
 
 def report(sweep: SweepRecords) -> Iterator[RenderableType]:
-    yield Text(f"{sweep.name}: {formats.headline(sweep)}", style="bold")
+    every = sweep.with_controls
+    yield Text(f"{sweep.name}: {formats.headline(every)}", style="bold")
     yield Text(" ".join(filter(None, (formats.baseline(sweep), formats.block_line(sweep)))))
-    yield arm_table(sweep)
+    yield arm_table(every)
     yield Text(f"{formats.legend(sweep)} {formats.CAPTION}", style="dim")
-    yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(sweep), "red")
-    failed = formats.failed_lines(sweep)
+    yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(every), "red")
+    failed = formats.failed_lines(every)
     yield from _attention("Failed", failed, "red")
-    if failed or any(run.state in ("running", "missing") for run in sweep.runs):
+    if failed or any(run.state in ("running", "missing") for run in every.runs):
         yield Text(formats.rerun_hint(sweep))
-    for note in formats.notes(sweep):
+    for note in formats.notes(every):
         yield Text(f"Note: {note}", style="dim")
-    yield reuse_table(sweep)
+    yield reuse_table(every)
     yield Text("\nVerdict", style="bold")
-    for sentence in verdict_sentences(sweep.main, analyse(sweep)):
+    effects = analyse(sweep)
+    controls = controls_of(sweep.main, effects)
+    for sentence in control_line(controls):
+        yield Text(sentence, style="bold red" if controls and controls.failed else "")
+    for sentence in verdict_sentences(sweep.main, effects):
         yield Text(sentence)
 
 

@@ -52,7 +52,7 @@ def dots(row: ArmRow, factors: Iterable[str]) -> list[str]:
 
 def legend(sweep: SweepRecords) -> str:
     named = ", ".join(f"{letter} {factor}" for factor, letter in letters(sweep.factors).items())
-    further = any(level not in ("on", "off") for run in sweep.runs for level in run.levels.values())
+    further = any(run.levels.get(f, "off") not in ("on", "off") for run in sweep.runs for f in sweep.factors)
     return f"{ON} fixed, {OFF} as upstream{f', {OTHER} as the name says' * further}: {named}."
 
 

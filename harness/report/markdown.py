@@ -7,6 +7,8 @@ from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
 from harness.report.block_section import block_section
 from harness.report.check_marks import LEGEND, mark
+from harness.report.control_figure import CAPTION as CONTROLS
+from harness.report.control_text import FIGURE, control_line, control_section
 from harness.report.cost_text import cost_sentences, reproduce
 from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
@@ -22,23 +24,25 @@ def markdown(sweep: SweepRecords, found: SweepStatistics) -> str:
 
 def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     """whole: with all its blocks; numbers are of the main one where none is named."""
-    sweep = whole.main
-    opening = (formats.headline(whole), formats.baseline(whole), formats.block_line(whole))
+    sweep, every = whole.main, whole.with_controls
+    opening = (formats.headline(every), formats.baseline(whole), formats.block_line(whole))
     yield f"# {sweep.name}\n\n{' '.join(filter(None, opening))}"
     yield "\n## Verdict\n"
-    yield "\n\n".join(verdict_sentences(sweep, found.effects))
-    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(whole)))
-    for title, lines in (("INVALID", formats.invalid_lines(whole)), ("Failed", formats.failed_lines(whole))):
+    yield "\n\n".join((*control_line(found.controls), *verdict_sentences(sweep, found.effects)))
+    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(every)))
+    for title, lines in (("INVALID", formats.invalid_lines(every)), ("Failed", formats.failed_lines(every))):
         if lines:
             yield f"\n## {title} ({len(lines)})\n"
             yield from (f"- **{run}** {text}" for run, text in lines)
-    if any(run.state != "completed" for run in whole.runs):
+    if any(run.state != "completed" for run in every.runs):
         yield f"\n{formats.rerun_hint(sweep)}"
     yield from _pictures(sweep, "Curves", ("curves", "factors"))
     for section in effect_sections(found.effects, sweep.declared):
         yield from _section(section)
     if by_block := block_section(whole, found.blocks):
         yield from _section(by_block)
+    if found.controls:
+        yield from _section(control_section(found.controls))
     yield from _pictures(sweep, "Reported against reference", ("reported",))
     if found.effects.gaps:
         yield ""
@@ -47,15 +51,15 @@ def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     for section in further_sections(found):
         yield from _section(section)
     yield from _claims(found)
-    yield from _arms(whole)
+    yield from _arms(every)
     yield "\n## Manipulation checks\n"
-    yield from _table(["run", *whole.factors], _checks(whole))
+    yield from _table(["run", *whole.factors], _checks(every))
     yield f"\n{LEGEND}"
     if bought := pairing_section(found.effects):
         yield from _section(bought)
     yield "\n## What it cost\n"
-    yield from (f"{sentence}\n" for sentence in cost_sentences(whole))
-    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(whole)))
+    yield from (f"{sentence}\n" for sentence in cost_sentences(every))
+    yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(every)))
     yield "\n## How to reproduce\n"
     for sentence, command in reproduce(whole):
         yield f"{sentence}\n\n    {command}\n"
@@ -66,7 +70,8 @@ def _section(section: Section) -> Iterator[str]:
     yield f"\n## {section.title}"
     yield from (f"\n{sentence}" for sentence in section.sentences)
     if section.figure:
-        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{CAPTIONS[section.figure]}"
+        caption = (CAPTIONS | {FIGURE: CONTROLS})[section.figure]
+        yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{caption}"
     for caption, grid in (*section.grids, *section.folded):
         yield f"\n{caption}\n" if caption else ""
         yield from _table(grid.heads, grid.rows)

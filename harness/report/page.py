@@ -5,13 +5,14 @@ The verdict comes first; then what it rests on; then how it was made.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records.load import SweepRecords
-from harness.report import curves, effect_figures, figures, formats
+from harness.report import control_figure, control_text, curves, effect_figures, figures, formats
 from harness.report.block_section import block_section
+from harness.report.control_text import control_line
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
@@ -52,11 +53,13 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
     for section in effect_sections(found.effects, sweep.declared):
         if section.figure:
             yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
+    if found.controls:
+        yield control_text.FIGURE, control_figure.control_figure(sweep)
 
 
 def page(sweep: SweepRecords, found: SweepStatistics) -> str:
     parts = [part for section in _sections(sweep, found) for part in section]
-    body = "\n".join([_opening(sweep), _contents(parts), *parts])
+    body = "\n".join([_opening(sweep.with_controls), _contents(parts), *parts])
     return (
         "<!doctype html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{text(sweep.name)}</title>'
@@ -72,29 +75,40 @@ def _sections(whole: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
     def draw(name: str) -> str:
         """An effect figure for a wide and for a narrow screen."""
         make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
-        both = (("wide", effect_figures.WIDE), ("narrow", effect_figures.NARROW))
-        drawn = (f'<div class="{c}">{svg(make(found.effects, w), f"{name}-{c}", alt)}</div>' for c, w in both)
-        return f'{"".join(drawn)}<p class="note">{text(effect_figures.CAPTIONS[name])}</p>'
+        return _both_widths(name, lambda width: make(found.effects, width), alt, effect_figures.CAPTIONS[name])
 
+    def draw_controls(name: str) -> str:
+        caption, alt = control_figure.CAPTION, control_figure.ALT
+        return _both_widths(name, lambda width: control_figure.control_figure(sweep, width), alt, caption)
+
+    every = whole.with_controls
     yield _verdict(whole, found)
-    yield _attention(whole)
+    yield _attention(every)
     if curves.arm_curves(sweep):
         yield curve_figures(sweep)
     for section in effect_sections(found.effects, sweep.declared):
         yield section_html(section, draw)
     if by_block := block_section(whole, found.blocks):
         yield section_html(by_block, draw)
+    if found.controls:
+        yield section_html(control_text.control_section(found.controls), draw_controls)
     if curves.arm_curves(sweep):
         yield gap_figures(sweep, found.effects)
     for section in further_sections(found):
         yield section_html(section, draw)
     yield claims(found)
-    yield arms(whole)
-    yield checks(whole)
+    yield arms(every)
+    yield checks(every)
     if bought := pairing_section(found.effects):
         yield section_html(bought, draw)
-    yield reuse(whole)
+    yield reuse(every)
     yield facts(whole)
+
+
+def _both_widths(name: str, make: Callable[[float], "Figure"], alt: str, caption: str) -> str:
+    both = (("wide", effect_figures.WIDE), ("narrow", effect_figures.NARROW))
+    drawn = (f'<div class="{c}">{svg(make(w), f"{name}-{c}", alt)}</div>' for c, w in both)
+    return f'{"".join(drawn)}<p class="note">{text(caption)}</p>'
 
 
 def _opening(sweep: SweepRecords) -> str:
@@ -111,9 +125,10 @@ def _contents(parts: Sequence[str]) -> str:
 
 def _verdict(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     yield '<h2 id="verdict">Verdict</h2>'
-    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in verdict_sentences(sweep.main, found.effects))
+    said = verdict_sentences(sweep.main, found.effects)
+    sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in (*control_line(found.controls), *said))
     yield f'<div class="verdict">{sentences}</div>'
-    notes = [*caveats(sweep.main, found.effects), *formats.notes(sweep)]
+    notes = [*caveats(sweep.main, found.effects), *formats.notes(sweep.with_controls)]
     yield f'<ul class="note">{"".join(f"<li>{code(note)}</li>" for note in notes)}</ul>'
 
 

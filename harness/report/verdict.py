@@ -54,10 +54,11 @@ def _sentences(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
             f"Not known: which of the fixes matter; {open_runs}." if unfinished else _ask_leave_one_out(sweep),
         )
     found = effects.of(kind)
+    fixes = tuple(e for e in found if e.factors[0] not in sweep.declared.placebos) or found
     return (
-        _what_matters(rise, effects, kind, found),
+        _what_matters(rise, effects, kind, fixes),
         _how_sure(sweep, effects, kind, found),
-        _not_known(sweep, effects, found),
+        _not_known(sweep, effects, fixes),
     )
 
 
@@ -126,7 +127,7 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
     largest = max((e.p_holm for e in decided if e.p_holm is not None), default=None)
     sure = "How sure: " + (
         f"p {'< 0.001' if largest < 0.001 else f'≤ {largest:.3f}'} after Holm's correction over "
-        f"{sum(e.value is not None for e in found)} {'sums' if any(e.aliases for e in found) else 'fixes'}, "
+        f"{sum(e.value is not None for e in found)} {_family(sweep, found)}, "
         if largest is not None
         else ""
     )
@@ -138,6 +139,12 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
     return f"{sure}over {_over(sweep, effects)}{probable}."
+
+
+def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:
+    if any(e.aliases for e in found):
+        return "sums"
+    return "fixes" if not sweep.declared.placebos else "fixes, the placebo among them"
 
 
 def _over(sweep: SweepRecords, effects: Effects) -> str:

@@ -7,6 +7,7 @@ from harness.paths import CLAIMS
 from harness.records.load import SweepRecords
 from harness.stats.blocks import Blocks, blocks_of
 from harness.stats.claims import Verdict, load_claims, verdicts
+from harness.stats.controls import Controls, controls_of
 from harness.stats.effects import Effects, analyse, to_json
 from harness.stats.outcomes import outcomes_of
 from harness.stats.pass_k import PassK, pass_k
@@ -24,6 +25,7 @@ class SweepStatistics:
     tasks: SingleTasks
     steps: StepsToThreshold
     passed: PassK
+    controls: Controls | None  # None where it has neither placebo nor negative controls
 
 
 def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics:
@@ -42,16 +44,21 @@ def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics
         single_tasks(main, outcomes),
         steps_to_threshold(outcomes, sweep.threshold),
         pass_k(main, outcomes),
+        controls_of(main, effects),
     )
 
 
 def effects_json(found: SweepStatistics) -> str:
     """effects.json: the effects on the reference reward, and beside them what else is estimated, each under a key of
-    its own; `blocks` in a sweep that has some."""
+    its own; `blocks` and `controls` in a sweep that has some."""
     beside = {
         "reported_effects": asdict(found.reported),
         "task_effects": asdict(found.tasks),
         "steps_to_threshold": asdict(found.steps),
         "pass_k": asdict(found.passed),
-    } | ({"blocks": asdict(found.blocks)} if found.blocks.main else {})
+    }
+    if found.blocks.main:
+        beside["blocks"] = asdict(found.blocks)
+    if found.controls:
+        beside["controls"] = asdict(found.controls)
     return to_json(found.effects, beside)

@@ -70,6 +70,7 @@ class PlannedWork:
     @property
     def blocks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(run.block for run in self.runs))
+
     samples: int = 0
 
     @property
@@ -78,7 +79,12 @@ class PlannedWork:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        return tuple(dict.fromkeys(run.arm for run in self.runs))
+        """Those that effects are made of; the others are negative controls."""
+        return tuple(dict.fromkeys(run.arm for run in self.runs if self.factors.compares(run.arm)))
+
+    @property
+    def controls(self) -> tuple[Arm, ...]:
+        return tuple(dict.fromkeys(run.arm for run in self.runs if not self.factors.compares(run.arm)))
 
     @property
     def validations(self) -> int:
@@ -149,7 +155,8 @@ def _chain(plan: PlannedWork, run: Run) -> tuple[object, ...] | None:
     """What the updates of a run depend on; None where there are none."""
     if run in plan.ended or plan.factors.no_update(run.arm):
         return None
-    return (run.seed, run.block, *(run.arm.level(name) for name in plan.factors.training))
+    control = tuple(level for level in run.arm.levels if level[0] not in plan.factors.names)
+    return (run.seed, run.block, *(run.arm.level(name) for name in plan.factors.training), *control)
 
 
 def _weights(plan: PlannedWork, run: Run) -> Weights:
@@ -172,10 +179,11 @@ def plan_lines(plan: PlannedWork) -> list[str]:
     earlier = earlier_sweeps(plan)
     todo, rate = count_steps(plan), pace(plan, earlier)
     seeds = len({run.seed for run in plan.runs})
+    beside = f" and {_count(len(plan.controls), 'negative control')}" if plan.controls else ""
     name = named_design(plan.factors, plan.arms) or plan.design or "of its own"
     blocks = f" × {_count(len(plan.blocks), 'block')}" if any(plan.blocks) else ""
     lines = [
-        f"design {name}: {_count(len(plan.arms), 'arm')}{blocks} × {_count(seeds, 'seed')} = "
+        f"design {name}: {_count(len(plan.arms), 'arm')}{blocks}{beside} × {_count(seeds, 'seed')} = "
         f"{_count(len(plan.runs), 'run')} of {plan.steps} steps, {plan.validations} validations each on "
         f"{effect_text.reference_tasks(plan.tasks, plan.split)}",
         f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",

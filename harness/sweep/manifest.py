@@ -235,6 +235,7 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "factors": [factor.record() for factor in config.factors],
         "held": config.held,
         "others": config.others,
+        **({"controls": [factor.record() for factor in config.controls]} if config.controls else {}),
         "backend": config.backend.kind,
         "config": _identity(config.shared),
     }

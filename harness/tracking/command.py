@@ -9,7 +9,7 @@ from harness.tracking.tracker import Tracker, resolve_mode
 
 def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
-    runs = [run for run in sweep.runs if run.state != "missing"]
+    runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     for run in runs:
         write_run(run, sweep, asked.mode)
     if not drain(600):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.designs import design
-from harness.factors import BASELINES, Run
+from harness.factors import BASELINES, Arm, Run
 from harness.fixes.registry import note
 from harness.sweep.estimate import PlannedWork, count_steps, plan_lines
 from tests.synthetic import write_sweep
@@ -196,4 +196,16 @@ def test_every_run_is_named(tmp_path):
     lines = plan_lines(plan(design("smoke", NOTE), tmp_path, seeds=(0, 1)))
     assert [line.strip() for line in lines if "/seed=" in line] == [
         f"{arm}/seed={seed}" for arm in ("all_on", "all_off") for seed in (0, 1)
+    ]
+
+
+def test_negative_controls_are_counted_beside_the_design_and_train_by_themselves(tmp_path):
+    arms = design("leave_one_out", NOTE)
+    controls = [Arm((*NOTE.with_off().levels, ("signal", level))) for level in ("rate_0", "shuffled_rewards")]
+    without, both = plan(arms, tmp_path), plan([*arms, *controls], tmp_path)
+    assert both.arms == without.arms and both.controls == tuple(controls)
+    assert plan_lines(both)[0].startswith("design leave_one_out: 8 arms and 2 negative controls × 1 seed = 10 runs")
+    assert count_steps(both).distinct_updates == count_steps(without).distinct_updates + 2 * both.steps
+    assert [line for line in plan_lines(both) if "effect" in line] == [
+        line for line in plan_lines(without) if "effect" in line
     ]

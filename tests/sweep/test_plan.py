@@ -48,6 +48,28 @@ def test_the_manifest_says_at_which_level_the_fixes_are_that_are_not_compared(sw
     assert manifest["held"] == {"logprobs": "off"}
 
 
+def test_a_plan_with_controls_keeps_what_they_declare_and_reads_them_apart(sweep_config, tmp_path):
+    runs = [[f"fix/signal={level}"] for level in ("on", "rate_0")]
+    write_plan(tmp_path, "s", sweep_config("factors=[tools]", runs=runs), ["a"], ["b"], CONTENT)
+    sweep = load_sweep(tmp_path)
+    assert (sweep.factors, sweep.arms, [run.arm for run in sweep.controls]) == (
+        ("tools",),
+        ("all_on",),
+        ["all_on_with_signal=rate_0"],
+    )
+    assert [factor["role"] for factor in sweep.manifest["controls"]] == ["control"]
+    assert "signal" not in sweep.manifest["others"]
+
+
+def test_controls_may_join_a_folder_that_had_none(sweep_config, tmp_path):
+    write_plan(tmp_path, "s", sweep_config("factors=[tools]"), ["a"], ["b"], CONTENT)
+    assert "controls" not in json.loads((tmp_path / "manifest.json").read_text())
+    runs = [["fix/signal=on"], ["fix/signal=rate_0"]]
+    write_plan(tmp_path, "s", sweep_config("factors=[tools]", runs=runs), ["a"], ["b"], CONTENT)
+    sweep = load_sweep(tmp_path)
+    assert (sweep.factors, len(sweep.runs), len(sweep.controls)) == (("tools",), 1, 1)
+
+
 def test_more_seeds_may_join_a_folder(sweep_config, tmp_path):
     for seed in (0, 1):
         write_plan(tmp_path, "s", sweep_config(f"seed={seed}"), ["a"], ["b"], CONTENT)
