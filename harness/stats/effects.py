@@ -1,7 +1,7 @@
 """The answer of a sweep: every effect with its interval, from records to one deterministic JSON.
 
 Per kind and outcome the effects are a family: p-values are Holm-corrected within it, and the simultaneous
-intervals hold together (Bonferroni). Intervals: intervals.py.
+intervals hold together (Bonferroni). Intervals: intervals.py; where a sweep was looked at more than once: looks.py.
 
 "No effect" is said where every episode at every validation is the same, or where at least five seeds put the
 simultaneous interval within ± the margin that the sweep was started with (`stats.margin`). Beside it stands what so few
@@ -32,6 +32,7 @@ from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
 from harness.stats.intervals import LEVEL, Spread, crossed_spread, holm
+from harness.stats.looks import ALPHA, Judged, LookedAt, judge, looked_at
 from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of, step_weights
 from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
@@ -127,6 +128,7 @@ class Effects:
     sigmoids: tuple[Sigmoid, ...]
     gaps: tuple[ReportedGap, ...]
     notes: tuple[str, ...]
+    looks: LookedAt
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
         return tuple(e for e in self.effects if e.kind == kind and e.outcome == outcome)
@@ -145,6 +147,12 @@ class Measured:
     tasks: tuple[int, ...]  # positions
     spread: Spread
     identical: bool
+    jump: float  # the most by which one episode moves a value
+
+    def judged(self, outcomes: Outcomes) -> Judged:
+        """Over all looks at the sweep."""
+        seeds = [outcomes.seeds[n] for n in self.seeds]
+        return judge(self.values_N_T, seeds, self.jump, self.spread, outcomes.looks)
 
     def shown(self, outcomes: Outcomes) -> Shown:
         factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
@@ -202,6 +210,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         sigmoids=sigmoids(outcomes),
         gaps=(),
         notes=_notes(outcomes),
+        looks=looked_at(outcomes.looks, len(outcomes.seeds)),
     )
 
 
@@ -240,7 +249,7 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
+    return Measured(contrast, values, *there, crossed_spread(values, jump), identical, jump)
 
 
 def _same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:
@@ -294,9 +303,8 @@ def estimate_family(
     outcomes: Outcomes, outcome: str, family: Sequence[Contrast], measured: dict[int, Measured | str]
 ) -> list[Effect]:
     """The effects of one kind on one outcome, tested together. measured: by id of the contrast."""
-    known = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
-    adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
-    together = 1 - (1 - LEVEL) / max(len(known), 1)
+    known = [m.judged(outcomes) for c in family if isinstance(m := measured.get(id(c)), Measured)]
+    adjusted = iter(zip(known, holm(np.array([j.p_value for j in known])), strict=True))
     margin = margin_of(family[0].kind, outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
     still, failed = not moves(outcomes), fails(outcomes)
     out = []
@@ -306,14 +314,18 @@ def estimate_family(
             what = (contrast.kind, outcome, contrast.factors, NOT_ANSWERED)
             out.append(Effect(*what, note=found, aliases=contrast.aliases))
             continue
-        s, p_holm, told = found.spread, float(next(adjusted)), found.shown(outcomes)
-        half, half_all = s.half_width(), s.half_width(together)
+        s, told, (judged, p_adjusted) = found.spread, found.shown(outcomes), next(adjusted)
+        p_holm = float(p_adjusted)
+        low, high = judged.interval()
+        low_all, high_all = judged.interval(ALPHA / len(known))
         decided = RAISES if s.mean > 0 else LOWERS
         remark = ""
         if p_holm >= 1 - LEVEL:
-            near = abs(s.mean) + half_all <= margin
+            near = max(abs(low_all), abs(high_all)) <= margin
             remark = _doubt(found, still, failed, told.seeds) if near else ""
             decided = NOT_SHOWN if not told.seeds else NO_EFFECT if near and not remark else UNDECIDED
+        elif judged.p_now >= ALPHA:
+            remark = f"decided by the look after {judged.seeds} seeds"
         if decided == NO_EFFECT and not contrast.aliases:
             remark = missed(s.seeds)
         out.append(
@@ -323,11 +335,11 @@ def estimate_family(
                 factors=contrast.factors,
                 verdict=MIXED if contrast.aliases else decided,
                 value=s.mean,
-                low=s.mean - half,
-                high=s.mean + half,
-                low_all=s.mean - half_all,
-                high_all=s.mean + half_all,
-                p=s.p_value,
+                low=low,
+                high=high,
+                low_all=low_all,
+                high_all=high_all,
+                p=judged.p_value,
                 p_holm=p_holm,
                 error=s.error,
                 seeds=s.seeds,
@@ -453,18 +465,17 @@ def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | N
 def gate_checks(outcomes: Outcomes, outcome: str) -> tuple[GateCheck, ...]:
     compared = assumed_arms.checks(outcomes.factors, outcomes.arms, usable_arms(outcomes, outcome))
     found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
-    known = [(text, m) for text, m in found if isinstance(m, Measured)]
-    adjusted = holm(np.array([m.spread.p_value for _, m in known]))
-    together = 1 - (1 - LEVEL) / max(len(known), 1)
+    known = [(text, m, m.judged(outcomes)) for text, m in found if isinstance(m, Measured)]
+    adjusted = holm(np.array([judged.p_value for *_, judged in known]))
     out = []
-    for (text, m), p_holm in zip(known, adjusted, strict=True):
-        half = m.spread.half_width(together)
+    for (text, m, judged), p_holm in zip(known, adjusted, strict=True):
+        low, high = judged.interval(ALPHA / len(known))
         margin = margin_of("gate", outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
-        near = abs(m.spread.mean) + half <= margin and m.spread.seeds >= SEEDS_FOR_NONE
+        near = max(abs(low), abs(high)) <= margin and m.spread.seeds >= SEEDS_FOR_NONE
         holds = True if m.identical or near else None
         out.append(
             GateCheck(
-                text, outcome, m.spread.mean, m.spread.mean - half, m.spread.mean + half, float(p_holm),
+                text, outcome, m.spread.mean, low, high, float(p_holm),
                 m.identical, False if p_holm < 1 - LEVEL else holds,
             )
         )  # fmt: skip
