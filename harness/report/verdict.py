@@ -6,6 +6,7 @@ from harness.factors import OFF, ON, Arm
 from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
+from harness.report.look_text import how_often, look_line
 from harness.stats.effects import (
     HIDDEN,
     LOWERS,
@@ -122,7 +123,8 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
         if row[0] >= 0.1
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
-    return f"{sure}over {_over(sweep, effects)}{probable}."
+    often = how_often(effects.looks)
+    return f"{sure}over {_over(sweep, effects)}{f', {often}' * bool(often)}{probable}."
 
 
 def _over(sweep: SweepRecords, effects: Effects) -> str:
@@ -167,7 +169,7 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
 
 def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
-    lines = list(effects.notes)
+    lines = list(filter(None, (look_line(effects.looks), *effects.notes)))
     lines += _shown_lines(sweep, effects)
     if gates := stopped_without(sweep):
         lines.append(_stopped_line(gates))

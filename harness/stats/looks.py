@@ -141,6 +141,19 @@ def looked_at(looks: Looks, seeds: int) -> LookedAt:
     return LookedAt(each, levels, error, looks.planned, looks.open_ended, extended)
 
 
+def level_now(looks: Looks) -> float:
+    """Of the present look, for one effect alone; 0 where nothing is left to it."""
+    return ALPHA if once(looks) else levels_of(looks)[-1]
+
+
+def half_now(spread: Spread, looks: Looks) -> float:
+    """Half of the interval that the present look has by itself."""
+    level = ALPHA if spread.seeds == 1 else level_now(looks)
+    if level == 0:
+        return 0.0 if spread.error == 0 else np.inf
+    return spread.half_width(1 - level)
+
+
 def overall_p(p_value: float, place: int, looks: Looks) -> float:
     """The smallest α at which the look at this place rejects; no smaller than the first of GRID."""
     alphas, levels = _levels_over_alpha(looks)

