@@ -27,14 +27,15 @@ def look_line(looks: LookedAt) -> str:
                 f"{percent(looks.error)}. `stats.looks_planned` or `stats.looks=open`, given with the first start, "
                 f"keeps that at {percent(ALPHA)}. "
             )
-        return f"{text}p-values and intervals hold over all looks."
+        return f"{text}p-values and intervals are those of looks that are planned so."
     if looks.open_ended:
         kept = "without an end (`stats.looks=open`)"
     elif looks.seeds[-1] < (looks.planned or 0) or _interim(looks):
         kept = f"the rest is kept for {_seeds(looks.planned)}, as planned"
     else:
         kept = f"as planned for {_seeds(looks.planned)}"
-    return f"{text}: together they err in no more than {percent(ALPHA)}, {kept}. p-values and intervals hold over all looks."
+    text += f": together they err in no more than {percent(ALPHA)}, {kept}"
+    return f"{text}. p-values and intervals hold over all looks."
 
 
 def _interim(looks: LookedAt) -> bool:

@@ -71,8 +71,8 @@ def parts(sweep: SweepRecords, effects: Effects, found: Needs) -> Iterator[Rende
     yield ""
     yield _table(found)
     yield (
-        f"Seeds in all, those that are there included, for a decision with {POWER:.0%} power at the level that the next "
-        f"look has. In brackets: if seeds differ as much as {len(effects.seeds)} of them allow with "
+        f"Seeds in all, those that are there included, for a decision with {POWER:.0%} power at the level of the next "
+        f"look. In brackets: if seeds differ as much as {len(effects.seeds)} of them allow with "
         f"{POWER:.0%} probability. Margin: {found.margin:g} reward (stats.margin)."
     )
     yield from _spend(sweep, found)
@@ -145,4 +145,3 @@ def _same(sweep: SweepRecords) -> list[str]:
     steps = [f"train.steps={sweep.total_steps}"] if sweep.total_steps is not None else []
     factors = f"factors=[{','.join(sweep.factors)}]"
     return ["harness", "-m", *kept, f"sweep={sweep.name}", f"baseline={sweep.baseline}", factors, *steps]
-

@@ -2,12 +2,12 @@
 
 A true null has a share α of being rejected at any of the looks, which `spent` gives out:
 
-    planned     α*(n) = 2 Φ(−z(α/2) / √(n/N)) by n of the N planned seeds (O'Brien & Fleming 1979, Biometrics 35, 549-556,
-                as a spending function: Lan & DeMets 1983, Biometrika 70, 659-663): little before the last seed, so a
-                report of an unfinished sweep costs next to nothing
+    planned     α*(n) = 2 Φ(−z(α/2) / √(n/N)) by n of the N planned seeds (O'Brien & Fleming 1979, Biometrics 35,
+                549-556, as a spending function: Lan & DeMets 1983, Biometrika 70, 659-663): little before the last
+                seed, so a report of an unfinished sweep costs next to nothing
     open        α*(n) = α n² / (n² + 8²), without an end: half at 8 seeds, 94 % at 32
-    extended    beyond its plan, a sweep has α/4 for each of its first four looks, those before included, and nothing for
-                later ones. What the plan had spent cannot be taken back: `error` says what all looks together come to
+    extended    beyond its plan, a sweep has α/4 for each of its first four looks, those before included, and nothing
+                for later ones. What the plan had spent is not taken back: `error` says what all looks come to
 
 sequential_t.py makes levels of single looks out of that, exactly so where the seeds are all that varies. Tasks are the
 same at each look, which ties looks more closely together, so there less is spent than given out. When to look next may
@@ -91,7 +91,7 @@ def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, spread: Spre
         if len(now) > 1 and now != rows:
             seen.append((place, crossed_spread(values_N_T[now], smallest)))
             rows = now
-    over_all = [overall_p(s.p_value, place, looks) for place, s in seen]
+    over_all = [float(overall_p(np.array(s.p_value), place, looks)) for place, s in seen]
     best = int(np.argmin(over_all))
     return Judged(over_all[best], over_all[-1], seen[best][1].seeds, tuple(seen), looks)
 
@@ -154,15 +154,15 @@ def half_now(spread: Spread, looks: Looks) -> float:
     return spread.half_width(1 - level)
 
 
-def overall_p(p_value: float, place: int, looks: Looks) -> float:
-    """The smallest α at which the look at this place rejects; no smaller than the first of GRID."""
+def overall_p(p_values: Array, place: int, looks: Looks) -> Array:
+    """The smallest α at which the look at this place rejects each; no smaller than the first of GRID."""
     alphas, levels = _levels_over_alpha(looks)
     at = levels[:, place]
     known = at > 0
-    if not known.any() or p_value >= at[-1]:
-        return 1.0
-    found = np.interp(np.log(max(p_value, 1e-300)), np.log(at[known]), np.log(alphas[known]))
-    return float(np.exp(found))
+    if not known.any():
+        return np.ones_like(p_values)
+    found = np.exp(np.interp(np.log(np.maximum(p_values, 1e-300)), np.log(at[known]), np.log(alphas[known])))
+    return np.where(p_values >= at[-1], 1.0, found)
 
 
 @cache

@@ -28,6 +28,7 @@ from harness.records.looks import Looks, looks_of
 
 OUTCOMES = ("final", "area", "slope")
 UNTRAINED = "untrained"
+UNRECORDED = Looks()  # how often it was looked at is not known
 ENOUGH = 0.8  # a validation is there when at least this share of its episodes is
 Array = np.ndarray
 
@@ -71,7 +72,7 @@ class Outcomes:
     margin: float = MARGIN
     ended: tuple[str, ...] = ()
     unshown: Mapping[str, Array] = field(default_factory=dict)
-    looks: Looks = Looks()
+    looks: Looks = UNRECORDED
 
     @property
     def not_shown(self) -> dict[str, int]:

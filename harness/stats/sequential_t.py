@@ -14,7 +14,6 @@ U of n = 1, 2, … are a Markov chain, and with x_{n+1} / R = tan φ
 The distribution over what has not been rejected is kept in CELLS cells of η = arcsin |U|.
 """
 
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -92,7 +91,7 @@ def _above(n: int, u: Array, bound: Array) -> Array:
 
 
 def _below(phi: Array, power: int) -> Array:
-    """The share below φ of the density ∝ cos^power on (−π/2, π/2): ∫ cos^m = cos^(m−1) sin / m + (m−1)/m ∫ cos^(m−2)."""
+    """The share below φ of the density ∝ cos^power: ∫ cos^m = cos^(m−1) sin / m + (m−1)/m ∫ cos^(m−2)."""
     sine, cosine = np.sin(phi), np.cos(phi)
     odd = power % 2
     integral, whole = (sine + 1, 2.0) if odd else (phi + WHOLE, np.pi)
