@@ -8,14 +8,16 @@ def how_often(looks: LookedAt) -> str:
     """'looked at 3 times (after 2, 3 and 5 seeds)'; nothing for one look at all that was planned."""
     if len(looks.seeds) > 1:
         return f"looked at {len(looks.seeds)} times (after {listed([str(n) for n in looks.seeds])} seeds)"
-    return "an interim look" if _interim(looks) else ""
+    if looks.levels == (ALPHA,):
+        return ""
+    return "a first look" if looks.open_ended else f"an interim look (after {_seeds(looks.seeds[0])})"
 
 
 def look_line(looks: LookedAt) -> str:
     """How the looks share the 5 %, as a caveat; nothing where there is nothing to share."""
-    if len(looks.seeds) == 1 and not _interim(looks):
-        return ""
     often = how_often(looks)
+    if not often:
+        return ""
     levels = listed([percent(level) for level in looks.levels])
     text = f"{often[0].upper()}{often[1:]}; each look's level is {levels} for an effect alone"
     if looks.extended:
@@ -30,16 +32,12 @@ def look_line(looks: LookedAt) -> str:
         return f"{text}p-values and intervals are those of looks that are planned so."
     if looks.open_ended:
         kept = "without an end (`stats.looks=open`)"
-    elif looks.seeds[-1] < (looks.planned or 0) or _interim(looks):
+    elif looks.seeds[-1] < (looks.planned or 0):
         kept = f"the rest is kept for {_seeds(looks.planned)}, as planned"
     else:
         kept = f"as planned for {_seeds(looks.planned)}"
     text += f": together they err in no more than {percent(ALPHA)}, {kept}"
     return f"{text}. p-values and intervals hold over all looks."
-
-
-def _interim(looks: LookedAt) -> bool:
-    return looks.levels != (ALPHA,)
 
 
 def _seeds(planned: int | None) -> str:

@@ -43,8 +43,12 @@ GRID = tuple(sorted({1e-6, 1e-5, 1e-4, 1e-3, 0.1, 0.25, 0.6, *(ALPHA / m for m i
 
 @dataclass(frozen=True)
 class LookedAt:
-    """What a report says of the looks. levels: of each look, for one effect alone; error: the most that all together
-    err, above 1 − LEVEL only where the sweep was extended beyond its plan; planned: seeds, None where not recorded"""
+    """What a report says of the looks.
+
+    seeds: that were complete at each look; planned: seeds, None where not recorded
+    levels: of each look, for one effect alone
+    error: the most that all together err, above 1 − LEVEL only where the sweep was extended beyond its plan
+    """
 
     seeds: tuple[int, ...]
     levels: tuple[float, ...]
@@ -137,8 +141,7 @@ def looked_at(looks: Looks, seeds: int) -> LookedAt:
         as_planned = Looks(counted[:within], looks.planned)
         added = max(min(len(times), MOST_EXTENDED) - within, 0)
         error = max(ALPHA, spent_by(as_planned)[-1] + ALPHA * added / MOST_EXTENDED)
-    each = tuple(len(look.seeds) for look in counted)
-    return LookedAt(each, levels, error, looks.planned, looks.open_ended, extended)
+    return LookedAt(times, levels, error, looks.planned, looks.open_ended, extended)
 
 
 def level_now(looks: Looks) -> float:

@@ -142,6 +142,8 @@ def _unknown(outcomes: Outcomes, effect: Effect, found: Measured | str | None) -
         return "training fails with all fixes on"
     if found.spread.seeds < 2:
         return "one seed says nothing of how seeds differ: 3 say a little, 5 more"
+    if levels_of(_with_another(outcomes.looks, found.spread.seeds, found.spread.seeds + 1))[-1] <= 0:
+        return "all looks beyond the plan are used, so more seeds decide nothing in this sweep; a new one does"
     if found.spread.error == 0:
         return "every seed and task is the same so far"
     return ""

@@ -59,7 +59,7 @@ def test_planned_looks_spend_five_per_cent_by_the_last_and_little_before():
 def test_a_report_of_an_unfinished_sweep_is_an_interim_look():
     interim = looks(5, whole=3, planned=5)
     assert not once(interim) and looked_at(interim, 5).levels[0] < 0.012
-    assert how_often(looked_at(interim, 5)) == "an interim look"
+    assert how_often(looked_at(interim, 5)) == "an interim look (after 3 seeds)"
     assert "the rest is kept for 5 seeds, as planned" in look_line(looked_at(interim, 5))
 
 
