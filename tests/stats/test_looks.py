@@ -13,7 +13,7 @@ from harness.records.looks import Look, Looks
 from harness.report.look_text import how_often, look_line
 from harness.stats.effects import analyse_outcomes
 from harness.stats.intervals import crossed_spread
-from harness.stats.looks import ALPHA, judge, levels_of, looked_at, once, spent_by
+from harness.stats.looks import ALPHA, half_now, judge, levels_of, looked_at, once, spent_by
 from harness.stats.sequential_t import look_levels
 from tests.stats.test_effects import planted
 
@@ -98,6 +98,13 @@ def test_what_is_significant_at_one_look_may_not_be_after_several():
     assert spread.p_value < ALPHA < many.p_value
     low, high = many.interval()
     assert low < 0 < high and high - low > 2 * spread.half_width()
+
+
+def test_the_interval_of_a_claim_is_as_wide_as_its_look_pays_for():
+    spread = crossed_spread(np.random.default_rng(8).normal(size=(6, 12)))
+    assert half_now(spread, looks(6)) == spread.half_width()
+    assert half_now(spread, looks(3, 4, 5, 6, planned=3)) > 1.2 * spread.half_width()
+    assert half_now(spread, looks(2, 3, 4, 5, 6, planned=2)) == np.inf
 
 
 def test_what_an_earlier_look_decided_stays_decided():
