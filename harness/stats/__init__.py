@@ -5,8 +5,8 @@ effects.py    every effect with its interval, from contrasts.py (weights over ar
               crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
 stopped_updates.py   without which fixes no update was made
 beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py
-looks.py      what looking more than once costs; sequential_t.py: the level of each look; more_seeds.py: how many more seeds
-              an undecided effect needs
+looks.py      what looking more than once costs; sequential_t.py: the level of each look
+more_seeds.py how many more seeds an undecided effect needs, and in which arms
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
 power.py      the smallest effect that a design finds
 sweep_statistics.py   effects and claims of one sweep
