@@ -51,6 +51,11 @@ def _claims(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _seeds(parser: Parser) -> None:
+    _sweep(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _track(parser: Parser) -> None:
     _sweep(parser)
     modes = ("auto", "online", "offline")
@@ -106,6 +111,9 @@ MORE_COMPLETION = (
 COMMANDS = {
     "report": Command("harness.report.command", "make a sweep's report again, from its records", _sweep),
     "claims": Command("harness.stats.command", "what a sweep says of each registered claim", _claims),
+    "seeds": Command(
+        "harness.report.seeds_command", "how many more seeds each undecided effect needs, in which arms", _seeds
+    ),
     "track": Command("harness.tracking.command", "write a sweep's runs to W&B, from its records", _track),
     "dashboard": Command(
         "harness.tracking.dashboard.command", "save a W&B workspace and report of an uploaded sweep", _dashboard

@@ -23,6 +23,7 @@ SAMPLES = "a number in (0, 2]; samples of a greedy policy are all the same"
 GROUP = "a whole number, at least 2 rollouts, since advantages are relative to the group"
 TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
+LOOKS = "a list of one to four numbers of seeds, rising from at least 2, such as [4,6,8,10]"
 REWARD = "a difference of rewards, above 0 and below 1"
 FOLDER_NAME = (
     "one plain folder name (at most 100 characters, the first a letter, a digit or _, no / and no \\; "
@@ -261,12 +262,23 @@ class StatsConfig(Section):
 
     margin: what counts as next to nothing, in validation reward
     threshold: validation reward; how many steps it takes to reach it; None: halfway between all_on's first and best
+    looks: planned, or open: more seeds as long as one likes, which costs more (stats/looks.py)
+    looks_planned: after how many seeds the sweep is looked at; None: once, after the seeds that are asked for first
     """
 
     option: ClassVar[str] = "stats"
 
     margin: Annotated[float, Field(gt=0, lt=1, description=REWARD)]
     threshold: Annotated[float, Field(gt=0, le=1, description="a reward above 0, at most 1")] | None = None
+    looks: Literal["planned", "open"] = "planned"
+    looks_planned: Annotated[Sequence[int], Field(min_length=1, max_length=4, description=LOOKS)] | None = None
+
+    def __post_init__(self) -> None:
+        ahead = list(self.looks_planned or ())
+        if ahead != sorted(set(ahead)) or any(seeds < 2 for seeds in ahead):
+            raise ConfigError(f"stats.looks_planned is {ahead}; expected {LOOKS}.")
+        if ahead and self.looks == "open":
+            raise ConfigError("stats.looks_planned names when to look, and stats.looks=open plans no end. Drop one.")
 
 
 def _folder(name: str) -> str:

@@ -53,7 +53,7 @@ def test_commands_overrides_and_flags_are_no_mistyped_command(argument):
 
 
 def test_what_resembles_no_command_is_answered_with_all_of_them():
-    assert "Commands: report, claims, track" in unknown("blub")
+    assert "Commands: report, claims, seeds, track" in unknown("blub")
 
 
 MISUSED = [

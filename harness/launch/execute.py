@@ -6,6 +6,7 @@ from harness.config import RunConfig, SweepConfig
 from harness.errors import Exit
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
+from harness.records.looks import record_look
 from harness.records.run_records import RunRecords
 from harness.records.schema import ValidationRecord
 from harness.report.arm_table import print_report
@@ -48,6 +49,7 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
                     train(part, runs)
             finally:
                 _refute_unequal_starts(sweep)
+    record_look(sweep.folder)
     records = load_sweep(sweep.folder)
     write_report(records)
     print_report(records)

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from harness.config import typed
 from harness.errors import ConfigError
+from harness.records.json_files import read_object
 from harness.records.layout import SweepFiles
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ PATIENCE = 10.0  # seconds that a network file system may take to show a new fil
 class WorkOrder:
     """folder: the sweep's, on a path that every machine of the sweep sees
 
-    manifest: digest of its manifest.json, so that an engine knows the folder when it sees it
+    manifest: digest of its manifest.json but for the looks, so that an engine knows the folder when it sees it
     factors: names of what the sweep compares
     config: what the sweep's runs share; runs: the fixes, the seed and what its block has otherwise, of each to do
     server_python: HARNESS_VLLM_PYTHON where the order was made
@@ -92,4 +93,5 @@ def _of_run(resolved: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str,
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    fixed = read_object(path) | {"looks": None}  # a report may be made while engines start
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()

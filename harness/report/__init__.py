@@ -2,14 +2,14 @@
 
 numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), check_marks.py (the last word of each
            check), cost_text.py
-words      formats.py, effect_text.py (numbers, states, effects), step_text.py (steps and blocks), control_text.py
-           (placebos and negative controls), verdict.py (three sentences)
+words      formats.py, effect_text.py (numbers, states, effects), step_text.py (steps and blocks), look_text.py (looks),
+           control_text.py (placebos and negative controls), verdict.py (three sentences)
 figures    figures.py, effect_figures.py, step_figures.py, control_figure.py; matplotlib loads when one is drawn
 pages      sections.py (parts as plain data), effect_sections.py, step_sections.py, block_section.py, and
            further_sections.py with reported_section.py, task_section.py, steps_section.py and pass_section.py; rendered
            by page.py (report.html, effects.json) with page_parts.py, markup.py, style.py, and by markdown.py
            (report.md); arm_table.py prints to the terminal
-command.py `harness report`
+command.py `harness report`; seeds_command.py `harness seeds`
 
 A report computes no statistic and asks no fix: names, levels and captions come from the sweep's own records. It knows
 nothing of engines, environments or the loop, and loads no torch, art or vllm.

@@ -6,6 +6,7 @@ from harness.factors import OFF, ON, Arm
 from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
+from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
 from harness.stats.effects import (
     DEPENDS,
@@ -138,7 +139,8 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
         if row[0] >= 0.1
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
-    return f"{sure}over {_over(sweep, effects)}{probable}."
+    often = how_often(effects.looks)
+    return f"{sure}over {_over(sweep, effects)}{f', {often}' * bool(often)}{probable}."
 
 
 def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:
@@ -191,7 +193,7 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
 
 def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
     """What a reader of the verdict could get wrong."""
-    lines = list(effects.notes)
+    lines = list(filter(None, (look_line(effects.looks), *effects.notes)))
     lines += settling_lines(effects)
     lines += _shown_lines(sweep, effects)
     if gates := stopped_without(sweep):

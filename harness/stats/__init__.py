@@ -10,6 +10,8 @@ by_step.py    every effect at every validation, with a band; settling.py: whethe
 stopped_updates.py   without which fixes no update was made
 blocks.py     effects in each block of a sweep (learning rates), and their interaction with the block
 controls.py   do placebos seem to matter, and negative controls to learn?
+looks.py      what looking more than once costs; sequential_t.py: the level of each look
+more_seeds.py how many more seeds an undecided effect needs, and in which arms
 beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py and reported_effects.py (what arms show by their
               own rules), task_effects.py (which tasks a fix moves), steps_to_threshold.py, pass_k.py (of samples)
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`

@@ -14,9 +14,9 @@ repeats a manipulation check (`check`) does not confirm it alone. It is not test
 the sweep, or has no run that counts; nor where a part asks what is learned, in a sweep whose policy gets worse even
 with all fixes on; nor where it needs the reference validation, in a sweep that is validated on its training tasks.
 
-Runs, steps, outcomes, intervals and their floors are those of effects. The intervals are not corrected for the number
-of parts or claims. What a fraction of the factorial mixes with other effects ranks nothing. A rule that was changed
-after it was registered says when, why, and what it was (`changed`).
+Runs, steps, outcomes, intervals, their floors and what looks cost are those of effects. The intervals are not corrected
+for the number of parts or claims. What a fraction of the factorial mixes with other effects ranks nothing. A rule that
+was changed after it was registered says when, why, and what it was (`changed`).
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
 from harness.stats.effects import FAILS, SEEDS_FOR_NONE, fails, measure, missed, ranking_draws
 from harness.stats.intervals import Spread, crossed_spread, settled
+from harness.stats.looks import half_now, level_now
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
@@ -221,7 +222,7 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     if spread.seeds * spread.tasks == 1:
         text = f"{_number(spread.mean, part)} at one seed, which gives no interval"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
-    half = spread.half_width()
+    half = half_now(spread, outcomes.looks)
     low, high = spread.mean - half, spread.mean + half
     verdict, doubt = _judge(low, high, _logs(part)), ""
     if verdict == CONFIRMED and len(part.interval) == 2:
@@ -300,7 +301,8 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
     else:
         return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of these fixes one by one.")
     order = [found.factors.index(f) for f in part.order]
-    low, high = np.quantile(kendall(order, found.draws_F_B), (0.025, 0.975))
+    tail = level_now(outcomes.looks) / 2
+    low, high = np.quantile(kendall(order, found.draws_F_B), (tail, 1 - tail))
     here = np.array(found.estimates)[:, None]
     verdict = _judge(float(low), float(high), part.interval)
     best_first = np.argsort(-here[:, 0], kind="stable")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from harness.paths import CLAIMS
 from harness.records.load import load_sweep
+from harness.records.looks import record_look
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, REFUTED, Verdict, load_claims, verdicts
 
 COLOURS = {CONFIRMED: "bold green", REFUTED: "bold red", INCONCLUSIVE: "bold yellow"}
@@ -58,6 +59,7 @@ def as_json(found: Sequence[Verdict], baseline: str) -> str:
 
 
 def run(asked: Namespace) -> int:
+    record_look(asked.sweep)
     sweep = load_sweep(asked.sweep)
     found = verdicts(sweep, load_claims(asked.claims or CLAIMS))
     if asked.json:

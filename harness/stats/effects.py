@@ -1,7 +1,7 @@
 """The answer of a sweep: every effect with its interval, from records to one deterministic JSON.
 
 Per kind and outcome the effects are a family: p-values are Holm-corrected within it, and the simultaneous
-intervals hold together (Bonferroni). Intervals: intervals.py.
+intervals hold together (Bonferroni). Intervals: intervals.py; where a sweep was looked at more than once: looks.py.
 
 "No effect" is said where every episode at every validation is the same, or where at least five seeds put the
 simultaneous interval within ± the margin that the sweep was started with (`stats.margin`). Beside it stands what so few
@@ -39,6 +39,7 @@ from harness.stats.contrasts import ASSUMES, Contrast
 from harness.stats.depends import qualify, with_places
 from harness.stats.effect_map import EffectMap, effect_map
 from harness.stats.intervals import LEVEL, holm
+from harness.stats.looks import ALPHA, LookedAt, looked_at
 from harness.stats.measured import Measured, contrasts_of, measure, usable_arms
 from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
 from harness.stats.pairing import Pairing, pairing
@@ -172,6 +173,7 @@ class Effects:
     sigmoids: tuple[Sigmoid, ...]
     gaps: tuple[ReportedGap, ...]
     notes: tuple[str, ...]
+    looks: LookedAt
     by_step: tuple[EffectCurve, ...] = ()  # of the kinds in BY_STEP
     settled: Settling | None = None
     stability: tuple[Stability, ...] = ()
@@ -258,6 +260,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         sigmoids=sigmoids(outcomes),
         gaps=(),
         notes=_notes(outcomes),
+        looks=looked_at(outcomes.looks, len(outcomes.seeds)),
         by_step=tuple(c for c in curves if c.kind in BY_STEP),
         settled=settled,
         stability=stabilities(outcomes),
@@ -317,9 +320,8 @@ def estimate_family(
     outcomes: Outcomes, outcome: str, family: Sequence[Contrast], measured: dict[int, Measured | str]
 ) -> list[Effect]:
     """The effects of one kind on one outcome, tested together. measured: by id of the contrast."""
-    known = [m for c in family if isinstance(m := measured.get(id(c)), Measured)]
-    adjusted = iter(holm(np.array([m.spread.p_value for m in known])))
-    together = 1 - (1 - LEVEL) / max(len(known), 1)
+    known = [m.judged(outcomes) for c in family if isinstance(m := measured.get(id(c)), Measured)]
+    adjusted = iter(zip(known, holm(np.array([j.p_value for j in known])), strict=True))
     margin = margin_of(family[0].kind, outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
     still, failed = not moves(outcomes), fails(outcomes)
     out = []
@@ -329,14 +331,18 @@ def estimate_family(
             what = (contrast.kind, outcome, contrast.factors, NOT_ANSWERED)
             out.append(Effect(*what, note=found, aliases=contrast.aliases))
             continue
-        s, p_holm, told = found.spread, float(next(adjusted)), found.shown(outcomes)
-        half, half_all = s.half_width(), s.half_width(together)
+        s, told, (judged, p_adjusted) = found.spread, found.shown(outcomes), next(adjusted)
+        p_holm = float(p_adjusted)
+        low, high = judged.interval()
+        low_all, high_all = judged.interval(ALPHA / len(known))
         decided = RAISES if s.mean > 0 else LOWERS
         remark = ""
         if p_holm >= 1 - LEVEL:
-            near = abs(s.mean) + half_all <= margin
+            near = max(abs(low_all), abs(high_all)) <= margin
             remark = _doubt(found, still, failed, told.seeds) if near else ""
             decided = NOT_SHOWN if not told.seeds else NO_EFFECT if near and not remark else UNDECIDED
+        elif judged.p_now >= ALPHA:
+            remark = f"decided by the look after {judged.seeds} seeds"
         if decided == NO_EFFECT and not contrast.aliases:
             remark = missed(s.seeds)
         out.append(
@@ -346,11 +352,11 @@ def estimate_family(
                 factors=contrast.factors,
                 verdict=MIXED if contrast.aliases else decided,
                 value=s.mean,
-                low=s.mean - half,
-                high=s.mean + half,
-                low_all=s.mean - half_all,
-                high_all=s.mean + half_all,
-                p=s.p_value,
+                low=low,
+                high=high,
+                low_all=low_all,
+                high_all=high_all,
+                p=judged.p_value,
                 p_holm=p_holm,
                 error=s.error,
                 seeds=s.seeds,
@@ -460,18 +466,17 @@ def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | N
 def gate_checks(outcomes: Outcomes, outcome: str) -> tuple[GateCheck, ...]:
     compared = assumed_arms.checks(outcomes.factors, outcomes.arms, usable_arms(outcomes, outcome))
     found = [(text, measure(outcomes, Contrast("gate", (), w), outcome)) for text, w in compared]
-    known = [(text, m) for text, m in found if isinstance(m, Measured)]
-    adjusted = holm(np.array([m.spread.p_value for _, m in known]))
-    together = 1 - (1 - LEVEL) / max(len(known), 1)
+    known = [(text, m, m.judged(outcomes)) for text, m in found if isinstance(m, Measured)]
+    adjusted = holm(np.array([judged.p_value for *_, judged in known]))
     out = []
-    for (text, m), p_holm in zip(known, adjusted, strict=True):
-        half = m.spread.half_width(together)
+    for (text, m, judged), p_holm in zip(known, adjusted, strict=True):
+        low, high = judged.interval(ALPHA / len(known))
         margin = margin_of("gate", outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
-        near = abs(m.spread.mean) + half <= margin and m.spread.seeds >= SEEDS_FOR_NONE
+        near = max(abs(low), abs(high)) <= margin and m.spread.seeds >= SEEDS_FOR_NONE
         holds = True if m.identical or near else None
         out.append(
             GateCheck(
-                text, outcome, m.spread.mean, m.spread.mean - half, m.spread.mean + half, float(p_holm),
+                text, outcome, m.spread.mean, low, high, float(p_holm),
                 m.identical, False if p_holm < 1 - LEVEL else holds,
             )
         )  # fmt: skip

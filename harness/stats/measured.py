@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.stats.contrasts import Contrast, all_contrasts
 from harness.stats.intervals import Spread, crossed_spread
+from harness.stats.looks import Judged, judge
 from harness.stats.outcomes import Outcomes, step_weights
 from harness.stats.shown import Shown, shown
 
@@ -22,6 +23,12 @@ class Measured:
     tasks: tuple[int, ...]  # positions
     spread: Spread
     identical: bool
+    jump: float  # the most by which one episode moves a value
+
+    def judged(self, outcomes: Outcomes) -> Judged:
+        """Over all looks at the sweep."""
+        seeds = [outcomes.seeds[n] for n in self.seeds]
+        return judge(self.values_N_T, seeds, self.jump, self.spread, outcomes.looks)
 
     def shown(self, outcomes: Outcomes) -> Shown:
         factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
@@ -64,7 +71,7 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    return Measured(contrast, values, *there, crossed_spread(values, jump), identical)
+    return Measured(contrast, values, *there, crossed_spread(values, jump), identical, jump)
 
 
 def same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:

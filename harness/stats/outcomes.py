@@ -24,9 +24,11 @@ import numpy as np
 
 from harness.factors import NOTE, Arm, Factors
 from harness.records.load import MARGIN, RecordedRun, SweepRecords
+from harness.records.looks import Looks, looks_of
 
 OUTCOMES = ("final", "area", "slope")
 UNTRAINED = "untrained"
+UNRECORDED = Looks()  # how often it was looked at is not known
 ENOUGH = 0.8  # a validation is there when at least this share of its episodes is
 Array = np.ndarray
 
@@ -51,6 +53,7 @@ class Outcomes:
     margin: reward; what the sweep was to call next to nothing
     ended: counted runs whose loop ended by itself
     unshown: by factor, (A, N) counted runs whose switch no step could judge; a factor that is absent was always shown
+    looks: how often the sweep was looked at
     """
 
     factors: Factors
@@ -69,6 +72,7 @@ class Outcomes:
     margin: float = MARGIN
     ended: tuple[str, ...] = ()
     unshown: Mapping[str, Array] = field(default_factory=dict)
+    looks: Looks = UNRECORDED
 
     @property
     def not_shown(self) -> dict[str, int]:
@@ -204,6 +208,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         sweep.margin,
         tuple(run.name for run in counted if run.ended_at is not None),
         unshown,
+        looks_of(sweep),
     )
 
 

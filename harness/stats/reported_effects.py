@@ -169,7 +169,7 @@ def measure_reported(
         jumps.append(1.0 if tasks else 1 / len(beside.tasks))
     jump = max(jumps, default=0.0) * float(np.abs(weights).max() * np.abs(steps).max())
     where = (tuple(seeds.tolist()), tasks)
-    return Measured(contrast, values, *where, crossed_spread(values, jump), not jumps)
+    return Measured(contrast, values, *where, crossed_spread(values, jump), not jumps, jump)
 
 
 def _by_task(

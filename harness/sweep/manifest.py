@@ -26,6 +26,7 @@ from harness.machine.gpu import gpus
 from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
+from harness.records.looks import plan_more_seeds
 from harness.records.schema import PlannedRun, Record
 from harness.sweep.block_records import joined, recorded, stored_config, unlike
 
@@ -77,6 +78,7 @@ def write_plan(
         now = joined(kept, recorded(config, kept["config"], of_blocks)) | {"content": content | kept["content"]}
         if now != kept:
             files.write_manifest(now)
+        plan_more_seeds(files, {each.run.seed for each in config.runs})
     else:
         manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
         files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
@@ -236,6 +238,7 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "held": config.held,
         "others": config.others,
         **({"controls": [factor.record() for factor in config.controls]} if config.controls else {}),
+        "seeds_planned": sorted({each.run.seed for each in config.runs}),
         "backend": config.backend.kind,
         "config": _identity(config.shared),
     }

@@ -136,7 +136,7 @@ def test_a_sweep_that_names_no_baseline_and_no_loss_is_continued_with_the_defaul
     files = SweepFiles(tmp_path)
     older = files.manifest()
     assert older.pop("baseline") == older["config"].pop("baseline") == "note"
-    assert older["config"].pop("stats") == {"margin": 0.05}
+    assert older["config"].pop("stats") == {"margin": 0.05, "looks": "planned", "looks_planned": None}
     for option in ("loss", "epsilon", "epsilon_high"):
         del older["config"]["train"][option]
     files.write_manifest(older)
