@@ -41,6 +41,7 @@ class SimulatedWorld:
     leak: float = 0.0  # share of the gain that comes through where `leaks` alone is off
     leaks: str = "exploration"
     repeats: bool = True  # a policy that never moves repeats its episodes; else they are sampled anew
+    copies: bool = False  # arms that differ only in what is reported share their runs, as real ones do
 
 
 def gains(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld) -> Array:
@@ -54,6 +55,12 @@ def gains(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld) -> Array
             closed = world.sealed and factors.no_update(arm)
             out.append(np.nan if closed else world.gain * factor)
     return np.array(out)
+
+
+def trained_like(factors: Factors, arms: Sequence[Arm]) -> list[int]:
+    """For each arm the first one that is trained like it: they differ in what is reported alone."""
+    trained = [tuple(arm.level(f.name) for f in factors if not f.only_reported) for arm in arms]
+    return [trained.index(own) for own in trained]
 
 
 def truth(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld, skill_A_N: Array | None) -> Array:
@@ -101,6 +108,8 @@ def simulated_sweep(
         luck[np.nan_to_num(mean) == 0] = first
     skill_S = skill[:, :, None] * GROWTH
     rewards = (BASE + skill_S[..., None] + luck > difficulty).astype(float)
+    if world.copies:
+        rewards = rewards[trained_like(factors, arms)]
     counted = random.random((len(arms), seeds)) >= invalid
     if invalid_arm:
         counted[[a.name for a in arms].index(invalid_arm)] = False
