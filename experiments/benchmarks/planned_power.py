@@ -87,13 +87,13 @@ def planted_rows(
             copies=True,
         )
         contrast = next(c for c in contrasts(arms) if c.kind == kind and c.factors == (LOOKED_FOR,))
-        size = 0.0
+        size, level = 0.0, 0.05
         for _ in range(3):  # the components depend a little on the effect
             large, _ = simulated_sweep(NOTE, arms, replace(world, tasks=300), 60 if len(arms) > 20 else 300, random)
             planned = smallest_effect(NOTE, arms, kind, seeds, world.tasks, variance_of(large))
             assert planned is not None
-            size, world = planned.paired, with_effect(world, arms, contrast, planned.paired)
-        level = 0.05 / planned.corrected_for
+            size, level = planned.paired, 0.05 / planned.corrected_for
+            world = with_effect(world, arms, contrast, size)
         p_values = []
         for _ in range(sweeps if len(arms) < 20 else sweeps // 2):
             found = measure(simulated_sweep(NOTE, arms, world, seeds, random)[0], contrast, "final")
@@ -135,7 +135,7 @@ def pilot_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
         known = hardest("leave_one_out", "leave_one_out", 5)
         size = known.detectable(true)
         held, planned = 0, []
-        for _ in range(sweeps // 5):
+        for _ in range(max(sweeps // 3, 3)):
             pilot = variance_of(simulated_sweep(NOTE, arms, world, seeds, random)[0])
             found = smallest_effect(NOTE, arms, "leave_one_out", 5, world.tasks, pilot)
             assert found is not None
@@ -144,7 +144,7 @@ def pilot_rows(sweeps: int, seed: int = SEED) -> Iterator[Row]:
         low, middle, high = np.quantile(planned, (0.1, 0.5, 0.9))
         powers = [share_found(known, true, float(s), random) for s in (low, middle, high)]
         yield (
-            name, f"{size:.3f}", share(held, sweeps // 5), f"{middle:.3f} ({low:.3f} to {high:.3f})",
+            name, f"{size:.3f}", share(held, max(sweeps // 3, 3)), f"{middle:.3f} ({low:.3f} to {high:.3f})",
             f"{100 * powers[1]:.0f} % ({100 * powers[0]:.0f} to {100 * powers[2]:.0f} %)",
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 outcomes.py   records -> arrays of reference rewards: final, area, slope; shown.py: whose switch was shown
 effects.py    every effect with its interval, from contrasts.py (weights over arms), intervals.py (seeds × tasks,
               crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
+unseen_failures.py   what few seeds cannot see, from unseen_failures.json
 stopped_updates.py   without which fixes no update was made
 beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`

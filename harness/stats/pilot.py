@@ -90,9 +90,22 @@ def pilot_of(outcomes: Outcomes) -> Pilot | None:
     # The mean of K arms has a K-th of their own parts besides.
     shared_seed = (tasks * float(shared_N.var(ddof=1)) - left_square - (means[0] - means[2]) / arms) / tasks
     shared_task = (seeds * float(shared_T.var(ddof=1)) - left_square - (means[1] - means[2]) / arms) / seeds
-    shared = (max(shared_seed, 0.0), max(shared_task, 0.0))
     p_K = values_K_N_T.mean(axis=(1, 2))
-    return Pilot(*means, *degrees, arms, seeds, tasks, *shared, float(p_K.max()), float((p_K * (1 - p_K)).mean()))
+    return Pilot(
+        of_seed=means[0],
+        of_task=means[1],
+        of_rest=means[2],
+        df_seed=degrees[0],
+        df_task=degrees[1],
+        df_rest=degrees[2],
+        arms=arms,
+        seeds=seeds,
+        tasks=tasks,
+        shared_seed=max(shared_seed, 0.0),
+        shared_task=max(shared_task, 0.0),
+        best=float(p_K.max()),
+        binary=float((p_K * (1 - p_K)).mean()),
+    )
 
 
 def _alike(squares_K: Array) -> float:

@@ -196,8 +196,7 @@ def _of_policies(factors: Factors, arms: Sequence[Arm], contrast: Contrast) -> A
         if not factors.no_update(arm):
             policy = tuple(arm.level(f.name) for f in factors if not f.only_reported)
             sums[policy] = sums.get(policy, 0.0) + float(weight)
-    weights = np.array(list(sums.values()))
-    return weights[np.abs(weights) > 1e-12]
+    return np.array([weight for weight in sums.values() if abs(weight) > 1e-12])
 
 
 def _of_signs(weights: Array) -> float:
