@@ -56,6 +56,13 @@ def _seeds(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _combine(parser: Parser) -> None:
+    parser.add_argument(
+        "sweeps", metavar="SWEEP", type=Path, nargs="+", help="folders of sweeps of different seeds or policies"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _track(parser: Parser) -> None:
     _sweep(parser)
     modes = ("auto", "online", "offline")
@@ -102,6 +109,7 @@ MORE_SETUP = (
     "From a fresh clone, with the system's Python 3.11 or 3.12: `python3 -m harness setup`. "
     "Run again, it returns at once, or makes anew what a changed lock file names."
 )
+MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. Sweeps that share seeds are refused."
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
 MORE_COMPLETION = (
     'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
@@ -115,6 +123,9 @@ COMMANDS = {
         "harness.report.seeds_command", "how many more seeds each undecided effect needs, in which arms", _seeds
     ),
     "track": Command("harness.tracking.command", "write a sweep's runs to W&B, from its records", _track),
+    "combine": Command(
+        "harness.stats.combine_command", "sweeps of different seeds or policies in one table", _combine, MORE_COMBINE
+    ),
     "dashboard": Command(
         "harness.tracking.dashboard.command", "save a W&B workspace and report of an uploaded sweep", _dashboard
     ),

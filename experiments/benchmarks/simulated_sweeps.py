@@ -10,7 +10,8 @@ Shape suffixes as in outcomes.py: A arms, N seeds, S validations, T tasks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.special import ndtr
@@ -25,11 +26,28 @@ COLLAPSED = 0.2  # of its gain is left to a run that collapses
 GROWTH = np.array([0.0, 0.35, 0.8, 1.0])  # share of the gain that a run has at each validation
 
 
+class World(Protocol):
+    """Where planted sweeps come from."""
+
+    @property
+    def tasks(self) -> int: ...
+
+    @property
+    def steps(self) -> tuple[int, ...]: ...
+
+    def rewards(
+        self, factors: Factors, arms: Sequence[Arm], seeds: int, random: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """(A, N, S, T) rewards of a sweep with new seeds and tasks, and the true (A, S) curves: over the population of
+        tasks and seeds; with one seed, of that seed."""
+
+
 @dataclass(frozen=True)
 class SimulatedWorld:
     """What is planted, on the probit scale. gain: of all_on; the factors multiply it when they are off."""
 
     gain: float = 3.4
+    base: float = BASE  # skill before training
     off: tuple[tuple[str, float], ...] = (("endpoint", 0.0), ("tools", 0.75), ("reward", 0.6))
     seed_sd: float = 0.25  # of a seed, shared by its arms, as a share of the gain
     run_sd: float = 0.2  # of a run, its own
@@ -41,19 +59,54 @@ class SimulatedWorld:
     leak: float = 0.0  # share of the gain that comes through where `leaks` alone is off
     leaks: str = "exploration"
     repeats: bool = True  # a policy that never moves repeats its episodes; else they are sampled anew
+    copies: bool = False  # arms that differ only in what is reported share their runs, as real ones do
+    collapses: str = ""  # the one arm whose runs collapse; empty: all arms
+    steps: tuple[int, ...] = STEPS
+
+    def rewards(
+        self, factors: Factors, arms: Sequence[Arm], seeds: int, random: np.random.Generator
+    ) -> tuple[Array, Array]:
+        shape = (len(arms), seeds, len(STEPS), self.tasks)
+        mean = gains(factors, arms, self)
+        of_seed, of_run = random.normal(size=(1, seeds)), random.normal(size=shape[:2])
+        skill = np.nan_to_num(mean)[:, None] * (1 + self.seed_sd * of_seed + self.run_sd * of_run)
+        skill *= np.where(random.random(shape[:2]) < self.collapse_of(arms)[:, None], COLLAPSED, 1.0)
+        difficulty = self.difficulty_sd * random.normal(size=self.tasks)
+        first = random.normal(size=self.tasks)  # luck of the base policy: the same in every arm and seed
+        own = random.normal(size=(len(arms), seeds, 1, self.tasks))
+        fresh = random.normal(size=shape)
+        luck = np.sqrt(self.steady) * own + np.sqrt(1 - self.steady) * fresh
+        luck[:, :, 0] = first
+        if self.repeats:
+            luck[np.nan_to_num(mean) == 0] = first
+        skill_S = skill[:, :, None] * GROWTH
+        rewards = (self.base + skill_S[..., None] + luck > difficulty).astype(float)
+        if self.copies:
+            rewards = rewards[trained_like(factors, arms)]
+        return rewards, truth(factors, arms, self, skill if seeds == 1 else None)
+
+    def collapse_of(self, arms: Sequence[Arm]) -> Array:
+        """(A,) share of runs that collapse."""
+        return np.array([self.collapse * (self.collapses in ("", arm.name)) for arm in arms])
 
 
 def gains(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld) -> Array:
     """(A,) mean gain of skill; NaN behind a sealed gate, where every episode is that of step 0."""
     out = []
     for arm in arms:
-        factor = float(np.prod([share for f, share in world.off if arm.level(f) == OFF]))
+        factor = float(np.prod([share for f, share in world.off if arm.as_dict.get(f) == OFF]))
         if world.leak and arm == factors.with_off(world.leaks):
             out.append(world.leak * world.gain)
         else:
             closed = world.sealed and factors.no_update(arm)
             out.append(np.nan if closed else world.gain * factor)
     return np.array(out)
+
+
+def trained_like(factors: Factors, arms: Sequence[Arm]) -> list[int]:
+    """For each arm the first one that is trained like it: they differ in what is reported alone."""
+    trained = [tuple(arm.level(f.name) for f in factors if not f.only_reported) for arm in arms]
+    return [trained.index(own) for own in trained]
 
 
 def truth(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld, skill_A_N: Array | None) -> Array:
@@ -63,52 +116,54 @@ def truth(factors: Factors, arms: Sequence[Arm], world: SimulatedWorld, skill_A_
     mean = np.nan_to_num(gains(factors, arms, world))
     sd = mean * np.hypot(world.seed_sd, world.run_sd)
     whole = success(world, mean, sd)
-    return (1 - world.collapse) * whole + world.collapse * success(world, COLLAPSED * mean, COLLAPSED * sd)
+    failing = world.collapse_of(arms)[:, None]
+    mixed: Array = (1 - failing) * whole + failing * success(world, COLLAPSED * mean, COLLAPSED * sd)
+    return mixed
 
 
 def success(world: SimulatedWorld, mean: Array, sd: Array) -> Array:
     """(A, S) success probability over tasks and over normal gains."""
     spread = np.sqrt(1 + world.difficulty_sd**2 + np.outer(sd, GROWTH) ** 2)
-    probability: Array = ndtr((BASE + np.outer(mean, GROWTH)) / spread)
+    probability: Array = ndtr((world.base + np.outer(mean, GROWTH)) / spread)
     return probability
 
 
 def simulated_sweep(
     factors: Factors,
     arms: Sequence[Arm],
-    world: SimulatedWorld,
+    world: World,
     seeds: int,
     random: np.random.Generator,
     invalid: float = 0.0,
     invalid_arm: str | None = None,
+    missing: float = 0.0,
 ) -> tuple[Outcomes, Array]:
     """One synthetic sweep and the true (A, S) curve of each arm.
 
-    invalid: share of runs that are INVALID; invalid_arm: an arm all of whose runs are.
+    invalid: share of runs that are INVALID; invalid_arm: an arm all of whose runs are; missing: share of the episodes
     """
-    shape = (len(arms), seeds, len(STEPS), world.tasks)
-    mean = gains(factors, arms, world)
-    of_seed, of_run = random.normal(size=(1, seeds)), random.normal(size=shape[:2])
-    skill = np.nan_to_num(mean)[:, None] * (1 + world.seed_sd * of_seed + world.run_sd * of_run)
-    skill *= np.where(random.random(shape[:2]) < world.collapse, COLLAPSED, 1.0)
-    difficulty = world.difficulty_sd * random.normal(size=world.tasks)
-    first = random.normal(size=world.tasks)  # luck of the base policy: the same in every arm and seed
-    own = random.normal(size=(len(arms), seeds, 1, world.tasks))
-    fresh = random.normal(size=shape)
-    luck = np.sqrt(world.steady) * own + np.sqrt(1 - world.steady) * fresh
-    luck[:, :, 0] = first
-    if world.repeats:
-        luck[np.nan_to_num(mean) == 0] = first
-    skill_S = skill[:, :, None] * GROWTH
-    rewards = (BASE + skill_S[..., None] + luck > difficulty).astype(float)
+    rewards, true_A_S = world.rewards(factors, arms, seeds, random)
     counted = random.random((len(arms), seeds)) >= invalid
     if invalid_arm:
         counted[[a.name for a in arms].index(invalid_arm)] = False
+    if missing:
+        rewards[random.random(rewards.shape) < missing] = np.nan
     rewards[~counted] = np.nan
     left_out = tuple(
         LeftOut(f"{arms[i].name}/seed={n}", arms[i].name, int(n), "INVALID", "planted")
         for i, n in np.argwhere(~counted)
     )
-    tasks = tuple(f"task-{t}" for t in range(world.tasks))
-    made = Outcomes(factors, tuple(arms), tuple(range(seeds)), STEPS, tasks, rewards, counted, left_out)
-    return made, truth(factors, arms, world, skill if seeds == 1 else None)
+    tasks = tuple(f"task-{t}" for t in range(rewards.shape[-1]))
+    made = Outcomes(factors, tuple(arms), tuple(range(seeds)), world.steps, tasks, rewards, counted, left_out)
+    return made, true_A_S
+
+
+def first_seeds(made: Outcomes, seeds: int) -> Outcomes:
+    """What a sweep was when it had so many seeds."""
+    return replace(
+        made,
+        seeds=made.seeds[:seeds],
+        rewards_A_N_S_T=made.rewards_A_N_S_T[:, :seeds],
+        counted_A_N=made.counted_A_N[:, :seeds],
+        left_out=tuple(x for x in made.left_out if x.seed < seeds),
+    )

@@ -13,6 +13,7 @@ from harness.stats.effects import Effect, Effects, Ranking
 from harness.stats.outcomes import OUTCOMES
 from harness.stats.pairing import Pairing
 from harness.stats.sweep_statistics import SweepStatistics
+from harness.stats.unseen_failures import UnseenFailures, unseen_failures
 
 OUTCOME_MEANS = (
     "final: reward at the last validation. area: time-averaged reward. slope: reward per training step. "
@@ -55,10 +56,17 @@ def effects_section(effects: Effects, factors: Factors) -> Section | None:
         notes=(
             OUTCOME_MEANS,
             NONE_MEANS.format(margin=effects.margin),
+            *(effect_text.unseen(u) for k in kinds if (u := _unseen(effects, k))),
             *((effect_text.still_possible(today),) if today else ()),
             *(note for k in kinds for note in _effect_notes(effects, k)),
         ),
     )
+
+
+def _unseen(effects: Effects, kind: str) -> UnseenFailures | None:
+    """By the final reward, over the seeds of the effects that are estimated."""
+    seeds = [e.seeds for e in effect_text.answered(effects, kind) if not e.identical]
+    return unseen_failures(kind, "final", max(seeds)) if seeds else None
 
 
 def _effects_grid(effects: Effects, kind: str, today: Mapping[str, str]) -> Grid:

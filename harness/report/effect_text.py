@@ -16,6 +16,7 @@ from harness.stats.effects import (
     Effects,
 )
 from harness.stats.intervals import settled
+from harness.stats.unseen_failures import UnseenFailures
 
 KIND_TITLES = {
     "leave_one_out": "Leave-one-out",
@@ -101,6 +102,16 @@ def still_possible(today: Mapping[str, str]) -> str:
         who.setdefault(sentence, []).append(factor)
     told = (f"{listed(factors)} {sentence.replace(':', ',', 1)}" for sentence, factors in who.items())
     return f"{TODAY[0].upper()}{TODAY[1:]}, whether the fault is still possible there: {'; '.join(told)}."
+
+
+def unseen(u: UnseenFailures) -> str:
+    """What the intervals of a kind of effect do not know of."""
+    return (
+        f"{KIND_TITLES[u.kind]}: {u.seeds} seeds may not show a failure of up to {percent(u.could_miss)} % of an arm's "
+        f"runs. Where {percent(u.share)} % of one arm's runs fail, such 95 % intervals cover {percent(u.coverage)} % "
+        f"(final reward, planted sweeps of {u.simulated_seeds} seeds whose runs otherwise agree like those of "
+        "policy=micro; results/calibration.md)."
+    )
 
 
 def interval(low: float | None, high: float | None) -> str:

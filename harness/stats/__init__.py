@@ -7,6 +7,7 @@ measured.py   a contrast held against the rewards; verdicts.py: what may be said
 by_step.py    every effect at every validation, with a band; settling.py: whether all_on had settled; depends.py:
               verdicts that hold for some steps only; effect_map.py: the same by block; stability.py: how steady a
               reward stays
+unseen_failures.py   what few seeds cannot see, from unseen_failures.json
 stopped_updates.py   without which fixes no update was made
 blocks.py     effects in each block of a sweep (learning rates), and their interaction with the block
 controls.py   do placebos seem to matter, and negative controls to learn?
@@ -15,7 +16,8 @@ more_seeds.py how many more seeds an undecided effect needs, and in which arms
 beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py and reported_effects.py (what arms show by their
               own rules), task_effects.py (which tasks a fix moves), steps_to_threshold.py, pass_k.py (of samples)
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
-power.py      the smallest effect that a design finds
+power.py      the smallest effect that a design finds; pilot.py: what an earlier sweep knows of the variances
+combine.py    sweeps of different seeds or policies, by meta_analysis.py; combine_command.py: `harness combine`
 sweep_statistics.py   all of it for one sweep, and effects.json
 
 Statistics know arms, levels and rewards; no wording, no colour, no engine, and no fix by its name (but measures.py,
