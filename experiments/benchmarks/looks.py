@@ -106,7 +106,8 @@ def additive(
     runs = run(random, (sweeps, len(effects) + 1, seeds))[..., None]
     of_task = task * random.normal(size=(sweeps, len(effects) + 1, 1, tasks))
     reward = runs + of_task + 0.1 * random.normal(size=(*runs.shape[:3], tasks))
-    return reward[:, :1] - reward[:, 1:] + np.array(effects)[:, None, None]
+    lost: Array = reward[:, :1] - reward[:, 1:] + np.array(effects)[:, None, None]
+    return lost
 
 
 def normal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -246,7 +247,7 @@ SCENARIOS = (
     Scenario("six fixes with the same effect, normal runs", six_normal, 6, 6),
     Scenario("one fix, normal runs", one_normal, 1, 1),
 )
-LARGEST = {with_gates: 0.69, six_equal: 0.69, six_normal: 6.0, one_normal: 6.0}
+LARGEST: dict[Callable[[float], Differences], float] = {with_gates: 0.69, six_equal: 0.69, six_normal: 6.0, one_normal: 6.0}
 SEQUENTIAL = (POLICIES[2], POLICIES[3], POLICIES[4])
 TIMES = (0.0, 0.5, 1.0, 2.0)
 

@@ -31,7 +31,7 @@ OF_THE_ARMS = ("+ablation=", "ablation=", "seed=", "factors=", "baseline=", "swe
 
 def run(asked: Namespace) -> int:
     record_look(asked.sweep)
-    sweep = load_sweep(asked.sweep)
+    sweep = load_sweep(asked.sweep).main
     effects = analyse(sweep)
     kind = effect_text.leading_kind(effects)
     if kind is None:

@@ -110,6 +110,7 @@ def combine(sweeps: Sequence[SweepRecords]) -> Combined:
 
 
 def _member(sweep: SweepRecords) -> _Member:
+    sweep = sweep.main  # of a sweep with blocks
     m = sweep.manifest
     config = dict(_flat(m.get("config") or {}))
     config = {k: v for k, v in config.items() if not k.startswith(NOT_OF_RESULTS)}
