@@ -247,7 +247,9 @@ SCENARIOS = (
     Scenario("six fixes with the same effect, normal runs", six_normal, 6, 6),
     Scenario("one fix, normal runs", one_normal, 1, 1),
 )
-LARGEST: dict[Callable[[float], Differences], float] = {with_gates: 0.69, six_equal: 0.69, six_normal: 6.0, one_normal: 6.0}
+LARGEST: dict[Callable[[float], Differences], float] = {
+    with_gates: 0.69, six_equal: 0.69, six_normal: 6.0, one_normal: 6.0,
+}  # fmt: skip
 SEQUENTIAL = (POLICIES[2], POLICIES[3], POLICIES[4])
 TIMES = (0.0, 0.5, 1.0, 2.0)
 

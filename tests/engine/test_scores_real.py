@@ -93,7 +93,7 @@ def check(server, runner):
 
         async def scenario():
             table = await step_of(server, run, asked)
-            return table, await served_scores(table, asked, names, run.backend)
+            return table, await served_scores(table, asked, names, run.backend, exact=True)
 
         table, scores = runner.run(scenario())
         evidence, _ = gather_evidence(
