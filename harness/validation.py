@@ -17,11 +17,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from harness.episode import Episode
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Run, derive_seed
 from harness.records.schema import Record, ValidationRecord
-from harness.rollout import PROVIDER, Rollouts, Sampling
+from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode
 from harness.seams import Names, Seams, TaskSplit
 
 
@@ -96,26 +95,25 @@ async def validate(
     unanswered: list[str] = []  # reference tasks whose first prompt fills the context
     validated: list[str | None] = []  # the ids that the arm's own validation asks
 
-    async def played(task: str, sampling: Sampling, seed: int) -> Episode:
-        asked = await rollouts.episode(run.name, PROVIDER + names.current, task, sampling, seed, False)
-        return asked.episode
+    async def played(task: str, sampling: Sampling, seed: int) -> SourcedEpisode:
+        return await rollouts.episode(run.name, PROVIDER + names.current, task, sampling, seed, False)
 
     async def reference(task: str) -> float | None:
         try:
-            episode = await played(task, protocol.sampling, derive_seed(0, "validation", task))
+            asked = await played(task, protocol.sampling, derive_seed(0, "validation", task))
         except EpisodeError as error:
             missing.append(error)
             return None
-        if not episode.turns:
+        if not asked.episode.turns:
             unanswered.append(task)
-        return episode.outcome.reward
+        return asked.episode.outcome.reward
 
     async def sample(task: str, number: int) -> float | None:
         try:
-            episode = await played(task, hot, derive_seed(0, "validation", task, "sample", number))
+            asked = await played(task, hot, derive_seed(0, "validation", task, "sample", number))
         except EpisodeError:
             return None
-        return episode.outcome.reward
+        return asked.episode.outcome.reward
 
     async def samples_of(task: str) -> tuple[float | None, ...]:
         return tuple(await asyncio.gather(*(sample(task, number) for number in range(further))))

@@ -92,7 +92,7 @@ REFUSED = [
     ("-m seed=0,1 controls=true", "controls=true adds to the arms of a design"),
     ("+ablation=short_term placebo=true", "this ablation lists which fixes are on in each arm"),
     (f"{DESIGN} placebo=maybe", "placebo is maybe; expected true or false"),
-    (f"{DESIGN} controls=true,false", "the runs of a sweep may differ in their fixes and seeds only"),
+    (f"{DESIGN} controls=true,false", "controls cannot differ between the runs of a sweep"),
     (f"{DESIGN} fix/tools=off controls=true", "none of these 2 arms is that"),
     ("+ablation=leave_one_out factors=[signal]", "compares nothing"),
     (f"{DESIGN} fix/signal=off", "fix/signal has no level 'off'"),

