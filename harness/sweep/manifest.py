@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -154,11 +154,11 @@ def _differences(files: SweepFiles, config: SweepConfig, content: dict[str, str]
         _compare("factors", [f["name"] for f in manifest["factors"]], list(config.factors.names), differences)
     _compare("held", manifest.get("held", {}), config.held, differences)
     if not differences:
-        at_level, main = _fixes_at_levels(files, planned), manifest.get("main_block", NONE)
+        at_level = _fixes_at_levels(files, planned)
         for each in config.runs:
             line = planned.get(each.run.name)
             if not line or line.config_digest != config_digest(config, each):
-                _compare_fixes(at_level, main, each, differences)
+                _compare_fixes(at_level, manifest, each, differences)
     return list(dict.fromkeys(differences))
 
 
@@ -176,16 +176,24 @@ def _fixes_at_levels(files: SweepFiles, planned: Mapping[str, PlannedRun]) -> Fi
     return out
 
 
-def _compare_fixes(at_level: FixesAtLevels, main: str, run: RunConfig, out: list[str]) -> None:
-    """One level of a fix has the same options in every run of a block, and but for the block's own in every run."""
+def _without(names: Collection[str], options: Record) -> Record:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def _compare_fixes(at_level: FixesAtLevels, manifest: Record, run: RunConfig, out: list[str]) -> None:
+    """One level of a fix has the same options in every run of a block, and in every other block but for what the block
+    itself gives another value: an option of a fix may follow an option of the block."""
     strategies = {strategy.factor.name: strategy for strategy in run.seams.all()}
-    of_block = list(run.block.as_dict.values())
+    main = manifest.get("main_block", NONE)
+    usual = ((manifest.get("blocks") or {}).get(main) or {}).get("options") or {}
+    of_block = [(usual.get(option), value) for option, value in run.block.options]
     for fix, options in plain(run.fix).items():
         level = run.run.arm.as_dict.get(fix)
-        if (there := at_level.get((run.block.name, fix, level))) is None:
-            options = {name: value for name, value in options.items() if value not in of_block}
-            there = at_level.get((main, fix, level))
-            there = there and {name: value for name, value in there.items() if name in options}
+        there = at_level.get((run.block.name, fix, level))
+        of_main = at_level.get((main, fix, level))
+        if there is None and of_main is not None:
+            follows = {name for name, value in options.items() if (of_main.get(name), value) in of_block}
+            options, there = _without(follows, options), _without(follows, of_main)
         if there is not None:
             _compare(f"fix.{fix}", _aged(there, options, strategies.get(fix)), options, out)
 

@@ -104,6 +104,13 @@ def test_a_block_of_the_temperature_may_differ_in_the_fix_that_takes_it(sweep_co
     assert len(load_sweep(tmp_path).blocks) == 3
 
 
+def test_an_option_of_a_fix_that_has_a_blocks_value_by_chance_is_compared(sweep_config, tmp_path):
+    key = "rollout.temperature"
+    join(sweep_config(runs=[at(v, key=key) for v in ("0.5", "1.0")]), tmp_path)
+    with pytest.raises(ConfigError, match="fix.reward.partial: 0.8 there, 0.7 now"):
+        join(sweep_config(runs=[at("0.7", "fix.reward.partial=0.7", key=key)]), tmp_path)
+
+
 def test_runs_of_one_block_have_one_configuration(sweep_config):
     with pytest.raises(ConfigError, match="the options of their blocks, and these differ in train"):
         sweep_config(runs=[at("0.002"), at("0.002", "fix/tools=off", "train.loss=ppo")])
