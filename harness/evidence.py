@@ -176,7 +176,7 @@ def _is(asked: int | None, own: int) -> bool | None:
 
 
 def _moved(before: str, after: str) -> bool | None:
-    return None if "unknown:" in (before[:8], after[:8]) else before != after
+    return None if any(name.startswith("unknown:") for name in (before, after)) else before != after
 
 
 def _learned(
@@ -185,7 +185,7 @@ def _learned(
     present: Mapping[tuple[str, int], tuple[SourcedEpisode, art.Trajectory]],
 ) -> list[Learned]:
     earned = {asked.key: (task, trajectory.reward) for (task, _), (asked, trajectory) in present.items()}
-    pairs = zip(trained, judged, strict=False)
+    pairs = zip(trained, judged, strict=True)
     return [Learned(*earned[found.key], c.computed, c.advantage) for c, found in pairs if found.key in earned]
 
 
