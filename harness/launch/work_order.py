@@ -48,7 +48,7 @@ class WorkOrder:
         return cls(
             sweep.name,
             str(folder),
-            _digest(SweepFiles(folder).manifest_path),
+            digest_of_manifest(SweepFiles(folder).manifest_path),
             sweep.config.factors.names,
             dict(sweep.config.shared),
             tuple(_of_run(sweep.config.resolved(config), sweep.config.shared) for config in runs),
@@ -70,7 +70,7 @@ class WorkOrder:
         manifest = SweepFiles(folder).manifest_path
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if manifest.exists() and _digest(manifest) == self.manifest:
+            if manifest.exists() and digest_of_manifest(manifest) == self.manifest:
                 return folder
             time.sleep(0.2)
         raise ConfigError(
@@ -92,6 +92,7 @@ def _of_run(resolved: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str,
     return {key: value for key, value in resolved.items() if key not in shared or shared[key] != value}
 
 
-def _digest(path: Path) -> str:
+def digest_of_manifest(path: Path) -> str:
+    """Of all but the looks."""
     fixed = read_object(path) | {"looks": None}  # a report may be made while engines start
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()

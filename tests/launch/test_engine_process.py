@@ -12,8 +12,7 @@ import pytest
 
 from harness.errors import ConfigError, EngineError
 from harness.launch.engine_process import EngineProcess
-from harness.launch.work_order import WorkOrder
-from harness.launch.work_order import _digest as digest_of
+from harness.launch.work_order import WorkOrder, digest_of_manifest
 from harness.sweep.plan import prepare
 
 
@@ -53,7 +52,7 @@ def test_a_machine_with_other_versions_is_refused_with_the_difference(order, tmp
     engine = EngineProcess(0)
     try:
         with pytest.raises(ConfigError, match="cannot take part") as error:
-            engine.start(replace(order, manifest=digest_of(path)))
+            engine.start(replace(order, manifest=digest_of_manifest(path)))
     finally:
         spent = engine.stop()
     assert "versions.torch: 1.0 there" in str(error.value)
