@@ -36,17 +36,10 @@ from experiments.benchmarks.simulated_sweeps import first_seeds, simulated_sweep
 from harness.records.load import MARGIN
 from harness.stats.bootstrap import raw_draws, resample
 from harness.stats.contrasts import Contrast, all_contrasts
-from harness.stats.effects import (
-    NO_EFFECT,
-    NOT_ANSWERED,
-    Effect,
-    Measured,
-    estimate_family,
-    margin_of,
-    measure,
-    usable_arms,
-)
+from harness.stats.effects import Effect, estimate_family
+from harness.stats.measured import Measured, measure, usable_arms
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
+from harness.stats.verdicts import NO_EFFECT, NOT_ANSWERED, margin_of
 
 # Used once, for the committed table, when the statistics were done; development and tests use other seeds.
 SEED = 20261127

@@ -33,12 +33,14 @@ from harness.records.load import RecordedRun, SweepRecords
 from harness.records.schema import StepRecord, ValidationRecord
 from harness.stats.claims import CONFIRMED, REFUTED, Claim, Part, verdicts
 from harness.stats.contrasts import Contrast, all_contrasts
-from harness.stats.effects import Measured, could_miss, gate_checks, joint_draws, measure
+from harness.stats.effects import gate_checks, joint_draws
 from harness.stats.intervals import crossed_spread
+from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
 from harness.stats.profiles import interquartile_mean, iqm_triple
 from harness.stats.ranking import kendall, rank_probabilities
 from harness.stats.unseen_failures import PATH as FAILURES
+from harness.stats.verdicts import could_miss
 
 NOTE = note()
 TINY = 1e-9

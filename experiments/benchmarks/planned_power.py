@@ -23,8 +23,8 @@ from harness.designs import design
 from harness.factors import Arm
 from harness.fixes.registry import note
 from harness.stats.contrasts import Contrast, all_contrasts
-from harness.stats.effects import Measured, measure
 from harness.stats.intervals import crossed_spread
+from harness.stats.measured import Measured, measure
 from harness.stats.power import Comparison, Variance, comparison, smallest_effect, variance_of
 
 NOTE = note()

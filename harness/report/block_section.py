@@ -6,7 +6,7 @@ from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
 from harness.stats.blocks import ALIKE, KINDS, LARGER, SMALLER, BlockEffect, Blocks, Difference
-from harness.stats.effects import MIXED, NOT_ANSWERED, NOT_SHOWN, UNDECIDED
+from harness.stats.verdicts import MIXED, NOT_ANSWERED, NOT_SHOWN, UNDECIDED
 
 VERDICTS = {
     LARGER: "larger there",

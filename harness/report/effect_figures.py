@@ -11,8 +11,9 @@ from harness.report.figures import ARM_COLOURS, BLACK, BLUE, DASHED, GREY, NAMED
 from harness.report.step_figures import ALT as STEPS_ALT
 from harness.report.step_figures import CAPTION as STEPS_CAPTION
 from harness.report.step_figures import steps_figure
-from harness.stats.effects import DEPENDS, LOWERS, NO_EFFECT, RAISES, Effect, Effects, margin_of
+from harness.stats.effects import Effect, Effects
 from harness.stats.profiles import THRESHOLDS
+from harness.stats.verdicts import DEPENDS, LOWERS, NO_EFFECT, RAISES, margin_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

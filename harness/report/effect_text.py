@@ -3,20 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from harness.report import formats
-from harness.stats.effects import (
-    DEPENDS,
-    LOWERS,
-    MIXED,
-    NO_EFFECT,
-    NOT_ANSWERED,
-    NOT_SHOWN,
-    RAISES,
-    UNDECIDED,
-    Effect,
-    Effects,
-)
+from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import settled
 from harness.stats.unseen_failures import UnseenFailures
+from harness.stats.verdicts import DEPENDS, LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, NOT_SHOWN, RAISES, UNDECIDED
 
 KIND_TITLES = {
     "leave_one_out": "Leave-one-out",

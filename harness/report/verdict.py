@@ -8,7 +8,10 @@ from harness.report import effect_text, formats
 from harness.report.arm_rows import arm_rows, is_all
 from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
-from harness.stats.effects import (
+from harness.stats.effects import Effect, Effects
+from harness.stats.intervals import LEVEL
+from harness.stats.stopped_updates import StoppedWithout, stopped_without
+from harness.stats.verdicts import (
     DEPENDS,
     HIDDEN,
     LOWERS,
@@ -19,12 +22,8 @@ from harness.stats.effects import (
     NOT_SHOWN,
     RAISES,
     UNDECIDED,
-    Effect,
-    Effects,
     missed,
 )
-from harness.stats.intervals import LEVEL
-from harness.stats.stopped_updates import StoppedWithout, stopped_without
 
 SO_MUCH = {
     "leave_one_out": "so much of the final reference reward is lost when that fix alone is off",

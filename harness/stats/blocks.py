@@ -21,31 +21,16 @@ import numpy as np
 
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES, Contrast
-from harness.stats.effects import (
-    MIXED,
-    NOT_ANSWERED,
-    NOT_SHOWN,
-    SEEDS_FOR_NONE,
-    UNDECIDED,
-    Effect,
-    Effects,
-    Measured,
-    analyse_outcomes,
-    contrasts_of,
-    fails,
-    gate_checks,
-    margin_of,
-    measure,
-    missed,
-    moves,
-)
+from harness.stats.effects import Effect, Effects, fails, gate_checks, moves
 from harness.stats.intervals import LEVEL, holm
-from harness.stats.outcomes import OUTCOMES, Outcomes, outcomes_of
+from harness.stats.looks import ALPHA
+from harness.stats.measured import Measured, contrasts_of, measure, measure_difference
+from harness.stats.outcomes import OUTCOMES, Outcomes
+from harness.stats.verdicts import MIXED, NOT_ANSWERED, NOT_SHOWN, SEEDS_FOR_NONE, UNDECIDED, margin_of, missed
 
 Array = np.ndarray
 KINDS = ("leave_one_out", "main", "added_alone")
 LARGER, SMALLER, ALIKE = "larger", "smaller", "alike"
-OTHER_STEPS = "its runs were validated at other steps than those of the main block"
 NOT_THERE = "one of the two blocks does not answer it"
 
 
@@ -124,12 +109,10 @@ class Blocks:
         return tuple(d for d in self.differences if (d.kind, d.outcome) == (kind, outcome))
 
 
-def blocks_of(sweep: SweepRecords, main: Effects) -> Blocks:
-    """Nothing for a sweep of one block. main: the effects of its main block."""
-    if len(sweep.blocks) < 2:
+def blocks_of(sweep: SweepRecords, of: Mapping[str, Outcomes], effects: Mapping[str, Effects]) -> Blocks:
+    """Nothing for a sweep of one block. of, effects: of each block by itself, by name."""
+    if len(of) < 2:
         return Blocks()
-    of = {block: outcomes_of(sweep.of_block(block)) for block in sweep.blocks}
-    effects = {b: main if b == sweep.main_block else analyse_outcomes(outcomes) for b, outcomes in of.items()}
     return Blocks(
         sweep.main_block,
         tuple(_summary(block, sweep.options_of(block), outcomes) for block, outcomes in of.items()),
@@ -199,26 +182,27 @@ def _family(
         if other != main
         for contrast in family
     ]
-    known = [c.found.spread.p_value for c in compared if isinstance(c.found, Measured)]
-    adjusted, together = iter(holm(np.array(known))), 1 - (1 - LEVEL) / max(len(known), 1)
     of_main = blocks[main]
+    known = [c.found.judged(of_main) for c in compared if isinstance(c.found, Measured)]
+    adjusted = iter(zip(known, holm(np.array([judged.p_value for judged in known])), strict=True))
     out = []
     for each in compared:
         what = (each.block, main, each.contrast.kind, outcome, each.contrast.factors)
         if isinstance(each.found, str):
             out.append(Difference(*what, NOT_ANSWERED, note=each.found))
             continue
-        s, p_holm = each.found.spread, float(next(adjusted))
-        half, half_all = s.half_width(), s.half_width(together)
+        s, (judged, p_adjusted) = each.found.spread, next(adjusted)
+        p_holm, (low, high) = float(p_adjusted), judged.interval()
+        low_all, high_all = judged.interval(ALPHA / len(known))
         margin = margin_of(each.contrast.kind, outcome, of_main.steps, len(of_main.factors), of_main.margin)
-        verdict = _verdict(each, p_holm, abs(s.mean) + half_all <= margin)
+        verdict = _verdict(each, p_holm, max(abs(low_all), abs(high_all)) <= margin)
         notes = [missed(s.seeds)] if verdict == ALIKE else []
         if s.seeds == 1:
             notes.append("one seed: the interval is over tasks, another seed may differ")
         out.append(
             Difference(
-                *what, verdict, s.mean, s.mean - half, s.mean + half, s.mean - half_all, s.mean + half_all,
-                s.p_value, p_holm, s.error, s.seeds, s.tasks, each.found.identical, "; ".join(notes),
+                *what, verdict, s.mean, low, high, low_all, high_all,
+                judged.p_value, p_holm, s.error, s.seeds, s.tasks, each.found.identical, "; ".join(notes),
             )
         )  # fmt: skip
     return out
@@ -249,41 +233,12 @@ def _compared(
     both = [answers[name].measured.get(key, NOT_THERE) for name in (other, main)]
     if why := next((found for found in both if isinstance(found, str)), ""):
         return Compared(other, contrast, why)
-    if blocks[other].steps != blocks[main].steps:
-        return Compared(other, contrast, OTHER_STEPS)
-    stacked = stack(blocks[other], blocks[main])
-    weights = np.concatenate((answers[other].contrasts[key].weights_A, -contrast.weights_A))
-    found = measure(stacked, Contrast(contrast.kind, contrast.factors, weights, contrast.note), outcome)
+    found = measure_difference(blocks[other], blocks[main], answers[other].contrasts[key], contrast, outcome)
     seeds = tuple(
         m.shown(blocks[name]).seeds for name, m in zip((other, main), both, strict=True) if isinstance(m, Measured)
     )
     able = answers[other].able and answers[main].able
     return Compared(other, contrast, found, (seeds[0], seeds[1]), able)
-
-
-def stack(one: Outcomes, other: Outcomes) -> Outcomes:
-    """The arms of two blocks as those of one table: first `one`'s, then `other`'s. They have the same steps; a seed or
-    a task that one of them lacks is missing there."""
-    seeds = tuple(sorted({*one.seeds, *other.seeds}))
-    tasks = tuple(dict.fromkeys((*one.tasks, *other.tasks)))
-    arms, steps = len(one.arms) + len(other.arms), one.steps
-    rewards = np.full((arms, len(seeds), len(steps), len(tasks)), np.nan)
-    counted = np.zeros((arms, len(seeds)), dtype=bool)
-    weights = np.full((arms, len(seeds), len(steps)), "", dtype=object)
-    for first, block in ((0, one), (len(one.arms), other)):
-        rows = range(first, first + len(block.arms))
-        at_seeds = [seeds.index(seed) for seed in block.seeds]
-        rewards[np.ix_(rows, at_seeds, range(len(steps)), [tasks.index(t) for t in block.tasks])] = (
-            block.rewards_A_N_S_T
-        )
-        counted[np.ix_(rows, at_seeds)] = block.counted_A_N
-        if block.weights_A_N_S is not None:
-            weights[np.ix_(rows, at_seeds)] = block.weights_A_N_S
-    known = one.weights_A_N_S is not None and other.weights_A_N_S is not None
-    return Outcomes(
-        one.factors, (*one.arms, *other.arms), seeds, steps, tasks, rewards, counted, (*one.left_out, *other.left_out),
-        weights if known else None, margin=one.margin,
-    )  # fmt: skip
 
 
 def _summary(block: str, options: Mapping[str, Any], outcomes: Outcomes) -> BlockSummary:

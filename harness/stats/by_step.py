@@ -1,7 +1,8 @@
 """Every effect at every validation: what the sweep would have measured had it stopped there.
 
 At each step an effect is that of `final` on the sweep cut off after that step, with the same interval (intervals.py).
-Its p-value is Holm-corrected over the effects of its kind at that step.
+Its p-value is Holm-corrected over the effects of its kind at that step. Both pay for further looks at the sweep, as the
+effect on the final reward does (looks.py).
 
 The band over the steps holds at all validations together: each interval is one at level 1 − .05 / K, with K the number
 of validations at which the effect can differ from zero (Bonferroni). `p_all` is K times `p_holm`: over all validations
@@ -22,6 +23,7 @@ import numpy as np
 
 from harness.stats.contrasts import Contrast
 from harness.stats.intervals import LEVEL, holm
+from harness.stats.looks import ALPHA, Judged
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import LOWERS, NOT_ANSWERED, RAISES, UNDECIDED, margin_of
@@ -70,11 +72,11 @@ def effect_curves(outcomes: Outcomes, contrasts: Sequence[Contrast], middle: int
         table = [[measure(stopped_after(outcomes, s), c, "final") for s in outcomes.steps] for c in family]
         told = [(c, row) for c, row in zip(family, table, strict=True) if isinstance(row[-1], Measured)]
         margin = margin_of(kind, "final", outcomes.steps, len(outcomes.factors), outcomes.margin)
-        adjusted = _holm_by_step([row for _, row in told])
+        adjusted = _holm_by_step(outcomes, [row for _, row in told])
         for (contrast, row), p_holm_S in zip(told, adjusted, strict=True):
             counted = [m for m, s in zip(row, outcomes.steps, strict=True) if s >= middle]
-            nothing = all(isinstance(m, Measured) and _near(m, len(told), margin) for m in counted)
-            points = _points(outcomes.steps, row, p_holm_S)
+            nothing = all(isinstance(m, Measured) and _near(m.judged(outcomes), len(told), margin) for m in counted)
+            points = _points(outcomes, row, p_holm_S)
             out.append(EffectCurve(kind, contrast.factors, margin, nothing, points))
     return tuple(out)
 
@@ -96,34 +98,33 @@ def at_steps(outcomes: Outcomes, kept: Sequence[int]) -> Outcomes:
     )
 
 
-def _holm_by_step(table: Sequence[Sequence[Measured | str]]) -> list[list[float]]:
+def _holm_by_step(outcomes: Outcomes, table: Sequence[Sequence[Measured | str]]) -> list[list[float]]:
     """Like the table: p-values, Holm-corrected over the effects of each step; NaN where there is no answer."""
-    p = np.array([[m.spread.p_value if isinstance(m, Measured) else np.nan for m in row] for row in table])
+    p = np.array([[m.judged(outcomes).p_value if isinstance(m, Measured) else np.nan for m in row] for row in table])
     return [list(map(float, row)) for row in np.array([holm(column) for column in p.T]).T] if p.size else []
 
 
-def _points(steps: Sequence[int], row: Sequence[Measured | str], p_holm_S: Sequence[float]) -> tuple[StepEffect, ...]:
-    looks = sum(isinstance(m, Measured) and not m.identical for m in row)
-    together = 1 - (1 - LEVEL) / max(looks, 1)
+def _points(outcomes: Outcomes, row: Sequence[Measured | str], p_holm_S: Sequence[float]) -> tuple[StepEffect, ...]:
+    validations = max(sum(isinstance(m, Measured) and not m.identical for m in row), 1)
     points = []
-    for step, found, p_holm in zip(steps, row, p_holm_S, strict=True):
+    for step, found, p_holm in zip(outcomes.steps, row, p_holm_S, strict=True):
         if isinstance(found, str):
             points.append(StepEffect(step))
             continue
-        s = found.spread
-        half, half_all = s.half_width(), s.half_width(together)
+        s, judged = found.spread, found.judged(outcomes)
+        (low, high), (low_all, high_all) = judged.interval(), judged.interval(ALPHA / validations)
         decided = RAISES if s.mean > 0 else LOWERS
         points.append(
             StepEffect(
                 step=step,
                 verdict=decided if p_holm < 1 - LEVEL else UNDECIDED,
                 value=s.mean,
-                low=s.mean - half,
-                high=s.mean + half,
-                low_all=s.mean - half_all,
-                high_all=s.mean + half_all,
+                low=low,
+                high=high,
+                low_all=low_all,
+                high_all=high_all,
                 p_holm=p_holm,
-                p_all=min(1.0, max(looks, 1) * p_holm),
+                p_all=min(1.0, validations * p_holm),
                 seeds=s.seeds,
                 tasks=s.tasks,
                 identical=found.identical,
@@ -132,6 +133,6 @@ def _points(steps: Sequence[int], row: Sequence[Measured | str], p_holm_S: Seque
     return tuple(points)
 
 
-def _near(found: Measured, effects: int, margin: float) -> bool:
-    s = found.spread
-    return abs(s.mean) + s.half_width(1 - (1 - LEVEL) / max(effects, 1)) <= margin
+def _near(judged: Judged, effects: int, margin: float) -> bool:
+    low, high = judged.interval(ALPHA / max(effects, 1))
+    return max(abs(low), abs(high)) <= margin

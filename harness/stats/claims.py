@@ -31,13 +31,15 @@ from harness.errors import ConfigError
 from harness.factors import differ_in
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import FAILS, SEEDS_FOR_NONE, fails, measure, missed, ranking_draws
+from harness.stats.effects import fails, ranking_draws
 from harness.stats.intervals import Spread, crossed_spread, settled
 from harness.stats.looks import half_now, level_now
+from harness.stats.measured import measure
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 from harness.stats.shown import shown
+from harness.stats.verdicts import FAILS, SEEDS_FOR_NONE, missed
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5

@@ -22,10 +22,12 @@ import numpy as np
 from harness.errors import ConfigError
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import KINDS
-from harness.stats.effects import FAILS, STILL, Measured, contrasts_of, fails, measure, moves
+from harness.stats.effects import fails, moves
 from harness.stats.intervals import LEVEL, crossed_spread, holm
+from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.meta_analysis import MetaAnalysis, meta_analysis
 from harness.stats.outcomes import OUTCOMES, Outcomes, outcomes_of, step_weights
+from harness.stats.verdicts import FAILS, STILL
 
 Array = np.ndarray
 NORMAL = NormalDist().inv_cdf(0.5 + LEVEL / 2)

@@ -24,8 +24,9 @@ import numpy as np
 from harness.factors import Arm
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import Effect, Effects, Measured, measure
+from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import LEVEL
+from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import Outcomes, outcomes_of
 
 # The comparison that stands for a placebo: the first of these that a sweep answers.

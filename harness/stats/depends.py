@@ -84,7 +84,7 @@ def _change_is_clear(outcomes: Outcomes, contrast: Contrast, one: int, other: in
     """Whether the 95 % interval of the effect's change between two steps excludes 0."""
     both = at_steps(outcomes, sorted(outcomes.steps.index(s) for s in (one, other)))
     found = measure(both, contrast, "rise")
-    return isinstance(found, Measured) and found.spread.p_value < 1 - LEVEL
+    return isinstance(found, Measured) and found.judged(outcomes).p_value < 1 - LEVEL
 
 
 def _apart(pair: Sequence[StepEffect]) -> int:

@@ -19,8 +19,8 @@ import numpy as np
 from harness.factors import ON
 from harness.stats.by_step import EffectCurve, StepEffect
 from harness.stats.contrasts import Contrast
-from harness.stats.intervals import LEVEL, crossed_spread
-from harness.stats.measured import Measured, measure
+from harness.stats.intervals import LEVEL
+from harness.stats.measured import Measured, measure_difference
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import MOVES
 
@@ -130,25 +130,6 @@ def _learned(outcomes: Outcomes) -> bool:
 
 
 def _differ(one: Outcomes, other: Outcomes, of_one: Contrast, of_other: Contrast) -> bool:
-    """Whether the difference of an effect between two blocks has a 95 % interval without 0, over the seeds and tasks
-    that both have."""
-    found = measure(one, of_one, "final"), measure(other, of_other, "final")
-    tables = []
-    for measured, outcomes in zip(found, (one, other), strict=True):
-        if isinstance(measured, str):
-            return False
-        tables.append(_named(measured, outcomes))
-    (values_a, seeds_a, tasks_a), (values_b, seeds_b, tasks_b) = tables
-    seeds, tasks = sorted(set(seeds_a) & set(seeds_b)), sorted(set(tasks_a) & set(tasks_b))
-    if not seeds or not tasks:
-        return False
-    of_a = values_a[np.ix_([seeds_a.index(n) for n in seeds], [tasks_a.index(t) for t in tasks])]
-    of_b = values_b[np.ix_([seeds_b.index(n) for n in seeds], [tasks_b.index(t) for t in tasks])]
-    difference = of_b - of_a
-    jump = float(np.abs(of_one.weights_A).max()) if difference.any() else 0.0
-    return crossed_spread(difference, jump).p_value < 1 - LEVEL
-
-
-def _named(measured: Measured, outcomes: Outcomes) -> tuple[Array, list[int], list[str]]:
-    seeds = [outcomes.seeds[n] for n in measured.seeds]
-    return measured.values_N_T, seeds, [outcomes.tasks[t] for t in measured.tasks]
+    """Whether the difference of an effect between two blocks has a 95 % interval without 0."""
+    found = measure_difference(one, other, of_one, of_other, "final")
+    return isinstance(found, Measured) and found.judged(one).p_value < 1 - LEVEL

@@ -65,36 +65,9 @@ from harness.stats.verdicts import (
     SEEDS_FOR_NONE,
     STILL,
     UNDECIDED,
-    could_miss,
     margin_of,
     missed,
 )
-
-# what is found here although it stands in measured.py and verdicts.py
-__all__ = [
-    "DEPENDS",
-    "FAILS",
-    "FEW",
-    "HIDDEN",
-    "LEFT_OUT",
-    "LOWERS",
-    "MIXED",
-    "MOVES",
-    "NOT_ANSWERED",
-    "NOT_SHOWN",
-    "NO_EFFECT",
-    "RAISES",
-    "SEEDS_FOR_NONE",
-    "STILL",
-    "UNDECIDED",
-    "Measured",
-    "contrasts_of",
-    "could_miss",
-    "margin_of",
-    "measure",
-    "missed",
-    "usable_arms",
-]  # fmt: skip
 
 Array = np.ndarray
 BY_STEP = ("leave_one_out", "main")
@@ -188,18 +161,34 @@ class Effects:
 
 def analyse(sweep: SweepRecords) -> Effects:
     """All estimates of a sweep; pure and deterministic. Of one with blocks: of its main block, and the map of all."""
-    outcomes = outcomes_of(sweep.main)
-    effects = replace(analyse_outcomes(outcomes, sweep.name), gaps=reported_gaps(sweep.main, outcomes))
-    if len(sweep.blocks) < 2:
-        return effects
-    found = effects_map({block: outcomes_of(sweep.of_block(block)) for block in sweep.blocks})
-    return replace(effects, effects=_over_blocks(effects.effects, found), map=found)
+    outcomes = outcomes_by_block(sweep)
+    return over_blocks(sweep, outcomes, effects_by_block(sweep, outcomes))
 
 
-def effects_map(blocks: Mapping[str, Outcomes]) -> EffectMap:
+def outcomes_by_block(sweep: SweepRecords) -> dict[str, Outcomes]:
+    """Of each block by itself; of a sweep without blocks under the name of none."""
+    return {block: outcomes_of(sweep.of_block(block)) for block in sweep.blocks}
+
+
+def effects_by_block(sweep: SweepRecords, outcomes: Mapping[str, Outcomes]) -> dict[str, Effects]:
+    """The estimates of each block by itself."""
+    return {block: analyse_outcomes(found, sweep.name) for block, found in outcomes.items()}
+
+
+def over_blocks(sweep: SweepRecords, outcomes: Mapping[str, Outcomes], effects: Mapping[str, Effects]) -> Effects:
+    """Those of the main block, with the gaps, and with the map and its verdicts where there are several blocks."""
+    main = sweep.main_block
+    own = replace(effects[main], gaps=reported_gaps(sweep.main, outcomes[main]))
+    if len(outcomes) < 2:
+        return own
+    found = effects_map(outcomes, effects)
+    return replace(own, effects=_over_blocks(own.effects, found), map=found)
+
+
+def effects_map(outcomes: Mapping[str, Outcomes], effects: Mapping[str, Effects]) -> EffectMap:
     """The effects of each block, step by step, and which verdicts turn round between two blocks."""
-    contrasts = {block: contrasts_of(outcomes, "final") for block, outcomes in blocks.items()}
-    return effect_map(blocks, {block: analyse_outcomes(o).by_step for block, o in blocks.items()}, contrasts)
+    contrasts = {block: contrasts_of(found, "final") for block, found in outcomes.items()}
+    return effect_map(outcomes, {block: each.by_step for block, each in effects.items()}, contrasts)
 
 
 def _over_blocks(effects: Sequence[Effect], found: EffectMap) -> tuple[Effect, ...]:

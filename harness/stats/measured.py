@@ -7,7 +7,7 @@ import numpy as np
 from harness.stats.contrasts import Contrast, all_contrasts
 from harness.stats.intervals import Spread, crossed_spread
 from harness.stats.looks import Judged, judge
-from harness.stats.outcomes import Outcomes, step_weights
+from harness.stats.outcomes import Outcomes, stack, step_weights
 from harness.stats.shown import Shown, shown
 
 Array = np.ndarray
@@ -72,6 +72,17 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
     return Measured(contrast, values, *there, crossed_spread(values, jump), identical, jump)
+
+
+def measure_difference(
+    one: Outcomes, other: Outcomes, of_one: Contrast, of_other: Contrast, outcome: str
+) -> Measured | str:
+    """By how much a contrast is larger in one block of a sweep than in another: itself a contrast, over the arms of
+    both, paired by seed and task; or why there is none."""
+    if one.steps != other.steps:
+        return "its runs were validated at other steps in the two blocks"
+    weights = np.concatenate((of_one.weights_A, -of_other.weights_A))
+    return measure(stack(one, other), Contrast(of_one.kind, of_one.factors, weights, of_one.note), outcome)
 
 
 def same_episodes(rewards_A_N_S_T: Array, weights_A: Array) -> bool:

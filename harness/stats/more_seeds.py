@@ -21,24 +21,13 @@ from scipy.special import chdtri, stdtrit
 
 from harness.records.looks import Look, Looks
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import (
-    MIXED,
-    NOT_SHOWN,
-    SEEDS_FOR_NONE,
-    UNDECIDED,
-    Effect,
-    Measured,
-    contrasts_of,
-    estimate_family,
-    fails,
-    margin_of,
-    measure,
-    moves,
-)
+from harness.stats.effects import Effect, estimate_family, fails, moves
 from harness.stats.intervals import Spread
 from harness.stats.looks import ALPHA, counted_looks, level_now, levels_of
+from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.outcomes import Outcomes
 from harness.stats.power import POWER
+from harness.stats.verdicts import MIXED, NOT_SHOWN, SEEDS_FOR_NONE, UNDECIDED, margin_of
 
 MOST = 40  # seeds; what needs more is not to be had by seeds
 MANY_TASKS = 2000

@@ -124,6 +124,31 @@ class Outcomes:
         return f"{arm.name} is not in this sweep"
 
 
+def stack(one: Outcomes, other: Outcomes) -> Outcomes:
+    """The arms of two blocks as those of one table: first `one`'s, then `other`'s. They have the same steps; a seed or
+    a task that one of them lacks is missing there."""
+    seeds = tuple(sorted({*one.seeds, *other.seeds}))
+    tasks = tuple(dict.fromkeys((*one.tasks, *other.tasks)))
+    arms, steps = len(one.arms) + len(other.arms), one.steps
+    rewards = np.full((arms, len(seeds), len(steps), len(tasks)), np.nan)
+    counted = np.zeros((arms, len(seeds)), dtype=bool)
+    weights = np.full((arms, len(seeds), len(steps)), "", dtype=object)
+    for first, block in ((0, one), (len(one.arms), other)):
+        rows = range(first, first + len(block.arms))
+        at_seeds = [seeds.index(seed) for seed in block.seeds]
+        rewards[np.ix_(rows, at_seeds, range(len(steps)), [tasks.index(t) for t in block.tasks])] = (
+            block.rewards_A_N_S_T
+        )
+        counted[np.ix_(rows, at_seeds)] = block.counted_A_N
+        if block.weights_A_N_S is not None:
+            weights[np.ix_(rows, at_seeds)] = block.weights_A_N_S
+    known = one.weights_A_N_S is not None and other.weights_A_N_S is not None
+    return Outcomes(
+        one.factors, (*one.arms, *other.arms), seeds, steps, tasks, rewards, counted, (*one.left_out, *other.left_out),
+        weights if known else None, margin=one.margin, looks=one.looks,
+    )  # fmt: skip
+
+
 def complete(rewards_N_T: Array) -> Array:
     """A table of seeds and tasks whose missing values are those of the additive model seed + task, fitted to the others
     by least squares. What is estimated from such a table is what least squares finds without it (Yates 1933, Empire J.

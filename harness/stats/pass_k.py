@@ -22,8 +22,9 @@ import numpy as np
 
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES
-from harness.stats.effects import Effect, contrasts_of, estimate_family, gate_checks, measure
+from harness.stats.effects import Effect, estimate_family, gate_checks
 from harness.stats.intervals import crossed_spread
+from harness.stats.measured import contrasts_of, measure
 from harness.stats.outcomes import Outcomes
 
 Array = np.ndarray

@@ -25,10 +25,11 @@ import numpy as np
 
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES, Contrast, all_contrasts
-from harness.stats.effects import LOWERS, RAISES, Effect, estimate_family
+from harness.stats.effects import Effect, estimate_family
 from harness.stats.intervals import crossed_spread
 from harness.stats.measured import Measured, same_episodes, same_weights, usable_arms
 from harness.stats.outcomes import Outcomes, step_weights
+from harness.stats.verdicts import LOWERS, RAISES
 
 Array = np.ndarray
 OUTCOMES_REPORTED = ("final", "area", "rise")

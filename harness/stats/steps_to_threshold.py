@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import CensoredData, ecdf
 
-from harness.stats.effects import MOVES
 from harness.stats.intervals import crossed_spread, holm
 from harness.stats.outcomes import Outcomes
+from harness.stats.verdicts import MOVES
 
 Array = np.ndarray
 CHOSEN, HALFWAY = "stats.threshold", "halfway between the first and the highest mean reward of all_on"

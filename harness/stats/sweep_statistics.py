@@ -8,8 +8,7 @@ from harness.records.load import SweepRecords
 from harness.stats.blocks import Blocks, blocks_of
 from harness.stats.claims import Verdict, load_claims, verdicts
 from harness.stats.controls import Controls, controls_of
-from harness.stats.effects import Effects, analyse, to_json
-from harness.stats.outcomes import outcomes_of
+from harness.stats.effects import Effects, effects_by_block, outcomes_by_block, over_blocks, to_json
 from harness.stats.pass_k import PassK, pass_k
 from harness.stats.reported_effects import ReportedEffects, reported_effects
 from harness.stats.steps_to_threshold import StepsToThreshold, steps_to_threshold
@@ -34,12 +33,13 @@ def statistics_of(sweep: SweepRecords, claims: Path = CLAIMS) -> SweepStatistics
     Of a sweep with blocks all but `blocks` is of the main block.
     """
     registered = load_claims(claims) if claims.is_dir() else ()
-    effects, main = analyse(sweep), sweep.main
-    outcomes = outcomes_of(main)
+    main, by_block = sweep.main, outcomes_by_block(sweep)
+    each = effects_by_block(sweep, by_block)
+    outcomes, effects = by_block[sweep.main_block], over_blocks(sweep, by_block, each)
     return SweepStatistics(
         effects,
         verdicts(main, registered),
-        blocks_of(sweep, effects),
+        blocks_of(sweep, by_block, each),
         reported_effects(main, outcomes, effects.effects),
         single_tasks(main, outcomes),
         steps_to_threshold(outcomes, sweep.threshold),

@@ -28,8 +28,9 @@ from scipy.stats import false_discovery_control, permutation_test
 
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES
-from harness.stats.effects import Measured, contrasts_of, gate_checks, measure
+from harness.stats.effects import gate_checks
 from harness.stats.intervals import LEVEL, crossed_spread
+from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.outcomes import Outcomes, step_weights
 
 Array = np.ndarray

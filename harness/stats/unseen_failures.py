@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.stats.effects import could_miss
+from harness.stats.verdicts import could_miss
 
 PATH = Path(__file__).with_name("unseen_failures.json")
 LEAST = 0.93

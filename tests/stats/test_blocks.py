@@ -9,26 +9,23 @@ import pytest
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
-from harness.stats.blocks import ALIKE, LARGER, SMALLER, blocks_of, differences, stack
+from harness.stats.blocks import ALIKE, LARGER, SMALLER, blocks_of, differences
 from harness.stats.effect_map import EffectMap
-from harness.stats.effects import (
-    MIXED,
-    NO_EFFECT,
-    NOT_ANSWERED,
-    NOT_SHOWN,
-    RAISES,
-    UNDECIDED,
-    analyse,
-    analyse_outcomes,
-)
-from harness.stats.outcomes import outcomes_of
+from harness.stats.effects import analyse, analyse_outcomes, effects_by_block, outcomes_by_block
+from harness.stats.outcomes import outcomes_of, stack
 from harness.stats.sweep_statistics import effects_json, statistics_of
+from harness.stats.verdicts import MIXED, NO_EFFECT, NOT_ANSWERED, NOT_SHOWN, RAISES, UNDECIDED
 from tests.stats.test_effects import planted
 from tests.synthetic import make_invalid, unshown, write_sweep
 
 NOTE = note()
 LOO = design("leave_one_out", NOTE)
 RATES = {"learning_rate=0.5": 0.5, "learning_rate=1": 1.0}
+
+
+def of_blocks(sweep):
+    outcomes = outcomes_by_block(sweep)
+    return blocks_of(sweep, outcomes, effects_by_block(sweep, outcomes))
 
 
 def of_factor(found, factor, kind="leave_one_out", outcome="final", block=None):
@@ -144,7 +141,7 @@ def test_a_sweep_with_blocks_is_analysed_in_its_main_block(folder):
 
 def test_the_records_of_a_block_give_its_effects_and_their_differences(folder):
     sweep = load_sweep(folder)
-    found = blocks_of(sweep, analyse(sweep))
+    found = of_blocks(sweep)
     assert found.main == "learning_rate=1"
     assert [(s.block, s.options, s.runs, s.counted) for s in found.summaries] == [
         (block, {"train.learning_rate": rate}, 40, 40) for block, rate in RATES.items()
@@ -165,7 +162,7 @@ def test_invalid_and_unshown_runs_of_one_block_are_not_compared(folder):
         run = block / f"seed={seed}" / "status.json"
         run.write_text(json.dumps(json.loads(run.read_text()) | {"validity": "INVALID", "invalid": []}))
         unshown(folder, "without_split/learning_rate=0.5", "split", seed)
-    found = blocks_of(load_sweep(folder), analyse(load_sweep(folder)))
+    found = of_blocks(load_sweep(folder))
     assert of_factor(found.differences, "tools").verdict == NOT_ANSWERED
     assert of_factor(found.differences, "split").verdict == NOT_SHOWN
 
@@ -179,6 +176,6 @@ def test_effects_json_has_the_blocks_under_a_key_of_their_own(folder, tmp_path):
 
 def test_a_sweep_without_blocks_has_nothing_to_say_of_them(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s"))
-    assert blocks_of(sweep, analyse(sweep)).differences == ()
+    assert of_blocks(sweep).differences == ()
     make_invalid(tmp_path / "s", "without_tools", "tools", "was on")
     assert analyse(load_sweep(tmp_path / "s")).counted == 7

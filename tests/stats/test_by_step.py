@@ -9,20 +9,12 @@ import pytest
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
-from harness.stats.effects import (
-    DEPENDS,
-    NO_EFFECT,
-    RAISES,
-    UNDECIDED,
-    analyse,
-    analyse_outcomes,
-    effects_map,
-    to_json,
-)
+from harness.stats.effects import analyse, analyse_outcomes, effects_map, to_json
 from harness.stats.intervals import LEVEL
 from harness.stats.outcomes import Outcomes
 from harness.stats.settling import FALLING, RISING, SETTLED, UNKNOWN, last_third, settling
 from harness.stats.stability import stabilities
+from harness.stats.verdicts import DEPENDS, NO_EFFECT, RAISES, UNDECIDED
 from tests.synthetic import write_sweep
 
 NOTE = note()
@@ -189,8 +181,12 @@ def test_a_curve_that_is_best_at_the_end_tells_nothing_of_its_stability():
     assert (all_on.share, all_on.of_runs, all_on.runs) == (None, None, 0)
 
 
+def mapped(blocks):
+    return effects_map(blocks, {block: analyse_outcomes(outcomes) for block, outcomes in blocks.items()})
+
+
 def test_the_map_has_every_effect_in_every_block_and_names_two_where_the_verdict_turns_round():
-    found = effects_map({"slow": sweep(endpoint=LEARNS.copy()), "fast": sweep(endpoint=LATE)})
+    found = mapped({"slow": sweep(endpoint=LEARNS.copy()), "fast": sweep(endpoint=LATE)})
     rows = {(r.factors, r.block): r for r in found.rows if r.kind == "leave_one_out"}
     assert {block for _, block in rows} == {"slow", "fast"} and len(rows) == 2 * len(NOTE.names)
     (turn,) = [t for t in found.turns if t.kind == "leave_one_out"]
@@ -200,13 +196,13 @@ def test_the_map_has_every_effect_in_every_block_and_names_two_where_the_verdict
 
 
 def test_a_block_in_which_nothing_is_learned_turns_no_verdict_round():
-    found = effects_map({"too slow": sweep(FLAT, logprobs=FLAT.copy()), "fast": sweep(logprobs=FLAT)})
+    found = mapped({"too slow": sweep(FLAT, logprobs=FLAT.copy()), "fast": sweep(logprobs=FLAT)})
     assert found.turns == ()
 
 
 def test_p_values_of_the_map_pay_for_the_blocks():
-    one = effects_map({"a": sweep(endpoint=LATE, jitter=2.0)}).rows[0].points[-1].p_all
-    two = effects_map({"a": sweep(endpoint=LATE, jitter=2.0), "b": sweep(jitter=2.0)}).rows[0].points[-1].p_all
+    one = mapped({"a": sweep(endpoint=LATE, jitter=2.0)}).rows[0].points[-1].p_all
+    two = mapped({"a": sweep(endpoint=LATE, jitter=2.0), "b": sweep(jitter=2.0)}).rows[0].points[-1].p_all
     assert two == pytest.approx(min(1, 2 * one))
 
 

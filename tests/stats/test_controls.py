@@ -13,7 +13,8 @@ from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.stats.contrasts import all_contrasts
 from harness.stats.controls import controls_of
-from harness.stats.effects import analyse, estimate_family, measure
+from harness.stats.effects import analyse, estimate_family
+from harness.stats.measured import measure
 from harness.stats.outcomes import Outcomes
 from harness.stats.sweep_statistics import effects_json, statistics_of
 from tests import synthetic

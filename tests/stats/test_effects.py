@@ -12,18 +12,9 @@ import harness
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
-from harness.stats.effects import (
-    MIXED,
-    NO_EFFECT,
-    NOT_ANSWERED,
-    RAISES,
-    UNDECIDED,
-    analyse,
-    analyse_outcomes,
-    could_miss,
-    to_json,
-)
+from harness.stats.effects import analyse, analyse_outcomes, to_json
 from harness.stats.outcomes import LeftOut, Outcomes, complete, outcomes_of, step_weights
+from harness.stats.verdicts import MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, could_miss
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
 
 NOTE = note()

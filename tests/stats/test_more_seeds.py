@@ -15,11 +15,11 @@ from harness.errors import ConfigError
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.report import seeds_command
-from harness.stats.effects import NO_EFFECT, RAISES
 from harness.stats.intervals import crossed_spread
 from harness.stats.looks import ALPHA
 from harness.stats.more_seeds import _enough, needs
 from harness.stats.outcomes import Outcomes, outcomes_of
+from harness.stats.verdicts import NO_EFFECT, RAISES
 from tests.stats.test_looks import looks
 from tests.synthetic import leave_one_out, write_sweep
 

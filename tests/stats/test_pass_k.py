@@ -8,11 +8,11 @@ import pytest
 
 from harness.records.schema import ValidationRecord
 from harness.report.pass_section import pass_section
-from harness.stats.effects import RAISES
 from harness.stats.outcomes import outcomes_of
 from harness.stats.pass_k import PassK, pass_hat_k, pass_k
 from harness.stats.sweep_statistics import statistics_of
 from harness.stats.task_effects import base_rewards
+from harness.stats.verdicts import RAISES
 from tests.planted_records import ALL_ON, NOTE, TASKS, sweep, validation
 
 ARMS = (ALL_ON, NOTE.with_off("tools"))

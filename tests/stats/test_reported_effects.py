@@ -7,7 +7,7 @@ import pytest
 
 from harness.designs import design
 from harness.report.reported_section import reported_section
-from harness.stats.effects import NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, analyse_outcomes
+from harness.stats.effects import analyse_outcomes
 from harness.stats.outcomes import outcomes_of
 from harness.stats.reported_effects import (
     DIFFER,
@@ -19,6 +19,7 @@ from harness.stats.reported_effects import (
     reported_of,
 )
 from harness.stats.sweep_statistics import statistics_of
+from harness.stats.verdicts import NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED
 from tests.planted_records import ALL_ON, NOTE, TASKS, sweep, validation
 
 OTHERS = tuple(f"other-{n}" for n in range(6))

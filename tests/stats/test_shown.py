@@ -7,7 +7,8 @@ from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.report.verdict import verdict_sentences
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, load_claims, verdicts
-from harness.stats.effects import NO_EFFECT, NOT_SHOWN, RAISES, UNDECIDED, analyse
+from harness.stats.effects import analyse
+from harness.stats.verdicts import NO_EFFECT, NOT_SHOWN, RAISES, UNDECIDED
 from tests.synthetic import arm_name, factorial, leave_one_out, unshown, write_sweep
 
 SEEDS = range(5)
