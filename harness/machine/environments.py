@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,13 @@ GPU_SERVER_LOCK = Path(__file__).with_name("server-gpu-requirements.lock")
 GPU_PYTHON = (3, 12)  # what the locks for a GPU were resolved for
 NEEDED_GIB = 3  # per environment, with room for the downloads
 GPU_NEEDED_GIB = 20
+# what a run imports, the most of it
+TRAINER_IMPORTS = (
+    *("harness.launch.run", "harness.backend.shared", "harness.backend.art_local", "tau2.environment.environment"),
+    *("wandb", "scipy.stats"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"),
+)
+SERVER_IMPORTS = ("vllm.entrypoints.openai.api_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker")
 MARKER = ".made-by-harness"  # holds the digest of what was installed; empty until all of it is
 
 Say = Callable[[str], None]
@@ -42,7 +49,7 @@ def ensure_server_env(say: Say | None = None, gpu: bool = False) -> Path:
             raise ConfigError(f"HARNESS_VLLM_PYTHON is {given}, which is no program. Correct it or unset it.")
         return Path(given)
     home = server_env(gpu)
-    make_env(home, GPU_SERVER_LOCK if gpu else SERVER_LOCK, say or progress("server"))
+    make_env(home, GPU_SERVER_LOCK if gpu else SERVER_LOCK, say or progress("server"), SERVER_IMPORTS)
     return home / "bin" / "python"
 
 
@@ -58,10 +65,11 @@ def progress(what: str) -> Say:
     return lambda text: print(f"[{what} {time.monotonic() - begun:5.1f} s] {text}", file=sys.stderr, flush=True)
 
 
-def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> None:
+def make_env(home: Path, lock: Path, say: Say, imports: Iterable[str] = (), editable: Path | None = None) -> None:
     """A virtual environment with torch and everything in `lock`; returns at once when it is there and complete.
 
     A lock that names a torch of its own is one for a GPU. `editable` is a source folder that is installed in place.
+    imports: modules that are imported once, for their byte code.
     Raises SetupError naming pip's log, ConfigError for another Python than the lock's.
     """
     marker = home / MARKER
@@ -89,6 +97,7 @@ def make_env(home: Path, lock: Path, say: Say, editable: Path | None = None) -> 
         _pip(python, log, "--no-deps", "-r", str(lock))
         if editable is not None:
             _pip(python, log, "--no-deps", "--no-build-isolation", "-e", str(editable))
+        write_bytecode(python, imports)
         marker.write_text(wanted)
         say("ready")
 
@@ -132,7 +141,7 @@ def _install_torch(python: Path, log: Path) -> None:
 
 
 def _pip(python: Path, log: Path, *args: str) -> None:
-    # --no-compile: the interpreter compiles what it imports, which is a small part of what is installed
+    # --no-compile: most of what is installed is never imported; write_bytecode compiles the rest
     command = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--no-compile"]
     with log.open("a") as output:
         status = subprocess.call([*command, "--disable-pip-version-check", *args], stdout=output, stderr=output)
@@ -143,6 +152,18 @@ def _pip(python: Path, log: Path, *args: str) -> None:
             + "\n".join(f"  | {line}" for line in errors[-8:])
             + "\nCheck the network and pip's index settings (`pip config list`), then run the same command again."
         )
+
+
+def write_bytecode(python: Path, modules: Iterable[str]) -> None:
+    """Import the modules once, so that no later process compiles them and what they import.
+
+    Containers often set PYTHONDONTWRITEBYTECODE; then every process would compile all of torch and transformers again
+    (12 s of CPU time). A module that cannot be imported is skipped: whoever needs it gets the error.
+    """
+    every = "import contextlib, importlib, sys\nfor m in sys.argv[1:]:\n  with contextlib.suppress(Exception): "
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [str(python), "-c", f"{every}importlib.import_module(m)", *modules]
+    subprocess.run(command, env=env | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}, capture_output=True)
 
 
 @contextmanager

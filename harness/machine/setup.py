@@ -11,6 +11,7 @@ import sys
 import time
 from argparse import Namespace
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an older Python cannot parse
     sys.exit(
@@ -18,7 +19,7 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an old
         "Run it with one of those: python3.11 -m harness setup"
     )
 
-from harness.machine.environments import check_disk, ensure_server_env, make_env, progress, server_env
+from harness.machine.environments import TRAINER_IMPORTS, check_disk, ensure_server_env, make_env, progress, server_env
 from harness.paths import CLONE, LOCKS, WHEEL
 
 NEEDED_GIB = 6  # both environments, the policy and the downloads
@@ -47,7 +48,7 @@ def install(trainer_only: bool, gpu: bool) -> None:
         print("An NVIDIA GPU is here, and these environments are for CPUs: --gpu makes those for it.", file=sys.stderr)
     lock = GPU_LOCK if gpu else LOCK
     with ThreadPoolExecutor(2) as pool:
-        jobs: list[Future[object]] = [pool.submit(make_env, CLONE / ".venv", lock, progress("trainer"), CLONE)]
+        jobs: list[Future[object]] = [pool.submit(trainer_env, lock)]
         if not trainer_only:
             jobs.append(pool.submit(ensure_server_env, None, gpu))
         jobs[0].result()
@@ -55,6 +56,10 @@ def install(trainer_only: bool, gpu: bool) -> None:
             fetch_policy()  # with the trainer's environment, while the server's is being made
         for job in jobs:
             job.result()
+
+
+def trainer_env(lock: Path) -> None:
+    make_env(CLONE / ".venv", lock, progress("trainer"), TRAINER_IMPORTS, CLONE)
 
 
 def fetch_policy() -> None:
