@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.errors import ConfigError
-from harness.launch.work_order import _digest
+from harness.launch.work_order import digest_of_manifest
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.looks import looks_of, record_look
@@ -128,7 +128,7 @@ def test_more_seeds_for_an_older_sweep_are_its_second_look(sweep_config, tmp_pat
 
 def test_an_engine_knows_the_folder_although_a_report_was_made_meanwhile(sweep_config, tmp_path):
     start(asked(sweep_config, 0, 1), tmp_path, *seeds(0))
-    before = _digest(tmp_path / "manifest.json")
+    before = digest_of_manifest(tmp_path / "manifest.json")
     complete(tmp_path, *seeds(1))
     record_look(tmp_path)
-    assert _digest(tmp_path / "manifest.json") == before
+    assert digest_of_manifest(tmp_path / "manifest.json") == before
