@@ -7,6 +7,7 @@ from harness.report.sections import Grid, Section
 from harness.report.step_text import leading_curves, settling_lines, short_cell
 from harness.stats.by_step import StepEffect
 from harness.stats.effects import Effects
+from harness.stats.unseen_failures import unseen_failures
 
 STARS = (
     "* decided, had one stopped at that step (Holm over the fixes); ** also with all steps{blocks} taken together. "
@@ -19,6 +20,10 @@ MIDDLE = (
 STABLE = (
     "Stability: share of the validations after the best one that lie within ± {margin:g} reward of it, of the arm's "
     "mean curve; in brackets its runs, each against its own best. The best is partly luck: compare arms."
+)
+UNSEEN = (
+    "The bands, too, know nothing of failures that strike some runs of an arm and that no seed here has shown: what is "
+    "said of the intervals above holds for them."
 )
 
 
@@ -34,6 +39,8 @@ def steps_section(effects: Effects) -> Section | None:
     if effects.settled:
         notes.append(MIDDLE.format(step=effects.settled.middle))
     notes += settling_lines(effects)
+    if any(unseen_failures(c.kind, "final", max(p.seeds for p in c.points)) for c in effects.by_step):
+        notes.append(UNSEEN)
     return Section(
         "Effects over the steps",
         ("What each effect would have been, had the sweep stopped at that validation.",),
