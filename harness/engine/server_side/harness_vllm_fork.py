@@ -1,9 +1,9 @@
 """A faster start on a CPU, loaded by vLLM in each of its processes (entry point `vllm.general_plugins`).
 
-symptom    the engine's process imports torch and vLLM again after the server's has: 12 of the 28 s of a start
+symptom    the engine's process imports torch and vLLM again after the server's has
 mechanism  vLLM's CPU platform sets VLLM_WORKER_MULTIPROC_METHOD to spawn whatever was asked
-fix        fork, vLLM's own default: at that time the server's process has one thread and has computed nothing
-evidence   tests/engine/test_server_real.py runs on it; experiments/benchmarks/sweep.py prints the start
+fix        fork, vLLM's default where the platform does not object
+evidence   tests/engine/test_server_real.py runs on it; experiments/benchmarks/server_start.py times both
 """
 
 import os
