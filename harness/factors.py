@@ -8,6 +8,7 @@ here: they declare themselves (`harness.fixes.registry`), and a sweep keeps thos
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 OFF, ON = "off", "on"
@@ -92,7 +93,7 @@ class Arm:
         """Raises KeyError for a factor that the sweep does not have."""
         return self.as_dict[factor]
 
-    @property
+    @cached_property
     def as_dict(self) -> dict[str, str]:
         return dict(self.levels)
 

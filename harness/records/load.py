@@ -7,6 +7,7 @@ wrote twice counts once (the later line wins).
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,10 +94,17 @@ class SweepRecords:
     @property
     def arms(self) -> tuple[str, ...]:
         """Arm names in plan order."""
-        return tuple(dict.fromkeys(run.arm for run in self.runs))
+        return tuple(self._by_arm)
 
     def runs_of(self, arm: str) -> tuple[RecordedRun, ...]:
-        return tuple(run for run in self.runs if run.arm == arm)
+        return tuple(self._by_arm.get(arm, ()))
+
+    @cached_property
+    def _by_arm(self) -> dict[str, list[RecordedRun]]:
+        by_arm: dict[str, list[RecordedRun]] = {}
+        for run in self.runs:
+            by_arm.setdefault(run.arm, []).append(run)
+        return by_arm
 
     @property
     def blocks(self) -> tuple[str, ...]:

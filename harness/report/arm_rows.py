@@ -48,11 +48,19 @@ class Reuse:
 
 def arm_rows(sweep: SweepRecords) -> tuple[ArmRow, ...]:
     """One row per arm, block by block: the fully fixed arm first, then by last reference validation."""
-    return tuple(
-        row
-        for block in map(sweep.of_block, sweep.blocks)
-        for row in sorted((_arm_row(arm, block.runs_of(arm)) for arm in block.arms), key=_rank)
-    )
+    blocks = map(sweep.of_block, sweep.blocks)
+    return tuple(_arm_row(arm, block.runs_of(arm)) for block in blocks for arm in arms_in_order(block))
+
+
+def arms_in_order(sweep: SweepRecords) -> tuple[str, ...]:
+    """The fully fixed arm first, then by last reference validation. Of a sweep without blocks, or of one block."""
+
+    def rank(arm: str) -> tuple[bool, bool, float, str]:
+        runs = sweep.runs_of(arm)
+        last = _last(counted_runs(runs))
+        return not is_all(runs[0].levels, "on"), last is None, -(last or 0.0), arm
+
+    return tuple(sorted(sweep.arms, key=rank))
 
 
 def is_all(levels: dict[str, str], level: str) -> bool:
@@ -134,7 +142,7 @@ def _arm_row(arm: str, runs: Sequence[RecordedRun]) -> ArmRow:
         levels=runs[0].levels,
         seeds=tuple(sorted(run.seed for run in runs)),
         first=_mean(curve[0][1] for curve in curves),
-        last=_mean(curve[-1][1] for curve in curves),
+        last=_last(counted),
         slope=_mean(slope(curve) for curve in curves),
         area=_mean(area(curve) for curve in curves),
         reported=_mean(end.reported for end in ends),
@@ -150,10 +158,10 @@ def _arm_row(arm: str, runs: Sequence[RecordedRun]) -> ArmRow:
     )
 
 
+def _last(runs: Iterable[RecordedRun]) -> float | None:
+    return _mean(curve[-1][1] for run in runs if (curve := reference_curve(run)))
+
+
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _rank(row: ArmRow) -> tuple[bool, bool, float, str]:
-    return (not is_all(row.levels, "on"), row.last is None, -(row.last or 0.0), row.arm)

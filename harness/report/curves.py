@@ -8,7 +8,7 @@ import numpy as np
 from harness.designs import is_orthogonal
 from harness.factors import Arm
 from harness.records.load import RecordedRun, SweepRecords
-from harness.report.arm_rows import Point, arm_rows, counted_runs, reference_curve
+from harness.report.arm_rows import Point, arms_in_order, counted_runs, reference_curve
 
 Read = Callable[[RecordedRun], tuple[Point, ...]]
 
@@ -36,10 +36,10 @@ class Curve:
 def arm_curves(sweep: SweepRecords, read: Read = reference_curve) -> tuple[Curve, ...]:
     """One curve per arm that has any validation, in the order of the table; of its valid runs, if any."""
     curves = []
-    for row in arm_rows(sweep):
-        points = [p for run in counted_runs(sweep.runs_of(row.arm)) if (p := read(run))]
+    for arm in arms_in_order(sweep):
+        points = [p for run in counted_runs(sweep.runs_of(arm)) if (p := read(run))]
         if points:
-            curves.append(average((row.arm,), points))
+            curves.append(average((arm,), points))
     return tuple(curves)
 
 

@@ -192,13 +192,14 @@ def gap_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
     ]
     figure = _figure(width, max(1.6, 0.9 + 0.19 * len(rows)))
     axes = _axes(figure)
-    for y, (_, last, reported) in enumerate(rows):
-        axes.plot([last, reported], [y, y], color="#bbbbbb", lw=1.2, zorder=1)
-        axes.plot(last, y, "o", color=BLUE, ms=6, zorder=3)
-        axes.plot(reported, y, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=9, zorder=2)
-    axes.set_yticks(range(len(rows)), [arm for arm, *_ in rows], fontsize=8)
+    arms, places = [arm for arm, *_ in rows], list(range(len(rows)))
+    last, reported = [last for _, last, _ in rows], [reported for *_, reported in rows]
+    axes.hlines(places, last, reported, color="#bbbbbb", lw=1.2, zorder=1)
+    axes.plot(last, places, "o", color=BLUE, ms=6, zorder=3)
+    axes.plot(reported, places, "o", mfc="white", mec=VERMILLION, mew=1.4, ms=9, zorder=2)
+    axes.set_yticks(places, arms, fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(left=_floor([reward for _, *both in rows for reward in both]))
+    axes.set_xlim(left=_floor([*last, *reported]))
     axes.set_xlabel("reward at the last step: ● reference, ○ reported", fontsize=9)
     axes.grid(axis="x", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)

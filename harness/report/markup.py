@@ -4,6 +4,7 @@ import html
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report.sections import Grid, Section
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # as in figures.py
+DPI = 110
 Draw = Callable[[str], str]  # name of a figure -> its HTML
 
 
@@ -75,13 +77,17 @@ def table(
 
 
 def svg(figure: "Figure", prefix: str, alt: str) -> str:
-    """The figure as an <svg> element that scales; ids get `prefix`, since a page has one name space."""
+    """The figure as an <svg> element that scales; ids get `prefix`, since a page has one name space.
+
+    The canvas prints it, since Figure.savefig would draw everything twice.
+    """
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     out = io.StringIO()
     # Text stays text (selectable, small); a fixed salt makes the same records give the same page.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix, "font.family": "sans-serif"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
     drawn = out.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
@@ -89,6 +95,14 @@ def svg(figure: "Figure", prefix: str, alt: str) -> str:
     drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", drawn)
     drawn = re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", drawn, count=1)
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{text(alt)}" ', 1)
+
+
+def write_png(figure: "Figure", path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")  # it has its layout, which the page takes over
 
 
 def _style(shade: float | None) -> str:

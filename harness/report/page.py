@@ -5,7 +5,7 @@ The verdict comes first; then what it rests on; then how it was made.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,11 @@ from harness.records.load import SweepRecords
 from harness.report import control_figure, control_text, curves, effect_figures, figures, formats
 from harness.report.block_section import block_section
 from harness.report.control_text import control_line
+from harness.report.effect_figures import NARROW
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
-from harness.report.markup import code, folded, section_html, svg, text
+from harness.report.markup import code, folded, section_html, svg, text, write_png
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
 from harness.report.style import STYLE
 from harness.report.verdict import caveats, verdict_sentences
@@ -25,7 +26,7 @@ from harness.stats.sweep_statistics import SweepStatistics, effects_json, statis
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 110
+Pictures = Mapping[str, "Figure"]
 SHOWN = 12  # INVALID or failed runs listed openly; the others are folded
 
 
@@ -34,10 +35,11 @@ def write_report(sweep: SweepRecords) -> Path:
     found = statistics_of(sweep)
     folder = sweep.folder / "figures"
     folder.mkdir(exist_ok=True)
-    for name, figure in _pictures(sweep.main, found):
-        figure.savefig(folder / f"{name}.png", dpi=DPI)
+    pictures = dict(_pictures(sweep.main, found))
+    for name, figure in pictures.items():
+        write_png(figure, folder / f"{name}.png")
     path = sweep.folder / "report.html"
-    path.write_text(page(sweep, found), encoding="utf-8")
+    path.write_text(page(sweep, found, pictures), encoding="utf-8")
     (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
     (sweep.folder / "effects.json").write_text(effects_json(found), encoding="utf-8")
     return path
@@ -57,8 +59,9 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
         yield control_text.FIGURE, control_figure.control_figure(sweep)
 
 
-def page(sweep: SweepRecords, found: SweepStatistics) -> str:
-    parts = [part for section in _sections(sweep, found) for part in section]
+def page(sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None = None) -> str:
+    """pictures: the figures of report.md where they are drawn; the page has them, too, for a wide screen."""
+    parts = [part for section in _sections(sweep, found, pictures or {}) for part in section]
     body = "\n".join([_opening(sweep.with_controls), _contents(parts), *parts])
     return (
         "<!doctype html>\n"
@@ -68,18 +71,20 @@ def page(sweep: SweepRecords, found: SweepStatistics) -> str:
     )
 
 
-def _sections(whole: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[str]]:
+def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -> Iterator[Iterable[str]]:
     """whole: with all its blocks; numbers are of the main one where none is named."""
     sweep = whole.main
 
     def draw(name: str) -> str:
         """An effect figure for a wide and for a narrow screen."""
         make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
-        return _both_widths(name, lambda width: make(found.effects, width), alt, effect_figures.CAPTIONS[name])
+        wide = pictures.get(name) or make(found.effects)
+        return _both_widths(name, wide, make(found.effects, NARROW), alt, effect_figures.CAPTIONS[name])
 
     def draw_controls(name: str) -> str:
         caption, alt = control_figure.CAPTION, control_figure.ALT
-        return _both_widths(name, lambda width: control_figure.control_figure(sweep, width), alt, caption)
+        wide = pictures.get(name) or control_figure.control_figure(sweep)
+        return _both_widths(name, wide, control_figure.control_figure(sweep, NARROW), alt, caption)
 
     every = whole.with_controls
     yield _verdict(whole, found)
@@ -93,7 +98,7 @@ def _sections(whole: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
     if found.controls:
         yield section_html(control_text.control_section(found.controls), draw_controls)
     if curves.arm_curves(sweep):
-        yield gap_figures(sweep, found.effects)
+        yield gap_figures(sweep, found.effects, pictures.get("reported"))
     for section in further_sections(found):
         yield section_html(section, draw)
     yield claims(found)
@@ -105,9 +110,11 @@ def _sections(whole: SweepRecords, found: SweepStatistics) -> Iterator[Iterable[
     yield facts(whole)
 
 
-def _both_widths(name: str, make: Callable[[float], "Figure"], alt: str, caption: str) -> str:
-    both = (("wide", effect_figures.WIDE), ("narrow", effect_figures.NARROW))
-    drawn = (f'<div class="{c}">{svg(make(w), f"{name}-{c}", alt)}</div>' for c, w in both)
+def _both_widths(name: str, wide: "Figure", narrow: "Figure", alt: str, caption: str) -> str:
+    drawn = (
+        f'<div class="{c}">{svg(figure, f"{name}-{c}", alt)}</div>'
+        for c, figure in (("wide", wide), ("narrow", narrow))
+    )
     return f'{"".join(drawn)}<p class="note">{text(caption)}</p>'
 
 

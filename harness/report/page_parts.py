@@ -49,7 +49,8 @@ def curve_figures(sweep: SweepRecords) -> Iterator[str]:
         yield f'<div class="panels">{"".join(panels)}</div><p class="note">{code(" ".join(captions))}</p>'
 
 
-def gap_figures(sweep: SweepRecords, effects: Effects) -> Iterator[str]:
+def gap_figures(sweep: SweepRecords, effects: Effects, drawn: "Figure | None") -> Iterator[str]:
+    """drawn: figures.gap_figure of the sweep, where it is at hand."""
     yield heading("Reported against reference")
     names = [curve.arms[0] for curve in curves.arm_curves(sweep)]
     if len(names) <= figures.MULTIPLES:
@@ -61,7 +62,7 @@ def gap_figures(sweep: SweepRecords, effects: Effects) -> Iterator[str]:
         yield f'<div class="panels">{"".join(panels)}</div>'
     else:
         alt = "Last reference and reported reward of each arm"
-        wide, narrow = figures.gap_figure(sweep), figures.gap_figure(sweep, 4.6)
+        wide, narrow = drawn or figures.gap_figure(sweep), figures.gap_figure(sweep, 4.6)
         yield _panel(wide, "wide", "gap-wide", alt) + _panel(narrow, "narrow", "gap-narrow", alt)
     yield (
         '<p class="note">Reported: what the arm shows by its own rules. Where it '

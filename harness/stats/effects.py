@@ -280,7 +280,7 @@ def _over_steps(
 
 def moves(outcomes: Outcomes) -> bool:
     """Whether there is anything to tell arms apart by: see MOVES."""
-    seen = list(_ends(outcomes).values())
+    seen = list(outcomes.ends.values())
     if not seen:
         return False
     lasts = [last for _, last in seen]
@@ -289,20 +289,11 @@ def moves(outcomes: Outcomes) -> bool:
 
 def fails(outcomes: Outcomes) -> bool:
     """Whether the policy ends MOVES below its start although all fixes are on."""
-    return any(first - last >= MOVES - 1e-9 for arm, (first, last) in _ends(outcomes).items() if _all_on(arm))
+    return any(first - last >= MOVES - 1e-9 for arm, (first, last) in outcomes.ends.items() if _all_on(arm))
 
 
 def _all_on(arm: Arm) -> bool:
     return arm.at(ON) == arm.factors
-
-
-def _ends(outcomes: Outcomes) -> dict[Arm, tuple[float, float]]:
-    """The mean rewards of each arm at the first and the last validation, over the runs that have both."""
-    out = {}
-    for arm, rewards, counts in zip(outcomes.arms, outcomes.rewards_A_N_S_T, outcomes.counts("rise"), strict=True):
-        if counts.any():
-            out[arm] = float(np.nanmean(rewards[counts, 0])), float(np.nanmean(rewards[counts, -1]))
-    return out
 
 
 def estimate_family(

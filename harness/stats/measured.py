@@ -96,10 +96,9 @@ def same_weights(outcomes: Outcomes, contrast: Contrast, seeds: Array) -> bool:
     episodes alone may be luck, where tasks are few."""
     if outcomes.weights_A_N_S is None:
         return True
-    for names_A in outcomes.weights_A_N_S[:, seeds].transpose(1, 2, 0).reshape(-1, len(outcomes.arms)):
-        sums: dict[str, float] = {}
-        for name, weight in zip(names_A, contrast.weights_A, strict=True):
-            sums[name] = sums.get(name, 0.0) + weight
-        if any(abs(total) > 1e-9 for total in sums.values()):
-            return False
-    return True
+    arms = np.flatnonzero(contrast.weights_A)
+    names_A_C = outcomes.weights_A_N_S[np.ix_(arms, seeds)].reshape(len(arms), -1)
+    names, which_A_C = np.unique(names_A_C, return_inverse=True)
+    sums = np.zeros((names_A_C.shape[1], len(names)))
+    np.add.at(sums, (np.arange(len(sums)), which_A_C.reshape(names_A_C.shape)), contrast.weights_A[arms, None])
+    return bool((np.abs(sums) < 1e-9).all())

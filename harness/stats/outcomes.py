@@ -96,9 +96,23 @@ class Outcomes:
 
     def counts(self, outcome: str) -> Array:
         """(A, N) whether a run has every validation that the outcome is made of."""
-        there = ~np.isnan(self.rewards_A_N_S_T).all(axis=3)
-        counts: Array = self.counted_A_N & there[..., step_weights(outcome, self.steps) != 0].all(axis=2)
+        counts: Array = self.counted_A_N & self._there_A_N_S[..., step_weights(outcome, self.steps) != 0].all(axis=2)
         return counts
+
+    @cached_property
+    def _there_A_N_S(self) -> Array:
+        there: Array = ~np.isnan(self.rewards_A_N_S_T).all(axis=3)
+        return there
+
+    @cached_property
+    def ends(self) -> dict[Arm, tuple[float, float]]:
+        """The mean rewards of each arm at the first and the last validation, over the runs that have both."""
+        rows = zip(self.arms, self.rewards_A_N_S_T, self.counts("rise"), strict=True)
+        return {
+            arm: (float(np.nanmean(rewards[counts, 0])), float(np.nanmean(rewards[counts, -1])))
+            for arm, rewards, counts in rows
+            if counts.any()
+        }
 
     def of(self, outcome: str) -> Array:
         """(A, N, T) values of one outcome. Raises KeyError for an unknown one."""

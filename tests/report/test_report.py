@@ -173,7 +173,8 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
 
 
 def test_sixty_four_arms_of_five_seeds_take_seconds(tmp_path):
+    write_report(load_sweep(write_sweep(tmp_path / "first")))  # loads matplotlib and lists the fonts
     sweep = load_sweep(write_sweep(tmp_path / "s", arms=factorial(), seeds=range(5)))
     started = time.process_time()
     write_report(sweep)
-    assert time.process_time() - started < 45  # about 16 on one core
+    assert time.process_time() - started < 15  # about 10 on one core
