@@ -1,6 +1,7 @@
 """The rule behind the default rate and steps, on curves of all_on that are written by hand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from harness.errors import ConfigError
 from harness.records.load import load_sweep
 from tests.synthetic import leave_one_out, write_sweep
 
+ROOT = Path(__file__).parent.parent
 STEPS = tuple(range(0, 50, 2))
 RISE = np.clip(np.array(STEPS) / 12, 0, 1)
 
@@ -69,3 +71,10 @@ def test_rates_are_the_blocks_of_a_sweep_and_other_arms_are_not_read(tmp_path):
 def test_seeds_that_are_reported_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="seed 4, which results report"):
         curves_of(planted(tmp_path / "s", (4, 100), {"learning_rate=4": 4.0, "learning_rate=2": 2.0}))
+
+
+def test_the_micro_policys_defaults_are_what_the_rule_says_of_the_committed_sweep(sweep_config):
+    sweep, train = load_sweep(ROOT / "results" / "defaults"), sweep_config().train
+    chosen = choose(curves_of(sweep))
+    assert chosen is not None and (chosen.rate, chosen.steps) == (train.learning_rate, train.steps)
+    assert len(sweep.runs) == 15 and all(run.state == "completed" and run.valid for run in sweep.runs)

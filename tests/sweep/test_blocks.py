@@ -76,7 +76,7 @@ def test_more_seeds_arms_and_blocks_join(sweep_config, tmp_path):
 JOINING = [
     (["train.learning_rate=0.002"], r"blocks: of train.learning_rate there, none now .*choice\(VALUE\)"),
     (at("ppo", key="train.loss"), "blocks: of train.learning_rate there, of train.loss now"),
-    (at("0.008", "train.steps=3"), "train.steps: 8 there, 3 now"),
+    (at("0.008", "train.steps=3"), "train.steps: 16 there, 3 now"),
     (at("0.008", "train.loss=ppo"), "train.loss: cispo there, ppo now"),
     (at("0.002", "train.loss=ppo", "seed=1"), "train.loss: cispo there, ppo now"),
     (at("0.002", "seed=1", "fix.reward.partial=0.5"), "fix.reward.partial: 0.8 there, 0.5 now"),
