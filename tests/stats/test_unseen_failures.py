@@ -8,6 +8,7 @@ from experiments.benchmarks.calibration_tables import unseen_failures as planted
 from experiments.benchmarks.calibration_tables import write_failures
 from harness.records.load import load_sweep
 from harness.report.effect_sections import effects_section
+from harness.report.step_sections import steps_section
 from harness.stats import unseen_failures as module
 from harness.stats.effects import analyse
 from harness.stats.unseen_failures import unseen_failures
@@ -49,6 +50,14 @@ def test_the_report_says_it_beside_its_intervals(simulated, tmp_path):
     assert "5 seeds may not show a failure of up to 45 %" in said
     assert "Where 15 % of one arm's runs fail, such 95 % intervals cover 71 %" in said
     assert "may not show" not in notes(write_sweep(tmp_path / "one", seeds=(0,)))
+
+
+def test_the_bands_over_the_steps_point_to_it(simulated, tmp_path):
+    def bands(seeds):
+        found = steps_section(analyse(load_sweep(write_sweep(tmp_path / str(len(seeds)), seeds=seeds))))
+        return "The bands, too, know nothing of failures" in " ".join(found.notes)
+
+    assert bands(range(5)) and not bands((0,))
 
 
 def test_the_committed_numbers_are_those_of_a_calibration():
