@@ -5,6 +5,7 @@ Nearly all is asked of the checker itself; a process of its own is started where
 
 import functools
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -505,3 +506,15 @@ def test_a_terminal_that_is_not_utf_8_gets_the_same_words(tmp_path):
     done = harness("+ablation=smoke", "plan_only=true", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert r"2 arms \xd7 1 seed = 2 runs" in done.stdout
+
+
+SWEEPS = [
+    shlex.split(line)[1:]
+    for line in (ROOT / "experiments" / "cpu_sweeps.sh").read_text().splitlines()
+    if line.startswith("make ")
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [(name, rest) for name, *rest in SWEEPS], ids=[s[0] for s in SWEEPS])
+def test_a_committed_sweep_is_made_by_a_command_that_is_understood(name, arguments):
+    understood(["-m", *arguments, f"sweep={name}"])
