@@ -50,7 +50,7 @@ def control_section(controls: Controls) -> Section:
 def _placebo_clause(placebo: Placebo) -> str:
     if placebo.effect is None:
         return f"no comparison tells what {placebo.factor} does"
-    does = "matters" if placebo.matters else "does not matter"
+    does = "matters" if placebo.matters else "is not shown to matter"
     return f"{placebo.factor} {does} ({_shown(placebo)})"
 
 
@@ -83,7 +83,7 @@ def _negatives_clause(controls: Controls) -> str:
     still = sum(n.learned is False for n in controls.negatives)
     lose = sum(n.loses is True for n in controls.negatives)
     shown = sum(n.shown for n in controls.negatives)
-    text = f"of {of} negative control{'s' * (of != 1)} {still} did not learn and {lose} lose to all_on"
+    text = f"of {of} negative control{'s' * (of != 1)} {still} not shown to learn and {lose} lose to all_on"
     if shown < of:
         text += f", {of - shown} not shown to have taken effect"
     if controls.all_on is None or controls.all_on.low <= 0:
@@ -100,7 +100,9 @@ def _placebos_grid(placebos: Sequence[Placebo]) -> Grid:
             continue
         kind = effect_text.KIND_TITLES[effect.kind]
         p = effect_text.p_value(effect.p_holm)
-        rows.append((placebo.factor, kind, effect_text.estimate(effect), p, "FAILS" if placebo.matters else "no"))
+        rows.append(
+            (placebo.factor, kind, effect_text.estimate(effect), p, "FAILS" if placebo.matters else "not shown")
+        )
     return Grid(("placebo", "comparison", "final", "p", "matters"), tuple(rows))
 
 
@@ -110,7 +112,7 @@ def _negatives_grid(controls: Controls) -> Grid:
             n.level,
             n.summary or formats.NONE,
             _estimate(n.rise),
-            {None: formats.NONE, True: "FAILS: it rose", False: "did not learn"}[n.learned],
+            {None: formats.NONE, True: "FAILS: it rose", False: "not shown to learn"}[n.learned],
             _estimate(n.lead),
             {None: "not shown to lose", True: "loses", False: "FAILS: does not lose"}[n.loses],
             "✓" if n.shown else formats.NONE,

@@ -33,8 +33,8 @@ def cells(folder, title):
 def test_a_sound_sweep_says_so_in_one_sentence(folder):
     (line,) = control_line(controls(folder))
     assert line == (
-        f"Controls: placebo does not matter ({cells(folder, 'Placebo')['placebo'][1]}); of 3 negative controls 3 did "
-        "not learn and 3 lose to all_on."
+        f"Controls: placebo is not shown to matter ({cells(folder, 'Placebo')['placebo'][1]}); of 3 negative controls "
+        "3 not shown to learn and 3 lose to all_on."
     )
 
 
