@@ -157,12 +157,16 @@ def _pip(python: Path, log: Path, *args: str) -> None:
 def write_bytecode(python: Path, modules: Iterable[str]) -> None:
     """Import the modules once, so that no later process compiles them and what they import.
 
-    Containers often set PYTHONDONTWRITEBYTECODE; then every process would compile all of torch and transformers again
-    (12 s of CPU time). A module that cannot be imported is skipped: whoever needs it gets the error.
+    Containers often set PYTHONDONTWRITEBYTECODE; then every process would compile torch and transformers again. A
+    module that cannot be imported is skipped: whoever needs it gets the error.
     """
-    every = "import contextlib, importlib, sys\nfor m in sys.argv[1:]:\n  with contextlib.suppress(Exception): "
+    program = (
+        "import contextlib, importlib, sys\n"
+        "for module in sys.argv[1:]:\n"
+        "    with contextlib.suppress(Exception): importlib.import_module(module)\n"
+    )
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [str(python), "-c", f"{every}importlib.import_module(m)", *modules]
+    command = [str(python), "-c", program, *modules]
     subprocess.run(command, env=env | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}, capture_output=True)
 
 

@@ -11,7 +11,6 @@ import sys
 import time
 from argparse import Namespace
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an older Python cannot parse
     sys.exit(
@@ -48,7 +47,8 @@ def install(trainer_only: bool, gpu: bool) -> None:
         print("An NVIDIA GPU is here, and these environments are for CPUs: --gpu makes those for it.", file=sys.stderr)
     lock = GPU_LOCK if gpu else LOCK
     with ThreadPoolExecutor(2) as pool:
-        jobs: list[Future[object]] = [pool.submit(trainer_env, lock)]
+        home, say = CLONE / ".venv", progress("trainer")
+        jobs: list[Future[object]] = [pool.submit(make_env, home, lock, say, TRAINER_IMPORTS, CLONE)]
         if not trainer_only:
             jobs.append(pool.submit(ensure_server_env, None, gpu))
         jobs[0].result()
@@ -56,10 +56,6 @@ def install(trainer_only: bool, gpu: bool) -> None:
             fetch_policy()  # with the trainer's environment, while the server's is being made
         for job in jobs:
             job.result()
-
-
-def trainer_env(lock: Path) -> None:
-    make_env(CLONE / ".venv", lock, progress("trainer"), TRAINER_IMPORTS, CLONE)
 
 
 def fetch_policy() -> None:

@@ -243,11 +243,5 @@ def _compared(
 
 def _summary(block: str, options: Mapping[str, Any], outcomes: Outcomes) -> BlockSummary:
     counted = int(outcomes.counted_A_N.sum())
-    all_on = [place for place, arm in enumerate(outcomes.arms) if arm == outcomes.factors.with_off()]
-    rewards = outcomes.rewards_A_N_S_T[all_on][outcomes.counted_A_N[all_on]]
-    ends = [_mean(rewards[:, step]) if len(outcomes.steps) else None for step in (0, -1)]
-    return BlockSummary(block, dict(options), counted + len(outcomes.left_out), counted, ends[0], ends[1])
-
-
-def _mean(rewards: Array) -> float | None:
-    return float(np.nanmean(rewards)) if np.isfinite(rewards).any() else None
+    first, last = outcomes.ends.get(outcomes.factors.with_off(), (None, None))
+    return BlockSummary(block, dict(options), counted + len(outcomes.left_out), counted, first, last)

@@ -16,7 +16,6 @@ from itertools import permutations
 
 import numpy as np
 
-from harness.factors import ON
 from harness.stats.by_step import EffectCurve, StepEffect
 from harness.stats.contrasts import Contrast
 from harness.stats.intervals import LEVEL
@@ -124,9 +123,8 @@ def _otherwise(a: EffectCurve, b: EffectCurve, outcomes: Outcomes, blocks: int) 
 
 def _learned(outcomes: Outcomes) -> bool:
     """Whether all_on ends MOVES above its start."""
-    runs = outcomes.counts("rise") & np.array([a.at(ON) == a.factors for a in outcomes.arms])[:, None]
-    rewards = outcomes.rewards_A_N_S_T[runs]
-    return bool(len(rewards) and np.nanmean(rewards[:, -1]) - np.nanmean(rewards[:, 0]) >= MOVES - 1e-9)
+    first, last = outcomes.ends.get(outcomes.factors.with_off(), (0.0, 0.0))
+    return last - first >= MOVES - 1e-9
 
 
 def _differ(one: Outcomes, other: Outcomes, of_one: Contrast, of_other: Contrast) -> bool:
