@@ -36,7 +36,7 @@ def run(asked: Namespace) -> int:
     kind = effect_text.leading_kind(effects)
     if kind is None:
         raise ConfigError(f"{asked.sweep} compares no fix yet: no effect of it is answered. `harness report` says why.")
-    found = needs(outcomes_of(sweep), kind)
+    found = needs(outcomes_of(sweep), kind, effects.effects)
     if asked.json:
         print(as_json(sweep, found), end="")
         return 0

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from harness.factors import OFF, ON, Arm
 from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
-from harness.report.arm_rows import arm_rows, is_all
+from harness.report.arm_rows import is_all, reference_curve
+from harness.report.curves import average
 from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
 from harness.stats.effects import Effect, Effects
@@ -50,7 +51,7 @@ def _sentences(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
                 f"{rise}this sweep says nothing about single fixes: the arms to compare are not in it or have "
                 "no valid run."
             ),
-            f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(sweep, effects)}.",
+            f"It holds {effects.counted} of {effects.runs} runs that count, over {_over(sweep, effects, found=())}.",
             f"Not known: which of the fixes matter; {open_runs}." if unfinished else _ask_leave_one_out(sweep),
         )
     found = effects.of(kind)
@@ -70,16 +71,17 @@ def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect
             f"{rise}no fix alone moves the broken loop, which is so by construction: none of these arms takes a "
             "gradient step."
         )
-    if not effects.moves:
+    depends = depending(effects, found)
+    if not effects.moves and not depends:
         return _sentence(
-            f"{rise}no arm moves by {MOVES:g} reward, so this sweep cannot tell what any of the fixes does."
+            f"{rise}no arm ends {MOVES:g} reward from where it began or from another arm, so this sweep cannot tell "
+            "what any of the fixes does."
         )
     if large:
         return _sentence(
             f"{rise}{effect_text.listed([_with_interval(e) for e in large])} stand{_s(large)} out: sums of the fix "
             "and interactions of three, named below, which this fraction cannot take apart (95 % interval)."
         )
-    depends = depending(effects, found)
     if not raises and not lowers and depends:
         return _sentence(f"{rise}{'; '.join(depends)} (95 % intervals).")
     if not raises and not lowers:
@@ -108,12 +110,21 @@ def _sentence(text: str) -> str:
 
 
 def _rise(sweep: SweepRecords, effects: Effects) -> str:
-    best = next((r for r in arm_rows(sweep) if is_all(r.levels, "on") and r.runs > r.invalid_runs), None)
-    if best is None or best.first is None or best.last is None:
-        return ""
-    if abs(best.last - best.first) < 0.0005:
-        return f"With all fixes on the policy stays at {formats.reward(best.first)}; "
-    went = f"With all fixes on the policy goes from {formats.reward(best.first)} to {formats.reward(best.last)}"
+    """From the runs that count: what an unfinished run has shown so far is no end."""
+    left_out = {x.run for x in effects.left_out}
+    best = [run for run in sweep.runs if is_all(run.levels, "on")]
+    curves = [curve for run in best if run.name not in left_out and (curve := reference_curve(run))]
+    if not curves:
+        return "No run with all fixes on counts; " if best else ""
+    mean = average(("all_on",), curves).mean
+    first, last, far = mean[0], mean[-1], max(mean, key=lambda reward: abs(reward - mean[0]))
+    if len(mean) == 1:
+        return f"With all fixes on the policy is at {formats.reward(first)}, validated once; "
+    if abs(last - first) < 0.0005:
+        if abs(far - first) < MOVES:
+            return f"With all fixes on the policy stays at {formats.reward(first)}; "
+        return f"With all fixes on the policy goes from {formats.reward(first)} to {formats.reward(far)} and back; "
+    went = f"With all fixes on the policy goes from {formats.reward(first)} to {formats.reward(last)}"
     if effects.fails:
         return (
             f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
@@ -139,7 +150,7 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
     often = how_often(effects.looks)
-    return f"{sure}over {_over(sweep, effects)}{f', {often}' * bool(often)}{probable}."
+    return f"{sure}over {_over(sweep, effects, found)}{f', {often}' * bool(often)}{probable}."
 
 
 def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:
@@ -148,14 +159,20 @@ def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:
     return "fixes" if not sweep.declared.placebos else "fixes, the placebo among them"
 
 
-def _over(sweep: SweepRecords, effects: Effects) -> str:
+def _over(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -> str:
     """What the numbers rest on; with one seed the reader must not take them for more."""
     tasks = effect_text.reference_tasks(effects.tasks, sweep.split)
     of = f"of baseline {effects.baseline}"
     if len(effects.seeds) == 1:
         alone = f"{tasks} and seed {effects.seeds[0]} alone {of}"
         return f"{alone}, so the intervals hold for this seed and another may differ"
-    return f"{tasks} and {len(effects.seeds)} seeds {of} that all arms share"
+    seeds = len(effects.seeds)
+    told = sorted({e.seeds for e in found if e.value is not None})
+    if not told:
+        return f"{tasks} and {seeds} seeds {of}"
+    if told[0] < seeds:
+        return f"{tasks} and {'' if told[0] == told[-1] else f'{told[0]} to '}{told[-1]} of {seeds} seeds {of}"
+    return f"{tasks} and {seeds} seeds {of} that {'all' if not effects.left_out else 'the compared'} arms share"
 
 
 def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -> str:

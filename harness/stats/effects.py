@@ -51,6 +51,7 @@ from harness.stats.sigmoids import Sigmoid, sigmoids
 from harness.stats.stability import Stability, stabilities
 from harness.stats.verdicts import (
     DEPENDS,
+    DIED,
     FAILS,
     FEW,
     HIDDEN,
@@ -319,7 +320,7 @@ def estimate_family(
         remark = ""
         if p_holm >= 1 - LEVEL:
             near = max(abs(low_all), abs(high_all)) <= margin
-            remark = _doubt(found, still, failed, told.seeds) if near else ""
+            remark = _doubt(found, still, failed, _died(outcomes, contrast), told.seeds) if near else ""
             decided = NOT_SHOWN if not told.seeds else NO_EFFECT if near and not remark else UNDECIDED
         elif judged.p_now >= ALPHA:
             remark = f"decided by the look after {judged.seeds} seeds"
@@ -349,11 +350,19 @@ def estimate_family(
     return out
 
 
-def _doubt(found: Measured, still: bool, failed: bool, shown_seeds: int) -> str:
+def _died(outcomes: Outcomes, contrast: Contrast) -> int:
+    """How many runs of the contrast's arms failed."""
+    arms = {outcomes.arms[a].name for a in np.flatnonzero(contrast.weights_A)}
+    return sum(x.why == "failed" and x.arm in arms for x in outcomes.left_out)
+
+
+def _doubt(found: Measured, still: bool, failed: bool, died: int, shown_seeds: int) -> str:
     """Why an effect that lies within the margin is not called none; or nothing. still, failed: of the whole sweep;
-    shown_seeds: those that show its switch."""
+    died: failed runs of its arms; shown_seeds: those that show its switch."""
     if failed and not found.identical:
         return FAILS
+    if died:
+        return DIED.format(died, "run" if died == 1 else "runs")
     if still:
         return STILL
     if found.contrast.partial:

@@ -12,7 +12,7 @@ estimated, it is shown to lie there.
 Seeds are bought where they decide something: an effect needs the arms that it compares and no others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -32,6 +32,8 @@ from harness.stats.verdicts import MIXED, NOT_SHOWN, SEEDS_FOR_NONE, UNDECIDED, 
 MOST = 40  # seeds; what needs more is not to be had by seeds
 MANY_TASKS = 2000
 OUTCOME = "final"
+OPEN = (UNDECIDED, MIXED, NOT_SHOWN)
+MORE_STEPS = "decided at the last step, but not over the steps: it takes more steps, not more seeds"
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,24 @@ class Needs:
     whole: int = 0
 
 
-def needs(outcomes: Outcomes, kind: str) -> Needs:
-    """For the effects of one kind on the final reward."""
+def needs(outcomes: Outcomes, kind: str, said: Iterable[Effect] = ()) -> Needs:
+    """For the effects of one kind on the final reward. said: what the report says of them, which also looks at the
+    other steps and blocks."""
+    reported = {e.factors: e for e in said if e.kind == kind and e.outcome == OUTCOME}
     family = [c for c in contrasts_of(outcomes, OUTCOME) if c.kind == kind]
     measured = {id(c): measure(outcomes, c, OUTCOME) for c in family}
-    effects = estimate_family(outcomes, OUTCOME, family, measured)
+    by_seeds = estimate_family(outcomes, OUTCOME, family, measured)
+    effects = [replace(e, verdict=reported[e.factors].verdict) if e.factors in reported else e for e in by_seeds]
     margin = margin_of(kind, OUTCOME, outcomes.steps, len(outcomes.factors), outcomes.margin)
-    pairs = [(e, c) for e, c in zip(effects, family, strict=True) if e.verdict in (UNDECIDED, MIXED, NOT_SHOWN)]
+    pairs = [(e, c) for e, c in zip(effects, family, strict=True) if e.verdict in OPEN]
     answered = sum(e.value is not None for e in effects)
-    found = tuple(_need(outcomes, e, c, measured[id(c)], margin, len(pairs), answered) for e, c in pairs)
+    enough = {e.factors for e in by_seeds if e.verdict not in OPEN}
+    found = tuple(
+        Need(e, _arms(outcomes, c), why=MORE_STEPS)
+        if e.factors in enough
+        else _need(outcomes, e, c, measured[id(c)], margin, len(pairs), answered)
+        for e, c in pairs
+    )
     decided = tuple(e for e in effects if e.value is not None and e not in [n.effect for n in found])
     more = _more(outcomes, found)
     out = Needs(kind, found, decided, margin, level_now(outcomes.looks), more, sum(more.values()))
@@ -91,7 +102,7 @@ def _need(
     undecided: int,
     answered: int,
 ) -> Need:
-    arms = tuple(outcomes.arms[a].name for a in np.flatnonzero(contrast.weights_A))
+    arms = _arms(outcomes, contrast)
     none = Need(effect, arms)
     if why := _unknown(outcomes, effect, found):
         return replace(none, why=why)
@@ -115,6 +126,11 @@ def _need(
         return replace(out, runs=sum(_missing(outcomes, arm, first) for arm in arms))
     tasks = _enough_tasks(outcomes.looks, spread, value, ALPHA / undecided)
     return replace(out, tasks=tasks, why=f"more than {MOST} seeds, if it is as estimated")
+
+
+def _arms(outcomes: Outcomes, contrast: Contrast) -> tuple[str, ...]:
+    """The names of those that a contrast compares."""
+    return tuple(outcomes.arms[a].name for a in np.flatnonzero(contrast.weights_A))
 
 
 def _unknown(outcomes: Outcomes, effect: Effect, found: Measured | str | None) -> str:

@@ -9,6 +9,8 @@ from harness.report.step_figures import steps_figure
 from harness.report.step_sections import steps_section
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.effects import analyse
+from harness.stats.more_seeds import needs
+from harness.stats.outcomes import outcomes_of
 from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import TASKS, leave_one_out, run_folder, write_sweep
 
@@ -98,3 +100,28 @@ def test_page_and_twin_both_hold_the_section(tmp_path):
 
 def test_a_sweep_with_one_validation_has_no_such_section(tmp_path):
     assert steps_section(analyse(load_sweep(write_sweep(tmp_path / "s", steps=0)))) is None
+
+
+def test_a_curve_that_rises_and_falls_back_is_not_said_to_stay(tmp_path):
+    def there_and_back(step):
+        return 0.8 if 4 <= step <= 9 else 0.2
+
+    planted(tmp_path / "s", split=there_and_back, reward=there_and_back, tools=there_and_back)
+    reward_curves(tmp_path / "s", "all_on", there_and_back)
+    effects = analyse(sweep := load_sweep(tmp_path / "s"))
+    what = verdict_sentences(sweep, effects)[0]
+    assert what.startswith("With all fixes on the policy goes from 0.200 to 0.800 and back; ")
+    assert "depends on when one stops" in what and "cannot tell" not in what
+
+
+def test_the_count_of_missing_seeds_says_what_the_report_says(tmp_path):
+    sweep = planted(tmp_path / "s", tools=late, split=settles, reward=settles)
+    decided = {
+        e.factors[0]: e.verdict for e in needs(outcomes_of(sweep), "leave_one_out", analyse(sweep).effects).decided
+    }
+    assert decided["tools"] == "depends" and decided["exploration"] == "raises"
+    rising = load_sweep(write_sweep(tmp_path / "rising", seeds=range(6)))
+    effects = analyse(rising)
+    undecided = {e.factors[0] for e in effects.of("leave_one_out") if e.verdict == "undecided"}
+    found = {n.effect.factors[0]: n for n in needs(outcomes_of(rising), "leave_one_out", effects.effects).undecided}
+    assert set(found) == undecided

@@ -13,7 +13,7 @@ from harness.records.load import load_sweep
 from harness.report import formats
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.effects import analyse
-from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
+from tests.synthetic import factorial, leave_one_out, make_invalid, write_status, write_sweep
 
 NOTE = note()
 
@@ -110,7 +110,7 @@ def test_where_nothing_moves_nothing_is_called_no_difference(tmp_path):
     for path in folder.glob("runs/*/*/validation.jsonl"):
         path.write_text(re.sub(r'("task-\d\d"): [01]\.0', r"\1: 0.0", path.read_text()))
     (what, _, unknown), _ = verdict(folder)
-    assert "no arm moves by 0.1 reward, so this sweep cannot tell what any of the fixes does" in what
+    assert "no arm ends 0.1 reward from where it began or from another arm, so this sweep cannot tell" in what
     assert "made no difference" not in unknown
 
 
@@ -130,8 +130,27 @@ def test_a_sweep_that_is_not_finished_is_not_sent_to_the_design_that_it_has(tmp_
     folder = write_sweep(tmp_path / "s", seeds=(0,))
     for path in folder.glob("runs/*/seed=0/status.json"):
         path.write_text(path.read_text().replace("completed", "running")) if "all_on" in str(path) else None
-    (_, _, unknown), _ = verdict(folder)
+    (what, _, unknown), _ = verdict(folder)
+    assert what.startswith("No run with all fixes on counts; ")  # what it has shown so far is no end
     assert unknown == "Not known: which of the fixes matter; 1 of its runs is not finished."
+
+
+def test_seeds_are_counted_by_the_runs_that_an_effect_has(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(5))
+    assert "and 5 seeds of baseline note that all arms share" in verdict(folder)[0][1]
+    write_status(folder, "without_tools", 4, state="failed", error="RuntimeError: loss is NaN")
+    assert "and 4 to 5 of 5 seeds of baseline note" in verdict(folder)[0][1]
+
+
+def test_where_a_run_failed_its_fix_makes_no_claim_to_have_no_effect(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(8))
+    assert "split made no difference" in verdict(folder)[0][2]
+    for seed in (1, 4):
+        write_status(folder, "without_split", seed, state="failed", error="RuntimeError: loss is NaN")
+    (_, _, unknown), _ = verdict(folder)
+    assert "made no difference" not in unknown and "split (0.000" in unknown
+    (split,) = (e for e in analyse(load_sweep(folder)).of("leave_one_out") if e.factors == ("split",))
+    assert split.verdict == "undecided" and "2 runs of its arms failed" in split.note
 
 
 def test_one_seed_stands_beside_every_number(tmp_path):
