@@ -99,8 +99,11 @@ async def _interleave(
             async with asyncio.TaskGroup() as group:
                 for config in runs:
                     group.create_task(_placed(places, sweep, config, runner, progress))
-        except* HarnessError as errors:
-            raise _first(errors) from None
+        except BaseExceptionGroup as errors:  # except* wraps what is raised in it before Python 3.11.4
+            ours, others = errors.split(HarnessError)
+            if ours is None or others is not None:
+                raise
+            raise _first(ours) from None
     await asyncio.to_thread(drain)
 
 
