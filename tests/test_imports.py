@@ -26,7 +26,7 @@ MAY_KNOW = {
     "env": {"errors", "seams"},
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
-    "engine": {"errors", "machine", "records"},
+    "engine": {"child_process", "errors", "machine", "records"},
     "strict": {"errors"},
     "levels": {"errors", "factors", "fixes", "seams", "strict"},
     "sections": {"errors", "machine", "policy", "strict"},
@@ -34,7 +34,8 @@ MAY_KNOW = {
     "config": {"blocks", "errors", "factors", "levels", "seams", "sections", "strict"},
     "completion": {"episode", "errors"},
     "episode_player": {"completion", "env", "episode", "errors", "factors"},
-    "player_pool": {"env", "episode", "episode_player", "errors"},
+    "child_process": {"errors"},
+    "player_pool": {"child_process", "env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
     "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"seams", "sections"},

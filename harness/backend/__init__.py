@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from art.backend import AnyTrainableModel
 
     from harness.config import SweepConfig
+    from harness.engine.trainer_process import TrainerProcess
     from harness.policy import Policy
     from harness.records.store import Store
     from harness.seams import Rendering
@@ -189,11 +190,22 @@ async def _shared(
             log=logs / "vllm.log",
         )
     )
-    # torch, art and litellm load while the server starts
-    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "harness.backend.shared"))
-    async with server:
-        shared = await loading
-        yield shared.backend_on(server, config, policy, folder / "art", store)
+
+    async def start_trainer() -> tuple[Any, "TrainerProcess"]:
+        shared = await asyncio.to_thread(importlib.import_module, "harness.backend.shared")
+        return shared, await shared.start_trainer(config, policy, logs / "trainer.log")
+
+    # torch, art and litellm load, here and in the trainer's process, while the server starts
+    starting = asyncio.create_task(start_trainer())
+    try:
+        async with server:
+            shared, trainer = await starting
+            yield shared.backend_on(server, trainer, policy.name, folder / "art", store)
+    finally:
+        starting.cancel()  # if the server did not start
+        await asyncio.gather(starting, return_exceptions=True)
+        if not starting.cancelled() and starting.exception() is None:
+            await starting.result()[1].close()
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.child_process import PEAKS
 from harness.records.json_files import read_object, write_object
 
 # doubled: computed twice because the file system has no locks
@@ -20,9 +21,10 @@ def cpu_seconds() -> float:
 
 
 def peak_gib() -> float:
-    """This process's largest resident memory plus that of its largest child."""
+    """This process's largest resident memory, that of its largest other child (the sampler) and those of the trainer
+    and the players: no less than what they took at once."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (own.ru_maxrss + children.ru_maxrss) / 2**20
+    return (own.ru_maxrss + children.ru_maxrss) / 2**20 + sum(PEAKS)
 
 
 @dataclass(frozen=True)
