@@ -175,7 +175,7 @@ class World:
             finally:
                 await backend.stop()
             return
-        async with build(self.config, self.policy, folder, self.store, folder / "logs") as backend:
+        async with build(self.config, self.policy, folder, self.store, folder / "logs", print) as backend:
             yield backend
 
     async def sample(self, backend: Any, model: Any, draw: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ stays light: torch, art and vllm load when `build` is entered.
 import asyncio
 import importlib
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ class Trained:
 
 
 SKIPPED = Trained(None, None)
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -156,21 +157,21 @@ class Backend(Protocol):
 
 @asynccontextmanager
 async def build(
-    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     """The backend that `backend.kind` names, started; it stops when the context ends.
 
-    folder: the sweep's, which gets ART's checkpoints; logs: this engine's
+    folder: the sweep's, which gets ART's checkpoints; logs: this engine's; note: called with a line for a person
     Raises ConfigError if this machine cannot run it, EngineError if it does not start.
     """
     opened = _art_local if config.backend.kind == "art_local" else _shared
-    async with opened(config, policy, folder, store, logs) as backend:
+    async with opened(config, policy, folder, store, logs, note) as backend:
         yield backend
 
 
 @asynccontextmanager
 async def _shared(
-    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     from harness.engine.server import Server, ServerConfig
 
@@ -188,7 +189,8 @@ async def _shared(
             kv_cache_bytes=_cache_beside_others(config, policy),
             port=config.backend.port,
             log=logs / "vllm.log",
-        )
+        ),
+        note,
     )
 
     async def start_trainer() -> tuple[Any, "TrainerProcess"]:
@@ -231,7 +233,7 @@ def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:
 
 @asynccontextmanager
 async def _art_local(
-    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     from harness.backend import stock
 

@@ -57,7 +57,10 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     )
     progress.note(STARTING[config.backend.kind])
     # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
-    async with _players(sweep, logs) as players, build(config, sweep.policy, sweep.folder, store, logs) as backend:
+    async with (
+        _players(sweep, logs) as players,
+        build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,
+    ):
         await _interleave(sweep, batches, backend, store, players, progress)
 
 
