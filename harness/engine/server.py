@@ -160,7 +160,7 @@ class Server:
         The CPU time that they take tells one that hangs from one that compiles.
         """
         process = self._started()
-        while True:
+        while process.alive:
             await asyncio.sleep(HEARTBEAT)
             looked, computed, silent = time.monotonic(), process.cpu_seconds(), 0.0
             sign = asyncio.create_task(self._complete(self.config.name, 1, CHECK_PROMPTS[:1]))
@@ -179,9 +179,7 @@ class Server:
                         why = f"The vLLM server gave no answer for {silent:.0f} s and was ended."
                         await asyncio.to_thread(process.give_up, why)
                         return
-                if sign.exception() is not None:  # who asks it for more will say so
-                    return
-                if said:
+                if said and sign.exception() is None:
                     self.note(f"the vLLM server answers again, after {silent:.0f} s")
             finally:
                 sign.cancel()

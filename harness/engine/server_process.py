@@ -167,9 +167,13 @@ class ServerProcess:
         os.close(reading)
         self._given_up = ""
 
+    @property
+    def alive(self) -> bool:
+        return self._guard.poll() is None
+
     def assert_alive(self) -> None:
         """Raises EngineError with the log's last lines when the server is gone."""
-        if self._guard.poll() is not None:
+        if not self.alive:
             why = self._given_up or f"The vLLM server ended (status {self._guard.returncode})."
             raise EngineError(f"{why} {self.explain()}")
 

@@ -1,19 +1,22 @@
-"""One engine in this process trains all runs of a sweep, interleaved."""
+"""One engine in this process trains all runs of a sweep, interleaved; one that is lost is replaced."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from harness.config import RunConfig
+from harness.errors import EngineError
+from harness.launch.engine_pool import STARTS
 from harness.records.layout import SweepFiles
 from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress
 from harness.sweep.plan import Sweep
-from harness.sweep.train_runs import only, work
+from harness.sweep.train_runs import work
 
 
 def train_here(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
+    """Raises EngineError when the engine does not start, or STARTS were lost in a row without a run ended."""
     asyncio.run(_train(sweep, runs))
 
 
@@ -31,7 +34,28 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)
         logging.captureWarnings(True)
         try:
-            await work(sweep, only(runs), progress, spent.counts, logs)
+            losses = 0
+            while left := [config for config in runs if config.run.name not in progress.over]:
+                batch = _Batch(left)
+                try:
+                    await work(sweep, batch.once(), progress, spent.counts, logs)
+                    return
+                except EngineError as error:
+                    losses = 0 if any(config.run.name in progress.over for config in left) else losses + 1
+                    if not batch.asked or losses == STARTS:
+                        raise
+                    progress.note(f"the engine is lost: {error} Another one starts.")
         finally:
             sys.stdout = terminal
             spent.add_to(SweepFiles(sweep.folder).reuse_path)
+
+
+class _Batch:
+    """Runs for an engine. asked: whether it came to be ready for them."""
+
+    def __init__(self, runs: Sequence[RunConfig]) -> None:
+        self.runs, self.asked = runs, False
+
+    async def once(self) -> AsyncIterator[Sequence[RunConfig]]:
+        self.asked = True
+        yield self.runs

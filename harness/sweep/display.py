@@ -40,6 +40,7 @@ class Progress:
         self._console = Console(file=file or sys.stdout)
         self._total_runs, self._total_steps = total_runs, total_steps
         self._lock = threading.RLock()
+        self.over: set[str] = set()  # runs that have completed or failed
         self._active: dict[str, Active] = {}
         self._ended: Counter[str] = Counter()
         self._steps_ended = 0.0
@@ -89,6 +90,7 @@ class Progress:
     def finish_run(self, run: str, state: str, validity: str | None) -> None:
         """`state`: completed or failed; `validity`: valid, INVALID, or None where there is no verdict."""
         with self._lock:
+            self.over.add(run)
             active = self._active.pop(run, Active())
             # Steps that a failed run did not take will not be taken: nothing remains of it.
             self._steps_ended += self._total_steps / max(self._total_runs, 1)

@@ -14,7 +14,7 @@ from harness.backend import Backend, build
 from harness.config import RunConfig
 from harness.env import load_environment
 from harness.episode import same_rollout
-from harness.errors import HarnessError
+from harness.errors import EngineError, HarnessError
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
@@ -33,11 +33,6 @@ STARTING = {
     "shared": "starting the vLLM server",
     "art_local": "stock ART: each run starts a vLLM server and a trainer of its own, one run after another",
 }
-
-
-async def only(runs: Sequence[RunConfig]) -> AsyncIterator[Sequence[RunConfig]]:
-    """One batch."""
-    yield runs
 
 
 async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Counter[str], logs: Path) -> None:
@@ -153,15 +148,18 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         raise
     except Exception as error:  # the run boundary: one failing run never stops the others
         print(traceback.format_exc())
+        gone = _gone(runner.backend)
+        state = "running" if gone else "failed"
         records.set_status(
             run=run.name,
-            state="failed",
+            state=state,
             error=str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}",
             seconds=time.perf_counter() - started,
         )
-        tracker.finish("failed")
-        progress.finish_run(run.name, "failed", None)
-        runner.backend.assert_alive()  # without the server that all runs share no other run can go on
+        tracker.finish("stopped" if gone else "failed")
+        if gone:  # without what all runs share no other run can go on, and this one with another engine
+            raise gone from error
+        progress.finish_run(run.name, state, None)
         return
     invalid = invalid_factors(checks, config.seams)
     validity = "INVALID" if invalid else "valid"
@@ -182,6 +180,15 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
     )
     tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
     progress.finish_run(run.name, "completed", validity)
+
+
+def _gone(backend: Backend) -> EngineError | None:
+    """What became of a server or a trainer that is no longer there."""
+    try:
+        backend.assert_alive()
+    except EngineError as error:
+        return error
+    return None
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:
