@@ -162,7 +162,7 @@ def test_a_server_that_hangs_is_spoken_of_then_ended_and_everybody_is_told(make,
 
     group = asyncio.run(scenario())
     assert not members(group)
-    assert notes == ["the vLLM server has given no answer for 0 s and computes nothing"]
+    assert len(notes) == 1 and notes[0].startswith("the vLLM server has given no answer for 0 s")
 
 
 def test_a_server_that_computes_is_waited_for_and_its_return_is_said(make, impatient):
