@@ -11,7 +11,8 @@ at it (looks.py), and each setting's p-values are Holm-corrected over its fixes 
 pays for the looks at each of them. The means over settings weigh a setting by the width of that interval.
 
 Everything random comes from (seed, purpose, step, task, rollout). So two sweeps of one policy on one environment that
-share a seed share its luck, whatever else differs; together they are not two pieces of evidence, and are refused.
+share a seed share its luck, whatever else differs; together they are not two pieces of evidence, and are refused. So is
+the same training under two names (copies.py).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from harness.errors import ConfigError
 from harness.records.load import SweepRecords
 from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES, KINDS
+from harness.stats.copies import refuse_copies
 from harness.stats.effects import fails, gate_checks, moves
 from harness.stats.intervals import LEVEL, crossed_spread, holm
 from harness.stats.looks import LookedAt, judge, looked_at, pooled
@@ -115,6 +117,7 @@ def combine(sweeps: Sequence[SweepRecords]) -> Combined:
         raise ConfigError("Combining needs at least two sweeps: `harness combine results/A results/B`.")
     members = [_member(sweep) for sweep in sweeps]
     _refuse(members)
+    refuse_copies([member.sweep for member in members])
     groups: dict[tuple[tuple[str, str], ...], list[_Member]] = {}
     for member in members:
         groups.setdefault(tuple(member.config.items()), []).append(member)

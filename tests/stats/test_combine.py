@@ -1,6 +1,7 @@
 """Sweeps of different seeds or policies are one table; the same seeds are never counted twice."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +22,23 @@ def sweep_of(folder, seeds, policy="micro", tasks="mock", **manifest):
     for path in folder.glob("runs/*/*/steps.jsonl"):
         path.write_text(path.read_text().replace('"update": "', f'"update": "{policy}-'))
     return folder
+
+
+def renamed(folder, to, policy=None, seeds=None):
+    """A copy under another name: of another policy, as it says, or with other seeds by number."""
+    shutil.copytree(folder, to)
+    manifest = json.loads((to / "manifest.json").read_text())
+    if policy:
+        manifest["config"]["policy"]["name"] = policy
+    write_json(to / "manifest.json", manifest | {"sweep": to.name})
+    if seeds:
+        plan = [json.loads(line) for line in (to / "plan.jsonl").read_text().splitlines()]
+        for line in plan:
+            new = seeds[line["seed"]]
+            run_folder(to, line["arm"], line["seed"]).rename(run_folder(to, line["arm"], new))
+            line |= {"seed": new, "run": f"{line['arm']}/seed={new}"}
+        write_jsonl(to / "plan.jsonl", plan)
+    return to
 
 
 def combined(*folders):
@@ -82,6 +100,43 @@ def test_rewards_that_are_not_the_same_quantity_are_refused(tmp_path, other, say
         write_json(two / "manifest.json", manifest)
     with pytest.raises(ConfigError, match=says):
         combined(one, two)
+
+
+def test_a_copy_that_calls_its_seeds_otherwise_is_refused(tmp_path):
+    a = sweep_of(tmp_path / "a", (0, 1, 2))
+    b = renamed(a, tmp_path / "b", seeds={0: 10, 1: 11, 2: 12})
+    with pytest.raises(ConfigError, match=r"all_on/seed=0 of .*/a and all_on/seed=10 of .*/b are one training"):
+        combined(a, b)
+
+
+def test_a_copy_that_calls_its_policy_otherwise_is_refused(tmp_path):
+    a = sweep_of(tmp_path / "a", (0, 1, 2))
+    with pytest.raises(ConfigError, match=r"all_on/seed=0 of .*/a and all_on/seed=0 of .*/b are one training"):
+        combined(a, renamed(a, tmp_path / "b", policy="small"))
+
+
+def test_a_seed_that_stands_in_one_sweep_twice_is_refused(tmp_path):
+    a, b = sweep_of(tmp_path / "a", (0, 1)), sweep_of(tmp_path / "b", (5, 6), policy="small")
+    for run in load_sweep(b).runs_of("all_on"):
+        lines = (run_folder(b, "all_on", 5) / "steps.jsonl").read_text()
+        (run_folder(b, "all_on", run.seed) / "steps.jsonl").write_text(lines)
+    with pytest.raises(ConfigError, match=r"all_on/seed=5 and all_on/seed=6 of .*/b are one training"):
+        combined(a, b)
+
+
+@pytest.mark.parametrize("kept", ["numbers", "rewards"])
+def test_a_copy_without_digests_is_known_by_its_numbers_to_the_digit(tmp_path, kept):
+    """Another backend names no updates: then losses and gradients do, and without these the rewards of a run."""
+    a = sweep_of(tmp_path / "a", (0, 1, 2))
+    for run in load_sweep(a).runs:
+        path = run_folder(a, run.arm, run.seed) / "steps.jsonl"
+        steps = [json.loads(line) | {"update": None} for line in path.read_text().splitlines()]
+        told = {"loss": -0.02 - 0.001 * run.seed} if kept == "numbers" else {"loss": None, "grad_norm": None}
+        write_jsonl(path, [step | told for step in steps])
+    other = sweep_of(tmp_path / "c", (3, 4))
+    assert len(combined(a, other).settings) == 1
+    with pytest.raises(ConfigError, match="are one training"):
+        combined(a, renamed(a, tmp_path / "b", policy="small"))
 
 
 BEYOND = {"seeds_planned": [0, 1, 2], "looks": [{"seeds": list(range(n))} for n in (3, 4, 5)]}
