@@ -109,7 +109,7 @@ MORE_SETUP = (
     "From a fresh clone, with the system's Python 3.11 or 3.12: `python3 -m harness setup`. "
     "Run again, it returns at once, or makes anew what a changed lock file names."
 )
-MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. Sweeps that share seeds are refused."
+MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
 MORE_COMPLETION = (
     'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
