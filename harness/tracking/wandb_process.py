@@ -110,7 +110,7 @@ def say(answers: TextIO, **answer: Any) -> None:
 def fail(answers: TextIO, error: BaseException) -> NoReturn:
     """Ends the process: W&B is given up for all runs, and the records hold what it misses."""
     text = " ".join(f"{type(error).__name__} {error}".split())
-    text = text.partition(" Please ")[0]  # advice on settings that are not the user's
+    text = text.partition(" Please ")[0].rstrip(".")  # advice on settings that are not the user's
     try:
         say(answers, failed=text)
     finally:
