@@ -14,6 +14,7 @@ from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_lines
 from harness.sweep.manifest import alone_in
 from harness.sweep.plan import Sweep, fit_lines, is_completed, prepare, preview, work_of
+from harness.tracking import given_up
 from harness.validity import unequal_starts
 
 Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
@@ -44,6 +45,7 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
         print("\n".join(aliases), flush=True)
     if open_runs:
         with alone_in(sweep.folder):
+            given_up.try_again(sweep.folder)
             try:
                 for part, runs in sweep.parts(open_runs):
                     train(part, runs)

@@ -107,6 +107,11 @@ class Progress:
             self._note = text
             self._plain(text)
 
+    def warn(self, text: str) -> None:
+        """A line that stays on a terminal, too."""
+        with self._lock:
+            self._say(text, "yellow")
+
     def _steps_done(self) -> float:
         return self._steps_ended + sum(active.step for active in self._active.values())
 

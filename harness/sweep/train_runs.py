@@ -19,6 +19,7 @@ from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
 from harness.sweep.display import Progress
+from harness.tracking import Background, Tracker, resolve_mode, tracked
 from harness.validity import ended_early, findings, invalid_factors, unjudged
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
         counts=counts,
     )
     progress.note(STARTING[config.backend.kind])
-    # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
-    async with (
-        _players(sweep, logs) as players,
-        build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,
-    ):
-        await _interleave(sweep, batches, backend, store, players, progress)
+    # torch, art and litellm load inside, so that planning, help and errors stay quick.
+    tracking = resolve_mode(config.tracking.mode) != "off"
+    with tracked(sweep.folder, tracking, progress.warn) as background:
+        async with (
+            _players(sweep, logs) as players,
+            build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,
+        ):
+            await _interleave(sweep, batches, backend, store, players, progress, background)
 
 
 @asynccontextmanager
@@ -86,9 +89,9 @@ async def _interleave(
     store: Store,
     players: "PlayerPool | None",
     progress: Progress,
+    background: Background,
 ) -> None:
     from harness.sweep.runner import Runner
-    from harness.tracking import drain
 
     runner = Runner.build(sweep, backend, store, players)
     places = asyncio.Semaphore(backend.runs_at_once or len(sweep.config.runs))
@@ -96,28 +99,31 @@ async def _interleave(
         try:
             async with asyncio.TaskGroup() as group:
                 for config in runs:
-                    group.create_task(_placed(places, sweep, config, runner, progress))
+                    group.create_task(_placed(places, sweep, config, runner, progress, background))
         except BaseExceptionGroup as errors:  # except* wraps what is raised in it before Python 3.11.4
             ours, others = errors.split(HarnessError)
             if ours is None or others is not None:
                 raise
             raise _first(ours) from None
-    await asyncio.to_thread(drain)
 
 
 async def _placed(
-    places: asyncio.Semaphore, sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress
+    places: asyncio.Semaphore,
+    sweep: "Sweep",
+    config: RunConfig,
+    runner: "Runner",
+    progress: Progress,
+    background: Background,
 ) -> None:
     async with places:
-        await _run(sweep, config, runner, progress)
+        await _run(sweep, config, runner, progress, background)
 
 
-async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress) -> None:
+async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress, background: Background) -> None:
     """One run with its records and its W&B view."""
-    from harness.tracking import Tracker
-
     run = config.run
     tracker = Tracker.start(
+        background,
         run_name=run.name,
         arm=run.arm.name,
         seed=run.seed,
