@@ -94,6 +94,7 @@ class EnginePool:
         self.queue = RunQueue(units)
         self.make, self.open_runs, self.settled, self.note = make, open_runs, settled, note
         self.spent: list[EngineCost] = []
+        self.silent = 0  # engines that were lost and never said what they spent
         self._starting: set[asyncio.Task[None]] = set()
         self._faults: list[ConfigError | EngineError] = []
 
@@ -123,9 +124,9 @@ class EnginePool:
         """Keeps one place filled until the queue is finished or the place is given up."""
         failures = 0
         while failures < STARTS and not self.queue.finished:
-            engine = make()
+            engine, started = make(), False
             try:
-                where = await self._start(engine)
+                where, started = await self._start(engine), True
                 self.note(f"engine {number}: {where}")
                 while (names := await self.queue.take()) is not None:
                     await self._train(engine, names)
@@ -142,6 +143,8 @@ class EnginePool:
             finally:
                 if (spent := await engine.stop()) is not None:
                     self.spent.append(spent)
+                elif started:
+                    self.silent += 1
 
     async def _start(self, engine: PooledEngine) -> str:
         place = asyncio.current_task()

@@ -41,7 +41,7 @@ async def train_on(
             looking.cancel()
             _give_up(sweep, pool.queue.given_up)
             watch.look(settled | set(pool.queue.given_up))
-            spent.elsewhere = pool.spent
+            spent.elsewhere, spent.silent = pool.spent, pool.silent
             spent.add_to(SweepFiles(sweep.folder).reuse_path)
 
 

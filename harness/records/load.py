@@ -48,6 +48,7 @@ class RecordedRun:
     checks: tuple[CheckRecord, ...]  # by step
     unreadable_lines: int
     block: str = ""
+    sources: tuple[str, ...] = ()  # names of those that it comes from, in the manifest
 
     @property
     def not_shown(self) -> tuple[str, ...]:

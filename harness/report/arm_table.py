@@ -11,6 +11,7 @@ from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
 from harness.report.control_text import control_line
+from harness.report.source_text import rerun_hint
 from harness.report.verdict import verdict_sentences
 from harness.stats.controls import controls_of
 from harness.stats.effects import analyse
@@ -41,7 +42,7 @@ def report(sweep: SweepRecords) -> Iterator[RenderableType]:
     failed = formats.failed_lines(every)
     yield from _attention("Failed", failed, "red")
     if failed or any(run.state in ("running", "missing") for run in every.runs):
-        yield Text(formats.rerun_hint(sweep))
+        yield Text(rerun_hint(sweep))
     for note in formats.notes(every):
         yield Text(f"Note: {note}", style="dim")
     yield reuse_table(every)

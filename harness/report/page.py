@@ -19,6 +19,7 @@ from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
 from harness.report.markup import code, folded, section_html, svg, text, write_png
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
+from harness.report.source_text import rerun_hint
 from harness.report.style import STYLE
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics, effects_json, statistics_of
@@ -150,7 +151,7 @@ def _attention(sweep: SweepRecords) -> Iterator[str]:
             more = folded(f"{len(items) - SHOWN} more", _list(items[SHOWN:])) if len(items) > SHOWN else ""
             yield f'<section class="bad"><h2>{title} ({len(lines)})</h2>{_list(items[:SHOWN])}{more}</section>'
     if any(run.state != "completed" for run in sweep.runs):
-        yield f"<p>{code(formats.rerun_hint(sweep))}</p>"
+        yield f"<p>{code(rerun_hint(sweep))}</p>"
 
 
 def _list(items: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from harness.episode import same_rollout
 from harness.errors import EngineError, HarnessError
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
+from harness.records.schema import UNRECORDED, Record
 from harness.records.store import Store
 from harness.sweep.display import Progress
 from harness.tracking import Background, Tracker, resolve_mode, tracked
@@ -139,14 +140,13 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         "validation": tracker.validation,
         "checks": lambda line: tracker.checks([line]),
     }
-    records = RunRecords(
-        SweepFiles(sweep.folder).run(run.name).folder,
-        watch=lambda name, line: views[name](line),
-        anew=not (sweep.config.reuse.enabled and runner.backend.replays),
-    )
+    anew = not (sweep.config.reuse.enabled and runner.backend.replays)
+    files = SweepFiles(sweep.folder).run(run.name)
+    records = RunRecords(files.folder, watch=lambda name, line: views[name](line), anew=anew)
+    sources = _sources({} if anew else records.status(), sweep.source_name)
     started = time.perf_counter()
     progress.start_run(run.name)
-    records.set_status(run=run.name, state="running")
+    records.set_status(run=run.name, state="running", sources=sources)
     try:
         checks, base_gap = await runner.run(config, records, progress)
     except asyncio.CancelledError:
@@ -161,6 +161,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
             state=state,
             error=str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}",
             seconds=time.perf_counter() - started,
+            sources=sources,
         )
         tracker.finish("stopped" if gone else "failed")
         if gone:  # without what all runs share no other run can go on, and this one with another engine
@@ -183,6 +184,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         ended_at=len(steps) if len(steps) < planned else None,
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
+        sources=sources,
     )
     tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
     progress.finish_run(run.name, "completed", validity)
@@ -195,6 +197,12 @@ def _gone(backend: Backend) -> EngineError | None:
     except EngineError as error:
         return error
     return None
+
+
+def _sources(status: Record, now: str | None) -> list[str]:
+    """The sources that a run comes from: what it had computed before it was stopped, and the present one."""
+    before = status.get("sources", [UNRECORDED] if status else [])
+    return list(dict.fromkeys((*before, *filter(None, (now,)))))
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:
