@@ -9,6 +9,7 @@ from harness.records.load import load_sweep
 from harness.records.looks import record_look
 from harness.records.run_records import RunRecords
 from harness.records.schema import ValidationRecord
+from harness.records.store import remove_strays
 from harness.report.arm_table import print_report
 from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_lines
@@ -42,8 +43,13 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
         return Exit.DONE
     if aliases := alias_lines(work_of(sweep, engines, design).arms):
         print("\n".join(aliases), flush=True)
+    files = SweepFiles(sweep.folder)
+    for each in open_runs:
+        if files.status(each.run.name).get("state") == "completed":
+            print(f"{each.run.name} has lost lines of its records: it is made again, from the store.", flush=True)
     if open_runs:
         with alone_in(sweep.folder):
+            remove_strays(sweep.folder)
             try:
                 for part, runs in sweep.parts(open_runs):
                     train(part, runs)
@@ -51,8 +57,8 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
                 _refute_unequal_starts(sweep)
     record_look(sweep.folder)
     records = load_sweep(sweep.folder)
-    write_report(records)
     print_report(records)
+    write_report(records)
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
     return _exit(sweep)
 

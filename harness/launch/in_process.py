@@ -1,11 +1,13 @@
 """One engine in this process trains all runs of a sweep, interleaved."""
 
-import asyncio
 import logging
 import sys
 from collections.abc import Sequence
 
 from harness.config import RunConfig
+from harness.disk import writing
+from harness.endings import run_stoppable, stoppable
+from harness.launch.log_stream import LogHandler, log_stream
 from harness.records.layout import SweepFiles
 from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress
@@ -14,24 +16,27 @@ from harness.sweep.train_runs import only, work
 
 
 def train_here(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
-    asyncio.run(_train(sweep, runs))
+    run_stoppable(_train(sweep, runs))
 
 
 async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
     """Writes reuse.json when it ends, however it ends."""
     logs = sweep.folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    with writing(logs / "harness.log"):
+        logs.mkdir(parents=True, exist_ok=True)
+        opened = log_stream(logs / "harness.log")
     spent = StartCost()
     terminal = sys.stdout
     with (
-        open(logs / "harness.log", "a", buffering=1) as log,
+        opened as log,
         Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress,
     ):
         sys.stdout = log  # ART prints; the display belongs to us
-        logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING)
+        logging.basicConfig(handlers=[LogHandler(logs / "harness.log")], level=logging.WARNING)
         logging.captureWarnings(True)
         try:
-            await work(sweep, only(runs), progress, spent.counts, logs)
+            with stoppable(progress.stopping):
+                await work(sweep, only(runs), progress, spent.counts, logs)
         finally:
             sys.stdout = terminal
             spent.add_to(SweepFiles(sweep.folder).reuse_path)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any
 
 from harness.blocks import NONE
 from harness.config import NEWER, RunConfig, SweepConfig
-from harness.errors import ConfigError
+from harness.disk import writing
+from harness.errors import ConfigError, StoreError
 from harness.factors import NOTE
 from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
@@ -70,9 +71,14 @@ def write_plan(
     if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
         raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
     files = SweepFiles(folder)
-    planned = files.plan()
+    planned, torn = files.plan_and_torn()
+    if planned and not files.manifest_path.exists():
+        raise StoreError(
+            f"{folder} has a plan and no manifest.json, which says what its runs are. Take it from a backup or from "
+            "git, or start the sweep in another folder (sweep=NAME)."
+        )
     of_blocks = {each.block.name: _identity(each.shared) for each in config.runs}
-    if files.manifest_path.exists():
+    if files.is_begun():
         refuse_another(folder, config, content)
         kept = files.manifest()
         now = joined(kept, recorded(config, kept["config"], of_blocks)) | {"content": content | kept["content"]}
@@ -92,12 +98,18 @@ def write_plan(
         if not files.config(run.name):
             files.run(run.name).write_config(config.resolved(each))
     files.write_plan(planned.values())
+    if torn:
+        print(
+            f"{files.plan_path} had {torn} torn line{'s' * (torn > 1)}, written anew for the runs of this command. "
+            "Runs of earlier commands that are no longer in it come back when their command is started again.",
+            flush=True,
+        )
 
 
 def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
     """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
     files = SweepFiles(folder)
-    if not files.manifest_path.exists():
+    if not files.is_begun():
         return
     if differences := _differences(files, config, content):
         raise ConfigError(
@@ -120,13 +132,17 @@ def check_plan(folder: Path, config: SweepConfig, content: dict[str, str]) -> No
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Holds the sweep's folder for this process. Raises ConfigError while another process computes in it."""
-    with open(folder / ".lock", "w") as lock:
+    with ExitStack() as held:
+        with writing(folder / ".lock"):
+            lock = held.enter_context(open(folder / ".lock", "w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ConfigError(
                 f"Another process is computing in {folder}. Wait for it, or choose another folder (sweep=<name>)."
             ) from None
+        except OSError as error:  # a file system without locks: what is computed twice is stored once
+            print(f"warning: {folder} cannot be locked ({error.strerror}): start no second sweep in it.", flush=True)
         yield
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backend import Backend, build
 from harness.config import RunConfig
+from harness.disk import fault
 from harness.env import load_environment
 from harness.episode import same_rollout
 from harness.errors import HarnessError
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
+from harness.records.schema import FILES
 from harness.records.store import Store
 from harness.sweep.display import Progress
 from harness.validity import ended_early, findings, invalid_factors, unjudged
@@ -59,6 +61,8 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
     async with _players(sweep, logs) as players, build(config, sweep.policy, sweep.folder, store, logs) as backend:
         await _interleave(sweep, batches, backend, store, players, progress)
+    if damaged := sum(count for what, count in counts.items() if what.endswith("/damaged")):
+        progress.note(f"{damaged} stored results were damaged and were computed anew")
 
 
 @asynccontextmanager
@@ -100,6 +104,8 @@ async def _interleave(
                 for config in runs:
                     group.create_task(_placed(places, sweep, config, runner, progress))
         except BaseExceptionGroup as errors:  # except* wraps what is raised in it before Python 3.11.4
+            if full := fault(errors):
+                raise full from None
             ours, others = errors.split(HarnessError)
             if ours is None or others is not None:
                 raise
@@ -149,6 +155,9 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         tracker.finish("stopped")
         raise
     except Exception as error:  # the run boundary: one failing run never stops the others
+        if full := fault(error):  # but for what no run could record: this one stays open, and all stop
+            tracker.finish("stopped")
+            raise full from error
         print(traceback.format_exc())
         records.set_status(
             run=run.name,
@@ -174,6 +183,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
             *unjudged(checks, run.arm.factors),
         ],
         ended_at=len(steps) if len(steps) < planned else None,
+        lines={name: len(records.lines(name)) for name in FILES},
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
     )

@@ -16,6 +16,7 @@ class Background:
         self.down = False
         self.errors: list[Exception] = []
         self._reported = False
+        logging.raiseExceptions = False  # W&B logs beside its runs: on a full disk each line would be a traceback
         threading.Thread(target=self._work, name="wandb-view", daemon=True).start()
 
     def report(self, error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from harness.disk import check_writable
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.tracking.background import drain
 from harness.tracking.tracker import Tracker, resolve_mode
@@ -9,6 +10,7 @@ from harness.tracking.tracker import Tracker, resolve_mode
 
 def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
+    check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     for run in runs:
         write_run(run, sweep, asked.mode)
