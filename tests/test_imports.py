@@ -15,14 +15,16 @@ HEAVY = {"torch", "art", "vllm", "litellm", "transformers", "peft"}
 # What a room may know. A room is a folder of `harness`, or a file that stands alone there.
 MAY_KNOW = {
     "errors": set(),
+    "disk": {"errors"},
+    "endings": {"errors"},
     "paths": set(),
-    "commands": {"errors"},
+    "commands": {"disk", "endings", "errors"},
     "factors": set(),
     "designs": {"errors", "factors"},
     "seams": {"factors"},
     "fixes": {"errors", "factors", "seams"},
     "episode": {"seams"},
-    "records": {"errors", "factors"},
+    "records": {"disk", "errors", "factors"},
     "env": {"errors", "seams"},
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
@@ -46,7 +48,7 @@ MAY_KNOW = {
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "scoring", "seams", "validation"},
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
-    "tracking": {"errors", "records", "report", "stats"},
+    "tracking": {"disk", "errors", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.
 MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"loop", "rollout"}}

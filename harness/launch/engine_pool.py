@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from harness.errors import ConfigError, EngineError
+from harness.errors import ConfigError, DiskError, EngineError
 from harness.sweep.cost import EngineCost
 
 LOSSES = 3  # engines that may be lost with a run before the run counts as failed
@@ -21,7 +21,7 @@ RunNames = tuple[str, ...]  # of runs
 
 class PooledEngine(Protocol):
     """An engine somewhere else. `start` and `train` raise EngineError when it is lost, ConfigError when the place
-    cannot hold an engine at all."""
+    cannot hold an engine at all, DiskError when nothing can be written there."""
 
     async def start(self) -> str:
         """Returns when it can train: `ready on node-7`."""
@@ -96,7 +96,7 @@ class EnginePool:
         self.spent: list[EngineCost] = []
         self.silent = 0  # engines that were lost and never said what they spent
         self._starting: set[asyncio.Task[None]] = set()
-        self._faults: list[ConfigError | EngineError] = []
+        self._faults: list[ConfigError | DiskError | EngineError] = []
 
     async def work(self) -> None:
         """Returns when every run has ended. Raises what the first place met when no place is left and runs are."""
@@ -132,7 +132,7 @@ class EnginePool:
                     await self._train(engine, names)
                     failures = 0
                 return
-            except ConfigError as error:
+            except (ConfigError, DiskError) as error:  # another engine there would meet the same
                 self._faults.append(error)
                 self.note(f"engine {number} cannot be: {error}")
                 return

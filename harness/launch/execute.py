@@ -9,6 +9,7 @@ from harness.records.load import load_sweep
 from harness.records.looks import record_look
 from harness.records.run_records import RunRecords
 from harness.records.schema import ValidationRecord
+from harness.records.store import remove_strays
 from harness.report.arm_table import print_report
 from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_lines
@@ -45,8 +46,8 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
                 _train(sweep, open_runs, train)
         record_look(sweep.folder)
     records = load_sweep(sweep.folder)
-    write_report(records)
     print_report(records)
+    write_report(records)
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
     return _exit(sweep)
 
@@ -67,6 +68,11 @@ def _announce(sweep: Sweep) -> list[RunConfig]:
 
 
 def _train(sweep: Sweep, open_runs: Sequence[RunConfig], train: Train) -> None:
+    files = SweepFiles(sweep.folder)
+    for each in open_runs:
+        if files.status(each.run.name).get("state") == "completed":
+            print(f"{each.run.name} has lost lines of its records: it is made again, from the store.", flush=True)
+    remove_strays(sweep.folder)
     try:
         for part, runs in sweep.parts(open_runs):
             train(part, runs)

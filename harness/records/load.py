@@ -70,6 +70,7 @@ class SweepRecords:
     runs: tuple[RecordedRun, ...]
     reuse: Record
     controls: tuple[RecordedRun, ...] = ()
+    torn_plan_lines: int = 0  # the runs that they name are not among these
 
     @property
     def with_controls(self) -> "SweepRecords":
@@ -169,12 +170,12 @@ class SweepRecords:
 
 
 def load_sweep(folder: Path | str) -> SweepRecords:
-    """Read `results/<sweep>`. Raises ConfigError if the folder is no sweep."""
+    """Read `results/<sweep>`. Raises ConfigError if the folder is no sweep, StoreError if its manifest is damaged."""
     folder = Path(folder)
     files = SweepFiles(folder)
     if not files.plan_path.is_file():
         raise ConfigError(_no_sweep(folder))
-    plan = files.plan()
+    plan, torn = files.plan_and_torn()
     if not plan:
         raise ConfigError(
             f"{files.plan_path} holds no readable run. Expected one JSON object a line with "
@@ -194,6 +195,7 @@ def load_sweep(folder: Path | str) -> SweepRecords:
         runs=tuple(run for run in runs if run.levels.keys() <= compared),
         reuse=files.reuse(),
         controls=tuple(run for run in runs if not run.levels.keys() <= compared),
+        torn_plan_lines=torn,
     )
 
 

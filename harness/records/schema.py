@@ -225,7 +225,8 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class RunContent:
-    """All records of one run as they lie on the disk. unreadable: lines that a crash tore apart."""
+    """All records of one run as they lie on the disk. unreadable: lines that a crash tore apart,
+    or that are gone from a completed run."""
 
     status: Record
     steps: list[Record]

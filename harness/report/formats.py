@@ -185,7 +185,15 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
         each = (f"{', '.join(n for n, own in others.items() if own == level)} ({level})" for level in levels)
         lines.append(f"Not compared here: {'; '.join(each)}.")
     if torn := sum(run.unreadable_lines for run in sweep.runs):
-        lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
+        lines.append(
+            f"{_count(torn, 'torn line')} in the records skipped (a crash or a full disk cut the writing, or a file "
+            "was damaged). The same command makes these runs again, from the store."
+        )
+    if sweep.torn_plan_lines:
+        lines.append(
+            f"{_count(sweep.torn_plan_lines, 'torn line')} in plan.jsonl skipped: the runs that they name are missing "
+            "here. The command that started them writes them anew."
+        )
     if missing := sum(v.missing for run in sweep.runs for v in run.validations):
         lines.append(
             f"{_count(missing, 'validation episode')} missing after retries "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records.load import SweepRecords
+from harness.records.store import write_synced
 from harness.report import control_figure, control_text, curves, effect_figures, figures, formats
 from harness.report.block_section import block_section
 from harness.report.control_text import control_line
@@ -17,7 +18,7 @@ from harness.report.effect_figures import NARROW
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
-from harness.report.markup import code, folded, section_html, svg, text, write_png
+from harness.report.markup import code, folded, png, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
 from harness.report.source_text import rerun_hint
 from harness.report.style import STYLE
@@ -34,15 +35,13 @@ SHOWN = 12  # INVALID or failed runs listed openly; the others are folded
 def write_report(sweep: SweepRecords) -> Path:
     """Write the report into the sweep's folder, from its records alone; the path of report.html."""
     found = statistics_of(sweep)
-    folder = sweep.folder / "figures"
-    folder.mkdir(exist_ok=True)
     pictures = dict(_pictures(sweep.main, found))
     for name, figure in pictures.items():
-        write_png(figure, folder / f"{name}.png")
+        write_synced(sweep.folder / "figures" / f"{name}.png", png(figure))
     path = sweep.folder / "report.html"
-    path.write_text(page(sweep, found, pictures), encoding="utf-8")
-    (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
-    (sweep.folder / "effects.json").write_text(effects_json(found), encoding="utf-8")
+    write_synced(path, page(sweep, found, pictures).encode())
+    write_synced(sweep.folder / "report.md", markdown(sweep, found).encode())
+    write_synced(sweep.folder / "effects.json", effects_json(found).encode())
     return path
 
 

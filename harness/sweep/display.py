@@ -18,6 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.endings import say
+
 SUMMARY_EVERY = 15.0  # seconds between summary lines where there is no terminal
 SHOWN = 10  # active runs listed at once; the rest are counted
 PACE_OVER = 40  # the pace is that of so many last steps, since shared steps cost nothing
@@ -45,7 +47,7 @@ class Progress:
         self._ended: Counter[str] = Counter()
         self._steps_ended = 0.0
         self._pace: deque[tuple[float, float]] = deque(maxlen=PACE_OVER)
-        self._note = ""
+        self._note = self._stopping = ""
         self._started = self._summed = time.monotonic()
         self._live: Live | None = None
 
@@ -67,7 +69,8 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        stopped = f"; stopped by {kind.__name__}" if kind else ""
+        by = f" by {kind.__name__}" if kind and not self._stopping else ""
+        stopped = f"; stopped{by}" if kind else ""
         self._say(f"{self._summary()}; took {duration(time.monotonic() - self._started)}{stopped}")
 
     def start_run(self, run: str) -> None:
@@ -112,6 +115,12 @@ class Progress:
         with self._lock:
             self._say(text, "yellow")
 
+    def stopping(self, text: str) -> None:
+        """Shows that a signal has come. Called in its handler, so without the lock; the picture is drawn elsewhere."""
+        self._stopping = text
+        if self._live is None:
+            say(text)
+
     def _steps_done(self) -> float:
         return self._steps_ended + sum(active.step for active in self._active.values())
 
@@ -142,6 +151,8 @@ class Progress:
                 parts += [self._runs(), Text(self._others(), style="dim")]
             elif self._note:
                 parts.append(Text(self._note, style="dim"))
+            if self._stopping:
+                parts.append(Text(self._stopping, style="bold"))
             return Group(*parts)
 
     def _runs(self) -> Table:

@@ -1,6 +1,5 @@
 """The plan of a sweep, written before anything runs. A folder mixes no configurations, and sources only if asked to."""
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -18,7 +17,8 @@ from typing import Any
 
 from harness.blocks import NONE
 from harness.config import MIXED, NEWER, RunConfig, SweepConfig
-from harness.errors import ConfigError
+from harness.disk import writing
+from harness.errors import ConfigError, StoreError
 from harness.factors import NOTE
 from harness.machine.gpu import gpus
 from harness.records.archive import unpack
@@ -70,9 +70,14 @@ def write_plan(
     """
     refuse_full_disk(folder)
     files = SweepFiles(folder)
-    planned = files.plan()
+    planned, torn = files.plan_and_torn()
+    if planned and not files.manifest_path.exists():
+        raise StoreError(
+            f"{folder} has a plan and no manifest.json, which says what its runs are. Take it from a backup or from "
+            "git, or start the sweep in another folder (sweep=NAME)."
+        )
     of_blocks = {each.block.name: _identity(each.shared) for each in config.runs}
-    if files.manifest_path.exists():
+    if files.is_begun():
         refuse_another(folder, config, content, source)
         kept = files.manifest()
         now = joined(kept, recorded(config, kept["config"], of_blocks)) | {"content": content | kept["content"]}
@@ -93,6 +98,12 @@ def write_plan(
         if not files.config(run.name):
             files.run(run.name).write_config(config.resolved(each))
     files.write_plan(planned.values())
+    if torn:
+        print(
+            f"{files.plan_path} had {torn} torn line{'s' * (torn > 1)}, written anew for the runs of this command. "
+            "Runs of earlier commands that are no longer in it come back when their command is started again.",
+            flush=True,
+        )
     return name_of_source
 
 
@@ -134,7 +145,7 @@ def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str], s
     """Raises ConfigError for a folder that holds another configuration, or runs of another source where runs are left
     to do; nothing for one that holds none."""
     files = SweepFiles(folder)
-    if not files.manifest_path.exists():
+    if not files.is_begun():
         return
     if differences := _differences(files, config, content):
         raise ConfigError(
@@ -183,9 +194,10 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises ConfigError while another process computes in it, and changes nothing then.
     """
     there = folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     if not _taken(lock, path):
         os.close(lock)
         raise ConfigError(
@@ -203,8 +215,10 @@ def alone_in(folder: Path) -> Iterator[None]:
 def _taken(lock: int, path: Path) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN)  # a file system without locks has nobody to wait for
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without locks: what is computed twice is stored once
+        print(f"warning: {path.parent} cannot be locked ({error.strerror}): start no second sweep in it.", flush=True)
     return path.exists() and os.path.samestat(os.fstat(lock), path.stat())  # not one that was just taken back
 
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backend import Backend, build
 from harness.config import RunConfig
+from harness.disk import fault
 from harness.env import load_environment
 from harness.episode import same_rollout
 from harness.errors import EngineError, HarnessError
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
-from harness.records.schema import UNRECORDED, Record
+from harness.records.schema import FILES, UNRECORDED, Record
 from harness.records.store import Store
 from harness.sweep.display import Progress
 from harness.tracking import Background, Tracker, resolve_mode, tracked
@@ -61,6 +62,8 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
             build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,
         ):
             await _interleave(sweep, batches, backend, store, players, progress, background)
+    if damaged := sum(count for what, count in counts.items() if what.endswith("/damaged")):
+        progress.note(f"{damaged} stored results were damaged and were computed anew")
 
 
 @asynccontextmanager
@@ -102,6 +105,8 @@ async def _interleave(
                 for config in runs:
                     group.create_task(_placed(places, sweep, config, runner, progress, background))
         except BaseExceptionGroup as errors:  # except* wraps what is raised in it before Python 3.11.4
+            if full := fault(errors):
+                raise full from None
             ours, others = errors.split(HarnessError)
             if ours is None or others is not None:
                 raise
@@ -153,6 +158,9 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         tracker.finish("stopped")
         raise
     except Exception as error:  # the run boundary: one failing run never stops the others
+        if full := fault(error):  # but for what no run could record: this one stays open, and all stop
+            tracker.finish("stopped")
+            raise full from error
         print(traceback.format_exc())
         gone = _gone(runner.backend)
         state = "running" if gone else "failed"
@@ -182,6 +190,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
             *unjudged(checks, run.arm.factors),
         ],
         ended_at=len(steps) if len(steps) < planned else None,
+        lines={name: len(records.lines(name)) for name in FILES},
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
         sources=sources,

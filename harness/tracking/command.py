@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 
+from harness.disk import check_writable
 from harness.errors import ConfigError, Exit
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.tracking.background import Background
@@ -17,6 +18,7 @@ def run(asked: Namespace) -> int:
     if mode == "off":
         raise ConfigError("WANDB_MODE says that nothing goes to W&B. Give --mode online or --mode offline.")
     sweep = load_sweep(asked.sweep)
+    check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     background = Background(sweep.folder, tell=lambda _: None)
     try:

@@ -138,3 +138,13 @@ def test_the_last_digits_of_a_processor_do_not_change_what_is_written():
     assert f"{apart[0]:.3f}" != f"{apart[1]:.3f}"
     assert formats.signed(apart[0]) == formats.signed(apart[1])
     assert formats.reward(-1e-17) == formats.reward(0.0)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(width, tmp_path):
+    lines = shown(write_sweep(tmp_path / "s", steps=3), width).splitlines()
+    assert max(map(len, lines)) <= width
+    row = next(line for line in lines if line.startswith("without_tools"))
+    assert "…" not in row and "done" in row
+    assert ("slope" in next(line for line in lines if line.startswith("arm "))) == (width == 120)
+    assert any("Not shown on" in line for line in lines) == (width < 120)

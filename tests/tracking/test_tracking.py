@@ -1,5 +1,6 @@
 """W&B shows what the records hold. Real client, offline; its files are read back."""
 
+import errno
 import importlib.util
 import json
 import math
@@ -208,3 +209,16 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
     assert run_command("track", [str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err
+
+
+def test_a_sweep_on_a_read_only_disk_is_not_called_written(tmp_path, monkeypatch, capsys):
+    """W&B would write to a temporary folder and say nothing."""
+
+    def refuse(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("harness.disk.tempfile.TemporaryFile", refuse)
+    sweep = write_sweep(tmp_path / "s", steps=2)
+    assert run_command("track", [str(sweep)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and f"Could not write {sweep / 'wandb'}: " in said.err
