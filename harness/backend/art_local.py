@@ -245,7 +245,7 @@ async def _answers(admitted: Admitted) -> list[Answer]:
     }
     headers = {"Authorization": f"Bearer {admitted.model.inference_api_key}"}
     try:
-        async with httpx.AsyncClient(timeout=120, headers=headers) as client:
+        async with httpx.AsyncClient(timeout=120, headers=headers, trust_env=False) as client:
             reply = await client.post(f"{admitted.model.inference_base_url}/completions", json=body)
             reply.raise_for_status()
     except httpx.HTTPError as error:
