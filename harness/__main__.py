@@ -6,12 +6,20 @@ Without a command it runs a sweep, as Hydra's arguments say (launch/run.py).
 import io
 import os
 import sys
+import traceback
+from types import TracebackType
 
 from harness.commands import COMMANDS, load, run_command, unknown
-from harness.errors import Exit, SetupError, exit_of
+from harness.errors import Exit, SetupError, exit_of, visible
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, as Python prints it, without control characters: its texts may come from a server or a policy."""
+    print(visible("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def door() -> None:
+    sys.excepthook = _show
     for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets other characters, not an error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

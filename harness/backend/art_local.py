@@ -36,7 +36,7 @@ from harness.backend.advantages import shuffled
 from harness.backend.packed import contexts_of
 from harness.backend.tokenizer import tokenizer_of
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
-from harness.errors import EngineError
+from harness.errors import EngineError, visible
 from harness.factors import derive_seed
 from harness.records.store import digest
 from harness.seams import Rendering
@@ -128,7 +128,7 @@ class ArtLocalBackend:
         try:
             await asyncio.wait_for(admitted.local.close(), CLOSE_SECONDS)
         except Exception:  # the run has ended, well or not: its processes must go, and its result stays
-            print(f"{admitted.run}: stock ART did not close by itself\n{traceback.format_exc()}", flush=True)
+            print(f"{admitted.run}: stock ART did not close by itself\n{visible(traceback.format_exc())}", flush=True)
             admitted.local._close()
 
     async def stop(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig, SweepConfig
-from harness.errors import Exit
+from harness.errors import Exit, visible
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.looks import record_look
@@ -36,7 +36,7 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
         flush=True,
     )
     for warning in sweep.warnings:
-        print(f"warning: {warning}", flush=True)
+        print(f"warning: {visible(warning)}", flush=True)
     if config.plan_only:
         print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
         return Exit.DONE

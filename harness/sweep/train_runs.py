@@ -14,7 +14,7 @@ from harness.backend import Backend, build
 from harness.config import RunConfig
 from harness.env import load_environment
 from harness.episode import same_rollout
-from harness.errors import HarnessError
+from harness.errors import HarnessError, visible
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store
@@ -149,7 +149,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         tracker.finish("stopped")
         raise
     except Exception as error:  # the run boundary: one failing run never stops the others
-        print(traceback.format_exc())
+        print(visible(traceback.format_exc()))
         records.set_status(
             run=run.name,
             state="failed",
