@@ -275,7 +275,7 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)  # mkstemp's files are for their owner alone
+                os.fchmod(file.fileno(), 0o644 & ~_umask())  # mkstemp's files are for their owner alone
             yield temporary
         finally:
             with suppress(FileNotFoundError):
@@ -292,3 +292,12 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
             f"Could not write {path}: {error}. Free disk space and run the same command again: "
             "what was computed before is kept."
         ) from error
+
+
+def _umask() -> int:
+    """This process's umask, read without setting it, since other threads make files. All of it where nothing says."""
+    with suppress(OSError), open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o077

@@ -26,6 +26,7 @@ from harness.machine.gpu import gpus
 from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
+from harness.records.links import refuse_links
 from harness.records.looks import plan_more_seeds
 from harness.records.schema import PlannedRun, Record
 from harness.sweep.block_records import joined, recorded, stored_config, unlike
@@ -67,6 +68,7 @@ def write_plan(
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
+    refuse_links(folder)
     if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
         raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
     files = SweepFiles(folder)
@@ -119,7 +121,9 @@ def check_plan(folder: Path, config: SweepConfig, content: dict[str, str]) -> No
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Holds the sweep's folder for this process. Raises ConfigError while another process computes in it."""
+    """Holds the sweep's folder for this process. Raises ConfigError while another process computes in it, and for a
+    link in it that leads out."""
+    refuse_links(folder)
     with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,12 +2,14 @@
 
 from argparse import Namespace
 
+from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.tracking.background import drain
 from harness.tracking.tracker import Tracker, resolve_mode
 
 
 def run(asked: Namespace) -> int:
+    refuse_links(asked.sweep)
     sweep = load_sweep(asked.sweep)
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     for run in runs:
