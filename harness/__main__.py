@@ -5,15 +5,23 @@ Without a command it runs a sweep, as Hydra's arguments say (launch/run.py).
 
 import os
 import sys
+import traceback
+from types import TracebackType
 from typing import Any
 
 from harness.commands import COMMANDS, load, run_command, unknown
 from harness.endings import Outputs, ended, listen, stopped
-from harness.errors import Exit, SetupError, exit_of
+from harness.errors import Exit, SetupError, exit_of, visible
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback, as Python prints it, without control characters: its texts may come from a server or a policy."""
+    print(visible("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def door() -> None:
     """Ends the process."""
+    sys.excepthook = _show
     outputs = Outputs()
     try:
         listen()

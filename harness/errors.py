@@ -13,8 +13,11 @@ Each message says what happened, what was expected, and what to do next.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from enum import IntEnum
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 
 
 class Exit(IntEnum):
@@ -29,8 +32,17 @@ class Exit(IntEnum):
     TERMINATED = 143  # SIGTERM
 
 
+def visible(text: str) -> str:
+    """A text for a terminal: control characters are written out, as \\x1b, but for tabs and newlines. What a policy, a
+    server or a record says must not move the cursor, colour the screen or set its title."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 class HarnessError(Exception):
-    """Base of every error that the harness raises on purpose."""
+    """Base of every error that the harness raises on purpose. As text it may go to a terminal (see `visible`)."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ConfigError(HarnessError):

@@ -53,7 +53,8 @@ class Rollouts:
     endpoint: base URL and API key of the server that answers a model name (without provider prefix)
     serve: keeps the adapter behind a model name loaded while the context is open
     weights: digest of the weights behind a model name (without provider prefix)
-    alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes
+    alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes, nor what then
+        answers on its port for the server
     in_flight: requests to the server at once, over all runs
     player: plays the episodes; None: a `EpisodePlayer` in this process
     exact: greedy decoding repeats itself (see `Evidence.exact`)
@@ -137,6 +138,7 @@ class Rollouts:
         except EpisodeError:
             self.alive()
             raise
+        self.alive()
         # A player knows names; what they stand for is known here.
         turns = (replace(turn, answered_by=self.weights(turn.answered_by)) for turn in episode.turns)
         return replace(episode, turns=tuple(turns))

@@ -122,6 +122,17 @@ def test_an_episode_is_played_at_the_server_of_its_model_and_says_whose_weights_
     assert (job.base_url, job.model, job.seed, job.need_logprobs) == ("http://p@1/v1", "hosted_vllm/p@1", 7, True)
 
 
+def test_an_answer_that_came_after_the_servers_end_is_nobodys(tmp_path):
+    def ended():
+        raise EngineError("The vLLM server ended")
+
+    with pytest.raises(EngineError, match="ended"):
+        ask(tmp_path, Plays(PLAYED), ended)
+    again = Plays(PLAYED)
+    ask(tmp_path, again)
+    assert again.jobs  # it was not stored
+
+
 def test_what_the_store_holds_is_not_played_again(tmp_path):
     first = ask(tmp_path, Plays(PLAYED))
     assert ask(tmp_path, Plays(AssertionError("played again"))).episode == first.episode

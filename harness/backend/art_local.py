@@ -36,7 +36,7 @@ from harness.backend.advantages import shuffled
 from harness.backend.packed import contexts_of
 from harness.backend.tokenizer import tokenizer_of
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
-from harness.errors import EngineError
+from harness.errors import EngineError, visible
 from harness.factors import derive_seed
 from harness.records.store import digest
 from harness.seams import Rendering
@@ -128,7 +128,7 @@ class ArtLocalBackend:
         try:
             await asyncio.wait_for(admitted.local.close(), CLOSE_SECONDS)
         except Exception:  # the run has ended, well or not: its processes must go, and its result stays
-            print(f"{admitted.run}: stock ART did not close by itself\n{traceback.format_exc()}", flush=True)
+            print(f"{admitted.run}: stock ART did not close by itself\n{visible(traceback.format_exc())}", flush=True)
             admitted.local._close()
 
     async def stop(self) -> None:
@@ -245,7 +245,7 @@ async def _answers(admitted: Admitted) -> list[Answer]:
     }
     headers = {"Authorization": f"Bearer {admitted.model.inference_api_key}"}
     try:
-        async with httpx.AsyncClient(timeout=120, headers=headers) as client:
+        async with httpx.AsyncClient(timeout=120, headers=headers, trust_env=False) as client:
             reply = await client.post(f"{admitted.model.inference_base_url}/completions", json=body)
             reply.raise_for_status()
     except httpx.HTTPError as error:

@@ -70,7 +70,10 @@ class Server:
         python = await asyncio.to_thread(ensure_server_env, gpu=self.config.gpu_memory_utilization is not None)
         begun = time.monotonic()
         self._http = httpx.AsyncClient(
-            base_url=self.base_url, headers={"Authorization": f"Bearer {self.api_key}"}, timeout=BUSY_LIMIT
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {self.api_key}"},
+            timeout=BUSY_LIMIT,
+            trust_env=False,  # a proxy would be sent the key
         )
         self._process = ServerProcess(
             server_process.command(self.config, python, self.port),
@@ -144,10 +147,12 @@ class Server:
         while time.monotonic() - begun < self.config.start_timeout:
             self.assert_alive()
             try:
-                if (await self._http.get(f"http://127.0.0.1:{self.port}/health", timeout=5)).status_code == 200:
-                    return
+                if self._started().listens(self.port):
+                    answer = await self._http.get(f"http://127.0.0.1:{self.port}/health", timeout=5)
+                    if answer.status_code == 200:
+                        return
             except httpx.TransportError:
-                pass  # not listening yet
+                pass  # bound, and not answering yet
             await asyncio.sleep(0.1)
         raise EngineError(
             f"The vLLM server was not ready after {self.config.start_timeout:.0f} s (start_timeout). "
@@ -211,6 +216,7 @@ class Server:
 
     async def _post(self, what: str, body: dict[str, Any]) -> httpx.Response:
         self.assert_alive()
+        self._started().listens(self.port)
         try:
             return await self._http.post(what, json=body)
         except httpx.TransportError as error:

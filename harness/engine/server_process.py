@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.engine.listeners import listeners, sockets_of
+from harness.engine.server_environment import passed_on
 from harness.errors import ConfigError, EngineError
 from harness.machine.processes import cpu_seconds, end_group, members
 
@@ -50,6 +52,7 @@ def command(config: ServerConfig, python: Path, port: int) -> list[str]:
         # a model's generation_config.json would change how it is decoded without being asked
         *("--generation-config", "vllm"),
         *("--disable-uvicorn-access-log", "--disable-log-stats"),
+        *("--middleware", "harness_vllm_key.KeyRequired"),
     ]
     return args + (_cpu_args(config) if config.gpu_memory_utilization is None else _gpu_args(config))
 
@@ -97,23 +100,17 @@ def _gpu_args(config: ServerConfig) -> list[str]:
     ]
 
 
-SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_SECRET_ACCESS_KEY", "_PASSWORD")  # nothing that the server needs
-
-
 def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
-    """The server's environment: ours with what vLLM reads from it. Nothing leaves the machine."""
+    """The server's environment: what it may know of ours, and what vLLM reads. Nothing leaves the machine."""
     on_cpu = {
         # lets the `uni` executor stand on a CPU; the engine keeps its process
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_gib),
     }
-    # its packages are installed uncompiled; PYTHONDONTWRITEBYTECODE would let every start compile them again
-    left_out = {"PYTHONDONTWRITEBYTECODE", *(name for name in os.environ if name.endswith(SECRET))}
-    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     # torch is imported once and the engine's process forked from it: 20 s less to wait for
     on_gpu = {"VLLM_WORKER_MULTIPROC_METHOD": "fork"}
     return (
-        ours
+        passed_on()
         | (on_cpu if config.gpu_memory_utilization is None else on_gpu)
         | {
             "VLLM_API_KEY": api_key,
@@ -166,6 +163,7 @@ class ServerProcess:
             )
         os.close(reading)
         self._given_up = ""
+        self._sockets: set[str] = set()  # those of the server that listen on its port
 
     @property
     def alive(self) -> bool:
@@ -186,6 +184,24 @@ class ServerProcess:
         self._given_up = why
         end_group(self._guard.pid)
         self._guard.wait()
+
+    def listens(self, port: int) -> bool:
+        """Whether the server listens on a port of 127.0.0.1. Raises EngineError when another program does.
+
+        Asked before the key is sent there: between `choose_port` and the server's start anybody may take the port.
+        """
+        found = listeners(port)
+        if not found <= self._sockets:
+            if found - sockets_of(self._guard.pid):
+                self.assert_alive()
+                raise EngineError(
+                    f"Another program listens on port {port} of 127.0.0.1, which was chosen for the vLLM server. "
+                    "Nothing is sent there from now on. Run the same command again, with another backend.port if you "
+                    "had named this one. (What HARNESS_VLLM_PYTHON starts in a session of its own counts as another "
+                    "program.)"
+                )
+            self._sockets = found
+        return bool(found)
 
     def explain(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:] if self.log.exists() else []

@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from harness.disk import is_read_only
-from harness.errors import ConfigError
+from harness.errors import ConfigError, visible
 from harness.machine import inventory, memory
 from harness.machine.inventory import Card
 from harness.policy import POLICIES, load_policy
@@ -27,10 +27,10 @@ class Report:
         self.blocked: list[str] = []
 
     def say(self, text: str) -> None:
-        self.lines.append(text)
+        self.lines.append(visible(text))
 
     def todo(self, text: str, blocks: bool = False) -> None:
-        self.lines.append(f"  -> {text}")
+        self.lines.append(f"  -> {visible(text)}")
         if blocks:
             self.blocked.append(text)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig, SweepConfig
-from harness.errors import Exit
+from harness.errors import Exit, visible
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.looks import record_look
@@ -63,7 +63,7 @@ def _announce(sweep: Sweep) -> list[RunConfig]:
         flush=True,
     )
     for warning in sweep.warnings:
-        print(f"warning: {warning}", flush=True)
+        print(f"warning: {visible(warning)}", flush=True)
     return open_runs
 
 

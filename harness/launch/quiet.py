@@ -2,9 +2,17 @@
 
 import os
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def quiet() -> None:
-    """No look-ups in the network, no bars or banners of others. What the user has set stays."""
+    """No look-ups in the network, no bars or banners of others, no proxy between processes of this machine. What the
+    user has set stays."""
+    unproxied = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # the order in which clients look
+    if unproxied.strip() != "*":
+        named = [name for name in map(str.strip, unproxied.split(",")) if name]
+        unproxied = ",".join([*named, *(name for name in LOOPBACK if name not in named)])
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = unproxied
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from harness.errors import ConfigError, SetupError
 
-TORCH = "torch==2.13.0+cpu"
+# torch for CPUs comes first and apart, since it is on another index
+TORCH_LOCK = Path(__file__).with_name("torch-cpu.lock")
 # where the +cpu builds live unless an index at hand has them
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 SERVER_LOCK = Path(__file__).with_name("server-requirements.lock")
@@ -32,6 +33,7 @@ TRAINER_IMPORTS = (
     *("matplotlib.figure", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"),
 )
 SERVER_IMPORTS = ("vllm.entrypoints.openai.api_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker")
+LOCKED = ("--no-deps", "--require-hashes", "-r")  # and a lock: nothing but its files, each with one of its hashes
 MARKER = ".made-by-harness"  # holds the digest of what was installed; empty until all of it is
 
 Say = Callable[[str], None]
@@ -73,7 +75,7 @@ def make_env(home: Path, lock: Path, say: Say, imports: Iterable[str] = (), edit
     Raises SetupError naming pip's log, ConfigError for another Python than the lock's.
     """
     marker = home / MARKER
-    gpu = any(pin.startswith("torch==") for pin in _pins(lock))
+    gpu = any(pin.startswith("torch==") for pin in read_pins(lock))
     if gpu and sys.version_info[:2] != GPU_PYTHON:
         raise ConfigError(
             f"{lock.name} is for Python {GPU_PYTHON[0]}.{GPU_PYTHON[1]}; this is {sys.version.split()[0]}. "
@@ -86,15 +88,15 @@ def make_env(home: Path, lock: Path, say: Say, imports: Iterable[str] = (), edit
         if _is_complete(marker, wanted):  # another process made it meanwhile
             return
         check_disk(home, GPU_NEEDED_GIB if gpu else NEEDED_GIB)
-        say(f"making {home} ({len(_pins(lock))} packages, once)")
+        say(f"making {home} ({len(read_pins(lock))} packages, once)")
         _clear(home, marker)
         _venv(home)
         python, log = home / "bin" / "python", home / "install.log"
         if not gpu:
-            say(f"installing {TORCH}")
+            say(f"installing {read_pins(TORCH_LOCK)[0]}")
             _install_torch(python, log)
         say(f"installing {lock.name}")
-        _pip(python, log, "--no-deps", "-r", str(lock))
+        _install(python, log, lock)
         if editable is not None:
             _pip(python, log, "--no-deps", "--no-build-isolation", "-e", str(editable))
         write_bytecode(python, imports)
@@ -135,11 +137,19 @@ def _venv(home: Path) -> None:
 
 def _install_torch(python: Path, log: Path) -> None:
     try:
-        _pip(python, log, "--no-deps", TORCH)
+        _pip(python, log, *LOCKED, str(TORCH_LOCK))
     except SetupError:
         if "No matching distribution" not in log.read_text(errors="replace"):
             raise
-        _pip(python, log, "--no-deps", TORCH, "--index-url", TORCH_INDEX)
+        _pip(python, log, "--index-url", TORCH_INDEX, *LOCKED, str(TORCH_LOCK))
+
+
+def _install(python: Path, log: Path, lock: Path) -> None:
+    """setuptools first: what an index has as source only is built with it, not with one that pip fetches unlocked."""
+    first = log.with_name("setuptools.lock")
+    first.write_text("\n".join(entry for entry in entries(lock) if entry.startswith("setuptools==")))
+    _pip(python, log, *LOCKED, str(first))
+    _pip(python, log, "--no-build-isolation", "--use-pep517", *LOCKED, str(lock))
 
 
 def _pip(python: Path, log: Path, *args: str) -> None:
@@ -191,9 +201,17 @@ def _is_complete(marker: Path, wanted: str) -> bool:
 
 def _digest(lock: Path) -> str:
     version = "{}.{}".format(*sys.version_info)
-    return hashlib.sha256("\n".join([version, TORCH, *_pins(lock)]).encode()).hexdigest()
+    # without the hashes: another file of the same version makes no other environment
+    return hashlib.sha256("\n".join([version, *read_pins(TORCH_LOCK), *read_pins(lock)]).encode()).hexdigest()
 
 
-def _pins(lock: Path) -> list[str]:
-    lines = (line.strip() for line in lock.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+def read_pins(lock: Path) -> list[str]:
+    """`name==version` of each package of a lock file, in its order."""
+    return [entry.split(maxsplit=1)[0] for entry in entries(lock)]
+
+
+def entries(lock: Path) -> list[str]:
+    """Each package's line with its hashes, which stand on lines of their own, each but the last of them continued by a
+    backslash."""
+    text = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.errors import ConfigError, SetupError
+from harness.machine.environments import LOCKED, entries, read_pins
 from harness.paths import CLONE, WHEEL
 
 LOCK = Path(__file__).with_name("extras.lock")
@@ -60,12 +61,11 @@ def pack(out: Path, say: Say) -> None:
         raise ConfigError("What is packed is a clone, and this harness was installed from a wheel. Run it in a clone.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not an empty folder. Name another one, or empty it.")
-    pins = read_pins(LOCK)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         wheels, site = Path(scratch) / "wheels", Path(scratch) / "site"
-        say(f"downloading {len(pins)} packages for CPython {PYTHON} on x86-64")
-        download(pins, wheels)
+        say(f"downloading {len(read_pins(LOCK))} packages for CPython {PYTHON} on x86-64")
+        download(LOCK, wheels)
         for wheel in sorted(wheels.glob("*.whl")):
             unpack_wheel(wheel, site)
         say("compressing")
@@ -74,19 +74,13 @@ def pack(out: Path, say: Say) -> None:
     shutil.copyfile(UNPACK, out / UNPACK.name)
     manifest = {
         "python": PYTHON,
-        "pins": pins,
+        "pins": read_pins(LOCK),
         "imports": third_party(CLONE / "harness"),
         "commit": commit(CLONE),
         "files": {name: digest(out / name) for name in ("site.tar.xz", "source.tar.xz")},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     say(f"{out}: {sum(file.stat().st_size for file in out.iterdir()) / 1e6:.1f} MB")
-
-
-def read_pins(lock: Path) -> list[str]:
-    """`name==version` lines of a lock file."""
-    lines = (line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line]
 
 
 def platform_flags() -> list[str]:
@@ -99,16 +93,22 @@ def platform_flags() -> list[str]:
     return flags
 
 
-def download(pins: list[str], into: Path) -> None:
-    """One wheel per pin. Raises SetupError with pip's last lines."""
+def download(lock: Path, into: Path) -> None:
+    """One wheel per pin, each from a file with one of its hashes. Raises SetupError with pip's last lines."""
     pip = [sys.executable, "-m", "pip"]
-    quiet = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    built = [pin for pin in pins if pin.split("==")[0] in SOURCE_ONLY]
-    _run([*pip, "download", *quiet, *platform_flags(), "-d", str(into), *(pin for pin in pins if pin not in built)])
-    _run([*pip, "wheel", *quiet, "-w", str(into), *built])
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    named, into_it = entries(lock), str(into)
+    into.mkdir(parents=True, exist_ok=True)
+    built, ready = into / "built.lock", into / "ready.lock"
+    built.write_text("\n".join(entry for entry in named if entry.split("==")[0] in SOURCE_ONLY))
+    ready.write_text("\n".join(entry for entry in named if entry.split("==")[0] not in SOURCE_ONLY))
+    _run([*pip, "download", *quiet, *platform_flags(), "-d", into_it, *LOCKED, str(ready)])
+    # built with the setuptools that is here, not with one that pip would fetch unlocked
+    local = ["--no-build-isolation", "--use-pep517"]
+    _run([*pip, "wheel", *quiet, *local, "-w", into_it, *LOCKED, str(built)])
     wheels = list(into.glob("*.whl"))
-    if len(wheels) != len(pins):
-        raise SetupError(f"{len(pins)} packages were asked for and {len(wheels)} wheels came: {wheels}")
+    if len(wheels) != len(named):
+        raise SetupError(f"{len(named)} packages were asked for and {len(wheels)} wheels came: {wheels}")
 
 
 def _run(command: list[str]) -> None:

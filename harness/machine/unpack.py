@@ -14,6 +14,7 @@ folder around PREFIX is taken by itself. Standard library only.
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -92,7 +93,16 @@ def extract(name: str, expected: str, target: Path) -> None:
     with tarfile.open(file) as archive:
         if hasattr(tarfile, "data_filter"):  # Python 3.11.4 and later
             archive.extraction_filter = tarfile.data_filter
-        archive.extractall(target)
+        members = archive.getmembers()
+        for member in members:  # else their own modes would be set, whatever the umask is
+            member.mode &= ~umask()
+        archive.extractall(target, members)
+
+
+def umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
 
 
 def write_programs(prefix: Path, env: Path | None) -> None:
@@ -105,7 +115,7 @@ def write_programs(prefix: Path, env: Path | None) -> None:
     (prefix / "harness-env.sh").write_text(text, encoding="utf-8")
     wrapper = prefix / "vllm-python"
     wrapper.write_text(WRAPPER.format(python=shlex.quote(str(python))), encoding="utf-8")
-    wrapper.chmod(0o755)
+    wrapper.chmod(0o755 & ~umask())
 
 
 def check(prefix: Path, imports: list[str]) -> bool:

@@ -1,4 +1,5 @@
-"""Read a sweep, live or archived. The records are the truth; nothing here writes.
+"""Read a sweep, live or archived. The records are the truth; nothing here writes, and
+what is handed on has no control characters.
 
 A sweep may be read at any moment of its life: planned, running, killed, finished, archived. So a missing file
 is an empty one, a line that a crash tore apart is skipped and counted, and a step that a replay
@@ -11,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, visible
 from harness.factors import NOTE, Factor, Factors
 from harness.records.layout import SweepFiles
 from harness.records.schema import (
@@ -181,19 +182,19 @@ def load_sweep(folder: Path | str) -> SweepRecords:
             f"{files.plan_path} holds no readable run. Expected one JSON object a line with "
             "`run`, `arm`, `levels`, `seed`. Start the sweep again: it writes its plan first."
         )
-    manifest = files.manifest()
-    levels = dict.fromkeys(factor for planned in plan.values() for factor in planned.levels)
-    compared = {factor["name"] for factor in manifest.get("factors") or ()}
-    if not any(planned.levels.keys() <= compared for planned in plan.values()):
-        compared = set(levels)  # nothing is compared: a sweep that kept no factors, or of control runs alone
+    manifest = _visible(files.manifest())
     runs = [_run(planned, files.content(planned.run)) for planned in plan.values()]
+    levels = dict.fromkeys(factor for run in runs for factor in run.levels)
+    compared = {factor["name"] for factor in manifest.get("factors") or ()}
+    if not any(run.levels.keys() <= compared for run in runs):
+        compared = set(levels)  # nothing is compared: a sweep that kept no factors, or of control runs alone
     return SweepRecords(
-        name=str(manifest.get("sweep") or folder.resolve().name),
+        name=visible(str(manifest.get("sweep") or folder.resolve().name)),
         folder=folder,
         manifest=manifest,
         factors=tuple(factor for factor in levels if factor in compared),
         runs=tuple(run for run in runs if run.levels.keys() <= compared),
-        reuse=files.reuse(),
+        reuse=_visible(files.reuse()),
         controls=tuple(run for run in runs if not run.levels.keys() <= compared),
         torn_plan_lines=torn,
     )
@@ -201,19 +202,29 @@ def load_sweep(folder: Path | str) -> SweepRecords:
 
 def _run(planned: PlannedRun, content: RunContent) -> RecordedRun:
     """A run that never started has the state `missing`."""
-    status = StatusRecord.of(content.status, content.started)
+    status = StatusRecord.of(_visible(content.status), content.started)
+    steps, validation, checks = map(_visible, (content.steps, content.validation, content.checks))
     return RecordedRun(
-        name=planned.run,
-        arm=planned.arm,
+        name=visible(planned.run),
+        arm=visible(planned.arm),
         seed=planned.seed,
-        levels=dict(planned.levels),
-        block=planned.block,
+        levels=_visible(planned.levels),
+        block=visible(planned.block),
         **vars(status),
-        steps=cast(tuple[StepRecord, ...], _in_order(content.steps, lambda r: r["step"])),
-        validations=tuple(map(ValidationRecord.of, _in_order(content.validation, lambda r: r["step"]))),
-        checks=tuple(map(CheckRecord.of, _in_order(content.checks, lambda r: (r["step"], r.get("factor"))))),
+        steps=cast(tuple[StepRecord, ...], _in_order(steps, lambda r: r["step"])),
+        validations=tuple(map(ValidationRecord.of, _in_order(validation, lambda r: r["step"]))),
+        checks=tuple(map(CheckRecord.of, _in_order(checks, lambda r: (r["step"], r.get("factor"))))),
         unreadable_lines=content.unreadable,
     )
+
+
+def _visible(value: Any) -> Any:
+    """JSON whose texts may be shown; see `errors.visible`."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible(key): _visible(each) for key, each in value.items()}
+    return [_visible(each) for each in value] if isinstance(value, list) else value
 
 
 def merged(config: Record, other: Record) -> Record:

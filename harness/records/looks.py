@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.records.layout import SweepFiles
+from harness.records.links import refuse_links
 from harness.records.schema import Record
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def record_look(folder: Path) -> None:
 
     Nothing is written for a sweep whose manifest names no seeds, or into a folder that cannot be written.
     """
+    refuse_links(folder)
     files = SweepFiles(folder)
     manifest, now = files.manifest(), _seeds_now(files)
     if "seeds_planned" not in manifest or not now or now in _recorded(manifest):

@@ -304,7 +304,7 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)  # mkstemp's files are for their owner alone
+                os.fchmod(file.fileno(), 0o644 & ~_umask())  # mkstemp's files are for their owner alone
             yield temporary
         finally:
             with suppress(FileNotFoundError):
@@ -314,3 +314,12 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
             os.fsync(folder)  # the new name, too, survives a power cut
         finally:
             os.close(folder)
+
+
+def _umask() -> int:
+    """This process's umask, read without setting it, since other threads make files. All of it where nothing says."""
+    with suppress(OSError), open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o077

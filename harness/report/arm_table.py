@@ -31,9 +31,10 @@ def print_report(sweep: SweepRecords, console: Console | None = None) -> None:
 
 
 def _console() -> Console:
-    console = Console()
+    # Names and readings come from records: they are no markup, whose links would be escape sequences.
+    console = Console(markup=False, emoji=False)
     # Piped into a file or a log, rich assumes 80 columns, which would cut the numbers.
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120, markup=False, emoji=False)
 
 
 def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[RenderableType]:

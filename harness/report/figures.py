@@ -208,8 +208,10 @@ def gap_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
 
 def _figure(width: float, height: float) -> "Figure":
     # Figure without pyplot: no global state, no display, nothing to close.
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    rcParams["text.parse_math"] = False  # a name with two dollars is no formula
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -1,7 +1,12 @@
-"""report.md: the plain twin of the page, for a terminal, a diff or a pull request."""
+"""report.md: the plain twin of the page, for a terminal, a diff or a pull request.
 
+Names, readings and errors come from records, which anybody may have written: they are text, never Markdown or HTML.
+"""
+
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from harness.errors import visible
 from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, reuse_rows
@@ -18,25 +23,51 @@ from harness.report.source_text import rerun_hint
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics
 
+# A run of backticks, what follows, and as many backticks: what Markdown takes for code.
+CODE = re.compile(r"((?<!`)(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))")
+_INERT = (
+    (re.compile(r"<(?=[A-Za-z/!?])"), "&lt;"),  # tags
+    (re.compile(r"\](?=[(:])"), r"]\\"),  # links, images, and what links refer to
+    (re.compile(r"(?<=:)//"), "&#47;/"),  # bare addresses
+    (re.compile(r"\b(www)\.", re.IGNORECASE), r"\1&#46;"),
+)
+
 
 def markdown(sweep: SweepRecords, found: SweepStatistics) -> str:
-    return "\n".join(_lines(sweep, found)) + "\n"
+    return visible("\n".join(_lines(sweep, found)) + "\n")
+
+
+def inline(text: str) -> str:
+    """Text from records, within a line: one line, and no character that means something to Markdown."""
+    return _inert(re.sub(r"([\\`|])", r"\\\1", " ".join(text.split())))
+
+
+def sentence(text: str) -> str:
+    """One of our sentences, in which `backticks` mark code, with names from records in it."""
+    parts = CODE.split(" ".join(text.split()))
+    return "".join(part if n % 3 == 1 else _inert(part) for n, part in enumerate(parts) if n % 3 != 2)
+
+
+def _inert(text: str) -> str:
+    for pattern, written in _INERT:
+        text = pattern.sub(written, text)
+    return text
 
 
 def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     """whole: with all its blocks; numbers are of the main one where none is named."""
     sweep, every = whole.main, whole.with_controls
     opening = (formats.headline(every), formats.baseline(whole), formats.block_line(whole))
-    yield f"# {sweep.name}\n\n{' '.join(filter(None, opening))}"
+    yield f"# {inline(sweep.name)}\n\n{sentence(' '.join(filter(None, opening)))}"
     yield "\n## Verdict\n"
-    yield "\n\n".join((*control_line(found.controls), *verdict_sentences(sweep, found.effects)))
-    yield "\n" + "\n".join(f"- {note}" for note in (*caveats(sweep, found.effects), *formats.notes(every)))
+    yield "\n\n".join(map(sentence, (*control_line(found.controls), *verdict_sentences(sweep, found.effects))))
+    yield "\n" + "\n".join(f"- {sentence(note)}" for note in (*caveats(sweep, found.effects), *formats.notes(every)))
     for title, lines in (("INVALID", formats.invalid_lines(every)), ("Failed", formats.failed_lines(every))):
         if lines:
             yield f"\n## {title} ({len(lines)})\n"
-            yield from (f"- **{run}** {text}" for run, text in lines)
+            yield from (f"- **{inline(run)}** {inline(text)}" for run, text in lines)
     if any(run.state != "completed" for run in every.runs):
-        yield f"\n{rerun_hint(sweep)}"
+        yield f"\n{sentence(rerun_hint(sweep))}"
     yield from _pictures(sweep, "Curves", ("curves", "factors"))
     for section in effect_sections(found.effects, sweep.declared):
         yield from _section(section)
@@ -59,26 +90,26 @@ def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     if bought := pairing_section(found.effects):
         yield from _section(bought)
     yield "\n## What it cost\n"
-    yield from (f"{sentence}\n" for sentence in cost_sentences(every))
+    yield from (f"{sentence(text)}\n" for text in cost_sentences(every))
     yield from _table(["", "asked", "computed", "shared", "saved"], map(formats.reuse_cells, reuse_rows(every)))
     yield "\n## How to reproduce\n"
-    for sentence, command in reproduce(whole):
-        yield f"{sentence}\n\n    {command}\n"
-    yield from (f"- {name}: {value}" for name, value in formats.facts(whole))
+    for text, command in reproduce(whole):
+        yield f"{sentence(text)}\n\n    {' '.join(command.split(chr(10)))}\n"
+    yield from (f"- {name}: {inline(value)}" for name, value in formats.facts(whole))
 
 
 def _section(section: Section) -> Iterator[str]:
     yield f"\n## {section.title}"
-    yield from (f"\n{sentence}" for sentence in section.sentences)
+    yield from (f"\n{sentence(text)}" for text in section.sentences)
     if section.figure:
         caption = (CAPTIONS | {FIGURE: CONTROLS})[section.figure]
         yield f"\n![{section.figure}](figures/{section.figure}.png)\n\n{caption}"
     for caption, grid in (*section.grids, *section.folded):
-        yield f"\n{caption}\n" if caption else ""
+        yield f"\n{sentence(caption)}\n" if caption else ""
         yield from _table(grid.heads, grid.rows)
     if section.notes:
         yield ""
-        yield from (f"- {note}" for note in section.notes)
+        yield from (f"- {sentence(note)}" for note in section.notes)
 
 
 def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator[str]:
@@ -94,7 +125,7 @@ def _claims(found: SweepStatistics) -> Iterator[str]:
     yield f"\n## Claims of the note\n\nRegistered before the first sweeps: {claims_line(found)}.\n"
     rows = ((f"({v.claim.id}) {v.claim.title}", f"{MARKS[v.verdict]} {v.label}", v.evidence) for v in found.verdicts)
     yield from _table(["claim", "verdict", "evidence"], rows)
-    if remarks := [f"- ({v.claim.id}) {line}" for v in found.verdicts for line in v.claim.remarks]:
+    if remarks := [f"- ({v.claim.id}) {sentence(line)}" for v in found.verdicts for line in v.claim.remarks]:
         yield ""
         yield from remarks
 
@@ -104,7 +135,7 @@ def _arms(sweep: SweepRecords) -> Iterator[str]:
     heads = ["arm", *(["block"] if len(sweep.blocks) > 1 else []), " ".join(formats.letters(sweep.factors).values())]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
-    yield f"\n{formats.legend(sweep)} {formats.CAPTION}"
+    yield f"\n{sentence(formats.legend(sweep))} {formats.CAPTION}"
 
 
 def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
@@ -137,4 +168,4 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(inline, cells)) + " |"

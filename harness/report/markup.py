@@ -83,6 +83,7 @@ def svg(figure: "Figure", prefix: str, alt: str) -> str:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    prefix = re.sub(r"[^\w-]", "-", prefix)  # it has the name of a fix
     out = io.StringIO()
     # Text stays text (selectable, small); a fixed salt makes the same records give the same page.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix, "font.family": "sans-serif"}):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.records.links import refuse_links
 from harness.records.load import SweepRecords
 from harness.records.store import write_synced
 from harness.report import control_figure, control_text, curves, effect_figures, figures, formats
@@ -34,6 +35,7 @@ SHOWN = 12  # INVALID or failed runs listed openly; the others are folded
 
 def write_report(sweep: SweepRecords) -> Path:
     """Write the report into the sweep's folder, from its records alone; the path of report.html."""
+    refuse_links(sweep.folder)
     found = statistics_of(sweep)
     pictures = dict(_pictures(sweep.main, found))
     for name, figure in pictures.items():

@@ -41,10 +41,10 @@ def run(asked: Namespace) -> int:
     if asked.json:
         print(as_json(sweep, found), end="")
         return 0
-    console = Console()
-    console = console if console.is_terminal else Console(width=140)
+    console = Console(markup=False, emoji=False)
+    console = console if console.is_terminal else Console(width=140, markup=False, emoji=False)
     for part in parts(sweep, effects, found):
-        console.print(part, soft_wrap=isinstance(part, str), markup=False, highlight=False)
+        console.print(part, soft_wrap=isinstance(part, str), highlight=False)
     return 0
 
 

@@ -41,8 +41,8 @@ def run(asked: Namespace) -> int:
     if asked.json:
         print(as_json(found), end="")
         return 0
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
+    console = Console(markup=False, emoji=False)
+    console = console if console.is_terminal else Console(width=200, markup=False, emoji=False)
     for part in report(found):
         console.print(part)
     return 0

@@ -65,6 +65,6 @@ def run(asked: Namespace) -> int:
     if asked.json:
         print(as_json(found, sweep.baseline), end="")
     else:
-        console = Console()
-        (console if console.is_terminal else Console(width=140)).print(verdict_table(found, sweep.baseline))
+        width = None if Console().is_terminal else 140
+        Console(width=width, markup=False, emoji=False).print(verdict_table(found, sweep.baseline))
     return 0

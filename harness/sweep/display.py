@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.endings import say
+from harness.errors import visible
 
 SUMMARY_EVERY = 15.0  # seconds between summary lines where there is no terminal
 SHOWN = 10  # active runs listed at once; the rest are counted
@@ -39,7 +40,7 @@ class Progress:
 
     def __init__(self, total_runs: int, total_steps: int, file: TextIO | None = None) -> None:
         # The stream of now: what is printed to a redirected sys.stdout later is not ours to show.
-        self._console = Console(file=file or sys.stdout)
+        self._console = Console(file=file or sys.stdout, markup=False, emoji=False)
         self._total_runs, self._total_steps = total_runs, total_steps
         self._lock = threading.RLock()
         self.over: set[str] = set()  # runs that have completed or failed
@@ -107,7 +108,7 @@ class Progress:
     def note(self, text: str) -> None:
         """A line about the sweep as a whole."""
         with self._lock:
-            self._note = text
+            self._note = visible(text)
             self._plain(text)
 
     def warn(self, text: str) -> None:
@@ -160,7 +161,7 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         for run, active in self._recent()[: self._room()]:
             reward = "–" if active.validation is None else f"{active.validation:.3f}"
-            table.add_row(run, f"step {active.step}", f"validation {reward}")
+            table.add_row(visible(run), f"step {active.step}", f"validation {reward}")
         return table
 
     def _others(self) -> str:
@@ -180,7 +181,7 @@ class Progress:
 
     def _say(self, text: str, style: str = "") -> None:
         clock = time.strftime("%H:%M:%S")
-        self._console.print(Text(f"{clock} {text}", style=style), soft_wrap=True)
+        self._console.print(Text(visible(f"{clock} {text}"), style=style), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

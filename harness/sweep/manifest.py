@@ -24,6 +24,7 @@ from harness.machine.gpu import gpus
 from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
+from harness.records.links import refuse_links
 from harness.records.looks import plan_more_seeds
 from harness.records.schema import PlannedRun, Record
 from harness.sweep.block_records import joined, recorded, stored_config, unlike
@@ -68,6 +69,7 @@ def write_plan(
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
+    refuse_links(folder)
     refuse_full_disk(folder)
     files = SweepFiles(folder)
     planned, torn = files.plan_and_torn()
@@ -191,13 +193,14 @@ def check_plan(
 def alone_in(folder: Path) -> Iterator[None]:
     """Holds the sweep's folder for this process; makes it where there is none, and takes it back if nothing was put in.
 
-    Raises ConfigError while another process computes in it, and changes nothing then.
+    Raises ConfigError while another process computes in it, and for a link in it that leads out; changes nothing then.
     """
+    refuse_links(folder)
     there = folder.is_dir()
     path = folder / ".lock"
     with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     if not _taken(lock, path):
         os.close(lock)
         raise ConfigError(

@@ -15,7 +15,7 @@ from harness.config import RunConfig
 from harness.disk import fault
 from harness.env import load_environment
 from harness.episode import same_rollout
-from harness.errors import EngineError, HarnessError
+from harness.errors import EngineError, HarnessError, visible
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.schema import FILES, UNRECORDED, Record
@@ -161,7 +161,7 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         if full := fault(error):  # but for what no run could record: this one stays open, and all stop
             tracker.finish("stopped")
             raise full from error
-        print(traceback.format_exc())
+        print(visible(traceback.format_exc()))
         gone = _gone(runner.backend)
         state = "running" if gone else "failed"
         records.set_status(

@@ -5,6 +5,7 @@ from argparse import Namespace
 
 from harness.disk import check_writable
 from harness.errors import ConfigError, Exit
+from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.tracking.background import Background
 from harness.tracking.tracker import Tracker, resolve_mode
@@ -14,6 +15,7 @@ RUN_SECONDS = 60.0  # for W&B to take a whole run
 
 def run(asked: Namespace) -> int:
     """Ends with 1 as soon as W&B does not take a run."""
+    refuse_links(asked.sweep)
     mode = resolve_mode(asked.mode)
     if mode == "off":
         raise ConfigError("WANDB_MODE says that nothing goes to W&B. Give --mode online or --mode offline.")

@@ -1,12 +1,14 @@
 """A server process with vLLM's answers and no model, run as `python fake_vllm.py PORT MODE`.
 
 MODE: ok; dies (ends with a message before it listens); silent (never listens); drifts (the base answers otherwise from
-the second time on). In mode ok a child process sleeps on, as an engine process would.
+the second time on); shares (SO_REUSEPORT, which vllm 0.20 sets: others of the same user may listen there, too). In
+mode ok a child process sleeps on, as an engine process would.
 """
 
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -72,4 +74,13 @@ if MODE == "dies":
 if MODE == "silent":
     time.sleep(600)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self):
+        if MODE == "shares":
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+
+Server(("127.0.0.1", PORT), Handler).serve_forever()

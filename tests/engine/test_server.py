@@ -110,6 +110,85 @@ def test_the_api_key_is_random_and_not_on_the_command_line(make):
     assert not any(server.api_key in word for word in argv)
 
 
+@pytest.fixture
+def squatter():
+    """squatter(port, address, share) -> a socket that listens there. None of them may be connected to."""
+    listening = []
+
+    def squat(port, address="127.0.0.1", share=False):
+        squatted = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        if share:
+            squatted.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        squatted.bind((address, port))
+        squatted.listen()
+        squatted.setblocking(False)
+        listening.append(squatted)
+
+    yield squat
+    for each in listening:
+        with pytest.raises(BlockingIOError):
+            each.accept()
+        each.close()
+
+
+# the last one is what a program binds that serves IPv6 and IPv4
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize("mode", ["silent", "ok"])
+def test_who_took_the_port_before_the_server_is_sent_nothing(make, squatter, address, mode):
+    async def scenario():
+        server = make(mode, start_timeout=20)
+        squatter(server.port, address)
+        async with server:
+            pass
+
+    with pytest.raises(EngineError, match="Another program listens on port|server ended"):
+        asyncio.run(scenario())
+
+
+def test_who_shares_the_port_with_the_server_is_sent_nothing(make, squatter):
+    async def scenario():
+        server = make("shares", start_timeout=20)
+        squatter(server.port, share=True)
+        async with server:
+            pass
+
+    with pytest.raises(EngineError, match="Another program listens on port"):
+        asyncio.run(scenario())
+
+
+def test_who_shares_the_port_later_is_sent_nothing_more(make, squatter, tmp_path):
+    async def scenario():
+        async with make("shares") as server:
+            squatter(server.port, share=True)
+            with pytest.raises(EngineError, match="Another program listens on port"):
+                await server.load("a", tmp_path / "a")
+
+    asyncio.run(scenario())
+
+
+def test_a_listener_that_no_request_of_ours_reaches_does_no_harm(make, squatter, tmp_path):
+    async def scenario():
+        server = make()
+        squatter(server.port, "127.0.0.2")
+        async with server:
+            await server.load("a", tmp_path / "a")
+
+    asyncio.run(scenario())
+
+
+def test_the_servers_own_client_knows_no_proxy(make, monkeypatch, tmp_path):
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def scenario():
+        async with make() as server:
+            await server.load("a", tmp_path / "a")
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_harness(tmp_path, how):
     parent = start_a_harness(tmp_path)

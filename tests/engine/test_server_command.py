@@ -53,7 +53,35 @@ def test_the_server_computes_on_one_thread_and_keeps_what_it_compiles(share, mon
     assert found["OMP_NUM_THREADS"] == "1" and "PYTHONDONTWRITEBYTECODE" not in found
 
 
-def test_the_server_gets_no_secret_of_ours(monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", "secret")
+def test_every_route_of_the_server_wants_the_key():
+    assert value(arguments(), "--middleware") == "harness_vllm_key.KeyRequired"
+    assert value(command(config(gpu_memory_utilization=None), Path("python"), 1), "--middleware")
+
+
+GIVEN = ["PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "NCCL_DEBUG", "VLLM_LOGGING_LEVEL"]
+GIVEN += ["XDG_CACHE_HOME", "TMPDIR", "LC_ALL", "TRITON_CACHE_DIR", "HF_HOME", "SERVER_PATH", "TORCH_LOGS"]
+KEPT = [
+    "WANDB_API_KEY",
+    "WANDB_MODE",
+    "HF_TOKEN",
+    "HF_HUB_TOKEN",
+    "VLLM_S3_SECRET",
+    "AWS_ACCESS_KEY_ID",
+    "DATABASE_URL",
+]
+KEPT += ["HTTPS_PROXY", "SSH_AUTH_SOCK", "OPENAI_API_KEY", "MY_PASS", "PYTHONSTARTUP"]
+
+
+def test_the_server_gets_what_it_reads_of_our_environment_and_nothing_else(monkeypatch):
+    for name in (*GIVEN, *KEPT):
+        monkeypatch.setenv(name, "ours")
     found = environment(config(), "its own")
-    assert "WANDB_API_KEY" not in found and found["VLLM_API_KEY"] == "its own"
+    assert {name: found.get(name) for name in GIVEN} == dict.fromkeys(GIVEN, "ours")
+    assert not set(KEPT) & set(found)
+    assert found["VLLM_API_KEY"] == "its own"
+
+
+def test_what_else_the_server_needs_can_be_named(monkeypatch):
+    monkeypatch.setenv("SITE_LICENCE", "ours")
+    monkeypatch.setenv("HARNESS_VLLM_ENV", "OTHER, SITE_LICENCE")
+    assert environment(config(), "key")["SITE_LICENCE"] == "ours"

@@ -1,6 +1,7 @@
 """What the real vLLM server must do for the experiment to mean anything. Starts one server, about half a minute."""
 
 import asyncio
+import socket
 
 import httpx
 import psutil
@@ -100,8 +101,32 @@ def test_an_answer_carries_token_ids_and_their_logprobs(server, runner):
     assert all(token["logprob"] <= 0 for token in choice["logprobs"]["content"])
 
 
-def test_only_the_key_opens_the_server(server):
-    assert httpx.get(f"{server.base_url}/models").status_code == 401
+# Routes of vLLM 0.32 that no description of the server lists, and whose answers would say or do something.
+UNLISTED = ["/metrics", "/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/no/such/route"]
+
+
+def test_only_the_key_opens_the_server(server, runner):
+    root = server.base_url.removesuffix("/v1")
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    paths = httpx.get(f"{root}/openapi.json", headers=headers).json()["paths"]
+    routes = {(method, path) for path, methods in paths.items() for method in methods}
+    assert {("post", "/v1/chat/completions"), ("post", "/invocations"), ("post", "/tokenize")} <= routes
+    routes |= {("get", path) for path in UNLISTED} | {("options", "/invocations"), ("head", "/metrics")}
+    body = {"model": "base", "messages": [{"role": "user", "content": "hello"}], "prompt": "hello", "max_tokens": 1}
+    for method, path in routes - {("get", "/health")}:
+        sent = {"json": body} if method == "post" else {}
+        assert httpx.request(method, root + path, **sent).status_code == 401, (method, path)
+    assert httpx.post(f"{root}/invocations", json=body, headers=headers).status_code == 200
+    assert httpx.get(f"{root}/health").content == b""
+
+
+def test_no_websocket_opens_without_the_key(server):
+    """Asked by hand: the status line tells. 101 would be an open websocket."""
+    wanted = "GET /v1/realtime HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall("\r\n".join([*wanted, *key, "", ""]).encode())
+        assert connection.recv(100).split()[1] == b"403"
 
 
 def test_the_engine_does_not_import_everything_again(server):

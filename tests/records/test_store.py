@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness.errors import StoreError
-from harness.records.store import NEW, STRAY_AFTER, Found, Store, digest, read_stored, remove_strays
+from harness.records.store import NEW, STRAY_AFTER, Found, Store, digest, read_stored, remove_strays, write_synced
 
 
 def counting(value: bytes = b"value"):
@@ -238,3 +238,13 @@ def test_a_file_system_without_hard_links_is_good_enough(tmp_path, monkeypatch):
     asyncio.run(Store(tmp_path).get("episodes", digest("a"), "run", compute))
     assert asyncio.run(Store(tmp_path).get("episodes", digest("a"), "run-b", compute)).value == b"value"
     assert not list(tmp_path.rglob(".new-*"))
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o000, 0o644)])
+def test_a_file_is_never_more_open_than_the_umask_says(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_synced(tmp_path / "file", b"value")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
