@@ -40,6 +40,7 @@ ONE: Mapping[str, str] = {
     "results": COMPUTED,
     "sweep": COMPUTED,
     "plan_only": COMPUTED,
+    "resume": COMPUTED,
 }
 
 

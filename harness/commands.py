@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.errors import Exit, HarnessError, SetupError, exit_of
+from harness.disk import fault
+from harness.endings import stopped
+from harness.errors import HarnessError, SetupError, exit_of
 
 SHELLS = ("bash", "zsh", "fish")
 SETUP = "Run `python3 -m harness setup` once, then use .venv/bin/python."
@@ -109,7 +110,7 @@ MORE_SETUP = (
     "From a fresh clone, with the system's Python 3.11 or 3.12: `python3 -m harness setup`. "
     "Run again, it returns at once, or makes anew what a changed lock file names."
 )
-MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. Sweeps that share seeds are refused."
+MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
 MORE_COMPLETION = (
     'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
@@ -154,18 +155,15 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """The exit code of a command; its errors are printed."""
     asked = parser_of(name).parse_args(arguments)
     try:
-        code = int(load(COMMANDS[name].module).run(asked))
-        sys.stdout.flush()
-        return code
-    except HarnessError as error:
+        return int(load(COMMANDS[name].module).run(asked))
+    except Exception as caught:
+        error = caught if isinstance(caught, HarnessError) else fault(caught)
+        if error is None:
+            raise
         print(f"harness {name}: {error}", file=sys.stderr)
         return exit_of(error)
-    except BrokenPipeError:  # `harness … | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print(f"harness {name}: stopped.", file=sys.stderr)
-        return Exit.INTERRUPTED
+        return stopped(f"harness {name}: stopped.")
 
 
 def load(module: str) -> Any:

@@ -62,6 +62,7 @@ class SweepConfig:
     blocks: in the order given; NONE alone where there are none. What they differ in is here as in main_block.
     main_block: the one with the options' default values, else the first
     shared: the sections as plain data, for the records
+    resume: MIXED goes on with a sweep that was begun with another source
     """
 
     runs: tuple[RunConfig, ...]
@@ -83,6 +84,7 @@ class SweepConfig:
     shared: Mapping[str, Any]
     blocks: tuple[Block, ...] = (Block(),)
     main_block: str = NONE
+    resume: str = "same"
 
     @property
     def held(self) -> dict[str, str]:
@@ -139,9 +141,11 @@ NEWER = {"user": {"kind": "scripted"}, "stats": {"margin": 0.05}}
 BLOCK, BLOCK_DEFAULTS = "block", "block_defaults"  # options of a run's block; what these are without a block
 OF_A_RUN = ("fix", "seed", BLOCK)  # what the runs of a block differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
+RESUME, MIXED = "resume", "mixed"
 WISHES = ("placebo", "controls")  # that the command line turns into factors and levels; a recorded sweep has none
 TOP_LEVEL = ("seed", "baseline", *WHEREABOUTS)  # what stands beside the sections
-NO_NUMBER = (*WHEREABOUTS, "factors", *WISHES, BLOCK_DEFAULTS)  # where results go, and what of the fixes it compares
+# where results go, and what of the fixes it compares
+NO_NUMBER = (*WHEREABOUTS, RESUME, "factors", *WISHES, BLOCK_DEFAULTS)
 
 
 def typed(*configs: DictConfig) -> SweepConfig:
@@ -154,7 +158,7 @@ def typed(*configs: DictConfig) -> SweepConfig:
     firsts = _of_blocks(data, blocks)
     sections_of = {block: _sections(_known(first)) for block, first in firsts.items()}
     shared_of = {block: _shared(first, sections_of[block]) for block, first in firsts.items()}
-    top = TopLevel(**{name: data[0][name] for name in (*TOP_LEVEL, *WISHES) if name in data[0]})
+    top = TopLevel(**{name: data[0][name] for name in (*TOP_LEVEL, RESUME, *WISHES) if name in data[0]})
     runs = []
     names = compared_names(configs[0])
     for cfg, each, block in zip(configs, data, blocks, strict=True):
@@ -177,6 +181,7 @@ def typed(*configs: DictConfig) -> SweepConfig:
         shared=shared_of[main],
         blocks=distinct,
         main_block=main,
+        resume=top.resume,
     )
 
 
@@ -237,7 +242,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _known(data: dict[str, Any]) -> dict[str, Any]:
     """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
     needed = ["fix", "env", *SECTIONS, "seed", "baseline", *WHEREABOUTS, "factors"]
-    names = [*needed, *WISHES, BLOCK, BLOCK_DEFAULTS]
+    names = [*needed, RESUME, *WISHES, BLOCK, BLOCK_DEFAULTS]
     for name in needed:
         if name not in data:
             raise ConfigError(f"The configuration has no {name}; a run needs one.")

@@ -5,6 +5,7 @@ HarnessError
 │   └── SetupError     what it asks for could not be fetched or installed: look at the network, disk or log it names
 ├── EngineError    the server or the trainer failed: look at the log it names, run the same command again
 ├── StoreError     a stored result cannot be read or written, or records differ from a replay
+│   └── DiskError      a file cannot be written: make room or choose another folder, run the same command again
 └── EpisodeError   one episode met an infrastructure failure: it is retried, then counted as missing
     └── MissingLogprobs   no reply carried the log-probs that were needed: who needs none may ask again without
 
@@ -26,7 +27,9 @@ class Exit(IntEnum):
     FAILED = 1  # a run failed, or what all runs share
     WRONG_INPUT = 2
     INVALID = 3  # done, but in some run a switch did not take effect
+    HUNG_UP = 129  # SIGHUP: the terminal was closed
     INTERRUPTED = 130  # Ctrl-C
+    TERMINATED = 143  # SIGTERM
 
 
 def visible(text: str) -> str:
@@ -56,6 +59,10 @@ class EngineError(HarnessError):
 
 class StoreError(HarnessError):
     """A stored result cannot be read or written, or a run's records differ from what was computed again."""
+
+
+class DiskError(StoreError):
+    """A file cannot be written (disk.py says why). No other run can be recorded either: all stop, none is failed."""
 
 
 class EpisodeError(HarnessError):

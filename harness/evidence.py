@@ -260,7 +260,7 @@ def _line(
     sampled: RolloutTable, evidence: Evidence, metrics: Mapping[str, float], trained: Trained, present: int
 ) -> StepRecord:
     rewards = evidence.rewards_G_R
-    shared = sum(a.shared_with is not None for a in sampled.asked.values())
+    shared = sum(not a.computed for a in sampled.asked.values())
     return {
         "step": sampled.step + 1,
         "reward": float(np.nanmean(rewards)) if present else math.nan,

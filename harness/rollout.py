@@ -31,12 +31,19 @@ class SourcedEpisode:
     """An episode and where it came from. shared_with: the run that computed it, None if this one did.
 
     seed: that it was asked for with; it is part of the key
+    again: the run had asked for it before, and found it
     """
 
     episode: Episode
     key: str
     shared_with: str | None
     seed: int | None = None
+    again: bool = field(default=False, compare=False)
+
+    @property
+    def computed(self) -> bool:
+        """Whether the run had to play it, in this start or in one before that was stopped."""
+        return self.shared_with is None and not self.again
 
 
 @dataclass
@@ -69,6 +76,7 @@ class Rollouts:
     def __post_init__(self) -> None:
         self._player = self.player or EpisodePlayer(self.domain, self.in_flight)
         self._without_logprobs: set[str] = set()  # weights of which a reply came without them
+        self._had: set[tuple[str, str]] = set()  # run, key of an episode
 
     async def episode(
         self, run: str, model: str, task_id: str, sampling: Sampling, seed: int, need_logprobs: bool
@@ -89,7 +97,9 @@ class Rollouts:
 
             key = self._key(name, task_id, sampling, seed, with_logprobs)
             found = await self.store.get("episodes", key, run, compute)
-            return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with, seed)
+            again = self.store.reuse and (run, key) in self._had
+            self._had.add((run, key))
+            return SourcedEpisode(Episode.from_bytes(found.value), key, found.shared_with, seed, again)
 
         def stored(with_logprobs: bool) -> bool:
             key = self._key(name, task_id, sampling, seed, with_logprobs)

@@ -301,6 +301,7 @@ class TopLevel(Section):
     """What stands beside the sections on the command line, the fixes left out.
 
     baseline: which loop `off` means (see `factors.BASELINES`)
+    resume: same, or mixed: a sweep that was begun with another source (files, versions) goes on with this one
     placebo: compare a placebo beside the fixes; controls: negative controls beside the design
     """
 
@@ -309,5 +310,6 @@ class TopLevel(Section):
     sweep: Annotated[str, AfterValidator(_folder_name), Field(description=FOLDER_NAME)] | None
     results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
     plan_only: bool
+    resume: Literal["same", "mixed"] = "same"
     placebo: bool = False
     controls: bool = False

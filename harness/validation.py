@@ -30,6 +30,7 @@ class Validation:
 
     asked: the ids that the arm's own validation asked; raised: it asked one past the end and raised
     sampled: rewards of further reference episodes by task, in the order of their seeds; sampled_at: their temperature
+    episodes: how many of all were computed for it, and how many were found
     """
 
     reference: dict[str, float | None]
@@ -39,6 +40,7 @@ class Validation:
     raised: bool = False
     sampled: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     sampled_at: float | None = None
+    episodes: dict[str, int] = field(default_factory=dict)
 
     def record(self, step: int) -> Record:
         present = [r for r in self.reference.values() if r is not None]
@@ -54,6 +56,7 @@ class Validation:
             seconds=self.seconds,
             sampled=self.sampled,
             sampled_at=self.sampled_at,
+            episodes=self.episodes,
         ).line()
 
 
@@ -94,9 +97,12 @@ async def validate(
     missing: list[EpisodeError] = []
     unanswered: list[str] = []  # reference tasks whose first prompt fills the context
     validated: list[str | None] = []  # the ids that the arm's own validation asks
+    computed: list[bool] = []  # of each episode
 
-    async def played(task: str, sampling: Sampling, seed: int) -> SourcedEpisode:
-        return await rollouts.episode(run.name, PROVIDER + names.current, task, sampling, seed, False)
+    async def played(task: str, sampling: Sampling, seed: int, model: str = PROVIDER + names.current) -> SourcedEpisode:
+        asked = await rollouts.episode(run.name, model, task, sampling, seed, False)
+        computed.append(asked.computed)
+        return asked
 
     async def reference(task: str) -> float | None:
         try:
@@ -127,7 +133,7 @@ async def validate(
             derive_seed(0, "validation", task) if own == protocol.sampling else derive_seed(run.seed, "reported", task)
         )
         try:
-            asked = await rollouts.episode(run.name, seams.endpoint.model_name(names), task, own, seed, False)
+            asked = await played(task, own, seed, seams.endpoint.model_name(names))
         except EpisodeError:
             return 0.0  # faithful to upstream: a rollout that raises has reward 0.0
         return seams.reward.training_reward(asked.episode.outcome)
@@ -159,4 +165,5 @@ async def validate(
         reports is None,
         dict(zip(protocol.task_ids, samples, strict=True)) if further else {},
         protocol.sample_temperature if further else None,
+        {"computed": sum(computed), "shared": len(computed) - sum(computed)},
     )

@@ -15,18 +15,20 @@ HEAVY = {"torch", "art", "vllm", "litellm", "transformers", "peft"}
 # What a room may know. A room is a folder of `harness`, or a file that stands alone there.
 MAY_KNOW = {
     "errors": set(),
+    "disk": {"errors"},
+    "endings": {"errors"},
     "paths": set(),
-    "commands": {"errors"},
+    "commands": {"disk", "endings", "errors"},
     "factors": set(),
     "designs": {"errors", "factors"},
     "seams": {"factors"},
     "fixes": {"errors", "factors", "seams"},
     "episode": {"seams"},
-    "records": {"errors", "factors"},
+    "records": {"disk", "errors", "factors"},
     "env": {"errors", "seams"},
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
-    "engine": {"errors", "machine", "records"},
+    "engine": {"child_process", "errors", "machine", "records"},
     "strict": {"errors"},
     "levels": {"errors", "factors", "fixes", "seams", "strict"},
     "sections": {"errors", "machine", "policy", "strict"},
@@ -34,7 +36,8 @@ MAY_KNOW = {
     "config": {"blocks", "errors", "factors", "levels", "seams", "sections", "strict"},
     "completion": {"episode", "errors"},
     "episode_player": {"completion", "env", "episode", "errors", "factors"},
-    "player_pool": {"env", "episode", "episode_player", "errors"},
+    "child_process": {"errors"},
+    "player_pool": {"child_process", "env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
     "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"seams", "sections"},
@@ -45,7 +48,7 @@ MAY_KNOW = {
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "scoring", "seams", "validation"},
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
-    "tracking": {"errors", "records", "report", "stats"},
+    "tracking": {"disk", "errors", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.
 MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"loop", "rollout"}}

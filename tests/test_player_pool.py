@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_p
         try:
             played = await asyncio.gather(*(there.play(job) for job in jobs(url, 10)))
             expected = await asyncio.gather(*(here.play(job) for job in jobs(url, 10)))
-            pids = [each.process.pid for each in there._processes]
+            pids = [each.pid for each in there.processes]
             # an interrupt at the terminal reaches its whole session: players must not be in ours
             assert os.getsid(0) not in {os.getsid(pid) for pid in pids}
         finally:
@@ -67,7 +68,7 @@ def test_a_process_that_dies_fails_its_jobs_and_names_its_log(tmp_path):
     async def lose(url):
         players = PlayerPool(1, LOAD, domain().digest, 8, tmp_path / "players.log")
         await players.start()
-        players._processes[0].process.kill()
+        os.kill(players.processes[0].pid, signal.SIGKILL)
         try:
             await players.play(jobs(url, 1)[0])
         finally:

@@ -145,6 +145,14 @@ def test_who_needs_no_logprobs_shares_the_episode_of_those_who_do(tmp_path):
     assert [job.need_logprobs for job in player.jobs] == [True]
 
 
+def test_an_episode_counts_as_computed_once_for_its_run_also_after_a_stop(tmp_path):
+    asked = rollouts(tmp_path, Plays(PLAYED))
+    assert [one(asked).computed for _ in range(3)] == [True, False, False]
+    continued = rollouts(tmp_path, Plays(AssertionError("played again")))  # its records say nothing of it yet
+    assert [one(continued).computed for _ in range(2)] == [True, False]
+    assert not asyncio.run(continued.episode("another", "hosted_vllm/p@1", "mock_000", SAMPLING, 7, True)).computed
+
+
 def test_an_episode_without_logprobs_is_never_found_by_who_needs_them(tmp_path):
     asked = rollouts(tmp_path, Plays(BARE, drops=True))
     bare = one(asked, need_logprobs=False)

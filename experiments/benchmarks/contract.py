@@ -175,7 +175,7 @@ class World:
             finally:
                 await backend.stop()
             return
-        async with build(self.config, self.policy, folder, self.store, folder / "logs") as backend:
+        async with build(self.config, self.policy, folder, self.store, folder / "logs", print) as backend:
             yield backend
 
     async def sample(self, backend: Any, model: Any, draw: str) -> list[dict[str, Any]]:
@@ -438,10 +438,11 @@ async def cross_trainer_gap(backend: Any, model: Any, adapter: Path, groups: lis
     from art._backend_training import build_rl_train_configs
     from safetensors.torch import load_file
 
-    from harness.engine.trainer import State
+    from harness.engine.trainer import Execution, State
 
-    trainer = backend.engine.trainer
-    trainer.execution = replace(trainer.execution, row_by_row=True, checkpoint=True)  # little memory; the same numbers
+    order = backend.engine.trainer.order
+    little_memory = replace(Execution.on(order.device), row_by_row=True, checkpoint=True)  # the same numbers
+    trainer = replace(order, execution=little_memory).make()
     tensors = {name: tensor.float() for name, tensor in load_file(adapter / "adapter_model.safetensors").items()}
     longest = max(len(history.ids) for history in histories(packed_by(backend, model, groups, LONGEST)))
     length = max(row, math.ceil(longest / 512) * 512)

@@ -16,7 +16,7 @@ stays light: torch, art and vllm load when `build` is entered.
 import asyncio
 import importlib
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from art.backend import AnyTrainableModel
 
     from harness.config import SweepConfig
+    from harness.engine.trainer_process import TrainerProcess
     from harness.policy import Policy
     from harness.records.store import Store
     from harness.seams import Rendering
@@ -47,6 +48,7 @@ class Trained:
 
 
 SKIPPED = Trained(None, None)
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -155,21 +157,21 @@ class Backend(Protocol):
 
 @asynccontextmanager
 async def build(
-    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     """The backend that `backend.kind` names, started; it stops when the context ends.
 
-    folder: the sweep's, which gets ART's checkpoints; logs: this engine's
+    folder: the sweep's, which gets ART's checkpoints; logs: this engine's; note: called with a line for a person
     Raises ConfigError if this machine cannot run it, EngineError if it does not start.
     """
     opened = _art_local if config.backend.kind == "art_local" else _shared
-    async with opened(config, policy, folder, store, logs) as backend:
+    async with opened(config, policy, folder, store, logs, note) as backend:
         yield backend
 
 
 @asynccontextmanager
 async def _shared(
-    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     from harness.engine.server import Server, ServerConfig
 
@@ -187,13 +189,25 @@ async def _shared(
             kv_cache_bytes=_cache_beside_others(config, policy),
             port=config.backend.port,
             log=logs / "vllm.log",
-        )
+        ),
+        note,
     )
-    # torch, art and litellm load while the server starts
-    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "harness.backend.shared"))
-    async with server:
-        shared = await loading
-        yield shared.backend_on(server, config, policy, folder / "art", store)
+
+    async def start_trainer() -> tuple[Any, "TrainerProcess"]:
+        shared = await asyncio.to_thread(importlib.import_module, "harness.backend.shared")
+        return shared, await shared.start_trainer(config, policy, logs / "trainer.log")
+
+    # torch, art and litellm load, here and in the trainer's process, while the server starts
+    starting = asyncio.create_task(start_trainer())
+    try:
+        async with server:
+            shared, trainer = await starting
+            yield shared.backend_on(server, trainer, policy.name, folder / "art", store)
+    finally:
+        starting.cancel()  # if the server did not start
+        await asyncio.gather(starting, return_exceptions=True)
+        if not starting.cancelled() and starting.exception() is None:
+            await starting.result()[1].close()
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:
@@ -219,7 +233,7 @@ def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:
 
 @asynccontextmanager
 async def _art_local(
-    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path
+    config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     from harness.backend import stock
 

@@ -8,10 +8,10 @@ runs, its adapters loaded when they are asked) and trained (one trainer, its res
 import asyncio
 import io
 import json
+import random
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from harness.backend.stock import SCHEMA_FORMATS
 from harness.backend.tokenizer import tokenizer_of
 from harness.config import SweepConfig
 from harness.engine.server import Server
-from harness.engine.trainer import Lora, Optimiser, State, Trainer, seeded
+from harness.engine.state import Lora, Optimiser, State
+from harness.engine.trainer_process import AsksTrainer, TrainerOrder, TrainerProcess
 from harness.errors import EngineError
 from harness.factors import derive_seed
 from harness.policy import Policy
@@ -73,7 +74,7 @@ class SharedService:
         folder = Path(get_step_checkpoint_dir(str(self.output_dir), step))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "adapter_model.safetensors").write_bytes(state.adapter)
-        self.engine.trainer.lora.peft_config(self.engine.base_name).save_pretrained(str(folder))
+        self.engine.trainer.order.lora.peft_config(self.engine.base_name).save_pretrained(str(folder))
         self._serve(step, folder, state)
 
     def _serve(self, step: int, folder: Path, state: State) -> None:
@@ -117,14 +118,14 @@ class SharedService:
 
 @dataclass
 class SharedEngine:
-    """What all runs share: the sampler, the trainer (one update at a time) and the store."""
+    """What all runs share: the sampler, the trainer (one question at a time) and the store."""
 
     server: Server
-    trainer: Trainer
+    trainer: AsksTrainer
     store: Store
     base_name: str
-    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="trainer"))
     scores: dict[tuple[str, str, int], npt.NDArray[np.float32]] = field(default_factory=dict)
+    scoring: asyncio.Lock = field(default_factory=asyncio.Lock)  # what one run asks, another one finds
 
     async def update(
         self, run: str, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
@@ -132,21 +133,18 @@ class SharedEngine:
         """Digest, new state, metrics per gradient step, and the run that computed it if another one did."""
         raw = {k: v.contiguous() for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         batch = b"".join(raw[k].view(torch.uint8).numpy().tobytes() for k in sorted(raw))
-        hyper = [learning_rate, config, repr(self.trainer.optimiser), repr(self.trainer.lora)]
-        dtype = self.trainer.execution.dtype
+        hyper = [learning_rate, config, repr(self.trainer.order.optimiser), repr(self.trainer.order.lora)]
+        dtype = self.trainer.order.dtype
         if dtype != torch.float32:  # what a GPU computes is not what a CPU computes
             hyper.append([str(dtype), GPU_UPDATE_VERSION])
         key = digest("update", UPDATE_VERSION, state.digest, batch, hyper)
 
         spent: dict[str, float] = {}  # beside the stored result: a time is no part of a pure function
 
-        def train() -> bytes:
-            new, metrics = self.trainer.update(state, tensors, learning_rate, config)
-            spent.update(self.trainer.last.metrics())
-            return _pack(new, metrics)
-
         async def compute() -> bytes:
-            return await asyncio.get_running_loop().run_in_executor(self.threads, train)
+            new, metrics, cost = await self.trainer.update(state, tensors, learning_rate, config)
+            spent.update(cost.metrics())
+            return _pack(new, metrics)
 
         found = await self.store.get(UPDATE, key, run, compute)
         new, metrics = _unpack(found.value)
@@ -157,14 +155,11 @@ class SharedEngine:
     ) -> list[npt.NDArray[np.float32]]:
         """Log-probs of each reply under an adapter (None: the base), `weights` being its digest; each computed once."""
         places = [(weights, reply.episode, reply.turn) for reply in replies]
-
-        def compute() -> None:
+        async with self.scoring:
             missing = {p: r for p, r in zip(places, replies, strict=True) if p not in self.scores}
-            found = self.trainer.score(adapter, [(r.prompt_ids, r.output_ids) for r in missing.values()])
-            self.scores.update(zip(missing, found, strict=True))
-
-        if any(place not in self.scores for place in places):
-            await asyncio.get_running_loop().run_in_executor(self.threads, compute)
+            if missing:
+                found = await self.trainer.score(adapter, [(r.prompt_ids, r.output_ids) for r in missing.values()])
+                self.scores.update(zip(missing, found, strict=True))
         return [self.scores[place] for place in places]
 
 
@@ -197,10 +192,7 @@ class SharedBackend(LocalBackend):
     async def _get_service(self, model: AnyTrainableModel) -> SharedService:
         if model.name not in self._services:
             run, seed = self._runs[model.name]
-            loop = asyncio.get_running_loop()
-            state = await loop.run_in_executor(
-                self.engine.threads, self.engine.trainer.initial_state, derive_seed(seed, "lora")
-            )
+            state = await self.engine.trainer.initial_state(derive_seed(seed, "lora"))
             service = SharedService(
                 model.name, run, Path(get_model_dir(model=model, art_path=self._path)), self.engine, state
             )
@@ -237,7 +229,7 @@ class SharedBackend(LocalBackend):
         weights = self.weights(name)
         service = self._services.get(name.rpartition("@")[0])
         adapter = service.adapters.get(weights) if service else None  # type: ignore[attr-defined]
-        if adapter is None and weights != self.engine.trainer.base_digest:
+        if adapter is None and weights != self.engine.trainer.order.base_digest:
             return None
         return await self.engine.score(weights, adapter, replies)
 
@@ -252,7 +244,7 @@ class SharedBackend(LocalBackend):
     def weights(self, name: str) -> str:
         """Digest of the weights behind a served name; `unknown:<name>` for a name that nobody registered."""
         if name == self.engine.base_name:
-            return self.engine.trainer.base_digest
+            return self.engine.trainer.order.base_digest
         service = self._services.get(name.rpartition("@")[0])
         known = service.names.get(name) if service else None  # type: ignore[attr-defined]
         return known[0] if known else f"unknown:{name}"
@@ -266,6 +258,7 @@ class SharedBackend(LocalBackend):
 
     def assert_alive(self) -> None:
         self.engine.server.assert_alive()
+        self.engine.trainer.assert_alive()
 
     @asynccontextmanager
     async def serve(self, name: str) -> AsyncIterator[None]:
@@ -279,9 +272,10 @@ class SharedBackend(LocalBackend):
             yield
 
 
-def backend_on(server: Server, config: SweepConfig, policy: Policy, path: Path, store: Store) -> SharedBackend:
-    """The shared backend on a server that is ready; takes some seconds (the base model loads)."""
-    trainer = Trainer(
+async def start_trainer(config: SweepConfig, policy: Policy, log: Path) -> TrainerProcess:
+    """The trainer of a shared backend, ready to be asked. Raises EngineError if it does not start."""
+    torch.set_num_threads(config.backend.threads)  # of this process, which packs: see `Trainer`
+    order = TrainerOrder(
         policy.path,
         policy.digest,
         Lora(config.policy.lora_rank, config.policy.lora_alpha),
@@ -290,9 +284,25 @@ def backend_on(server: Server, config: SweepConfig, policy: Policy, path: Path, 
         threads=config.backend.threads,
         memory_share=config.backend.memory[1] if config.backend.on_gpu else None,
     )
-    engine = SharedEngine(server, trainer, store, policy.name)
-    engine.threads.submit(trainer.prepare)  # while the first rollouts run; should it fail, the first update says so
-    return SharedBackend(engine, path)
+    trainer = TrainerProcess(order, log)
+    await trainer.start()
+    return trainer
+
+
+def backend_on(server: Server, trainer: AsksTrainer, base_name: str, path: Path, store: Store) -> SharedBackend:
+    """The shared backend on a server and a trainer that are ready; path: gets ART's checkpoints."""
+    return SharedBackend(SharedEngine(server, trainer, store, base_name), path)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Python's global generator under a seed, put back afterwards: ART's packing draws from it."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _pack(state: State, metrics: list[dict[str, float]]) -> bytes:

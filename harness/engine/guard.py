@@ -4,10 +4,12 @@
 
 FD is the reading end of a pipe whose writing end only the starter holds. When the starter closes it, or dies in
 any way (`kill -9` included), the pipe reads as ended: the command gets SIGTERM, and 5 seconds later whatever is left
-of the group gets SIGKILL. A server's own children would survive a plain parent-death signal; the group does not.
+of the group gets SIGKILL. Should this process itself be killed, the kernel kills the command (PR_SET_PDEATHSIG); the
+command's own children see to themselves (server_side/harness_vllm_orphans.py).
 Exit status: the command's.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -16,6 +18,8 @@ import sys
 import time
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LIBC = ctypes.CDLL(None)
 
 
 def main() -> None:
@@ -24,7 +28,7 @@ def main() -> None:
     # only the pipe ends the group, so nothing is left half-ended
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, preexec_fn=_default_signals)
+    child = subprocess.Popen(command, preexec_fn=_prepare)
     while child.poll() is None:
         ended, _, _ = select.select([pipe], [], [], 0.2)
         if ended and not os.read(pipe, 1):
@@ -39,7 +43,9 @@ def main() -> None:
     sys.exit(1 if status is None else abs(status))
 
 
-def _default_signals() -> None:
+def _prepare() -> None:
+    """In the command's process, before it is the command."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C ends the server through the pipe
 

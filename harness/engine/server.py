@@ -13,7 +13,7 @@ adapter that goes is never one that is leased.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,22 +33,36 @@ CHECK_TOKENS = 8  # greedy tokens per prompt
 TOLERANCE = {"float32": 1e-3}
 TOLERANCE_16_BIT = 0.03
 
+# Seconds. A server that gives no sign of life is given up sooner if it computes nothing meanwhile than if it does: it
+# may be compiling for a GPU.
+HEARTBEAT = 10.0  # between a sign and the next question for one
+SILENCE = 60.0  # after which it is said
+IDLE_LIMIT = 120.0
+BUSY_LIMIT = 600.0
+LOOK = 1.0  # between two looks at a server that is silent
+IDLE = 0.02  # CPU seconds a second, below which nothing is computed
+
 Answer = list[tuple[str, float]]  # generated (token, log-probability in nats)
 
 __all__ = ["Server", "ServerConfig"]
 
 
 class Server:
-    """See the module. Every method raises EngineError, naming the log and its last lines, once the process is gone."""
+    """See the module. Every method raises EngineError, naming the log and its last lines, once the process is gone.
 
-    def __init__(self, config: ServerConfig):
+    A server that hangs is killed, and then gone like any other: see `_watch`. note: called with a line for a person.
+    """
+
+    def __init__(self, config: ServerConfig, note: Callable[[str], None] = lambda _: None):
         self.config = config
+        self.note = note
         self.api_key = secrets.token_hex(16)
         self.port = server_process.choose_port(config.port)  # before anything starts: a taken port is a ConfigError
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.started_in: float | None = None  # seconds
         self.adapters = AdapterSlots(config.max_loras - 1, self._load, self._unload)
         self._process: ServerProcess | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._base: list[Answer] = []
         self._listening: set[str] = set()  # the server's own sockets on the port
 
@@ -60,7 +74,7 @@ class Server:
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {self.api_key}"},
-            timeout=120,
+            timeout=BUSY_LIMIT,
             trust_env=False,  # a proxy would be sent the key
         )
         self._process = ServerProcess(
@@ -70,6 +84,7 @@ class Server:
         )
         try:
             await self._wait_until_ready(begun)
+            self._watching = asyncio.create_task(self._watch())
             self._base = await self._base_answers()
         except BaseException:
             await self.stop()
@@ -82,6 +97,9 @@ class Server:
 
     async def stop(self) -> None:
         """Ends the server and all its processes. Idempotent."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._http.aclose()
         if self._process is not None:
             self._process.stop()
@@ -161,6 +179,37 @@ class Server:
             self._listening = found
         return bool(found)
 
+    async def _watch(self) -> None:
+        """Asks for one token now and then, through all of vLLM's processes, and gives up a server that does not answer.
+
+        The CPU time that they take tells one that hangs from one that compiles.
+        """
+        process = self._started()
+        while process.alive:
+            await asyncio.sleep(HEARTBEAT)
+            looked, computed, silent = time.monotonic(), process.cpu_seconds(), 0.0
+            sign = asyncio.create_task(self._complete(self.config.name, 1, CHECK_PROMPTS[:1]))
+            said = False
+            try:
+                while not (await asyncio.wait([sign], timeout=LOOK))[0]:
+                    now = time.monotonic()
+                    silent += min(now - looked, 2 * LOOK)  # this process may have been stopped, and looked at nothing
+                    looked = now
+                    idle = process.cpu_seconds() - computed < IDLE * silent
+                    if silent >= SILENCE and not said:
+                        said = True
+                        what = "computes nothing" if idle else "is busy: it may be compiling"
+                        self.note(f"the vLLM server has given no answer for {silent:.0f} s and {what}")
+                    if silent >= (IDLE_LIMIT if idle else BUSY_LIMIT):
+                        why = f"The vLLM server gave no answer for {silent:.0f} s and was ended."
+                        await asyncio.to_thread(process.give_up, why)
+                        return
+                if said and sign.exception() is None:
+                    self.note(f"the vLLM server answers again, after {silent:.0f} s")
+            finally:
+                sign.cancel()
+                await asyncio.gather(sign, return_exceptions=True)
+
     async def _base_answers(self) -> list[Answer]:
         answer = await self._complete(self.config.name, max_tokens=CHECK_TOKENS)
         if answer.status_code != 200:
@@ -168,8 +217,8 @@ class Server:
         logprobs = [choice["logprobs"] for choice in answer.json()["choices"]]
         return [list(zip(each["tokens"], each["token_logprobs"], strict=True)) for each in logprobs]
 
-    async def _complete(self, model: str, max_tokens: int) -> httpx.Response:
-        body = {"model": model, "prompt": CHECK_PROMPTS, "max_tokens": max_tokens, "temperature": 0, "logprobs": 1}
+    async def _complete(self, model: str, max_tokens: int, prompts: list[list[int]] = CHECK_PROMPTS) -> httpx.Response:
+        body = {"model": model, "prompt": prompts, "max_tokens": max_tokens, "temperature": 0, "logprobs": 1}
         # The salt keeps the answers from the prefix cache, which would hold what the base answered at start.
         body |= {"ignore_eos": True, "return_tokens_as_token_ids": True, "cache_salt": secrets.token_hex(8)}
         return await self._post("completions", body)

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.engine.listeners import sockets_of
 from harness.engine.server_environment import passed_on
 from harness.errors import ConfigError, EngineError
+from harness.machine.processes import cpu_seconds, end_group, members
 
 GUARD = Path(__file__).with_name("guard.py")
 # our vLLM plugin; found through PYTHONPATH, never installed
@@ -161,11 +162,27 @@ class ServerProcess:
                 start_new_session=True,
             )
         os.close(reading)
+        self._given_up = ""
+
+    @property
+    def alive(self) -> bool:
+        return self._guard.poll() is None
 
     def assert_alive(self) -> None:
         """Raises EngineError with the log's last lines when the server is gone."""
-        if self._guard.poll() is not None:
-            raise EngineError(f"The vLLM server ended (status {self._guard.returncode}). {self.explain()}")
+        if not self.alive:
+            why = self._given_up or f"The vLLM server ended (status {self._guard.returncode})."
+            raise EngineError(f"{why} {self.explain()}")
+
+    def cpu_seconds(self) -> float:
+        """What the processes that live of it have computed so far."""
+        return cpu_seconds(members(self._guard.pid))
+
+    def give_up(self, why: str) -> None:
+        """Kills it now; from here on it is gone for this reason."""
+        self._given_up = why
+        end_group(self._guard.pid)
+        self._guard.wait()
 
     def holds(self, sockets: set[str]) -> bool:
         """Whether these sockets (see listeners.py) are all the server's own."""
@@ -176,8 +193,9 @@ class ServerProcess:
         return f"Its log is {self.log}; the last lines:\n" + "\n".join(f"  | {line[:300]}" for line in lines)
 
     def stop(self) -> None:
-        """Idempotent. Returns when every process of the server has ended."""
+        """Idempotent. Returns when every process of the server has ended, and what it held of a GPU is free."""
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None
         self._guard.wait()
+        end_group(self._guard.pid)  # if somebody killed the guard first

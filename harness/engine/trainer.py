@@ -1,8 +1,8 @@
 """The trainer behind `backend=shared`: base weights once, an adapter and optimiser state per update.
 
 An update is a pure function: (trainer state, packed tensors, hyper-parameters) -> (new state, metrics), so the runs of
-a sweep can take turns on the trainer. What it keeps between updates are copies of states that it would else have to
-bring to the device again; they change no result.
+a sweep can take turns on the trainer, which has a process of its own (trainer_process.py). What it keeps between
+updates are copies of states that it would else have to bring to the device again; they change no result.
 
 Loss, masks and advantages are ART's: `art.loss.loss_fn` over tensors packed by ART, with the attention rule of
 `harness.engine.attention`. A gradient step may be computed row by row: its loss is the sum over all rows divided by
@@ -17,7 +17,6 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,7 @@ from harness.engine.probe import prepare
 from harness.engine.state import Lora, Optimiser, State
 from harness.errors import EngineError
 
-__all__ = ["Execution", "Lora", "Optimiser", "State", "Trainer", "UpdateCost", "seeded"]
+__all__ = ["Execution", "Lora", "Optimiser", "State", "Trainer", "UpdateCost"]
 
 LOG = logging.getLogger(__name__)
 
@@ -302,16 +301,3 @@ class Trainer:
         finally:
             self.execution = asked
         return kept
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Python's global generator under a seed, put back afterwards: ART's packing draws from it."""
-    import random
-
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)

@@ -16,6 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from harness.disk import is_read_only
 from harness.errors import ConfigError, closest
 from harness.launch.hydra_options import (
     hydra_options,
@@ -267,7 +268,8 @@ def _refuse_folder(config: "SweepConfig") -> None:
             if not there.is_dir():
                 raise ConfigError(f"The results cannot go to {folder}: {there} is a file. Give results=FOLDER.")
             if not config.plan_only and not os.access(there, os.W_OK | os.X_OK):
-                raise ConfigError(f"The results cannot go to {folder}: {there} is not writable. Give results=FOLDER.")
+                why = "is on a read-only file system" if is_read_only(there) else "is not writable"
+                raise ConfigError(f"The results cannot go to {folder}: {there} {why}. Give results=FOLDER.")
     except OSError as error:
         text = f"The results cannot go to {config.results}: {error.strerror}. Give results=FOLDER."
         raise ConfigError(text) from None

@@ -9,6 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from harness.disk import is_read_only
 from harness.errors import ConfigError, visible
 from harness.machine import inventory, memory
 from harness.machine.inventory import Card
@@ -61,6 +62,11 @@ def _hardware(report: Report, found: list[Card], folder: Path) -> None:
     for name, path in (("results", folder.resolve()), ("cache", inventory.cache())):
         free = inventory.free_gib(path)
         report.say(f"disk for {name} ({path}): {free:.1f} GiB free")
+        there = next(each for each in (path, *path.parents) if each.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            why = "is on a read-only file system" if is_read_only(there) else "is not writable for you"
+            other = "choose results=<folder>" if name == "results" else "move the cache with XDG_CACHE_HOME"
+            report.todo(f"{there} {why}: {other}", blocks=name == "results")
         if free < 1:
             other = "choose results=<folder>" if name == "results" else "move it with XDG_CACHE_HOME"
             report.todo(f"a sweep needs 1 GiB: make room, or {other}", blocks=name == "results")

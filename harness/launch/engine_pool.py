@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from harness.errors import ConfigError, EngineError
+from harness.errors import ConfigError, DiskError, EngineError
 from harness.sweep.cost import EngineCost
 
 LOSSES = 3  # engines that may be lost with a run before the run counts as failed
@@ -21,7 +21,7 @@ RunNames = tuple[str, ...]  # of runs
 
 class PooledEngine(Protocol):
     """An engine somewhere else. `start` and `train` raise EngineError when it is lost, ConfigError when the place
-    cannot hold an engine at all."""
+    cannot hold an engine at all, DiskError when nothing can be written there."""
 
     async def start(self) -> str:
         """Returns when it can train: `ready on node-7`."""
@@ -94,8 +94,9 @@ class EnginePool:
         self.queue = RunQueue(units)
         self.make, self.open_runs, self.settled, self.note = make, open_runs, settled, note
         self.spent: list[EngineCost] = []
+        self.silent = 0  # engines that were lost and never said what they spent
         self._starting: set[asyncio.Task[None]] = set()
-        self._faults: list[ConfigError | EngineError] = []
+        self._faults: list[ConfigError | DiskError | EngineError] = []
 
     async def work(self) -> None:
         """Returns when every run has ended. Raises what the first place met when no place is left and runs are."""
@@ -123,15 +124,15 @@ class EnginePool:
         """Keeps one place filled until the queue is finished or the place is given up."""
         failures = 0
         while failures < STARTS and not self.queue.finished:
-            engine = make()
+            engine, started = make(), False
             try:
-                where = await self._start(engine)
+                where, started = await self._start(engine), True
                 self.note(f"engine {number}: {where}")
                 while (names := await self.queue.take()) is not None:
                     await self._train(engine, names)
                     failures = 0
                 return
-            except ConfigError as error:
+            except (ConfigError, DiskError) as error:  # another engine there would meet the same
                 self._faults.append(error)
                 self.note(f"engine {number} cannot be: {error}")
                 return
@@ -142,6 +143,8 @@ class EnginePool:
             finally:
                 if (spent := await engine.stop()) is not None:
                     self.spent.append(spent)
+                elif started:
+                    self.silent += 1
 
     async def _start(self, engine: PooledEngine) -> str:
         place = asyncio.current_task()

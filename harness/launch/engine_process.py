@@ -22,17 +22,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 import harness
-from harness.errors import ConfigError, EngineError, HarnessError
+from harness.disk import fault, writing
+from harness.errors import ConfigError, DiskError, EngineError, HarnessError
+from harness.launch.log_stream import log_stream
 from harness.launch.quiet import quiet
 from harness.launch.work_order import WorkOrder
 from harness.sweep.cost import EngineCost, StartCost
 
 LOG_TAIL = 15  # lines of the log that an error quotes
+KINDS: dict[str, type[HarnessError]] = {"ConfigError": ConfigError, "DiskError": DiskError}
 GRACE = 60.0  # seconds for a told engine to end by itself
 
 
@@ -53,9 +57,11 @@ class EngineProcess:
         """Returns the machine's name once the engine can train (a minute: vLLM starts, the base model loads)."""
         folder = order.check_shared()  # before anything is made there
         logs = folder / "logs" / f"engine-{self.number}"
-        logs.mkdir(parents=True, exist_ok=True)
         self.log = logs / "harness.log"
-        with self.log.open("a") as log:
+        with ExitStack() as held:
+            with writing(self.log):
+                logs.mkdir(parents=True, exist_ok=True)
+                log = held.enter_context(self.log.open("a"))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "harness.launch.engine_process", str(logs)],
                 env=self._environment(order),
@@ -102,7 +108,7 @@ class EngineProcess:
             self._keep(said or {})
             raise EngineError(f"engine {self.number} on {platform.node()} ended. {self._explain()}")
         if "error" in said:
-            raise (ConfigError if said["kind"] == "ConfigError" else EngineError)(said["error"])
+            raise KINDS.get(said["kind"], EngineError)(said["error"])
         return said[expected]
 
     def _answer(self) -> dict[str, Any] | None:
@@ -194,7 +200,8 @@ class EngineWork:
             # The starter shows the progress, from the records; here it goes to the log.
             with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress:
                 await work(sweep, batches(), progress, self.spent.counts, self.logs)
-        except Exception as error:
+        except Exception as caught:
+            error = fault(caught) or caught
             text = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
             self._say(error=text, kind=type(error).__name__)
             raise
@@ -235,6 +242,7 @@ def main() -> None:
     logs = Path(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log
+    sys.stdout = sys.stderr = log_stream(2)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     logging.captureWarnings(True)
 

@@ -9,26 +9,53 @@ from harness.records.load import load_sweep
 from harness.records.looks import record_look
 from harness.records.run_records import RunRecords
 from harness.records.schema import ValidationRecord
+from harness.records.store import remove_strays
 from harness.report.arm_table import print_report
 from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_lines
-from harness.sweep.manifest import alone_in
-from harness.sweep.plan import Sweep, fit_lines, is_completed, prepare, preview, work_of
+from harness.sweep.manifest import alone_in, record_end
+from harness.sweep.plan import Sweep, fit_lines, is_completed, planned, preview, work_of
+from harness.sweep.undo import as_before_if_refused
+from harness.tracking import given_up
 from harness.validity import unequal_starts
 
 Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
 
 
 def execute(config: SweepConfig, train: Train, engines: int | None = None, design: str | None = None) -> Exit:
-    """Runs a sweep, or what is left of it. Everything wrong with the input is raised as ConfigError before an engine
-    starts.
+    """Runs a sweep, or what is left of it. Everything wrong with the input is raised as ConfigError before a run
+    starts, and the folder is then as it was.
 
     train: where the engines are: `launch.local`, `launch.ray_launcher`, `launch.slurm_launcher`
     engines: as many as it would use at once, None if it learns that when it starts; for the plan's estimate only
     design: name of the ablation, kept with the sweep
     """
-    sweep = preview(config) if config.plan_only else prepare(config, design)
-    open_runs = [c for c in config.runs if not is_completed(sweep.folder, c.run.name)]
+    sweep = preview(config)
+    if config.plan_only:
+        _announce(sweep)
+        print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
+        return Exit.DONE
+    with alone_in(sweep.folder):
+        with as_before_if_refused(sweep.folder, [each.run.name for each in config.runs]):
+            sweep = planned(sweep, design)
+            open_runs = _announce(sweep)
+            if aliases := alias_lines(work_of(sweep, engines, design).arms):
+                print("\n".join(aliases), flush=True)
+            if open_runs:
+                given_up.try_again(sweep.folder)
+                _train(sweep, open_runs, train)
+        record_look(sweep.folder)
+    records = load_sweep(sweep.folder)
+    print_report(records)
+    write_report(records)
+    print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
+    return _exit(sweep)
+
+
+def _announce(sweep: Sweep) -> list[RunConfig]:
+    """Says what is to do; the runs that are not completed."""
+    config = sweep.config
+    open_runs = [each for each in config.runs if not is_completed(sweep.folder, each.run.name)]
     print(
         f"{sweep.folder}: {len(config.runs)} runs planned, {len(open_runs)} to do "
         f"({config.train.steps} steps each, domain {sweep.domain.name}, policy {sweep.policy.name}, "
@@ -37,24 +64,21 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
     )
     for warning in sweep.warnings:
         print(f"warning: {visible(warning)}", flush=True)
-    if config.plan_only:
-        print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
-        return Exit.DONE
-    if aliases := alias_lines(work_of(sweep, engines, design).arms):
-        print("\n".join(aliases), flush=True)
-    if open_runs:
-        with alone_in(sweep.folder):
-            try:
-                for part, runs in sweep.parts(open_runs):
-                    train(part, runs)
-            finally:
-                _refute_unequal_starts(sweep)
-    record_look(sweep.folder)
-    records = load_sweep(sweep.folder)
-    write_report(records)
-    print_report(records)
-    print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
-    return _exit(sweep)
+    return open_runs
+
+
+def _train(sweep: Sweep, open_runs: Sequence[RunConfig], train: Train) -> None:
+    files = SweepFiles(sweep.folder)
+    for each in open_runs:
+        if files.status(each.run.name).get("state") == "completed":
+            print(f"{each.run.name} has lost lines of its records: it is made again, from the store.", flush=True)
+    remove_strays(sweep.folder)
+    try:
+        for part, runs in sweep.parts(open_runs):
+            train(part, runs)
+    finally:
+        _refute_unequal_starts(sweep)
+        record_end(sweep.folder)
 
 
 def _exit(sweep: Sweep) -> Exit:

@@ -58,6 +58,7 @@ Options worth knowing (--cfg job prints all of them with their values, --hydra-h
   --config-dir FOLDER        further fixes, ablations and options, in the same groups
 
 Exit codes: 0 done, 1 a run failed, 2 wrong input, 3 done but a run is INVALID, 130 stopped by Ctrl-C
+            (143 by SIGTERM, 129 by SIGHUP; on a second signal at once). 1 also: a full or read-only disk
 
 Groups that can be chosen:
 {groups}

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from harness.config import RunConfig, SweepConfig
+from harness.endings import run_stoppable
 from harness.errors import ConfigError
 from harness.launch.engine_pool import RunNames
 from harness.launch.engine_process import EngineProcess
@@ -29,7 +30,7 @@ class NodeLauncher(SweepLauncher):
         if len(shares) == 1:
             train_here(sweep, runs)
         else:
-            asyncio.run(_train(sweep, runs, shares))
+            run_stoppable(_train(sweep, runs, shares))
 
     def engines(self, config: SweepConfig) -> int:
         return engines_here(config.backend, len(config.runs))

@@ -17,5 +17,6 @@ def quiet() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own reports to Sentry
     if "WANDB_API_KEY" not in os.environ:
         os.environ.setdefault("WANDB_SILENT", "true")  # offline there is no address to print

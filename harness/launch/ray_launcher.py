@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from harness.config import RunConfig
+from harness.endings import run_stoppable
 from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.engine_pool import RunNames
 from harness.launch.engine_process import GRACE, EngineProcess
@@ -40,7 +41,7 @@ class RayLauncher(SweepLauncher):
         try:
             nodes = sum(bool(node["Alive"]) for node in ray.nodes())
             count, gpus = places(sweep.config.backend, self.gpus, ray.cluster_resources().get("GPU", 0.0), nodes)
-            asyncio.run(self._train(sweep, runs, min(count, len(runs)), gpus))
+            run_stoppable(self._train(sweep, runs, min(count, len(runs)), gpus))
         finally:
             ray.shutdown()
 

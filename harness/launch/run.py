@@ -12,6 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.disk import fault
+from harness.endings import CONTINUE, stopped
 from harness.errors import ConfigError, Exit, HarnessError, exit_of
 from harness.launch.command_line import understood
 from harness.launch.plugins import register
@@ -34,8 +36,12 @@ def errors_as_sentences() -> Iterator[None]:
             print("`python -m harness --help` lists fixes, ablations and options.", file=sys.stderr)
         sys.exit(code)
     except KeyboardInterrupt:
-        print("Stopped. The same command continues where it stopped.", file=sys.stderr)
-        sys.exit(Exit.INTERRUPTED)
+        sys.exit(stopped(CONTINUE))
+    except Exception as error:
+        if (full := fault(error)) is None:
+            raise
+        print(f"{type(full).__name__}: {full}", file=sys.stderr)
+        sys.exit(exit_of(full))
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -54,7 +60,8 @@ def main(cfg: DictConfig) -> None:
 
 
 def run() -> None:
-    """Ends with 0 when all is done, 1 if a run failed, 2 for wrong input, 3 if a run is INVALID, 130 after Ctrl-C."""
+    """Ends with 0 when all is done, 1 if a run failed, 2 for wrong input, 3 if a run is INVALID, and 128 + the number
+    of a signal that stopped it: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     quiet()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra wraps what goes wrong
     with errors_as_sentences():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig
+from harness.endings import stoppable
 from harness.launch.engine_pool import LOSSES, EnginePool, PooledEngine, RunNames
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
@@ -36,12 +37,13 @@ async def train_on(
         progress.note(f"{len(units)} units of work, places for {len(make)} engines; each starts in a minute or so")
         looking = asyncio.create_task(_look(watch, settled))
         try:
-            await pool.work()
+            with stoppable(progress.stopping):
+                await pool.work()
         finally:
             looking.cancel()
             _give_up(sweep, pool.queue.given_up)
             watch.look(settled | set(pool.queue.given_up))
-            spent.elsewhere = pool.spent
+            spent.elsewhere, spent.silent = pool.spent, pool.silent
             spent.add_to(SweepFiles(sweep.folder).reuse_path)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import RunConfig, SweepConfig
+from harness.endings import run_stoppable
 from harness.errors import ConfigError, EngineError, HarnessError
 from harness.launch.engine_pool import RunNames
 from harness.launch.engine_process import EngineProcess
@@ -61,7 +62,7 @@ class SlurmLauncher(SweepLauncher):
         count = min(len(names), max(engines or len(names), len(live)))
         order = WorkOrder.of(sweep, runs)
         make = [partial(_SlurmEngine, order, number, jobs) for number in range(count)]
-        asyncio.run(train_on(sweep, runs, names, make))
+        run_stoppable(train_on(sweep, runs, names, make))
 
     def engines(self, config: SweepConfig) -> int:
         return config.backend.engines or len({each.run.seed for each in config.runs})

@@ -28,10 +28,11 @@ PATIENCE = 10.0  # seconds that a network file system may take to show a new fil
 class WorkOrder:
     """folder: the sweep's, on a path that every machine of the sweep sees
 
-    manifest: digest of its manifest.json but for the looks, so that an engine knows the folder when it sees it
+    manifest: digest of what stays in its manifest.json, so that an engine knows the folder when it sees it
     factors: names of what the sweep compares
     config: what the sweep's runs share; runs: the fixes, the seed and what its block has otherwise, of each to do
     server_python: HARNESS_VLLM_PYTHON where the order was made
+    source: how the manifest calls the source of the start
     """
 
     name: str
@@ -41,6 +42,7 @@ class WorkOrder:
     config: dict[str, Any]
     runs: tuple[dict[str, Any], ...]
     server_python: str | None
+    source: str | None = None
 
     @classmethod
     def of(cls, sweep: "Sweep", runs: Sequence["RunConfig"]) -> "WorkOrder":
@@ -53,6 +55,7 @@ class WorkOrder:
             dict(sweep.config.shared),
             tuple(_of_run(sweep.config.resolved(config), sweep.config.shared) for config in runs),
             os.environ.get("HARNESS_VLLM_PYTHON"),
+            sweep.source_name,
         )
 
     def to_json(self) -> str:
@@ -85,14 +88,18 @@ class WorkOrder:
 
         folder = self.check_shared()
         ours = {"results": str(folder.parent), "sweep": self.name, "plan_only": False, "factors": list(self.factors)}
-        return join(typed(*(OmegaConf.create({**self.config, **run, **ours}) for run in self.runs)))
+        config = typed(*(OmegaConf.create({**self.config, **run, **ours}) for run in self.runs))
+        return join(config, self.source)
 
 
 def _of_run(resolved: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in resolved.items() if key not in shared or shared[key] != value}
 
 
+ADDED = ("looks", "seeds_planned", "starts", "source", "sources")  # by a report or another start, while engines start
+
+
 def digest_of_manifest(path: Path) -> str:
-    """Of all but the looks."""
-    fixed = read_object(path) | {"looks": None}  # a report may be made while engines start
+    """Of all that stays as it is."""
+    fixed = {key: value for key, value in read_object(path).items() if key not in ADDED}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()

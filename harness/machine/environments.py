@@ -117,6 +117,8 @@ def check_disk(path: Path, gib: float = NEEDED_GIB) -> None:
 
 def _clear(home: Path, marker: Path) -> None:
     """Empties what an earlier run left. Never a folder that somebody else made."""
+    if home.is_symlink():
+        raise ConfigError(f"{home} is a link, where a folder is made. Remove the link, run this again.")
     if home.exists() and not marker.exists():
         raise ConfigError(f"{home} exists and was not made by `harness setup`. Move it away, then run this again.")
     shutil.rmtree(home, ignore_errors=True)

@@ -26,13 +26,13 @@ def plain(value: Any) -> Any:
 
 
 def parse_lines(text: str) -> tuple[list[Record], int]:
-    """(records, number of unreadable lines) of JSON lines."""
+    """(records, number of unreadable lines) of JSON lines. What is written here is ASCII: all else is damage."""
     records: list[Record] = []
     unreadable = 0
     for line in text.splitlines():
         if not line.strip():
             continue
-        record = _parsed(line)
+        record = _parsed(line) if line.isascii() else None
         if record is None:
             unreadable += 1
         else:
@@ -53,8 +53,13 @@ def read_and_count(path: Path) -> tuple[list[Record], int]:
         return [], 0
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether there is a file that holds no JSON object: empty, or half-written."""
+    return path.is_file() and not read_object(path)
+
+
 def read_object(path: Path) -> Record:
-    """The JSON object in a file; empty where the file is missing or half-written."""
+    """The JSON object in a file; empty where the file is missing or damaged."""
     try:
         return _parsed(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError):
@@ -73,6 +78,6 @@ def _parsed(text: str) -> Record | None:
     """The JSON object in a text; None for anything else."""
     try:
         value = DECODER.decode(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -20,8 +20,9 @@ from typing import Any
 
 import yaml
 
+from harness.errors import StoreError
 from harness.records.archive_format import Archive, read_archive
-from harness.records.json_files import read_and_count, read_lines, read_object, write_lines, write_object
+from harness.records.json_files import is_damaged, read_and_count, read_lines, read_object, write_lines, write_object
 from harness.records.schema import FILES, PlannedRun, Record, RunContent
 from harness.records.store import write_synced
 
@@ -53,9 +54,15 @@ class RunFiles:
         return (self.config, self.status, *(self.lines(name) for name in FILES))
 
     def content(self) -> RunContent:
-        read = {name: read_and_count(self.lines(name)) for name in FILES}
-        lines = {name: found for name, (found, _) in read.items()}
-        return RunContent(read_object(self.status), **lines, unreadable=sum(torn for _, torn in read.values()))
+        """Lines without a step count as unreadable. So does a damaged status, and what a completed run had more."""
+        status, lines, unreadable = read_object(self.status), {}, int(is_damaged(self.status))
+        for name in FILES:
+            found, torn = read_and_count(self.lines(name))
+            whole = [line for line in found if isinstance(line.get("step"), int)]
+            lines[name] = sorted(whole, key=lambda line: int(line["step"]))  # a line that was made again is the last
+            torn += len(found) - len(whole)
+            unreadable += max(torn, (status.get("lines") or {}).get(name, 0) - len(lines[name]))
+        return RunContent(status, **lines, unreadable=unreadable)
 
     def write(self, content: RunContent) -> None:
         if content.status:
@@ -65,10 +72,14 @@ class RunFiles:
                 write_lines(self.lines(name), found)
 
     def read_config(self) -> Record:
-        """As plain data; {} where there is none."""
+        """As plain data; {} where there is none, or a damaged one."""
         if not self.config.is_file():
             return {}
-        return yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}
+        try:
+            found = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def write_config(self, resolved: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
@@ -107,14 +118,30 @@ class SweepFiles:
 
     def plan(self) -> dict[str, PlannedRun]:
         """By name, in plan order; {} where there is no plan."""
-        return {run.run: run for run in map(PlannedRun.of, read_lines(self.plan_path))}
+        return self.plan_and_torn()[0]
+
+    def plan_and_torn(self) -> tuple[dict[str, PlannedRun], int]:
+        """As `plan`, and how many of its lines name no run: torn ones."""
+        found, torn = read_and_count(self.plan_path)
+        whole = [line for line in found if "arm" in line and "seed" in line]
+        return {run.run: run for run in map(PlannedRun.of, whole)}, torn + len(found) - len(whole)
 
     def write_plan(self, runs: Iterable[PlannedRun]) -> None:
         write_lines(self.plan_path, (run.line() for run in runs))
 
     def manifest(self) -> Record:
-        """{} where it is missing."""
+        """{} where it is missing. Raises StoreError for a damaged one: nothing else says what the sweep is."""
+        if is_damaged(self.manifest_path):
+            raise StoreError(
+                f"{self.manifest_path} is damaged: it is empty or half-written. It keeps the sweep's configuration, "
+                "its versions and how often it was looked at, so without it nothing is computed or judged. Take it "
+                "from a backup or from git, or start the sweep in another folder (sweep=NAME)."
+            )
         return read_object(self.manifest_path)
+
+    def is_begun(self) -> bool:
+        """Whether the folder holds a sweep. A damaged manifest alone is what the very first write left."""
+        return self.manifest_path.exists() and bool(self.plan() or self.archived or not is_damaged(self.manifest_path))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         write_object(self.manifest_path, manifest)
@@ -145,7 +172,11 @@ class SweepFiles:
         return self.content(run).status if self.archived else read_object(self.run(run).status)
 
     def is_completed(self, run: str) -> bool:
-        return bool(self.status(run).get("state") == "completed")
+        """Whether nothing is left to do. A completed run of a live sweep that has lost a line is made again."""
+        if self.archived:
+            return bool(self.status(run).get("state") == "completed")
+        content = self.run(run).content()
+        return bool(content.status.get("state") == "completed" and not content.unreadable)
 
     def rollouts(self) -> list[Record]:
         """The sample of rollouts; [] where none was taken."""

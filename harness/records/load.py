@@ -49,6 +49,7 @@ class RecordedRun:
     checks: tuple[CheckRecord, ...]  # by step
     unreadable_lines: int
     block: str = ""
+    sources: tuple[str, ...] = ()  # names of those that it comes from, in the manifest
 
     @property
     def not_shown(self) -> tuple[str, ...]:
@@ -70,6 +71,7 @@ class SweepRecords:
     runs: tuple[RecordedRun, ...]
     reuse: Record
     controls: tuple[RecordedRun, ...] = ()
+    torn_plan_lines: int = 0  # the runs that they name are not among these
 
     @property
     def with_controls(self) -> "SweepRecords":
@@ -169,12 +171,12 @@ class SweepRecords:
 
 
 def load_sweep(folder: Path | str) -> SweepRecords:
-    """Read `results/<sweep>`. Raises ConfigError if the folder is no sweep."""
+    """Read `results/<sweep>`. Raises ConfigError if the folder is no sweep, StoreError if its manifest is damaged."""
     folder = Path(folder)
     files = SweepFiles(folder)
     if not files.plan_path.is_file():
         raise ConfigError(_no_sweep(folder))
-    plan = files.plan()
+    plan, torn = files.plan_and_torn()
     if not plan:
         raise ConfigError(
             f"{files.plan_path} holds no readable run. Expected one JSON object a line with "
@@ -194,6 +196,7 @@ def load_sweep(folder: Path | str) -> SweepRecords:
         runs=tuple(run for run in runs if run.levels.keys() <= compared),
         reuse=_visible(files.reuse()),
         controls=tuple(run for run in runs if not run.levels.keys() <= compared),
+        torn_plan_lines=torn,
     )
 
 

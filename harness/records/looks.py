@@ -1,9 +1,9 @@
 """How often a sweep was looked at, as its manifest keeps it, and which seeds it was planned with.
 
 A look is a state in which verdicts were computed: by the report at the end of a start, or later by `report`, `claims`,
-`seeds`. It is known by its seeds, those with a completed run. So a command that is repeated, a failed run that is made
-again, and a report that is made anew are no further looks; the display of a sweep that runs, which judges nothing, is
-none. A sweep whose manifest names no seeds is older than this, and was looked at once.
+`seeds`, `combine`. It is known by its seeds, those with a completed run. So a command that is repeated, a failed run
+that is made again, and a report that is made anew are no further looks; the display of a sweep that runs, which judges
+nothing, is none. A sweep whose manifest names no seeds is older than this, and was looked at once.
 
 `seeds_planned` is what the sweep was to have before anything was decided: it grows with what is asked for until a look
 at two seeds. One seed alone is judged for itself, over its tasks (stats/intervals.py); that decides nothing of seeds.

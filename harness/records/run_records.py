@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.disk import writing
 from harness.errors import StoreError
 from harness.records.json_files import plain, read_lines, read_object, write_lines, write_object
 from harness.records.layout import RunFiles
 from harness.records.schema import FILES, KEYS, NOT_RESULTS, Record
+from harness.records.store import NEW
 
 
 def _results(line: Record) -> Record:
@@ -31,15 +33,17 @@ class RunRecords:
         self.folder = folder
         self.files = RunFiles(folder)
         self.watch = watch
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._seen: dict[str, dict[str, Record]] = {}
         for name in FILES:
             path = self.files.lines(name)
             if anew:
                 path.unlink(missing_ok=True)
-            lines = read_lines(path)
-            if path.exists() and path.read_text() != "".join(json.dumps(line) + "\n" for line in lines):
-                write_lines(path, lines)  # a torn last line goes
+            lines = [line for line in read_lines(path) if isinstance(line.get("step"), int)]
+            whole = "".join(json.dumps(line) + "\n" for line in lines)
+            if path.exists() and path.read_text(encoding="utf-8", errors="replace") != whole:
+                write_lines(path, lines)  # torn lines go
             self._seen[name] = {self._key(line): line for line in lines}
 
     @staticmethod
@@ -63,7 +67,8 @@ class RunRecords:
             self.watch(name, line)
         if known is not None:
             return
-        with open(self.files.lines(name), "a") as file:
+        path = self.files.lines(name)
+        with writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -75,10 +80,17 @@ class RunRecords:
         from pyarrow import parquet
 
         if rows:
-            parquet.write_table(pa.Table.from_pylist(rows), self.files.trajectories, compression="zstd")
+            whole, new = self.files.trajectories, self.folder / f"{NEW}trajectories"
+            with writing(whole):
+                try:
+                    parquet.write_table(pa.Table.from_pylist(rows), new, compression="zstd")
+                    new.replace(whole)
+                finally:
+                    new.unlink(missing_ok=True)
 
     def lines(self, name: str) -> list[Record]:
-        return read_lines(self.files.lines(name))
+        """By step."""
+        return sorted(read_lines(self.files.lines(name)), key=lambda line: int(line["step"]))
 
     def status(self) -> Record:
         """{} before there is one."""

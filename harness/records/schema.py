@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypedDict
 Record = dict[str, Any]
 STATES = ("completed", "running", "failed", "missing")
 FILES = ("steps", "validation", "checks")  # of a run, written line by line
+UNRECORDED = "unrecorded"  # names the source of runs that were made before sources were recorded
 
 
 class StepRecord(TypedDict, total=False):
@@ -61,6 +62,7 @@ class ValidationRecord:
     reported, reported_by_task, reported_n, nonexistent: what the arm shows by its own rules, in −1..1
     sampled, sampled_at: rewards of further reference episodes of each task and their temperature; none: not asked for
     seconds: wall-clock of all
+    episodes: how many the run computed for it, and how many it found; empty in older records
     """
 
     step: int
@@ -74,6 +76,7 @@ class ValidationRecord:
     seconds: float | None = None
     sampled: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     sampled_at: float | None = None
+    episodes: dict[str, int] = field(default_factory=dict)
 
     @property
     def asked(self) -> int:
@@ -92,6 +95,7 @@ class ValidationRecord:
                 "nonexistent": self.nonexistent,
             },
             **further,
+            **({"episodes": self.episodes} if self.episodes else {}),
             "seconds": self.seconds,
         }
 
@@ -111,6 +115,7 @@ class ValidationRecord:
             seconds=line.get("seconds"),
             sampled={task: tuple(rewards) for task, rewards in (sampled.get("by_task") or {}).items()},
             sampled_at=sampled.get("temperature"),
+            episodes=dict(line.get("episodes") or {}),
         )
 
 
@@ -163,6 +168,7 @@ class StatusRecord:
 
     invalid: (factor, the reading that shows it)
     ended_at: the step at which the loop of a completed run ended by itself, earlier than planned; None: as planned
+    sources: names, in the manifest, of the sources that it comes from; none in older records
     """
 
     state: str
@@ -172,6 +178,7 @@ class StatusRecord:
     error: str | None
     seconds: float | None
     ended_at: int | None = None
+    sources: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, status: Record, started: bool) -> "StatusRecord":
@@ -185,6 +192,7 @@ class StatusRecord:
             error=status.get("error"),
             seconds=status.get("seconds"),
             ended_at=status.get("ended_at"),
+            sources=tuple(status.get("sources") or ()),
         )
 
 
@@ -217,7 +225,8 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class RunContent:
-    """All records of one run as they lie on the disk. unreadable: lines that a crash tore apart."""
+    """All records of one run as they lie on the disk. unreadable: lines that a crash tore apart,
+    or that are gone from a completed run."""
 
     status: Record
     steps: list[Record]
@@ -232,6 +241,6 @@ class RunContent:
 
 KEYS = {
     "steps": frozenset(StepRecord.__annotations__),
-    "validation": frozenset(("step", "reference", "reported", "sampled", "seconds")),
+    "validation": frozenset(("step", "reference", "reported", "sampled", "episodes", "seconds")),
     "checks": frozenset(CheckRecord.__annotations__),
 }

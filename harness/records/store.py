@@ -14,8 +14,10 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +26,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.disk import writing
 from harness.errors import StoreError
 
+LOG = logging.getLogger("harness.store")
 SMALL = 1 << 16  # bytes; larger entries stay on the disk
 # Seconds between looks at what another process computes: at first, doubled each time, and at most.
 LOOK, LOOK_AT_MOST = 0.02, 1.0
 TAKEN = (errno.EACCES, errno.EAGAIN)
+NEW = ".new-"  # what a file is called until it is whole
+STRAY_AFTER = 3600.0  # seconds; no write takes so long
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -97,12 +103,13 @@ class Store:
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path / "claims"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._claims = Claims(self.path / "claims")
         self._underway: dict[tuple[str, str], asyncio.Future[Found]] = {}
         # Small entries (episodes) that this process has seen are found without the disk.
         self._recent: dict[tuple[str, str], Found] = {}
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="store")
-        self._claims = Claims(self.path / "claims")
 
     def file(self, kind: str, key: str) -> Path:
         return _file(self.path, kind, key)
@@ -167,14 +174,20 @@ class Store:
             pause = min(2 * pause, LOOK_AT_MOST)
 
     def _look(self, kind: str, key: str) -> tuple[Found | None, bool]:
+        """The stored value, and whether it is ours to compute. A damaged entry counts as none, and goes."""
         path = self.file(kind, key)
-        stored = _read(path)
+        stored = _whole(path)
         if stored is not None or not self._claims.take(key):
             return stored, False
         if not os.path.exists(path):
             return None, True
+        if (stored := _whole(path)) is None:
+            LOG.warning("The stored entry %s is damaged: it is computed anew.", path)
+            self.counts[f"{kind}/damaged"] += 1
+            path.unlink(missing_ok=True)
+            return None, True
         self._claims.drop(key)  # another process finished it before our claim
-        return _read(path), False
+        return stored, False
 
     async def _compute(self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]) -> Found:
         """Computes what is claimed, stores it and drops the claim."""
@@ -228,10 +241,16 @@ def _read(path: Path) -> Found | None:
             raise ValueError("its checksum differs")
     except (ValueError, KeyError) as error:
         raise StoreError(
-            f"The stored entry {path} is damaged ({error}). Delete it and run the same command again: "
-            "it is computed anew."
+            f"The stored entry {path} is damaged ({error}). Delete it: a run that needs it computes it anew."
         ) from error
     return Found(value, header["by"])
+
+
+def _whole(path: Path) -> Found | None:
+    try:
+        return _read(path)
+    except StoreError:
+        return None
 
 
 def _write(path: Path, by: str, value: bytes) -> Found:
@@ -255,6 +274,16 @@ def _link(temporary: str, path: Path) -> None:
         os.replace(temporary, path)
 
 
+def remove_strays(folder: Path) -> None:
+    """Removes what a killed process left half-written in a sweep's folder; what may be written now stays."""
+    before = time.time() - STRAY_AFTER
+    for pattern in (f"{NEW}*", f"runs/**/{NEW}*", f"store/*/*/{NEW}*"):
+        for stray in folder.glob(pattern):
+            with suppress(OSError):
+                if stray.stat().st_mtime < before:
+                    stray.unlink()
+
+
 def write_synced(path: Path, raw: bytes) -> None:
     """Writes a file so that it is there whole or not at all, also after a power cut."""
     with _new_file(path, raw) as temporary:
@@ -264,12 +293,12 @@ def write_synced(path: Path, raw: bytes) -> None:
 @contextmanager
 def _new_file(path: Path, raw: bytes) -> Iterator[str]:
     """A synced temporary file beside `path`, to be given that name inside the `with`; the name is synced after it."""
-    try:
+    with writing(path):
         try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=NEW)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=NEW)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(raw)
@@ -285,13 +314,6 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
             os.fsync(folder)  # the new name, too, survives a power cut
         finally:
             os.close(folder)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"Could not write {path}: {error}. Free disk space and run the same command again: "
-            "what was computed before is kept."
-        ) from error
 
 
 def _umask() -> int:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.records.load import RecordedRun, SweepRecords
+from harness.records.reuse import Reuse, recorded_reuse
 
 Point = tuple[float, float]  # step, reward
 
@@ -34,16 +35,6 @@ class ArmRow:
     states: dict[str, int]
     at_step: int | None  # the least advanced run's last validated step
     block: str = ""
-
-
-@dataclass(frozen=True)
-class Reuse:
-    """How often one kind of pure step was asked for. None: the records do not say."""
-
-    kind: str
-    asked: int
-    computed: int | None
-    shared: int | None
 
 
 def arm_rows(sweep: SweepRecords) -> tuple[ArmRow, ...]:
@@ -100,31 +91,46 @@ def area(curve: Sequence[Point]) -> float | None:
 
 
 def reuse_rows(sweep: SweepRecords) -> tuple[Reuse, ...]:
-    """What the store counted (`reuse.json`), and from the run records what it did not count.
+    """What the runs recorded; of older ones what the store counted (`reuse.json`) or, without, the steps alone.
 
-    The store counts a sweep that was continued twice, since it replays: what the records hold was asked for once.
+    The store counts a sweep that was continued twice, since it replays: what the records hold was asked for once, and
+    what was found is no more than what is left of it.
     """
+    recorded = recorded_reuse(sweep.runs)
+    if len(recorded) == len(KINDS):
+        return tuple(recorded[kind] for kind in KINDS)
     steps = [step for run in sweep.runs for step in run.steps]
     held = {
-        "updates": sum(1 for step in steps if step.get("update")),
+        "updates": recorded["updates"].asked,
         "episodes": sum(int((step.get("episodes") or {}).get("asked") or 0) for step in steps)
         + sum(v.asked for run in sweep.runs for v in run.validations),
     }
     counted = {
-        kind: Reuse(kind, min(c["asked"], held.get(kind) or c["asked"]), c.get("computed"), c.get("shared"))
+        kind: _bounded(Reuse(kind, c["asked"], c.get("computed"), c.get("shared")), held.get(kind) or c["asked"])
         for kind, c in sweep.reuse.items()
         if isinstance(c, dict) and "asked" in c
     }
+    counted |= {kind: row for kind, row in recorded.items() if kind in counted}
     episodes = [step.get("episodes") or {} for step in steps]
     shared = sum(1 for step in steps if step.get("update_shared_with"))
     # A step without trainable tokens asks for no gradient, but it still is an asked-for update.
-    recorded = {
+    of_steps = {
         "episodes": Reuse("training episodes", *(_total(episodes, key) for key in _COUNTS)),
         "updates": Reuse("updates", len(steps), len(steps) - shared, shared),
     }
-    return tuple((recorded | counted).values())
+    return tuple((of_steps | counted).values())
 
 
+def _bounded(counted: Reuse, held: int) -> Reuse:
+    """What was counted over several starts, of which the runs hold so many."""
+    if counted.asked <= held:
+        return counted
+    rest = None if counted.computed is None else max(0, held - counted.computed)
+    shared = rest if rest is None or counted.shared is None else min(counted.shared, rest)
+    return replace(counted, asked=held, shared=shared)
+
+
+KINDS = ("episodes", "updates")
 _COUNTS = ("asked", "computed", "shared")
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -11,17 +12,21 @@ from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
 from harness.report.control_text import control_line
+from harness.report.source_text import rerun_hint
 from harness.report.verdict import verdict_sentences
 from harness.stats.controls import controls_of
 from harness.stats.effects import analyse
 
+NUMBERS = ("seed", "first", "last", "slope", "area", "reported", "gap")
+WIDE = ("slope", "area", "reported", "gap")  # of them, those that a narrow terminal does without
+NAME = 16  # letters of an arm's name that are always shown
 LISTED = 12  # invalid or failed runs shown one by one; the page lists them all
 
 
 def print_report(sweep: SweepRecords, console: Console | None = None) -> None:
     """Print the table, INVALID and failed runs, what was reused, and the verdict in three sentences."""
     console = console or _console()
-    for part in report(sweep):
+    for part in report(sweep, console):
         console.print(part)
 
 
@@ -32,17 +37,22 @@ def _console() -> Console:
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120, markup=False, emoji=False)
 
 
-def report(sweep: SweepRecords) -> Iterator[RenderableType]:
+def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[RenderableType]:
+    """console: where it is shown; a narrow one gets a narrow table"""
     every = sweep.with_controls
     yield Text(f"{sweep.name}: {formats.headline(every)}", style="bold")
     yield Text(" ".join(filter(None, (formats.baseline(sweep), formats.block_line(sweep)))))
-    yield arm_table(every)
+    wide = arm_table(every)
+    fits = console is None or least_width(wide, console) <= console.width
+    yield wide if fits else arm_table(every, narrow=True)
+    if not fits:
+        yield Text(f"Not shown on {console.width if console else 0} columns: {', '.join(WIDE)}.", style="dim")
     yield Text(f"{formats.legend(sweep)} {formats.CAPTION}", style="dim")
     yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(every), "red")
     failed = formats.failed_lines(every)
     yield from _attention("Failed", failed, "red")
     if failed or any(run.state in ("running", "missing") for run in every.runs):
-        yield Text(formats.rerun_hint(sweep))
+        yield Text(rerun_hint(sweep))
     for note in formats.notes(every):
         yield Text(f"Note: {note}", style="dim")
     yield reuse_table(every)
@@ -55,21 +65,31 @@ def report(sweep: SweepRecords) -> Iterator[RenderableType]:
         yield Text(sentence)
 
 
-def arm_table(sweep: SweepRecords) -> Table:
-    """One row per arm and block; fits 100 columns without blocks, where long arm names give way first."""
+def arm_table(sweep: SweepRecords, narrow: bool = False) -> Table:
+    """One row per arm and block; fits 100 columns without blocks, where long arm names give way first.
+
+    narrow: without the columns WIDE, for 60 columns: half a number would be worse than none
+    """
     short = formats.letters(sweep.factors)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("arm", overflow="ellipsis", max_width=32)
+    least = min(NAME, max((len(arm) for arm in sweep.arms), default=NAME))
+    table.add_column("arm", overflow="ellipsis", min_width=least, max_width=32)
     if len(sweep.blocks) > 1:
         table.add_column("block", overflow="fold", max_width=24)
     table.add_column(" ".join(short.values()), no_wrap=True)
-    for name in ("seed", "first", "last", "slope", "area", "reported", "gap"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in NUMBERS:
+        if not (narrow and name in WIDE):
+            table.add_column(name, justify="right", no_wrap=True)
     table.add_column("validity", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for row in arm_rows(sweep):
-        table.add_row(*_cells(row, sweep, short), style=_style(row))
+        table.add_row(*_cells(row, sweep, short, narrow), style=_style(row))
     return table
+
+
+def least_width(table: Table, console: Console) -> int:
+    """In columns, with nothing of it cut but long arm names."""
+    return Measurement.get(console, console.options.update(max_width=1000), table).minimum
 
 
 def reuse_table(sweep: SweepRecords) -> Table:
@@ -81,18 +101,21 @@ def reuse_table(sweep: SweepRecords) -> Table:
     return table
 
 
-def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str]) -> list[RenderableType]:
+def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str], narrow: bool) -> list[RenderableType]:
+    numbers = {
+        "seed": formats.seeds(row.seeds),
+        "first": formats.reward(row.first),
+        "last": formats.reward(row.last),
+        "slope": formats.signed(row.slope),
+        "area": formats.reward(row.area),
+        "reported": formats.reward(row.reported),
+        "gap": formats.signed(row.gap),
+    }
     return [
         row.arm,
         *([formats.block(sweep, row.block)] if len(sweep.blocks) > 1 else []),
         " ".join(formats.dots(row, sweep.factors)),
-        formats.seeds(row.seeds),
-        formats.reward(row.first),
-        formats.reward(row.last),
-        formats.signed(row.slope),
-        formats.reward(row.area),
-        formats.reward(row.reported),
-        formats.signed(row.gap),
+        *(numbers[name] for name in NUMBERS if not (narrow and name in WIDE)),
         Text(formats.validity(row, short), style="bold red" if row.invalid_runs else ""),
         Text(formats.state(row, sweep.total_steps), style="red" if row.states.get("failed") else ""),
     ]

@@ -92,7 +92,7 @@ def _effect(effect: BlockEffect | None) -> str:
         return formats.NONE
     shown = formats.signed(effect.value)
     if not effect.identical:
-        shown += f" {effect_text.interval(effect.low, effect.high)}"
+        shown += f" {effect_text.interval(effect.low, effect.high, effect.seeds)}"
     return f"{shown}, {effect_text.VERDICTS[effect.verdict]}"
 
 
@@ -114,4 +114,6 @@ def _estimate(difference: Difference) -> str:
     if difference.value is None:
         return formats.NONE
     value = formats.signed(difference.value)
-    return value if difference.identical else f"{value} {effect_text.interval(difference.low, difference.high)}"
+    if difference.identical:
+        return value
+    return f"{value} {effect_text.interval(difference.low, difference.high, difference.seeds)}"

@@ -86,7 +86,7 @@ def _negatives_clause(controls: Controls) -> str:
     text = f"of {of} negative control{'s' * (of != 1)} {still} not shown to learn and {lose} lose to all_on"
     if shown < of:
         text += f", {of - shown} not shown to have taken effect"
-    if controls.all_on is None or controls.all_on.low <= 0:
+    if not controls.learns:
         text += ". But all_on itself is not shown to learn, so that nobody can lose to it"
     return text
 
@@ -120,7 +120,7 @@ def _negatives_grid(controls: Controls) -> Grid:
         for n in controls.negatives
     ]
     if controls.all_on is not None:
-        learns = "learned" if controls.all_on.low > 0 else "not shown to learn"
+        learns = "learned" if controls.learns else "not shown to learn"
         none = formats.NONE
         rows.insert(0, ("all_on", "nothing is taken away", _estimate(controls.all_on), learns, none, none, none))
     return Grid(("arm", "what is taken away", "rise", "", "all_on ends above it by", "", "took effect"), tuple(rows))
@@ -130,5 +130,5 @@ def _estimate(found: Estimate | None) -> str:
     return (
         formats.NONE
         if found is None
-        else f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high)}"
+        else f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high, found.seeds)}"
     )

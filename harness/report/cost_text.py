@@ -1,7 +1,8 @@
 """What a sweep cost, and how to make it again."""
 
 from harness.records.load import SweepRecords
-from harness.report.arm_rows import Reuse, reuse_rows
+from harness.records.reuse import Reuse
+from harness.report.arm_rows import reuse_rows
 
 
 def cost_sentences(sweep: SweepRecords) -> tuple[str, ...]:
@@ -9,16 +10,19 @@ def cost_sentences(sweep: SweepRecords) -> tuple[str, ...]:
     lines = []
     seconds = sweep.reuse.get("seconds") or {}
     if wall := seconds.get("wall"):
+        least = "at least " if says_too_little(sweep) else ""
         cpu, cores, memory = seconds.get("cpu"), sweep.reuse.get("cores"), sweep.reuse.get("peak_memory_gib")
         runs = sum(run.state == "completed" for run in sweep.runs)
         lines.append(
-            f"{duration(wall)} of wall time"
-            + (f" and {duration(cpu)} of CPU time" if cpu else "")
+            f"{least}{duration(wall)} of wall time"
+            + (f" and {least}{duration(cpu)} of CPU time" if cpu else "")
             + f" for {runs} run{'s' * (runs != 1)}"
             + (f", on {cores} cores" if cores else "")
             + (f", {memory:.1f} GiB at the peak" if memory else "")
             + ", all starts of the sweep together."
+            + (" What was killed never said what it spent." if least else "")
         )
+        lines[0] = f"{lines[0][0].upper()}{lines[0][1:]}"
     factors = [f"{f:.1f} times fewer {row.kind}" for row in reuse_rows(sweep) if (f := reuse_factor(row)) and f > 1.05]
     if factors:
         lines.append(
@@ -26,6 +30,12 @@ def cost_sentences(sweep: SweepRecords) -> tuple[str, ...]:
             "number is what its run would have had alone."
         )
     return tuple(lines)
+
+
+def says_too_little(sweep: SweepRecords) -> bool:
+    """Whether a start or an engine was killed before it could say what it spent."""
+    starts = sweep.manifest.get("starts") or ()
+    return bool(sweep.reuse.get("silent_engines")) or any("ended" not in start for start in starts)
 
 
 def reuse_factor(row: Reuse) -> float | None:

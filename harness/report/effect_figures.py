@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from harness.report import effect_text
@@ -12,7 +11,7 @@ from harness.report.step_figures import ALT as STEPS_ALT
 from harness.report.step_figures import CAPTION as STEPS_CAPTION
 from harness.report.step_figures import steps_figure
 from harness.stats.effects import Effect, Effects
-from harness.stats.profiles import THRESHOLDS
+from harness.stats.profiles import ArmSummary, heights
 from harness.stats.verdicts import DEPENDS, LOWERS, NO_EFFECT, RAISES, margin_of
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def _margin(effects: Effects, kind: str) -> float:
 def _limits(effects: Effects, kinds: Sequence[str]) -> tuple[float, float]:
     """One scale for these kinds: all their intervals, and the strip of next to nothing, are inside."""
     margin = _margin(effects, kinds[0])
-    ends = [x for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None and isfinite(x)]
+    ends = [x for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None]
     low, high = min([-margin, *ends]), max([2 * margin, *ends])
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
@@ -106,8 +105,7 @@ def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
 
 def profiles_figure(effects: Effects, width: float = WIDE) -> "Figure":
     """Share of an arm's scores that reach a height; arms with the same profile are one line."""
-    profiles = [Curve((s.arm,), THRESHOLDS, *zip(*s.profile, strict=True)) for s in effects.summaries if s.profile]
-    lines = merged(profiles)
+    lines = merged([_profile(s) for s in effects.summaries if s.profile])
     wide = width > 6
     figure = _figure(width, 3.6 if wide else 2.9 + 0.19 * min(len(lines), NAMED))
     axes, palette = _axes(figure), cycle((c, s) for s in ("-", DASHED) for c in ARM_COLOURS)
@@ -126,13 +124,21 @@ def profiles_figure(effects: Effects, width: float = WIDE) -> "Figure":
     figure.legend(
         handles=handles, loc="outside right upper" if wide else "outside lower left", frameon=False, fontsize=9
     )
-    axes.set_xlim(0, 1)
+    axes.set_xlim(min(line.steps[0] for line in lines), 1)
     axes.set_ylim(0, 1.02)
     axes.grid(axis="y", color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("time-averaged reward τ of a seed and task", fontsize=9)
     axes.set_ylabel("share of scores ≥ τ", fontsize=9)
     return figure
+
+
+def _profile(summary: ArmSummary) -> Curve:
+    """Without a band where there is no interval."""
+    share, low, high = zip(
+        *((v, v if low is None else low, v if high is None else high) for v, low, high in summary.profile), strict=True
+    )
+    return Curve((summary.arm,), heights(len(share)), share, low, high)
 
 
 FIGURES: dict[str, Callable[..., "Figure"]] = {

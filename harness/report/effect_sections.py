@@ -12,6 +12,7 @@ from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
 from harness.stats.effects import Effect, Effects, Ranking
 from harness.stats.outcomes import OUTCOMES
 from harness.stats.pairing import Pairing
+from harness.stats.profiles import ArmSummary, Triple
 from harness.stats.sweep_statistics import SweepStatistics
 from harness.stats.unseen_failures import UnseenFailures, unseen_failures
 
@@ -116,8 +117,7 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
     if shown:
         stable = stability_cells(effects)
         rows = [
-            (s.arm, str(s.seeds), *(_triple(s.mean.get(o)) for o in OUTCOMES), _triple(s.iqm), stable.get(s.arm, ""))
-            for s in shown
+            (s.arm, str(s.seeds), *(_triple(t, s.seeds) for t in _triples(s)), stable.get(s.arm, "")) for s in shown
         ]
         columns = ("arm", "seeds", *OUTCOMES, "IQM of area", "stability")
         out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(columns, tuple(rows))))
@@ -132,8 +132,12 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
     return tuple(out)
 
 
-def _triple(values: tuple[float, float, float] | None) -> str:
-    return f"{effect_text.plain(values[0])} {effect_text.interval(*values[1:])}" if values else formats.NONE
+def _triples(summary: ArmSummary) -> tuple[Triple | None, ...]:
+    return (*map(summary.mean.get, OUTCOMES), summary.iqm)
+
+
+def _triple(values: Triple | None, seeds: int) -> str:
+    return f"{effect_text.plain(values[0])} {effect_text.interval(*values[1:], seeds)}" if values else formats.NONE
 
 
 def interactions_section(effects: Effects) -> Section | None:
@@ -207,6 +211,7 @@ def ranking_section(effects: Effects) -> Section | None:
         (f"Probability in % that a fix has each rank, by {effect_text.KIND_BY[first]} on the final reward; "
          f"fixes with the same effect share their ranks.{one_seed}",),
         grids=(("", _ranks_grid(effects.ranking(first))),),
+        notes=(f"Unadjusted for {len(effects.looks.seeds)} looks.",) if effects.looks.extended else (),
         folded=tuple((f"By {effect_text.KIND_BY[k]}", _ranks_grid(effects.ranking(k))) for k in others),
     )  # fmt: skip
 
@@ -256,7 +261,7 @@ def gaps_grid(effects: Effects) -> Grid:
             formats.signed(g.reference_rise),
             formats.signed(g.reported_rise),
             formats.signed(g.gap),
-            effect_text.interval(g.low, g.high) if g.low is not None else formats.NONE,
+            formats.NONE if g.low is None and g.seeds == 1 else effect_text.interval(g.low, g.high, g.seeds),
             f"{g.nonexistent:g}",
         )
         for g in effects.gaps

@@ -6,7 +6,17 @@ from harness.report import formats
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import settled
 from harness.stats.unseen_failures import UnseenFailures
-from harness.stats.verdicts import DEPENDS, LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, NOT_SHOWN, RAISES, UNDECIDED
+from harness.stats.verdicts import (
+    DEPENDS,
+    LOWERS,
+    MIXED,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    NOT_SHOWN,
+    RAISES,
+    UNDECIDED,
+    no_interval,
+)
 
 KIND_TITLES = {
     "leave_one_out": "Leave-one-out",
@@ -104,10 +114,10 @@ def unseen(u: UnseenFailures) -> str:
     )
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """`[−0.045, 0.089]`; an endless one says that it is."""
-    if low is None or high is None or abs(low) == float("inf"):
-        return "[unbounded]"
+def interval(low: float | None, high: float | None, seeds: int = 1) -> str:
+    """`[−0.045, 0.089]`; where there is none, why. seeds: behind it"""
+    if low is None or high is None:
+        return f"[{no_interval(seeds)}]"
     return f"[{plain(low)}, {plain(high)}]"
 
 
@@ -137,7 +147,7 @@ def percent(share: float) -> str:
 
 
 def _estimate(effect: Effect) -> str:
-    return f"{formats.signed(effect.value)} {interval(effect.low, effect.high)}"
+    return f"{formats.signed(effect.value)} {interval(effect.low, effect.high, effect.seeds)}"
 
 
 def plain(value: float) -> str:

@@ -5,7 +5,9 @@ from typing import Any
 
 from harness.factors import BASELINES
 from harness.records.load import RecordedRun, SweepRecords
-from harness.report.arm_rows import ArmRow, Reuse
+from harness.records.reuse import Reuse
+from harness.report.arm_rows import ArmRow
+from harness.report.source_text import mixed_sources
 from harness.stats.intervals import settled
 
 ON, OFF, OTHER, NONE = "●", "○", "◐", "–"
@@ -145,13 +147,6 @@ def failed_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
     )
 
 
-def rerun_hint(sweep: SweepRecords) -> str:
-    """What to type after a failure or a kill: the same command, which finds all finished work."""
-    command = sweep.manifest.get("command")
-    what = f"`{command}`" if command else "the command that started the sweep"
-    return f"Rerun: {what}. What is finished is found in the store, only the rest is computed."
-
-
 def reuse_cells(reuse: Reuse) -> tuple[str, str, str, str, str]:
     """kind, asked, computed, shared, share of the asked that was not computed anew."""
     percent = f"{reuse.shared / reuse.asked:.0%}" if reuse.asked and reuse.shared is not None else NONE
@@ -178,7 +173,7 @@ def facts(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
 
 def notes(sweep: SweepRecords) -> tuple[str, ...]:
     """What a reader of the numbers should know about the records themselves."""
-    lines = []
+    lines = [*mixed_sources(sweep)]
     if sweep.split == "train":
         lines.append(
             "Reference validation has the training tasks here (validation.split=train): it shows whether the loop "
@@ -190,7 +185,15 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
         each = (f"{', '.join(n for n, own in others.items() if own == level)} ({level})" for level in levels)
         lines.append(f"Not compared here: {'; '.join(each)}.")
     if torn := sum(run.unreadable_lines for run in sweep.runs):
-        lines.append(f"{_count(torn, 'torn line')} in the records skipped (a crash cut the writing).")
+        lines.append(
+            f"{_count(torn, 'torn line')} in the records skipped (a crash or a full disk cut the writing, or a file "
+            "was damaged). The same command makes these runs again, from the store."
+        )
+    if sweep.torn_plan_lines:
+        lines.append(
+            f"{_count(sweep.torn_plan_lines, 'torn line')} in plan.jsonl skipped: the runs that they name are missing "
+            "here. The command that started them writes them anew."
+        )
     if missing := sum(v.missing for run in sweep.runs for v in run.validations):
         lines.append(
             f"{_count(missing, 'validation episode')} missing after retries "

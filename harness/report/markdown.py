@@ -19,6 +19,7 @@ from harness.report.effect_figures import CAPTIONS
 from harness.report.effect_sections import MARKS, claims_line, effect_sections, gaps_grid, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.sections import Section
+from harness.report.source_text import rerun_hint
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics
 
@@ -66,7 +67,7 @@ def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
             yield f"\n## {title} ({len(lines)})\n"
             yield from (f"- **{inline(run)}** {inline(text)}" for run, text in lines)
     if any(run.state != "completed" for run in every.runs):
-        yield f"\n{sentence(formats.rerun_hint(sweep))}"
+        yield f"\n{sentence(rerun_hint(sweep))}"
     yield from _pictures(sweep, "Curves", ("curves", "factors"))
     for section in effect_sections(found.effects, sweep.declared):
         yield from _section(section)

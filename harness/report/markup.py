@@ -4,7 +4,6 @@ import html
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report.sections import Grid, Section
@@ -98,12 +97,14 @@ def svg(figure: "Figure", prefix: str, alt: str) -> str:
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{text(alt)}" ', 1)
 
 
-def write_png(figure: "Figure", path: Path) -> None:
+def png(figure: "Figure") -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure.set_dpi(DPI)
-    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
+    made = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(made)  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")  # it has its layout, which the page takes over
+    return made.getvalue()
 
 
 def _style(shade: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.records.links import refuse_links
 from harness.records.load import SweepRecords
+from harness.records.store import write_synced
 from harness.report import control_figure, control_text, curves, effect_figures, figures, formats
 from harness.report.block_section import block_section
 from harness.report.control_text import control_line
@@ -18,8 +19,9 @@ from harness.report.effect_figures import NARROW
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
-from harness.report.markup import code, folded, section_html, svg, text, write_png
+from harness.report.markup import code, folded, png, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
+from harness.report.source_text import rerun_hint
 from harness.report.style import STYLE
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics, effects_json, statistics_of
@@ -35,15 +37,13 @@ def write_report(sweep: SweepRecords) -> Path:
     """Write the report into the sweep's folder, from its records alone; the path of report.html."""
     refuse_links(sweep.folder)
     found = statistics_of(sweep)
-    folder = sweep.folder / "figures"
-    folder.mkdir(exist_ok=True)
     pictures = dict(_pictures(sweep.main, found))
     for name, figure in pictures.items():
-        write_png(figure, folder / f"{name}.png")
+        write_synced(sweep.folder / "figures" / f"{name}.png", png(figure))
     path = sweep.folder / "report.html"
-    path.write_text(page(sweep, found, pictures), encoding="utf-8")
-    (sweep.folder / "report.md").write_text(markdown(sweep, found), encoding="utf-8")
-    (sweep.folder / "effects.json").write_text(effects_json(found), encoding="utf-8")
+    write_synced(path, page(sweep, found, pictures).encode())
+    write_synced(sweep.folder / "report.md", markdown(sweep, found).encode())
+    write_synced(sweep.folder / "effects.json", effects_json(found).encode())
     return path
 
 
@@ -152,7 +152,7 @@ def _attention(sweep: SweepRecords) -> Iterator[str]:
             more = folded(f"{len(items) - SHOWN} more", _list(items[SHOWN:])) if len(items) > SHOWN else ""
             yield f'<section class="bad"><h2>{title} ({len(lines)})</h2>{_list(items[:SHOWN])}{more}</section>'
     if any(run.state != "completed" for run in sweep.runs):
-        yield f"<p>{code(formats.rerun_hint(sweep))}</p>"
+        yield f"<p>{code(rerun_hint(sweep))}</p>"
 
 
 def _list(items: Sequence[str]) -> str:

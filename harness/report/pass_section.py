@@ -47,7 +47,9 @@ def _arms(passed: PassK) -> Grid:
     rows = []
     for arm in dict.fromkeys(a.arm for a in passed.arms):
         found = [of.get((arm, k)) for k in shown]
-        cells = (f"{effect_text.plain(a.value)} {effect_text.interval(a.low, a.high)}" if a else "–" for a in found)
+        cells = (
+            f"{effect_text.plain(a.value)} {effect_text.interval(a.low, a.high, a.seeds)}" if a else "–" for a in found
+        )
         start = of.get((arm, 1))
         rows.append((arm, effect_text.plain(start.first) if start else "–", *cells))
     return Grid(("arm", "pass^1 at step 0", *map(_name, shown)), tuple(rows), "effects")

@@ -27,6 +27,7 @@ from harness.stats.outcomes import outcomes_of
 from harness.stats.power import POWER
 
 OF_THE_ARMS = ("+ablation=", "ablation=", "seed=", "factors=", "baseline=", "sweep=", "train.steps=", "plan_only=")
+OF_THE_START = ("resume=", "placebo=", "controls=")  # a placebo is among the factors, and controls need no more seeds
 
 
 def run(asked: Namespace) -> int:
@@ -140,8 +141,8 @@ def commands(sweep: SweepRecords, more: Mapping[str, int]) -> list[str]:
 def _same(sweep: SweepRecords) -> list[str]:
     """`harness -m` and the options of the sweep, without what chose its arms and seeds."""
     given = shlex.split(str(sweep.manifest.get("command") or ""))[3:]  # python -m harness
-    fixes = tuple(f"fix/{factor}=" for factor in sweep.factors)
-    kept = [o for o in given if o not in ("-m", "--multirun") and not o.startswith((*OF_THE_ARMS, *fixes))]
+    other = (*OF_THE_ARMS, *OF_THE_START, *(f"fix/{factor}=" for factor in sweep.factors))
+    kept = [o for o in given if o not in ("-m", "--multirun") and not o.startswith(other)]
     steps = [f"train.steps={sweep.total_steps}"] if sweep.total_steps is not None else []
     factors = f"factors=[{','.join(sweep.factors)}]"
     return ["harness", "-m", *kept, f"sweep={sweep.name}", f"baseline={sweep.baseline}", factors, *steps]

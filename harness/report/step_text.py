@@ -62,8 +62,7 @@ def unsettled_clause(effects: Effects) -> str:
 
 
 def _change(s: Settling) -> str:
-    assert s.change is not None and s.low is not None and s.high is not None
-    return f"{formats.signed(s.change)} {effect_text.interval(s.low, s.high)}"
+    return f"{formats.signed(s.change)} {effect_text.interval(s.low, s.high, s.seeds)}"
 
 
 def short_cell(point: StepEffect) -> str:

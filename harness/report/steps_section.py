@@ -4,6 +4,7 @@ from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
 from harness.stats.steps_to_threshold import CHOSEN, ArmSteps, StepsToThreshold
 from harness.stats.sweep_statistics import SweepStatistics
+from harness.stats.verdicts import no_interval
 
 FEW = 5  # seeds; with fewer an interval over seeds is hardly more than a guess of the variance
 MEANS = (
@@ -39,15 +40,18 @@ def _row(arm: ArmSteps) -> tuple[str, ...]:
         f"{arm.reached} of {len(arm.runs)}",
         " ".join(f">{run.after}" if run.by is None else str(run.by) for run in arm.runs),
         "not reached" if arm.median is None else f"{arm.median:g}",
-        _estimate(f"{arm.mean:.1f}", arm.low, arm.high),
-        formats.NONE if slower is None else _estimate(_signed(slower.value, slower.at_least), slower.low, slower.high),
+        _estimate(f"{arm.mean:.1f}", arm.low, arm.high, len(arm.runs)),
+        formats.NONE
+        if slower is None
+        else _estimate(_signed(slower.value, slower.at_least), slower.low, slower.high, slower.seeds),
         effect_text.p_value(slower.p_holm if slower else None),
     )
 
 
-def _estimate(value: str, low: float | None, high: float | None) -> str:
+def _estimate(value: str, low: float | None, high: float | None, seeds: int) -> str:
+    """With one seed the value alone: a note says that there is no interval."""
     if low is None or high is None:
-        return value
+        return value if seeds == 1 else f"{value} [{no_interval(seeds)}]"
     return f"{value} [{low:.1f}, {high:.1f}]".replace("-", "−")
 
 

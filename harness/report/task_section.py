@@ -58,9 +58,10 @@ def _marks(table: TaskEffects) -> str:
     seeds = f"{table.seeds} seed{'s' * (table.seeds != 1)}"
     if table.least_p >= FALSE_SHARE:
         needed = math.ceil(1 - math.log2(FALSE_SHARE))
+        more = f"It takes at least {needed} seeds" + " at one look as planned" * (table.seeds >= needed)
         return (
             f"No single task can be marked with {seeds}: the smallest p-value that these can give is "
-            f"{table.least_p:g}, before any correction. It takes at least {needed} seeds."
+            f"{table.least_p:.3g}, before any correction. {more}."
         )
     return f"{marked} of {cells} cells (task × fix) are marked, over {seeds}."
 
@@ -73,7 +74,8 @@ def _groups(table: TaskEffects) -> Grid:
     for group, tasks in names:
         found = [of.get((factor, group)) for factor in factors]
         cells = (
-            f"{formats.signed(g.value)} {effect_text.interval(g.low, g.high)}" if g else formats.NONE for g in found
+            f"{formats.signed(g.value)} {effect_text.interval(g.low, g.high, table.seeds)}" if g else formats.NONE
+            for g in found
         )
         rows.append((group, str(tasks), *cells))
     return Grid(("tasks", "number", *factors), tuple(rows), "effects")

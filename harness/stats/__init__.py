@@ -17,7 +17,8 @@ beside them   pairing.py, profiles.py, sigmoids.py, reported_gaps.py and reporte
               own rules), task_effects.py (which tasks a fix moves), steps_to_threshold.py, pass_k.py (of samples)
 claims.py     the registered claims held against the records; measures.py: what they read; command.py: `harness claims`
 power.py      the smallest effect that a design finds; pilot.py: what an earlier sweep knows of the variances
-combine.py    sweeps of different seeds or policies, by meta_analysis.py; combine_command.py: `harness combine`
+combine.py    sweeps of different seeds or policies, by meta_analysis.py; copies.py: never one training twice;
+              combine_command.py: `harness combine`
 sweep_statistics.py   all of it for one sweep, and effects.json
 
 Statistics know arms, levels and rewards; no wording, no colour, no engine, and no fix by its name (but measures.py,

@@ -192,10 +192,11 @@ def _family(
             out.append(Difference(*what, NOT_ANSWERED, note=each.found))
             continue
         s, (judged, p_adjusted) = each.found.spread, next(adjusted)
-        p_holm, (low, high) = float(p_adjusted), judged.interval()
-        low_all, high_all = judged.interval(ALPHA / len(known))
+        p_holm, (low, high) = float(p_adjusted), judged.ends()
+        low_all, high_all = judged.ends(ALPHA / len(known))
         margin = margin_of(each.contrast.kind, outcome, of_main.steps, len(of_main.factors), of_main.margin)
-        verdict = _verdict(each, p_holm, max(abs(low_all), abs(high_all)) <= margin)
+        near = low_all is not None and high_all is not None and max(abs(low_all), abs(high_all)) <= margin
+        verdict = _verdict(each, p_holm, near)
         notes = [missed(s.seeds)] if verdict == ALIKE else []
         if s.seeds == 1:
             notes.append("one seed: the interval is over tasks, another seed may differ")

@@ -112,7 +112,7 @@ def _points(outcomes: Outcomes, row: Sequence[Measured | str], p_holm_S: Sequenc
             points.append(StepEffect(step))
             continue
         s, judged = found.spread, found.judged(outcomes)
-        (low, high), (low_all, high_all) = judged.interval(), judged.interval(ALPHA / validations)
+        (low, high), (low_all, high_all) = judged.ends(), judged.ends(ALPHA / validations)
         decided = RAISES if s.mean > 0 else LOWERS
         points.append(
             StepEffect(

@@ -32,14 +32,14 @@ from harness.factors import differ_in
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
 from harness.stats.effects import fails, ranking_draws
-from harness.stats.intervals import Spread, crossed_spread, settled
-from harness.stats.looks import half_now, level_now
+from harness.stats.intervals import crossed_spread, settled
+from harness.stats.looks import Judged, judge, level_now
 from harness.stats.measured import measure
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 from harness.stats.shown import shown
-from harness.stats.verdicts import FAILS, SEEDS_FOR_NONE, missed
+from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, missed
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
@@ -220,12 +220,11 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     what, found = _what(part), _spread(sweep, outcomes, part)
     if isinstance(found, str):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {what}: {found}.")
-    spread, identical = found
-    if spread.seeds * spread.tasks == 1:
-        text = f"{_number(spread.mean, part)} at one seed, which gives no interval"
-        return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
-    half = half_now(spread, outcomes.looks)
-    low, high = spread.mean - half, spread.mean + half
+    judged, identical = found
+    spread, (low, high) = judged.looks[-1][1], judged.ends()
+    if low is None or high is None:
+        text = f"{_number(spread.mean, part)} at {_why_no_interval(spread.seeds)}"
+        return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", spread.seeds)
     verdict, doubt = _judge(low, high, _logs(part)), ""
     if verdict == CONFIRMED and len(part.interval) == 2:
         doubt = f"; {missed(spread.seeds)}"
@@ -240,6 +239,12 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         f"{doubt}, expected {_words(part.interval)} ({verdict}).",
         spread.seeds,
     )
+
+
+def _why_no_interval(seeds: int) -> str:
+    if seeds == 1:
+        return "one seed, which gives no interval"
+    return f"{seeds} seeds, which give no interval: {NO_LEVEL}"
 
 
 def _hidden(outcomes: Outcomes, part: Part) -> str:
@@ -261,7 +266,7 @@ def _what(part: Part) -> str:
     return f"{part.metric} of {part.arm}{minus}"
 
 
-def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread, bool] | str:
+def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged, bool] | str:
     """The measure of the arm, less (or over) that of the other arm under the same seed, and whether the two arms are
     the same in every episode; or why there is none."""
     if part.metric in REFERENCE:
@@ -269,7 +274,7 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread
         for name, weight in ((part.arm, 1.0), (part.minus, -part.times)):
             weights += [weight * (name == arm.name) for arm in outcomes.arms]
         found = measure(outcomes, Contrast("claim", (), weights), REFERENCE[part.metric])
-        return found if isinstance(found, str) else (found.spread, found.identical)
+        return found if isinstance(found, str) else (found.judged(outcomes), found.identical)
     own = _by_seed(sweep, outcomes, part, part.arm)
     if other := part.minus or part.over:
         compared = _by_seed(sweep, outcomes, part, other)
@@ -281,7 +286,8 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread
     if not own:
         return "the records hold no measurement of it"
     values, grids = zip(*own.values(), strict=True)
-    return crossed_spread(np.array(values)[:, None], max(grids)), False
+    spread = crossed_spread(np.array(values)[:, None], max(grids))
+    return judge(np.array(values)[:, None], tuple(own), max(grids), spread, outcomes.looks), False
 
 
 def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> dict[int, tuple[float, float]]:
@@ -303,8 +309,10 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
     else:
         return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of these fixes one by one.")
     order = [found.factors.index(f) for f in part.order]
-    tail = level_now(outcomes.looks) / 2
-    low, high = np.quantile(kendall(order, found.draws_F_B), (tail, 1 - tail))
+    level = level_now(outcomes.looks)
+    tau_draws = kendall(order, found.draws_F_B)
+    low, high = np.quantile(tau_draws, (level / 2, 1 - level / 2)) if level else (-1.0, 1.0)
+    unknown = "" if level else f" ({NO_LEVEL})"
     here = np.array(found.estimates)[:, None]
     verdict = _judge(float(low), float(high), part.interval)
     best_first = np.argsort(-here[:, 0], kind="stable")
@@ -312,7 +320,7 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
     return Finding(
         verdict,
         f"{part.says}: by {kind.replace('_', '-')} effect on the area under the curve {found_order}; "
-        f"Kendall's tau-b with the note's order {kendall(order, here)[0]:.2f} [{low:.2f}, {high:.2f}], "
+        f"Kendall's tau-b with the note's order {kendall(order, here)[0]:.2f} [{low:.2f}, {high:.2f}]{unknown}, "
         f"Spearman {spearman(order, here)[0]:.2f}, over {_seeds_text(found.seeds, outcomes)}, expected "
         f"{_words(part.interval)} ({verdict}).",
         found.seeds,

@@ -6,12 +6,17 @@ by meta_analysis.py: fixed effects speak of these settings alone, random effects
 no arm moves, or in which the policy gets worse even with all fixes on, could not have shown a difference; it stands in
 the table and not in the means.
 
+Estimates, intervals and p-values of a sweep are those of its own report: p-values and intervals pay for further looks
+at it (looks.py), and each setting's p-values are Holm-corrected over its fixes of a kind. A setting of several sweeps
+pays for the looks at each of them. The means over settings weigh a setting by the width of that interval.
+
 Everything random comes from (seed, purpose, step, task, rollout). So two sweeps of one policy on one environment that
-share a seed share its luck, whatever else differs; together they are not two pieces of evidence, and are refused.
+share a seed share its luck, whatever else differs; together they are not two pieces of evidence, and are refused. So is
+the same training under two names (copies.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import NormalDist
 from typing import Any
@@ -21,9 +26,12 @@ import numpy as np
 
 from harness.errors import ConfigError
 from harness.records.load import SweepRecords
-from harness.stats.contrasts import KINDS
-from harness.stats.effects import fails, moves
+from harness.records.looks import Looks
+from harness.stats.contrasts import ASSUMES, KINDS
+from harness.stats.copies import refuse_copies
+from harness.stats.effects import fails, gate_checks, moves
 from harness.stats.intervals import LEVEL, crossed_spread, holm
+from harness.stats.looks import LookedAt, judge, looked_at, pooled
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.meta_analysis import MetaAnalysis, meta_analysis
 from harness.stats.outcomes import OUTCOMES, Outcomes, outcomes_of, step_weights
@@ -41,19 +49,27 @@ class Setting:
     sweeps: tuple[str, ...]
     seeds: tuple[int, ...]
     problem: str
+    looks: LookedAt  # at all its sweeps together
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one setting. low, high: 95 %, over tasks alone where there is one seed; seeds: in which all its arms count."""
+    """Of one setting, over all looks. low, high: 95 %, over tasks alone where there is one seed, None where there is no
+    interval; p_holm: over the fixes of the same kind and outcome; seeds: in which all its arms count."""
 
     setting: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     seeds: int
     tasks: int
+    p_holm: float = 1.0
+
+    @property
+    def wide(self) -> float:
+        """The larger distance of the value to an end of its interval; 0 where there is none."""
+        return 0.0 if self.low is None or self.high is None else max(self.high - self.value, self.value - self.low)
 
 
 @dataclass(frozen=True)
@@ -101,10 +117,11 @@ def combine(sweeps: Sequence[SweepRecords]) -> Combined:
         raise ConfigError("Combining needs at least two sweeps: `harness combine results/A results/B`.")
     members = [_member(sweep) for sweep in sweeps]
     _refuse(members)
+    refuse_copies([member.sweep for member in members])
     groups: dict[tuple[tuple[str, str], ...], list[_Member]] = {}
     for member in members:
         groups.setdefault(tuple(member.config.items()), []).append(member)
-    settings = tuple(_setting(group) for group in groups.values())
+    settings = _named(groups.values())
     return Combined(
         sweeps[0].baseline, settings, _differences([g[0] for g in groups.values()]),
         tuple(_effects(list(groups.values()), settings)),
@@ -170,11 +187,22 @@ def _refuse(members: Sequence[_Member]) -> None:
             )
 
 
-def _setting(group: Sequence[_Member]) -> Setting:
-    names = tuple(m.sweep.name for m in group)
+def _named(groups: Collection[Sequence[_Member]]) -> tuple[Setting, ...]:
+    """Settings by the names of their sweeps; by folder where two sweeps have one name."""
+    names = [m.sweep.name for group in groups for m in group]
+    folders = len(set(names)) < len(names)
+    return tuple(_setting(g, [str(m.sweep.folder) if folders else m.sweep.name for m in g]) for g in groups)
+
+
+def _setting(group: Sequence[_Member], names: Sequence[str]) -> Setting:
     seeds = tuple(sorted(seed for m in group for seed in m.seeds))
     failed, moved = (any(is_so(m.outcomes) for m in group) for is_so in (fails, moves))
-    return Setting(" + ".join(names), names, seeds, FAILS if failed else "" if moved else STILL)
+    problem = FAILS if failed else "" if moved else STILL
+    return Setting(" + ".join(names), tuple(names), seeds, problem, looked_at(_looks(group), len(seeds)))
+
+
+def _looks(group: Sequence[_Member]) -> Looks:
+    return pooled([(m.outcomes.looks, m.seeds) for m in group])
 
 
 def _differences(firsts: Sequence[_Member]) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -198,7 +226,7 @@ def _effects(groups: Sequence[Sequence[_Member]], settings: Sequence[Setting]) -
                 for key in known
                 if key[0] == kind
             ]
-            yield from _corrected(family)
+            yield from _corrected(_within_settings(family))
 
 
 @dataclass(frozen=True)
@@ -206,26 +234,35 @@ class _Table:
     """Values of a contrast per (seed, task) of one setting; tasks by name; jump: of one value by one episode."""
 
     values_N_T: Array
+    seeds: tuple[int, ...]
     tasks: tuple[str, ...]
     jump: float
+    looks: Looks
 
 
 Key = tuple[str, tuple[str, ...]]
 
 
 def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
-    """By kind and factors; what a fraction of the factorial mixes with other effects is left out."""
+    """By kind and factors; what a fraction of the factorial mixes with other effects is left out, and so is what rests
+    on an assumption that the sweep's own controls refute."""
     parts: dict[Key, list[_Table]] = {}
+    looks = _looks(group)
     for member in group:
         outcomes = member.outcomes
         if not outcomes.steps or (len(outcomes.steps) < 2 and outcome != "final"):
             continue
         by_step = float(np.abs(step_weights(outcome, outcomes.steps)).max())
+        refuted = any(check.holds is False for check in gate_checks(outcomes, outcome))
         for contrast in contrasts_of(outcomes, outcome):
+            if refuted and contrast.note == ASSUMES:
+                continue
             found = measure(outcomes, contrast, outcome)
             if isinstance(found, Measured) and not contrast.aliases:
                 tasks = tuple(outcomes.tasks[t] for t in found.tasks)
-                table = _Table(found.values_N_T, tasks, float(np.abs(contrast.weights_A).max()) * by_step)
+                seeds = tuple(outcomes.seeds[n] for n in found.seeds)
+                jump = float(np.abs(contrast.weights_A).max()) * by_step
+                table = _Table(found.values_N_T, seeds, tasks, jump, looks)
                 parts.setdefault((contrast.kind, contrast.factors), []).append(table)
     return {key: _stacked(tables) for key, tables in parts.items()}
 
@@ -233,23 +270,25 @@ def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
 def _stacked(tables: Sequence[_Table]) -> _Table:
     tasks = [t for t in tables[0].tasks if all(t in other.tasks for other in tables[1:])]
     rows = [table.values_N_T[:, [table.tasks.index(t) for t in tasks]] for table in tables]
-    return _Table(np.concatenate(rows), tuple(tasks), max(t.jump for t in tables))
+    seeds = tuple(seed for table in tables for seed in table.seeds)
+    return _Table(np.concatenate(rows), seeds, tuple(tasks), max(t.jump for t in tables), tables[0].looks)
 
 
 def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -> CombinedEffect:
     estimates = []
     counted: list[tuple[Estimate, _Table]] = []
     for setting, table in found:
-        if table.values_N_T.size < 2:
+        if not table.values_N_T.size:
             continue
         spread = crossed_spread(table.values_N_T, table.jump)
-        ends = (spread.mean - spread.half_width(), spread.mean + spread.half_width())
-        estimates.append(Estimate(setting.label, spread.mean, *ends, spread.p_value, spread.seeds, spread.tasks))
-        if not setting.problem:
+        judged = judge(table.values_N_T, table.seeds, table.jump, spread, table.looks)
+        what = (setting.label, spread.mean, *judged.ends(), judged.p_value)
+        estimates.append(Estimate(*what, spread.seeds, spread.tasks))
+        if not setting.problem and estimates[-1].wide > 0:
             counted.append((estimates[-1], table))
     meta = None
     if len(counted) > 1:
-        own = np.diag([((e.high - e.low) / 2 / NORMAL) ** 2 for e, _ in counted])
+        own = np.diag([(e.wide / NORMAL) ** 2 for e, _ in counted])
         meta = meta_analysis(np.array([e.value for e, _ in counted]), own + _shared_luck([t for _, t in counted]))
     known = all(e.seeds > 1 for e, _ in counted)
     return CombinedEffect(key[0], outcome, key[1], tuple(estimates), meta, known)
@@ -267,6 +306,19 @@ def _shared_luck(tables: Sequence[_Table]) -> Array:
             share = len(common) / (len(tables[i].tasks) * len(tables[j].tasks))
             out[i, j] = out[j, i] = max(float(np.cov(one, two)[0, 1]), 0.0) * share
     return out
+
+
+def _within_settings(family: Sequence[CombinedEffect]) -> list[CombinedEffect]:
+    """With p-values that are corrected over the effects of each setting."""
+    adjusted: dict[tuple[str, int], float] = {}
+    for setting in dict.fromkeys(e.setting for effect in family for e in effect.estimates):
+        found = [(n, e.p) for n, effect in enumerate(family) for e in effect.estimates if e.setting == setting]
+        for (n, _), p in zip(found, holm(np.array([p for _, p in found])), strict=True):
+            adjusted[setting, n] = float(p)
+    return [
+        replace(e, estimates=tuple(replace(own, p_holm=adjusted[own.setting, n]) for own in e.estimates))
+        for n, e in enumerate(family)
+    ]
 
 
 def _corrected(family: Sequence[CombinedEffect]) -> Iterator[CombinedEffect]:

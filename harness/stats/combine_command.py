@@ -12,9 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.records.load import load_sweep
+from harness.records.looks import record_look
 from harness.stats.combine import Combined, CombinedEffect, Estimate, combine
 from harness.stats.intervals import settled
+from harness.stats.looks import ALPHA, LookedAt
 from harness.stats.meta_analysis import Pooled
+from harness.stats.verdicts import no_interval
 
 TITLES = {
     "leave_one_out": "Leave-one-out: what is lost when this fix alone is off",
@@ -24,13 +27,16 @@ TITLES = {
 MEANS = (
     "Brackets: 95 %. fixed: the mean of these settings, and of no other. random: the mean over settings like these "
     "(Paule-Mandel; Hartung, Knapp, Sidik, Jonkman). tau: how much settings differ, in reward. I²: the share of what "
-    "varies between them that their own errors do not explain. p: Holm-corrected over the fixes."
+    "varies between them that their own errors do not explain. "
 )
+P_MEANS = "p: Holm-corrected over the fixes of its column. Beside a setting: of that setting alone."
 ONE_SEED = "No fixed effect where a setting has one seed: nothing is known of its other seeds."
 DASH = "–"
 
 
 def run(asked: Namespace) -> int:
+    for folder in asked.sweeps:
+        record_look(folder)
     found = combine([load_sweep(folder) for folder in asked.sweeps])
     if asked.json:
         print(as_json(found), end="")
@@ -48,7 +54,7 @@ def report(found: Combined) -> Iterator[RenderableType]:
     for setting in found.settings:
         seeds = f"seed{'s' * (len(setting.seeds) > 1)} {', '.join(map(str, setting.seeds))}"
         problem = f"; not in the means: {setting.problem}" if setting.problem else ""
-        yield Text(f"{letters[setting.label]}: {setting.label} ({seeds}{problem})")
+        yield Text(f"{letters[setting.label]}: {setting.label} ({seeds}{_looks(setting.looks)}{problem})")
     for key, values in found.differences:
         yield Text(f"   {key}: {' / '.join(values)}", style="dim")
     for kind, title in TITLES.items():
@@ -56,8 +62,7 @@ def report(found: Combined) -> Iterator[RenderableType]:
         if effects:
             yield Text(f"\n{title}", style="bold")
             yield _table(effects, letters)
-    if len(found.settings) > 1:
-        yield Text(MEANS, style="dim")
+    yield Text((MEANS if len(found.settings) > 1 else "Brackets: 95 %. ") + P_MEANS, style="dim")
     if any(e.meta and not e.fixed_known for e in found.effects):
         yield Text(ONE_SEED, style="dim")
 
@@ -65,12 +70,13 @@ def report(found: Combined) -> Iterator[RenderableType]:
 def _table(effects: list[CombinedEffect], letters: dict[str, str]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     several = len(letters) > 1
-    for name in ("fix", *letters.values(), *(("fixed", "p", "random", "p", "tau", "I²") if several else ("p",))):
+    own_heads = (head for letter in letters.values() for head in (letter, "p"))
+    for name in ("fix", *own_heads, *(("fixed", "p", "random", "p", "tau", "I²") if several else ())):
         table.add_column(name, justify="left" if name == "fix" else "right", no_wrap=True)
     for effect in effects:
         by_setting = {e.setting: e for e in effect.estimates}
-        own = [_estimate(by_setting.get(label)) for label in letters]
-        table.add_row(effect.factors[0], *own, *(_meta(effect) if several else (_p(effect.estimates[0].p),)))
+        own = [cell for label in letters for cell in _estimate(by_setting.get(label))]
+        table.add_row(*map(Text, (effect.factors[0], *own, *(_meta(effect) if several else ()))))
     return table
 
 
@@ -82,11 +88,27 @@ def _meta(effect: CombinedEffect) -> tuple[str, ...]:
     return (*fixed, _pooled(m.random), _p(effect.random_p_holm), f"{m.tau:.3f}", f"{100 * m.i_squared:.0f} %")
 
 
-def _estimate(e: Estimate | None) -> str:
+def _looks(looks: LookedAt) -> str:
+    """`; looked at 2 times (after 5 and 8 seeds), which brackets and p pay for`; nothing for one look as planned."""
+    if looks.levels == (ALPHA,):
+        return ""
+    *first, last = map(str, looks.seeds)
+    if first:
+        often = f"looked at {len(looks.seeds)} times (after {', '.join(first)} and {last} seeds)"
+    else:
+        often = f"a look after {last} seeds, before all that was planned"
+    error = f"; together these looks err in up to {100 * looks.error:.2g} %" if looks.error > ALPHA else ""
+    return f"; {often}, which brackets and p pay for{error}"
+
+
+def _estimate(e: Estimate | None) -> tuple[str, str]:
+    """The estimate and its p-value."""
     if e is None:
-        return DASH
+        return DASH, DASH
+    if e.low is None or e.high is None:
+        return f"{_number(e.value, True)} [{no_interval(e.seeds)}]", _p(e.p_holm)
     one = ", one seed" if e.seeds == 1 else ""
-    return f"{_number(e.value, True)} [{_number(e.low)}, {_number(e.high)}{one}]"
+    return f"{_number(e.value, True)} [{_number(e.low)}, {_number(e.high)}{one}]", _p(e.p_holm)
 
 
 def _pooled(p: Pooled) -> str:

@@ -25,7 +25,7 @@ def verdict_table(found: Sequence[Verdict], baseline: str) -> Table:
     table.title, table.title_justify = f"baseline {baseline}", "left"
     for name in ("claim", "verdict"):
         table.add_column(name, no_wrap=True)
-    table.add_column("evidence")
+    table.add_column("evidence", overflow="fold")
     for v in found:
         style = COLOURS.get(v.verdict, "dim")
         decision = Text(v.label, style=style) + Text(f"\n{v.parts.replace(', ', chr(10))}" if v.parts else "", "dim")

@@ -7,8 +7,8 @@ sweep this happens in at most 5 % of cases.
 A negative control is all_on with something taken away without which nothing can be learned. It must not learn: its rise
 from the first to the last validation must not be shown to lie above zero, by more than the margin. That alone would be
 easy where seeds are few, so it must also lose: all_on must be shown to end above it. Both rest on paired means over
-seeds and tasks as all effects do (intervals.py). Over the controls of a sweep the intervals are simultaneous
-(Bonferroni), so that a sound sweep fails one of them in at most 5 % of cases.
+seeds and tasks as all effects do (intervals.py), and pay for further looks as these do (looks.py). Over the controls of
+a sweep the intervals are simultaneous (Bonferroni), so that a sound sweep fails one of them in at most 5 % of cases.
 
 With one seed all of this holds for that seed alone. Blind updates are a random walk, and a walk may well go up once.
 
@@ -23,9 +23,11 @@ import numpy as np
 
 from harness.factors import Arm
 from harness.records.load import RecordedRun, SweepRecords
+from harness.records.looks import looks_of
 from harness.stats.contrasts import Contrast
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import LEVEL
+from harness.stats.looks import ALPHA
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import Outcomes, outcomes_of
 
@@ -35,13 +37,13 @@ KINDS = ("leave_one_out", "main", "added_alone")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval, and the one that holds for all controls together."""
+    """A mean with its 95 % interval, and the one that holds for all controls together; None: there is none."""
 
     value: float
-    low: float
-    high: float
-    low_all: float
-    high_all: float
+    low: float | None
+    high: float | None
+    low_all: float | None
+    high_all: float | None
     seeds: int
     tasks: int
 
@@ -90,6 +92,11 @@ class Controls:
     failed: tuple[str, ...]
     sound: bool | None
 
+    @property
+    def learns(self) -> bool:
+        """Whether all_on is shown to learn."""
+        return self.all_on is not None and _above_zero(self.all_on.low)
+
 
 def controls_of(sweep: SweepRecords, effects: Effects) -> Controls | None:
     """None for a sweep that has neither a placebo nor negative controls."""
@@ -97,7 +104,7 @@ def controls_of(sweep: SweepRecords, effects: Effects) -> Controls | None:
     all_on, negatives = _negatives(sweep) if sweep.controls else (None, ())
     if not placebos and not negatives:
         return None
-    learns = all_on is not None and all_on.low > 0
+    learns = all_on is not None and _above_zero(all_on.low)
     failed = [p.factor for p in placebos if p.matters]
     failed += [n.arm for n in negatives if n.learned or (n.loses is False and learns)]
     passed = [p.matters is False for p in placebos]
@@ -119,7 +126,7 @@ def _negatives(sweep: SweepRecords) -> tuple[Estimate | None, tuple[NegativeCont
     runs = tuple(run for run in sweep.runs if set(run.levels.values()) == {"on"})
     beside = tuple(dict.fromkeys(f for run in sweep.controls for f in run.levels if f not in sweep.factors))
     together = replace(sweep, runs=(*runs, *sweep.controls), controls=(), factors=(*sweep.factors, *beside))
-    outcomes = outcomes_of(together)
+    outcomes = replace(outcomes_of(together), looks=looks_of(sweep.with_controls))
     arms = [arm for arm in outcomes.arms if not sweep.declared.compares(arm)]
     best = next((arm for arm in outcomes.arms if sweep.declared.compares(arm)), None)
     summaries = {
@@ -129,7 +136,7 @@ def _negatives(sweep: SweepRecords) -> tuple[Estimate | None, tuple[NegativeCont
     }
     found = [_negative(sweep, outcomes, arm, best, len(arms), summaries) for arm in arms]
     own = _measured(outcomes, ((best, 1.0),), "rise") if best else ""
-    return None if isinstance(own, str) else _estimate(own, 1), tuple(found)
+    return None if isinstance(own, str) else _estimate(own, outcomes, 1), tuple(found)
 
 
 def _negative(
@@ -143,8 +150,8 @@ def _negative(
     rise = _measured(outcomes, ((arm, 1.0),), "rise")
     lead = _measured(outcomes, ((best, 1.0), (arm, -1.0)), "final") if best else "all_on is not in this sweep"
     notes = dict.fromkeys(found for found in (rise, lead) if isinstance(found, str))
-    rose = None if isinstance(rise, str) else _estimate(rise, family)
-    led = None if isinstance(lead, str) else _estimate(lead, family)
+    rose = None if isinstance(rise, str) else _estimate(rise, outcomes, family)
+    led = None if isinstance(lead, str) else _estimate(lead, outcomes, family)
     factor, level = next((f, level) for f, level in arm.levels if f not in sweep.factors)
     runs = [run for run in sweep.controls if run.arm == arm.name]
     return NegativeControl(
@@ -163,13 +170,17 @@ def _negative(
 
 def _learned(rise: Estimate, margin: float) -> bool:
     """Whether it rose: surely above zero, and by more than what is called next to nothing."""
-    return rise.low_all > 0 and rise.value > margin
+    return _above_zero(rise.low_all) and rise.value > margin
 
 
 def _lost(lead: Estimate, margin: float) -> bool | None:
-    if lead.low_all > 0:
+    if _above_zero(lead.low_all):
         return True
-    return False if lead.high_all <= margin else None
+    return False if lead.high_all is not None and lead.high_all <= margin else None
+
+
+def _above_zero(low: float | None) -> bool:
+    return low is not None and low > 0
 
 
 def _is_shown(runs: Sequence[RecordedRun], factor: str) -> bool:
@@ -188,9 +199,6 @@ def _measured(outcomes: Outcomes, terms: Sequence[tuple[Arm, float]], outcome: s
     return measure(outcomes, Contrast("control", (), weights), outcome)
 
 
-def _estimate(found: Measured, family: int) -> Estimate:
-    spread = found.spread
-    half, half_all = spread.half_width(), spread.half_width(1 - (1 - LEVEL) / family)
-    value = spread.mean
-    low, high, low_all, high_all = value - half, value + half, value - half_all, value + half_all
-    return Estimate(value, low, high, low_all, high_all, spread.seeds, spread.tasks)
+def _estimate(found: Measured, outcomes: Outcomes, family: int) -> Estimate:
+    spread, judged = found.spread, found.judged(outcomes)
+    return Estimate(spread.mean, *judged.ends(), *judged.ends(ALPHA / family), spread.seeds, spread.tasks)

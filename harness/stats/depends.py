@@ -74,7 +74,9 @@ def _matters(point: StepEffect, final: str | None) -> bool:
 
 
 def _otherwise(a: StepEffect, b: StepEffect, a_matters: bool, margin: float) -> bool:
-    assert a.value is not None and b.value is not None and a.low is not None and a.high is not None
+    assert a.value is not None and b.value is not None
+    if a.low is None or a.high is None:
+        return False
     if a_matters and a.value * b.value < 0:
         return True
     return -margin <= a.low and a.high <= margin

@@ -83,7 +83,7 @@ class Effect:
     factors: tuple[str, ...]
     verdict: str
     value: float | None = None
-    low: float | None = None  # 95 %, this effect alone
+    low: float | None = None  # 95 %, this effect alone; None: there is no interval
     high: float | None = None
     low_all: float | None = None  # 95 % for all effects of the family together
     high_all: float | None = None
@@ -314,12 +314,12 @@ def estimate_family(
             continue
         s, told, (judged, p_adjusted) = found.spread, found.shown(outcomes), next(adjusted)
         p_holm = float(p_adjusted)
-        low, high = judged.interval()
-        low_all, high_all = judged.interval(ALPHA / len(known))
+        low, high = judged.ends()
+        low_all, high_all = judged.ends(ALPHA / len(known))
         decided = RAISES if s.mean > 0 else LOWERS
         remark = ""
         if p_holm >= 1 - LEVEL:
-            near = max(abs(low_all), abs(high_all)) <= margin
+            near = low_all is not None and high_all is not None and max(abs(low_all), abs(high_all)) <= margin
             remark = _doubt(found, still, failed, _died(outcomes, contrast), told.seeds) if near else ""
             decided = NOT_SHOWN if not told.seeds else NO_EFFECT if near and not remark else UNDECIDED
         elif judged.p_now >= ALPHA:

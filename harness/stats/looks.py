@@ -20,6 +20,9 @@ together, so what lies in each of them is the interval. With one look at all tha
 without looks.
 
 A look at one seed decides for that seed alone. It spends nothing, and no later look stands on it.
+
+Sweeps that are put together as one (combine.py) have the looks of each: `pooled`. Whether one of them was started only
+because another was undecided, no manifest says.
 """
 
 from collections.abc import Sequence
@@ -34,6 +37,7 @@ from harness.stats.intervals import LEVEL, Spread, crossed_spread
 from harness.stats.sequential_t import look_levels
 
 Array = np.ndarray
+Ends = tuple[float | None, float | None]  # of an interval; None twice where there is none
 ALPHA = 1 - LEVEL
 MOST_EXTENDED = 4  # looks that α is split over where a sweep goes beyond its plan
 HALF_SPENT = 8  # seeds by which an open sweep has spent half
@@ -68,6 +72,11 @@ class Judged:
     looks: tuple[tuple[int, Spread], ...]  # place among the counted looks, and what it saw
     schedule: Looks
 
+    def ends(self, alpha: float = ALPHA) -> Ends:
+        """The interval as it is told: none where it is endless, of one number or where no look has a level."""
+        low, high = self.interval(alpha)
+        return (low, high) if np.isfinite(high - low) else (None, None)
+
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
         """At level 1 − α over all looks."""
         now = self.looks[-1][1]
@@ -98,6 +107,33 @@ def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, spread: Spre
     over_all = [float(overall_p(np.array(s.p_value), place, looks)) for place, s in seen]
     best = int(np.argmin(over_all))
     return Judged(over_all[best], over_all[-1], seen[best][1].seeds, tuple(seen), looks)
+
+
+def pooled(sweeps: Sequence[tuple[Looks, Sequence[int]]]) -> Looks:
+    """The looks at several sweeps in one table. sweeps: the looks at each, and its seeds, which no other has.
+
+    A look at one sweep is a look at the table that would have been made then. Looks are taken in turn, the second of
+    each sweep, then the third: which was first changes the number of seeds behind a level, not the number of looks.
+    Where one went beyond its plan, the table did, whatever the others still have to come.
+    """
+    if len(sweeps) == 1:
+        return sweeps[0][0]
+    each = [counted_looks(looks) or (Look(tuple(seeds), len(seeds)),) for looks, seeds in sweeps]
+    now = [looks[0] for looks in each]
+    at = [_together(now)]
+    for turn in range(1, max(map(len, each))):
+        for place, looks in enumerate(each):
+            if turn < len(looks):
+                now[place] = looks[turn]
+                at.append(_together(now))
+    ends = [_end(looks) if looks.at else look.whole for (looks, _), look in zip(sweeps, now, strict=True)]
+    if any(looked_at(looks, len(seeds)).extended for looks, seeds in sweeps):
+        ends = [min(end, look.whole) for end, look in zip(ends, now, strict=True)]
+    return Looks(tuple(at), sum(ends), any(looks.open_ended for looks, _ in sweeps))
+
+
+def _together(looks: Sequence[Look]) -> Look:
+    return Look(tuple(sorted(seed for look in looks for seed in look.seeds)), sum(look.whole for look in looks))
 
 
 def counted_looks(looks: Looks) -> tuple[Look, ...]:

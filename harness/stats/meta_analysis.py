@@ -10,7 +10,8 @@ Med. Res. Methodol. 15, 99). DerSimonian and Laird's normal interval is too narr
 of 1.96.
 
 v is not the squared standard error, which from two seeds may be near zero by luck and would take all the weight. It is
-the variance whose normal interval has the width of the setting's own 95 % interval, which knows how few its seeds are.
+the variance whose normal interval has the width of the setting's own 95 % interval, which knows how few its seeds are
+and how often they were looked at.
 
 Settings that were validated on the same tasks share the luck of these tasks: `covariance_K_K` holds it beside the
 diagonal, and both variances count it.

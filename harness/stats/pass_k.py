@@ -24,8 +24,10 @@ from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES
 from harness.stats.effects import Effect, estimate_family, gate_checks
 from harness.stats.intervals import crossed_spread
+from harness.stats.looks import judge
 from harness.stats.measured import contrasts_of, measure
 from harness.stats.outcomes import Outcomes
+from harness.stats.profiles import can_be, within
 
 Array = np.ndarray
 KINDS_SAMPLED = ("leave_one_out", "main")
@@ -34,15 +36,16 @@ SOLVED = 1 - 1e-6  # tau-bench counts a reward of 1, up to rounding, as a succes
 
 @dataclass(frozen=True)
 class ArmPass:
-    """k: 0 for the mean reward of the samples. first: at the first validation; value, low, high: at the last, 95 %."""
+    """k: 0 for the mean reward of the samples. first: at the first validation; value, low, high: at the last, 95 %
+    over all looks (looks.py); None: there is no interval."""
 
     arm: str
     k: int
     seeds: int
     first: float
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,10 @@ def _arms(of_k: Outcomes, k: int, samples: int) -> list[ArmPass]:
         values = values[..., ~np.isnan(values[:, 1]).any(axis=0)]
         if values[:, 1].size:
             # One sample more that succeeds moves C(c, k) / C(n, k) by at most k / n.
-            spread = crossed_spread(values[:, 1], max(k, 1) / samples)
-            half = spread.half_width()
-            low, high = max(0.0, spread.mean - half), min(1.0, spread.mean + half)
+            jump = max(k, 1) / samples
+            spread = crossed_spread(values[:, 1], jump)
+            seeds = [of_k.seeds[n] for n in np.flatnonzero(counts[a])]
+            low, high = within(judge(values[:, 1], seeds, jump, spread, of_k.looks).ends(), *can_be(of_k))
             first = values[:, 0]
             start = float(first[~np.isnan(first)].mean()) if (~np.isnan(first)).any() else float("nan")
             out.append(ArmPass(arm.name, k, int(counts[a].sum()), start, spread.mean, low, high))

@@ -5,49 +5,81 @@ validation is 0 or 1. The interquartile mean drops the lowest and the highest qu
 it is steadier than the mean against one collapsed run, and blind to it (Agarwal et al. 2021, NeurIPS).
 The profile at τ is the share of scores of at least τ.
 
+Reference rewards lie in 0..1 by protocol, but nothing stops an environment of one's own from paying less than 0. So
+intervals are cut off, and profiles begin, at what can be (`can_be`).
+
 rliable resamples runs and takes percentiles; over 3 to 5 seeds these are too narrow (intervals.py). So the draws of
 the interquartile mean are stretched by as much as those of the plain mean need to reach its calibrated interval.
+All intervals pay for further looks at the sweep (looks.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, isfinite
 
 import numpy as np
 from scipy.special import ndtri
 
+from harness.records.looks import Looks
 from harness.stats.bootstrap import resample
 from harness.stats.intervals import LEVEL, crossed_spread
+from harness.stats.looks import Ends, half_now, judge
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
 
 Array = np.ndarray
-THRESHOLDS = tuple(round(0.1 * n, 1) for n in range(11))
 DRAWS = 500
+Triple = tuple[float, float | None, float | None]  # (value, low, high); None: there is no interval
 
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm over its counted runs. Triples are (value, low, high); None where there is no counted run."""
+    """One arm over its counted runs. None where there is no counted run."""
 
     arm: str
     seeds: int
-    mean: dict[str, tuple[float, float, float] | None]  # by outcome
-    iqm: tuple[float, float, float] | None  # of the time-averaged reward
-    profile: tuple[tuple[float, float, float], ...]  # at THRESHOLDS
+    mean: dict[str, Triple | None]  # by outcome
+    iqm: Triple | None  # of the time-averaged reward
+    profile: tuple[Triple, ...]  # at `heights` of so many
+
+
+def heights(count: int) -> tuple[float, ...]:
+    """At which so many points of a profile lie: every tenth of a reward, up to 1."""
+    return tuple(round(1 - 0.1 * n, 1) for n in reversed(range(count)))
+
+
+def can_be(outcomes: Outcomes) -> tuple[float, float]:
+    """Between what rewards lie: 0 and 1, or further apart where one of these does."""
+    seen = outcomes.rewards_A_N_S_T
+    return float(np.fmin.reduce(seen, axis=None, initial=0.0)), float(np.fmax.reduce(seen, axis=None, initial=1.0))
+
+
+def within(ends: Ends, lowest: float, highest: float) -> Ends:
+    """An interval as far as the mean can be there."""
+    low, high = ends
+    return (None, None) if low is None or high is None else (max(lowest, low), min(highest, high))
 
 
 def arm_summaries(outcomes: Outcomes) -> tuple[ArmSummary, ...]:
     values = {o: (outcomes.of(o), outcomes.counts(o)) for o in OUTCOMES}
     jump = {o: float(np.abs(step_weights(o, outcomes.steps)).max(initial=0.0)) for o in OUTCOMES}
+    lowest, highest = can_be(outcomes)
+    at = heights(11 + ceil(-10 * lowest - 1e-9))
+    bounds = {"final": (lowest, highest), "area": (lowest, highest), "slope": (-np.inf, np.inf)}
     out = []
     for i, arm in enumerate(outcomes.arms):
+        seeds = {o: [outcomes.seeds[n] for n in np.flatnonzero(counts[i])] for o, (_, counts) in values.items()}
         table = {o: without_holes(v[i][counts[i]]) for o, (v, counts) in values.items()}
         if not table["area"].size:
             out.append(ArmSummary(arm.name, 0, dict.fromkeys(OUTCOMES), None, ()))
             continue
-        area = table["area"]
-        profile = tuple(_triple((area >= t - 1e-9).astype(float), 1.0, 0.0, 1.0) for t in THRESHOLDS)
-        bounds = {"final": (0.0, 1.0), "area": (0.0, 1.0), "slope": (-np.inf, np.inf)}
-        mean = {o: _triple(t, jump[o], *bounds[o]) if t.size else None for o, t in table.items()}
-        out.append(ArmSummary(arm.name, len(area), mean, iqm_triple(area, jump["area"]), profile))
+        area, looks = table["area"], outcomes.looks
+        reached = [(area >= height - 1e-9).astype(float) for height in at]
+        profile = tuple(_triple(r, seeds["area"], 1.0, (0.0, 1.0), looks) for r in reached)
+        mean = {o: _triple(t, seeds[o], jump[o], bounds[o], looks) if t.size else None for o, t in table.items()}
+        half = half_now(crossed_spread(area, jump["area"]), looks)
+        value, low, high = iqm_triple(area, jump["area"], half)
+        iqm = (value, *within((low, high) if isfinite(half) else (None, None), lowest, highest))
+        out.append(ArmSummary(arm.name, len(area), mean, iqm, profile))
     return tuple(out)
 
 
@@ -64,19 +96,18 @@ def interquartile_mean(scores: Array) -> Array:
     return means
 
 
-def iqm_triple(area_N_T: Array, jump: float = 0.0) -> tuple[float, float, float]:
-    """(interquartile mean, low, high) of the scores of one arm. jump: see `crossed_spread`."""
+def iqm_triple(area_N_T: Array, jump: float = 0.0, half: float | None = None) -> tuple[float, float, float]:
+    """(interquartile mean, low, high) of the scores of one arm. jump: see `crossed_spread`; half: half of the plain
+    mean's interval, if not of the one at one look."""
     by_seed, by_task = resample(*area_N_T.shape, draws=DRAWS)
     seeds, tasks = _indices(by_seed), _indices(by_task)
     scores = area_N_T[seeds[:, :, None], tasks[:, None, :]].reshape(DRAWS, -1)
     value, draws = float(interquartile_mean(area_N_T.ravel())), interquartile_mean(scores)
-    raw, calibrated = (
-        float(scores.mean(axis=1).std()),
-        crossed_spread(area_N_T, jump).half_width() / float(ndtri(0.5 + LEVEL / 2)),
-    )
+    half = crossed_spread(area_N_T, jump).half_width() if half is None else half
+    raw, calibrated = float(scores.mean(axis=1).std()), half / float(ndtri(0.5 + LEVEL / 2))
     stretch = max(calibrated / raw, 1.0) if raw > 0 and np.isfinite(calibrated) else 1.0
     low, high = np.quantile(draws, (0.025, 0.975))
-    return value, max(0.0, value - stretch * (value - float(low))), min(1.0, value + stretch * (float(high) - value))
+    return value, value - stretch * (value - float(low)), value + stretch * (float(high) - value)
 
 
 def _indices(weights_B_N: Array) -> Array:
@@ -86,7 +117,6 @@ def _indices(weights_B_N: Array) -> Array:
     return np.repeat(np.tile(np.arange(size), len(counts)), counts.ravel()).reshape(len(counts), size)
 
 
-def _triple(values_N_T: Array, jump: float, lowest: float, highest: float) -> tuple[float, float, float]:
+def _triple(values_N_T: Array, seeds: Sequence[int], jump: float, bounds: tuple[float, float], looks: Looks) -> Triple:
     spread = crossed_spread(values_N_T, jump)
-    half = spread.half_width()
-    return spread.mean, max(lowest, spread.mean - half), min(highest, spread.mean + half)
+    return spread.mean, *within(judge(values_N_T, seeds, jump, spread, looks).ends(), *bounds)

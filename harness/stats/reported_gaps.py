@@ -12,12 +12,13 @@ import numpy as np
 
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.intervals import crossed_spread
+from harness.stats.looks import judge
 from harness.stats.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
 class ReportedGap:
-    """Means over the counted runs of an arm. low, high: 95 % over seeds; None with one seed."""
+    """Means over the counted runs of an arm. low, high: 95 % over seeds and all looks; None with one seed."""
 
     arm: str
     seeds: int
@@ -35,12 +36,11 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
     out = []
     for arm in sweep.arms:
         runs = [run for run in sweep.runs_of(arm) if run.name not in left_out]
-        ends = [e for run in runs if (e := _ends(run, outcomes.steps))]
-        if ends:
+        by_seed = {run.seed: e for run in runs if (e := _ends(run, outcomes.steps))}
+        if ends := list(by_seed.values()):
             gaps = np.array([[last.reported - last.reference] for _, last in ends])
-            spread = crossed_spread(gaps, max(last.grid for _, last in ends))
-            half = spread.half_width()
-            known = bool(np.isfinite(half))
+            grid = max(last.grid for _, last in ends)
+            spread = crossed_spread(gaps, grid)
             out.append(
                 ReportedGap(
                     arm,
@@ -48,8 +48,7 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
                     float(np.mean([last.reference - first.reference for first, last in ends])),
                     float(np.mean([last.reported - first.reported for first, last in ends])),
                     spread.mean,
-                    spread.mean - half if known else None,
-                    spread.mean + half if known else None,
+                    *judge(gaps, tuple(by_seed), grid, spread, outcomes.looks).ends(),
                     float(np.mean([last.nonexistent for _, last in ends])),
                 )
             )

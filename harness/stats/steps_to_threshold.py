@@ -11,7 +11,7 @@ The restricted mean is the area under that curve up to the last step, the mean o
 sweep would raise it. It needs no model of what comes later. Its interval is Student's t over seeds, and so is that of
 its difference to all_on, paired by seed, in which being late by part of a validation's distance mostly cancels. Both
 have the floor of intervals.py: seeds that agree on a grid of validated steps are no proof that there is no spread. They
-end where the restricted mean and its differences have to.
+end where the restricted mean and its differences have to, and pay for further looks (looks.py).
 
 The threshold is the sweep's own (`stats.threshold`), or halfway between the first and the highest mean reward of
 all_on.
@@ -22,7 +22,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import CensoredData, ecdf
 
+from harness.records.looks import Looks
 from harness.stats.intervals import crossed_spread, holm
+from harness.stats.looks import judge
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import MOVES
 
@@ -47,7 +49,7 @@ class Slower:
     """Restricted mean steps of an arm minus those of all_on, over the seeds that both have; intervals 95 %.
 
     at_least: runs of the arm never got there and all of all_on's did, so that a longer sweep could only raise it
-    low, high, p, p_holm: None with one seed
+    low, high, p, p_holm: None with one seed; low, high: also where no look has a level (looks.py)
     """
 
     seeds: int
@@ -63,7 +65,7 @@ class Slower:
 class ArmSteps:
     """not_yet: share of runs that had not reached it, at each validation; median: None where half of them never did.
 
-    mean: restricted to the last step; low, high: None with one seed
+    mean: restricted to the last step; low, high: as of Slower
     """
 
     arm: str
@@ -105,7 +107,8 @@ def steps_to_threshold(outcomes: Outcomes, chosen: float | None = None) -> Steps
     }
     best = outcomes.factors.with_off().name
     last, grid = outcomes.steps[-1], float(np.diff(outcomes.steps).max())
-    slower = {arm: _slower(runs, found.get(best, ()), last, grid) for arm, runs in found.items() if arm != best}
+    looks = outcomes.looks
+    slower = {arm: _slower(runs, found.get(best, ()), last, grid, looks) for arm, runs in found.items() if arm != best}
     known = [(arm, s.p) for arm, s in slower.items() if s is not None and s.p is not None]
     adjusted = dict(zip([arm for arm, _ in known], holm(np.array([p for _, p in known])).tolist(), strict=True))
     return StepsToThreshold(
@@ -113,7 +116,7 @@ def steps_to_threshold(outcomes: Outcomes, chosen: float | None = None) -> Steps
         why,
         outcomes.steps,
         tuple(
-            _arm(arm, runs, outcomes.steps, grid, slower.get(arm), adjusted.get(arm))
+            _arm(arm, runs, outcomes.steps, grid, slower.get(arm), adjusted.get(arm), looks)
             for arm, runs in found.items()
             if runs
         ),
@@ -156,23 +159,27 @@ def _arm(
     grid: float,
     slower: Slower | None,
     p_holm: float | None,
+    looks: Looks,
 ) -> ArmSteps:
     done, never = [r.by for r in runs if r.by is not None], [r.after for r in runs if r.by is None]
     not_yet = ecdf(CensoredData(uncensored=done, right=never)).sf.evaluate(np.array(steps, dtype=float))
     median = next((float(step) for step, share in zip(steps, not_yet, strict=True) if share <= 0.5), None)
-    mean, low, high, _ = _over_seeds([_restricted(run, steps[-1]) for run in runs], grid, 0.0, float(steps[-1]))
+    by_seed = {run.seed: _restricted(run, steps[-1]) for run in runs}
+    mean, low, high, _ = _over_seeds(by_seed, grid, 0.0, float(steps[-1]), looks)
     if slower is not None:
         slower = replace(slower, p_holm=p_holm)
     return ArmSteps(arm, runs, tuple(not_yet.tolist()), median, mean, low, high, slower)
 
 
-def _slower(runs: tuple[Reached, ...], best: tuple[Reached, ...], last: int, grid: float) -> Slower | None:
+def _slower(
+    runs: tuple[Reached, ...], best: tuple[Reached, ...], last: int, grid: float, looks: Looks
+) -> Slower | None:
     of_best = {run.seed: run for run in best}
     pairs = [(run, of_best[run.seed]) for run in runs if run.seed in of_best]
     if not pairs:
         return None
-    later = [_restricted(run, last) - _restricted(other, last) for run, other in pairs]
-    value, low, high, p = _over_seeds(later, grid, -float(last), float(last))
+    later = {run.seed: _restricted(run, last) - _restricted(other, last) for run, other in pairs}
+    value, low, high, p = _over_seeds(later, grid, -float(last), float(last), looks)
     at_least = any(run.by is None for run, _ in pairs) and all(other.by is not None for _, other in pairs)
     return Slower(len(pairs), value, low, high, p, None, at_least)
 
@@ -182,12 +189,16 @@ def _restricted(run: Reached, last: int) -> float:
 
 
 def _over_seeds(
-    values: list[float], grid: float, least: float, most: float
+    by_seed: dict[int, float], grid: float, least: float, most: float, looks: Looks
 ) -> tuple[float, float | None, float | None, float | None]:
     """(mean, low, high, p); of one seed the mean alone. grid: what one validation sooner or later changes; least, most:
     between which the mean lies."""
-    spread = crossed_spread(np.array(values)[:, None], grid)
+    values = np.array(list(by_seed.values()))[:, None]
+    spread = crossed_spread(values, grid)
     if len(values) == 1:
         return spread.mean, None, None, None
-    half = spread.half_width()
-    return spread.mean, max(spread.mean - half, least), min(spread.mean + half, most), spread.p_value
+    judged = judge(values, tuple(by_seed), grid, spread, looks)
+    low, high = judged.ends()
+    if low is None or high is None:
+        return spread.mean, None, None, judged.p_value
+    return spread.mean, max(low, least), min(high, most), judged.p_value

@@ -14,6 +14,8 @@ variance components of intervals.py, the best linear predictor of a task's own e
 The same components say what power there is: with ever more seeds the error falls to √(task / T) and no lower; and tasks
 that never change cannot show an effect, so a mean effect is at most the share of those that do (`Movable`).
 
+Where a sweep was looked at more than once, p-values and intervals are those over all looks (looks.py).
+
 Groups of tasks by what the base policy can do: solved or not by the greedy validation at step 0, which no fix has
 touched yet; and thirds of its reward where several samples a task are known. Their effects have the usual interval,
 each for itself.
@@ -27,9 +29,11 @@ from scipy.special import ndtri
 from scipy.stats import false_discovery_control, permutation_test
 
 from harness.records.load import SweepRecords
+from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES
 from harness.stats.effects import gate_checks
 from harness.stats.intervals import LEVEL, crossed_spread
+from harness.stats.looks import counted_looks, judge, once, overall_p
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.outcomes import Outcomes, step_weights
 
@@ -69,14 +73,14 @@ class FactorByTask:
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """The effect on some of the tasks. low, high: 95 %, this group and factor alone."""
+    """The effect on some of the tasks. low, high: 95 %, this group and factor alone; None: there is no interval."""
 
     factor: str
     group: str
     tasks: int
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ def _measured(outcomes: Outcomes, kind: str, outcome: str) -> list[Measured]:
 def _table(
     outcomes: Outcomes, kind: str, outcome: str, found: Sequence[Measured], groups: Mapping[str, Sequence[str]]
 ) -> TaskEffects:
-    p_values = [_sign_flips(m.values_N_T) for m in found]
+    p_values = [_over_looks(outcomes, m) for m in found]
     q_values = np.split(false_discovery_control(np.concatenate(p_values)), np.cumsum([len(p) for p in p_values])[:-1])
     seeds = min(len(m.seeds) for m in found)
     by_group = (_group(outcomes, outcome, m, name, tasks) for m in found for name, tasks in groups.items())
@@ -202,7 +206,7 @@ def _table(
         kind,
         outcome,
         seeds,
-        2.0 ** (1 - seeds),
+        least_p(outcomes.looks, seeds),
         outcomes.tasks,
         tuple(_column(outcomes, m, p, q) for m, p, q in zip(found, p_values, q_values, strict=True)),
         tuple(group for group in by_group if group is not None),
@@ -237,6 +241,26 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
     )
 
 
+def _over_looks(outcomes: Outcomes, found: Measured) -> Array:
+    """(T,) p-values over all looks: the smallest that one of them gives."""
+    if once(outcomes.looks) or len(found.seeds) == 1:
+        return _sign_flips(found.values_N_T)
+    counted, each = counted_looks(outcomes.looks), []
+    for place, _ in found.judged(outcomes).looks:
+        rows = [row for row, n in enumerate(found.seeds) if outcomes.seeds[n] in counted[place].seeds]
+        each.append(overall_p(_sign_flips(found.values_N_T[rows]), place, outcomes.looks))
+    smallest: Array = np.min(each, axis=0)
+    return smallest
+
+
+def least_p(looks: Looks, seeds: int) -> float:
+    """The smallest p-value that so many seeds can give over all looks."""
+    if once(looks) or seeds == 1:
+        return 2.0 ** (1 - seeds)
+    seen = [(place, min(len(look.seeds), seeds)) for place, look in enumerate(counted_looks(looks))]
+    return min(float(overall_p(np.array(2.0 ** (1 - n)), place, looks)) for place, n in seen)
+
+
 def _sign_flips(values_N_T: Array) -> Array:
     """(T,) two-sided p-values; exact while there are at most FLIPS ways to flip."""
     if len(values_N_T) == 1:
@@ -251,8 +275,8 @@ def _group(outcomes: Outcomes, outcome: str, found: Measured, name: str, tasks: 
     if not columns:
         return None
     jump = float(np.abs(found.contrast.weights_A).max() * np.abs(step_weights(outcome, outcomes.steps)).max())
-    spread = crossed_spread(found.values_N_T[:, columns], 0.0 if found.identical else jump)
-    half = spread.half_width()
-    return GroupEffect(
-        found.contrast.factors[0], name, len(columns), spread.mean, spread.mean - half, spread.mean + half
-    )
+    values, jump = found.values_N_T[:, columns], 0.0 if found.identical else jump
+    spread = crossed_spread(values, jump)
+    seeds = [outcomes.seeds[n] for n in found.seeds]
+    ends = judge(values, seeds, jump, spread, outcomes.looks).ends()
+    return GroupEffect(found.contrast.factors[0], name, len(columns), spread.mean, *ends)

@@ -16,7 +16,13 @@ FAILS = "with all fixes on the policy got worse, so what a fix is good for could
 DIED = "{} {} of its arms failed, and failing is no reward, so it cannot be called no effect"
 LEFT_OUT = "with combinations left out it cannot be called no effect"
 HIDDEN = "with seeds that do not show its switch it cannot be called no effect"
+NO_LEVEL = "all looks beyond the plan are used"
 FEW = f"fewer than {SEEDS_FOR_NONE} seeds cannot show that it has no effect"
+
+
+def no_interval(seeds: int) -> str:
+    """Why an estimate from so many seeds has no interval."""
+    return "no interval from one seed" if seeds == 1 else f"no interval: {NO_LEVEL}"
 
 
 def could_miss(seeds: int) -> float:

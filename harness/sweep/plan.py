@@ -15,8 +15,9 @@ from harness.records.layout import SweepFiles
 from harness.seams import Rendering, TaskSplit
 from harness.sections import PolicyConfig
 from harness.sweep.estimate import PlannedWork
-from harness.sweep.manifest import check_plan, refuse_another, sweep_name, write_plan
+from harness.sweep.manifest import check_plan, refuse_another, refuse_full_disk, sweep_name, write_plan
 from harness.sweep.partition import partition
+from harness.sweep.source import Source, source_now, without_weight
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Sweep:
     """A planned sweep: its folder, its runs, and the parts that all of them share.
 
     policy: the main block's; policies: of each block, by its name
+    source: what its numbers come from now, and how the manifest calls it; None: nothing is computed, or not looked at
     """
 
     name: str
@@ -34,6 +36,9 @@ class Sweep:
     reference_ids: tuple[str, ...]
     policies: Mapping[str, Policy]
     warnings: tuple[str, ...] = ()
+    train_ids: tuple[str, ...] = ()
+    source: Source | None = None
+    source_name: str | None = None
 
     def parts(self, runs: Sequence[RunConfig]) -> list[tuple["Sweep", list[RunConfig]]]:
         """What one engine can train: the runs of one policy and one size of the optimiser's batches, as a sweep."""
@@ -120,24 +125,35 @@ def _fit_lines(sweep: Sweep) -> list[str]:
 
 
 def preview(config: SweepConfig) -> Sweep:
-    """The sweep as `prepare` would plan it; writes nothing. Raises ConfigError."""
-    sweep, _ = _load(config)
-    refuse_another(sweep.folder, sweep.config, _content(sweep))
+    """The sweep, loaded and checked; writes nothing. Raises ConfigError."""
+    sweep = _load(config)
+    if not config.plan_only:
+        refuse_full_disk(sweep.folder)
+    refuse_another(sweep.folder, config, _content(sweep), sweep.source)
     return sweep
+
+
+def planned(sweep: Sweep, design: str | None = None) -> Sweep:
+    """Fetches what its policies lack and writes the plan. Raises ConfigError."""
+    sweep = _ready(sweep)
+    ids, content = (sweep.train_ids, sweep.reference_ids), _content(sweep)
+    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source)
+    return replace(sweep, source_name=name)
 
 
 def prepare(config: SweepConfig, design: str | None = None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
-    sweep, train_ids = _load(config)
-    write_plan(sweep.folder, sweep.name, sweep.config, train_ids, sweep.reference_ids, _content(sweep), design)
-    return _ready(sweep)
+    return planned(preview(config), design)
 
 
-def join(config: SweepConfig) -> Sweep:
-    """A sweep that another process has planned. Raises ConfigError where this machine has other code or content."""
-    sweep, _ = _load(config)
-    check_plan(sweep.folder, sweep.config, _content(sweep))
-    return _ready(sweep)
+def join(config: SweepConfig, source_name: str | None = None) -> Sweep:
+    """A sweep that another process has planned. Raises ConfigError where this machine has other code or content.
+
+    source_name: how the manifest calls the source of the start that asks
+    """
+    sweep = _load(config)
+    check_plan(sweep.folder, config, _content(sweep), sweep.source, source_name)
+    return replace(_ready(sweep), source_name=source_name)
 
 
 def _ready(sweep: Sweep) -> Sweep:
@@ -146,8 +162,7 @@ def _ready(sweep: Sweep) -> Sweep:
     return replace(sweep, policy=policies[sweep.config.main_block], policies=policies)
 
 
-def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
-    """The sweep, and the tasks that it trains on."""
+def _load(config: SweepConfig) -> Sweep:
     if len({c.run.name for c in config.runs}) < len(config.runs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
     domain = load_environment(config.env.source)
@@ -162,7 +177,7 @@ def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
     for policy in loaded.values():
         _fits(domain, policy, config)
     _can_double(domain, loaded, config)
-    name = sweep_name(config)
+    name, source = sweep_name(config), source_now(config)
     warnings = dict.fromkeys(text for policy in loaded.values() for text in template_warnings(policy, domain.tools))
     return Sweep(
         name,
@@ -172,8 +187,14 @@ def _load(config: SweepConfig) -> tuple[Sweep, tuple[str, ...]]:
         loaded[config.policy],
         tuple(reference),
         {each.block.name: loaded[each.policy] for each in config.runs},
-        tuple(warnings),
-    ), train_ids
+        (*warnings, *_without_weight(config.results / name, source)),
+        train_ids,
+        source,
+    )
+
+
+def _without_weight(folder: Path, source: Source) -> list[str]:
+    return [f"{line}; no number depends on it" for line in without_weight(SweepFiles(folder).manifest(), source)]
 
 
 def _content(sweep: Sweep) -> dict[str, str]:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backend import Backend, build
 from harness.config import RunConfig
+from harness.disk import fault
 from harness.env import load_environment
 from harness.episode import same_rollout
-from harness.errors import HarnessError, visible
+from harness.errors import EngineError, HarnessError, visible
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
+from harness.records.schema import FILES, UNRECORDED, Record
 from harness.records.store import Store
 from harness.sweep.display import Progress
+from harness.tracking import Background, Tracker, resolve_mode, tracked
 from harness.validity import ended_early, findings, invalid_factors, unjudged
 
 if TYPE_CHECKING:
@@ -33,11 +36,6 @@ STARTING = {
     "shared": "starting the vLLM server",
     "art_local": "stock ART: each run starts a vLLM server and a trainer of its own, one run after another",
 }
-
-
-async def only(runs: Sequence[RunConfig]) -> AsyncIterator[Sequence[RunConfig]]:
-    """One batch."""
-    yield runs
 
 
 async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Counter[str], logs: Path) -> None:
@@ -56,9 +54,16 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
         counts=counts,
     )
     progress.note(STARTING[config.backend.kind])
-    # torch, art, litellm and wandb load inside, so that planning, help and errors stay quick.
-    async with _players(sweep, logs) as players, build(config, sweep.policy, sweep.folder, store, logs) as backend:
-        await _interleave(sweep, batches, backend, store, players, progress)
+    # torch, art and litellm load inside, so that planning, help and errors stay quick.
+    tracking = resolve_mode(config.tracking.mode) != "off"
+    with tracked(sweep.folder, tracking, progress.warn) as background:
+        async with (
+            _players(sweep, logs) as players,
+            build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,
+        ):
+            await _interleave(sweep, batches, backend, store, players, progress, background)
+    if damaged := sum(count for what, count in counts.items() if what.endswith("/damaged")):
+        progress.note(f"{damaged} stored results were damaged and were computed anew")
 
 
 @asynccontextmanager
@@ -88,9 +93,9 @@ async def _interleave(
     store: Store,
     players: "PlayerPool | None",
     progress: Progress,
+    background: Background,
 ) -> None:
     from harness.sweep.runner import Runner
-    from harness.tracking import drain
 
     runner = Runner.build(sweep, backend, store, players)
     places = asyncio.Semaphore(backend.runs_at_once or len(sweep.config.runs))
@@ -98,28 +103,33 @@ async def _interleave(
         try:
             async with asyncio.TaskGroup() as group:
                 for config in runs:
-                    group.create_task(_placed(places, sweep, config, runner, progress))
+                    group.create_task(_placed(places, sweep, config, runner, progress, background))
         except BaseExceptionGroup as errors:  # except* wraps what is raised in it before Python 3.11.4
+            if full := fault(errors):
+                raise full from None
             ours, others = errors.split(HarnessError)
             if ours is None or others is not None:
                 raise
             raise _first(ours) from None
-    await asyncio.to_thread(drain)
 
 
 async def _placed(
-    places: asyncio.Semaphore, sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress
+    places: asyncio.Semaphore,
+    sweep: "Sweep",
+    config: RunConfig,
+    runner: "Runner",
+    progress: Progress,
+    background: Background,
 ) -> None:
     async with places:
-        await _run(sweep, config, runner, progress)
+        await _run(sweep, config, runner, progress, background)
 
 
-async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress) -> None:
+async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Progress, background: Background) -> None:
     """One run with its records and its W&B view."""
-    from harness.tracking import Tracker
-
     run = config.run
     tracker = Tracker.start(
+        background,
         run_name=run.name,
         arm=run.arm.name,
         seed=run.seed,
@@ -135,30 +145,36 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         "validation": tracker.validation,
         "checks": lambda line: tracker.checks([line]),
     }
-    records = RunRecords(
-        SweepFiles(sweep.folder).run(run.name).folder,
-        watch=lambda name, line: views[name](line),
-        anew=not (sweep.config.reuse.enabled and runner.backend.replays),
-    )
+    anew = not (sweep.config.reuse.enabled and runner.backend.replays)
+    files = SweepFiles(sweep.folder).run(run.name)
+    records = RunRecords(files.folder, watch=lambda name, line: views[name](line), anew=anew)
+    sources = _sources({} if anew else records.status(), sweep.source_name)
     started = time.perf_counter()
     progress.start_run(run.name)
-    records.set_status(run=run.name, state="running")
+    records.set_status(run=run.name, state="running", sources=sources)
     try:
         checks, base_gap = await runner.run(config, records, progress)
     except asyncio.CancelledError:
         tracker.finish("stopped")
         raise
     except Exception as error:  # the run boundary: one failing run never stops the others
+        if full := fault(error):  # but for what no run could record: this one stays open, and all stop
+            tracker.finish("stopped")
+            raise full from error
         print(visible(traceback.format_exc()))
+        gone = _gone(runner.backend)
+        state = "running" if gone else "failed"
         records.set_status(
             run=run.name,
-            state="failed",
+            state=state,
             error=str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}",
             seconds=time.perf_counter() - started,
+            sources=sources,
         )
-        tracker.finish("failed")
-        progress.finish_run(run.name, "failed", None)
-        runner.backend.assert_alive()  # without the server that all runs share no other run can go on
+        tracker.finish("stopped" if gone else "failed")
+        if gone:  # without what all runs share no other run can go on, and this one with another engine
+            raise gone from error
+        progress.finish_run(run.name, state, None)
         return
     invalid = invalid_factors(checks, config.seams)
     validity = "INVALID" if invalid else "valid"
@@ -174,11 +190,28 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
             *unjudged(checks, run.arm.factors),
         ],
         ended_at=len(steps) if len(steps) < planned else None,
+        lines={name: len(records.lines(name)) for name in FILES},
         base_gap=base_gap,
         seconds=time.perf_counter() - started,
+        sources=sources,
     )
     tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
     progress.finish_run(run.name, "completed", validity)
+
+
+def _gone(backend: Backend) -> EngineError | None:
+    """What became of a server or a trainer that is no longer there."""
+    try:
+        backend.assert_alive()
+    except EngineError as error:
+        return error
+    return None
+
+
+def _sources(status: Record, now: str | None) -> list[str]:
+    """The sources that a run comes from: what it had computed before it was stopped, and the present one."""
+    before = status.get("sources", [UNRECORDED] if status else [])
+    return list(dict.fromkeys((*before, *filter(None, (now,)))))
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.records.layout import RunFiles, SweepFiles
 from harness.records.schema import ValidationRecord
 from harness.sweep.display import Progress
+from harness.tracking import given_up
 
 
 class Watch:
@@ -17,6 +18,7 @@ class Watch:
 
     def __init__(self, folder: Path, names: Sequence[str], progress: Progress) -> None:
         self.progress = progress
+        self._folder, self._warned = folder, False
         self._runs = {name: SweepFiles(folder).run(name) for name in names}
         self._seen: dict[Path, tuple[int, int]] = {}
         for name in names:  # what an earlier start left is no news
@@ -29,6 +31,9 @@ class Watch:
         for name, files in self._runs.items():
             if name not in self._ended:
                 self._look(name, files, name in settled)
+        if not self._warned and (line := given_up.said(self._folder)):
+            self._warned = True
+            self.progress.warn(line)
 
     def _look(self, name: str, files: RunFiles, settled: bool) -> None:
         changed = self._changed(files.status)

@@ -1,33 +1,54 @@
 """`harness track results/<sweep>`: write all runs of a sweep to W&B, from their records."""
 
+import sys
 from argparse import Namespace
 
+from harness.disk import check_writable
+from harness.errors import ConfigError, Exit
 from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
-from harness.tracking.background import drain
+from harness.tracking.background import Background
 from harness.tracking.tracker import Tracker, resolve_mode
+
+RUN_SECONDS = 60.0  # for W&B to take a whole run
 
 
 def run(asked: Namespace) -> int:
+    """Ends with 1 as soon as W&B does not take a run."""
     refuse_links(asked.sweep)
-    sweep = load_sweep(asked.sweep)
-    runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
-    for run in runs:
-        write_run(run, sweep, asked.mode)
-    if not drain(600):
-        return 1
     mode = resolve_mode(asked.mode)
+    if mode == "off":
+        raise ConfigError("WANDB_MODE says that nothing goes to W&B. Give --mode online or --mode offline.")
+    sweep = load_sweep(asked.sweep)
+    check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
+    runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
+    background = Background(sweep.folder, tell=lambda _: None)
+    try:
+        written = 0
+        while written < len(runs) and background.wait_written(
+            write_run(runs[written], sweep, mode, background).id, RUN_SECONDS
+        ):
+            written += 1
+    finally:
+        background.close()
+    if written < len(runs):
+        print(
+            f"harness track: W&B ({mode}) took {written} of {len(runs)} runs of {sweep.name}, then failed: "
+            f"{background.why}. The same command writes all of them again.",
+            file=sys.stderr,
+        )
+        return Exit.FAILED
     print(f"{len(runs)} runs of {sweep.name} written to W&B, {mode}.")
     if mode == "offline":
         print(f"To upload them: wandb sync {sweep.folder}/wandb/offline-run-*")
-    return 0
+    return Exit.DONE
 
 
-def write_run(run: RecordedRun, sweep: SweepRecords, mode: str) -> None:
+def write_run(run: RecordedRun, sweep: SweepRecords, mode: str, background: Background) -> Tracker:
     """Write one run to W&B from its records alone."""
     config = {"baseline": sweep.baseline} | sweep.config_of(run)
     tracker = Tracker.start(
-        run.name, run.arm, run.seed, sweep.name, config, run.levels, sweep.folder, mode, block=run.block
+        background, run.name, run.arm, run.seed, sweep.name, config, run.levels, sweep.folder, mode, block=run.block
     )
     for step in run.steps:
         tracker.step(step)
@@ -36,3 +57,4 @@ def write_run(run: RecordedRun, sweep: SweepRecords, mode: str) -> None:
     tracker.checks(check.line() for check in run.checks)
     validity = None if run.state != "completed" else "valid" if run.valid else "INVALID"
     tracker.finish(run.state, validity, (f"{factor}: {reading}" for factor, reading in run.invalid))
+    return tracker

@@ -2,17 +2,13 @@
 
 import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from harness.records.layout import SweepFiles
-from harness.tracking.background import Background, background
+from harness.tracking.background import Background
 from harness.tracking.metrics import check_rows, numbers_and_words, train_row, validation_row
-
-if TYPE_CHECKING:
-    from wandb import Run, Settings
 
 MODES = ("auto", "online", "offline", "off")
 PROJECT = "tau-bench-ablation"
@@ -21,14 +17,13 @@ PROJECT = "tau-bench-ablation"
 class Tracker:
     """The W&B view of one run. Every method returns at once and raises nothing."""
 
-    def __init__(self, background: Background | None) -> None:
-        self._background = background
-        self._run: Run | None = None
-        self._broken = background is None
+    def __init__(self, background: Background | None, id: str) -> None:
+        self._background, self.id = background, id
 
     @classmethod
     def start(
         cls,
+        background: Background,
         run_name: str,
         arm: str,
         seed: int,
@@ -45,20 +40,21 @@ class Tracker:
         The levels become `fix.<factor>`; what the config itself holds under `fix` moves to `fix_settings`.
         """
         mode = resolve_mode(mode)
-        tracker = cls(None if mode == "off" else background())
+        id = run_id(sweep, run_name, SweepFiles(Path(dir)).manifest().get("created", ""))
+        tracker = cls(None if mode == "off" else background, id)
         shown = {("fix_settings" if key == "fix" else key): value for key, value in config.items()}
         init = {
             "project": project or (config.get("tracking") or {}).get("project") or PROJECT,
             "group": group_of(sweep, block),
             "name": run_name,
-            "id": run_id(sweep, run_name, SweepFiles(Path(dir)).manifest().get("created", "")),
+            "id": id,
             "config": shown
             | {"fix": dict(levels), "arm": arm, "seed": seed, "sweep": sweep}
             | ({"block": block} if block else {}),
             "dir": str(dir),
             "mode": mode,
         }
-        tracker._do(lambda: tracker._start(init), fatal=True)
+        tracker._send(start=init)
         return tracker
 
     def step(self, record: Mapping[str, Any]) -> None:
@@ -77,43 +73,14 @@ class Tracker:
     def finish(self, status: str, validity: str | None = None, invalid: Iterable[str] = ()) -> None:
         """End the W&B run; `status` other than `completed` marks it as failed."""
         summary = numbers_and_words({"state": status, "validity": validity, "invalid": "; ".join(invalid) or None})
-        self._do(lambda: self._finish(summary, exit_code=0 if status == "completed" else 1))
-
-    def _start(self, init: dict[str, Any]) -> None:
-        import wandb
-
-        if init["mode"] == "offline":
-            for older in Path(init["dir"]).glob(f"wandb/offline-run-*-{init['id']}"):
-                shutil.rmtree(older)  # an earlier view of the same records
-        self._run = wandb.init(**init, reinit="create_new", settings=_quiet_settings())
-        self._run.define_metric("step", hidden=True)
-        for keys in ("val/*", "reported/*", "val_gap", "train/*", "check/*"):
-            self._run.define_metric(keys, step_metric="step")
+        self._send(finish=summary, exit_code=0 if status == "completed" else 1)
 
     def _log(self, row: dict[str, Any]) -> None:
-        self._do(lambda: self._run.log(row) if self._run else None)
+        self._send(log=row)
 
-    def _finish(self, summary: dict[str, Any], exit_code: int) -> None:
-        if self._run is not None:
-            self._run.summary.update(summary)
-            self._run.finish(exit_code=exit_code)
-
-    def _do(self, work: Callable[[], None], fatal: bool = False) -> None:
-        """Queue `work`, unless this run's tracking has failed before. `fatal`: W&B itself is not there."""
-        if self._background is None or self._broken:
-            return
-        thread = self._background
-
-        def guarded() -> None:
-            if self._broken or thread.down:
-                return
-            try:
-                work()
-            except Exception as error:  # W&B is a view: whatever goes wrong in it stays in it
-                self._broken, thread.down = True, thread.down or fatal
-                thread.report(error)
-
-        thread.queue.put(guarded)
+    def _send(self, **call: Any) -> None:
+        if self._background is not None:
+            self._background.send(self.id, **call)
 
 
 def resolve_mode(mode: str) -> str:
@@ -136,22 +103,3 @@ def group_of(sweep: str, block: str) -> str:
 def run_id(sweep: str, run: str, created: str) -> str:
     """The same for the same run of the same sweep, however often it is written."""
     return hashlib.sha256(f"{sweep}/{created}/{run}".encode()).hexdigest()[:16]
-
-
-def _quiet_settings() -> "Settings":
-    import wandb
-
-    # Many runs share this process: its console, code, git state and machine load belong to none of them
-    # (the sweep's manifest has them), and looking them up 64 times costs more than all the logging.
-    return wandb.Settings(
-        console="off",
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        init_timeout=30,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-    )

@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from harness.backend import stock
 from harness.backend.art_local import ArtLocalBackend
 from harness.backend.shared import SharedBackend, SharedEngine
-from harness.engine.trainer import Lora, Optimiser, Trainer
+from harness.engine.trainer import Lora, Optimiser
+from harness.engine.trainer_process import TrainerOrder, TrainerThread
 from harness.policy import Policy, load_policy
 from harness.records.store import Store
 from harness.seams import Rendering
@@ -65,7 +66,7 @@ def tokenizer(base):
 
 @pytest.fixture(scope="session")
 def trainer(base):
-    return Trainer(base, "base-digest", Lora(rank=4, alpha=8), Optimiser(groups_per_step=1))
+    return TrainerThread(TrainerOrder(base, "base-digest", Lora(rank=4, alpha=8), Optimiser(groups_per_step=1)))
 
 
 class NoServer:

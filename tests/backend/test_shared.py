@@ -267,9 +267,9 @@ def test_runs_with_the_same_weights_share_the_scores_of_an_episode(world, group,
     computed = []
     score = world.backend.engine.trainer.score
 
-    def counted(adapter, replies):
+    async def counted(adapter, replies):
         computed.extend(replies)
-        return score(adapter, replies)
+        return await score(adapter, replies)
 
     monkeypatch.setattr(world.backend.engine.trainer, "score", counted)
     found = scores(world, "a@1")

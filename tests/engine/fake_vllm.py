@@ -7,14 +7,25 @@ mode ok a child process sleeps on, as an engine process would.
 
 import http.server
 import json
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
 loaded: set[str] = set()
+computing = threading.Lock()
 asked = 0
+
+
+def compute():
+    """For a second, in which nobody is answered."""
+    with computing:
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            pass
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -36,7 +47,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             print("RuntimeError: out of cheese", flush=True)
             sys.stdout.flush()
             subprocess.os._exit(3)
-        asked += 1
+        if body.get("prompt") == "pid":
+            return self.answer(200, {"choices": [{"text": str(os.getpid())}]})
+        if body.get("prompt") == "compile":
+            threading.Thread(target=compute).start()
+            return self.answer(200, {})
+        with computing:
+            asked += 1
         drift = 0.3 if MODE == "drifts" and asked > 1 else 0.0
         logprobs = {"tokens": ["token_id:1"], "token_logprobs": [-1.0 - drift]}
         return self.answer(200, {"choices": [{"logprobs": logprobs}]})

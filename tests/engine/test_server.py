@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.engine import server as server_module
 from harness.engine import server_process
 from harness.engine.server import Server, ServerConfig
 from harness.errors import ConfigError, EngineError
@@ -190,6 +191,16 @@ def test_the_servers_own_client_knows_no_proxy(make, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_harness(tmp_path, how):
+    parent = start_a_harness(tmp_path)
+    group = guard_of(parent.pid)
+    until(lambda: len(members(group)) == 3)  # guard, server, the server's child
+    parent.send_signal(how)
+    parent.wait(10)
+    until(lambda: not members(group))
+
+
+def start_a_harness(tmp_path) -> subprocess.Popen:
+    """A process that has started a server and waits."""
     port = server_process.choose_port(None)
     script = (
         "import sys, time; from pathlib import Path; from harness.engine.server_process import ServerProcess\n"
@@ -199,15 +210,108 @@ def test_no_process_outlives_the_harness(tmp_path, how):
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with parent.stdout:
         parent.stdout.readline()
+    return parent
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """The times after which a silent server is spoken of and given up, as fractions of a second."""
+    for name, seconds in {
+        "HEARTBEAT": 0.05,
+        "LOOK": 0.05,
+        "SILENCE": 0.3,
+        "IDLE_LIMIT": 0.6,
+        "BUSY_LIMIT": 30.0,
+    }.items():
+        monkeypatch.setattr(server_module, name, seconds)
+
+
+def test_a_server_that_hangs_is_spoken_of_then_ended_and_everybody_is_told(make, impatient, tmp_path):
+    notes = []
+
+    async def scenario():
+        async with make() as server:
+            server.note = notes.append
+            os.kill(int(await server_says(server, "pid")), signal.SIGSTOP)
+            with pytest.raises(EngineError, match="gave no answer for .* and was ended"):
+                await server.load("a", tmp_path / "a")  # as anybody who waits for it
+            with pytest.raises(EngineError, match="gave no answer"):
+                server.assert_alive()
+            return server._process._guard.pid
+
+    group = asyncio.run(scenario())
+    assert not members(group)
+    assert len(notes) == 1 and notes[0].startswith("the vLLM server has given no answer for 0 s")
+
+
+def test_a_server_that_computes_is_waited_for_and_its_return_is_said(make, impatient):
+    notes = []
+
+    async def scenario():
+        async with make() as server:
+            server.note = notes.append
+            await server._post("completions", {"prompt": "compile"})
+            await until_async(lambda: len(notes) == 2)
+            server.assert_alive()
+
+    asyncio.run(scenario())
+    assert "is busy: it may be compiling" in notes[0]
+    assert "answers again" in notes[1]
+
+
+def test_time_in_which_nobody_looked_is_not_held_against_the_server(make, impatient):
+    """As after Ctrl-Z and fg."""
+
+    async def scenario():
+        async with make() as server:
+            pid = int(await server_says(server, "pid"))
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(0.2)  # a sign of life has been asked for
+            time.sleep(1.5)
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(0.2)
+            server.assert_alive()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("first", ["guard", "harness", "both"])
+def test_whoever_is_killed_first_nothing_is_left(tmp_path, first):
+    """Of the server itself; its children see to themselves (test_server_real.py)."""
+    parent = start_a_harness(tmp_path)
     group = guard_of(parent.pid)
-    until(lambda: len(members(group)) == 3)  # guard, server, the server's child
-    parent.send_signal(how)
+    until(lambda: len(members(group)) == 3)
+    server = children_of(group)[0]
+    for pid in {"guard": [group], "harness": [parent.pid], "both": [group, parent.pid]}[first]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: server not in members(group))
+    parent.kill()
     parent.wait(10)
-    until(lambda: not members(group))
+    for pid in members(group):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_stopped_server_has_left_nothing_even_if_its_guard_was_killed(make):
+    async def scenario():
+        async with make() as server:
+            group = server._process._guard.pid
+            os.kill(group, signal.SIGKILL)
+        assert not members(group)
+
+    asyncio.run(scenario())
+
+
+async def server_says(server, what: str) -> str:
+    answer = await server._post("completions", {"prompt": what})
+    return answer.json()["choices"][0]["text"]
 
 
 def guard_of(parent: int) -> int:
-    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+    return children_of(parent)[0]
+
+
+def children_of(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 def members(group: int) -> list[int]:
@@ -220,6 +324,10 @@ def members(group: int) -> list[int]:
         except (ProcessLookupError, FileNotFoundError):
             continue
     return alive
+
+
+async def until_async(condition, seconds: float = 10) -> None:
+    await asyncio.to_thread(until, condition, seconds)
 
 
 def until(condition, seconds: float = 10) -> None:

@@ -135,3 +135,14 @@ def test_the_engine_does_not_import_everything_again(server):
     commands = [" ".join(process.cmdline()) for process in guard.children(recursive=True)]
     assert any("EngineCore" in command for command in commands)
     assert not any("resource_tracker" in command for command in commands)
+
+
+def test_no_process_of_the_server_outlives_the_one_that_made_it(server):
+    """The last test: it leaves no server. A killed API server can tell nobody."""
+    (guard,) = (p for p in psutil.Process().children() if any("guard.py" in word for word in p.cmdline()))
+    (api,) = guard.children()
+    engines = api.children(recursive=True)
+    assert engines
+    api.kill()
+    _, alive = psutil.wait_procs(engines, timeout=10)
+    assert not alive

@@ -47,7 +47,7 @@ def test_a_folder_of_another_sweep_is_not_taken_for_the_shared_one(order, monkey
 def test_a_machine_with_other_versions_is_refused_with_the_difference(order, tmp_path):
     path = tmp_path / "s" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["versions"]["torch"] = "1.0"
+    manifest["sources"][manifest["source"]]["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(manifest))
     engine = EngineProcess(0)
     try:
@@ -55,7 +55,7 @@ def test_a_machine_with_other_versions_is_refused_with_the_difference(order, tmp
             engine.start(replace(order, manifest=digest_of_manifest(path)))
     finally:
         spent = engine.stop()
-    assert "versions.torch: 1.0 there" in str(error.value)
+    assert "torch: 1.0 there" in str(error.value)
     assert spent is not None and spent.counts == {}
 
 

@@ -41,6 +41,15 @@ def test_a_sweep_ends_with_what_became_of_its_runs(statuses, code, sweep_config,
     assert execute(config, train) is code
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """Who was stopped once ends at once from then on; not so the process of these tests."""
+    heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in heard.items():
+        signal.signal(number, handler)
+
+
 WRONG = [
     (ConfigError("no"), 2, "ConfigError: no"),
     (HydraException("no"), 2, "ConfigError: no"),

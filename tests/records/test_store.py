@@ -5,11 +5,12 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from harness.errors import StoreError
-from harness.records.store import Found, Store, digest, write_synced
+from harness.records.store import NEW, STRAY_AFTER, Found, Store, digest, read_stored, remove_strays, write_synced
 
 
 def counting(value: bytes = b"value"):
@@ -102,14 +103,31 @@ def test_an_audit_computes_hits_again_and_counts_what_differs(tmp_path):
     assert store.counts["episodes/audited"] == store.counts["episodes/audit_differs"] == 1
 
 
-def test_a_damaged_entry_is_named_with_what_to_do(tmp_path):
-    compute, _ = counting()
+@pytest.mark.parametrize("left", [-1, 0], ids=["half", "nothing"])
+def test_a_damaged_entry_is_computed_anew_and_counted(left, tmp_path):
+    compute, calls = counting()
     store = Store(tmp_path)
     asyncio.run(store.get("episodes", digest("a"), "run", compute))
     path = store.file("episodes", digest("a"))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(StoreError, match="is damaged.*Delete it"):
-        asyncio.run(Store(tmp_path).get("episodes", digest("a"), "run", compute))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(StoreError, match="is damaged.*computes it anew"):
+        read_stored(tmp_path, "episodes", digest("a"))
+    again = Store(tmp_path)
+    assert asyncio.run(again.get("episodes", digest("a"), "run", compute)).value == b"value"
+    assert len(calls) == 2 and again.counts["episodes/damaged"] == 1
+    assert read_stored(tmp_path, "episodes", digest("a")) == b"value"
+
+
+def test_what_a_killed_process_left_half_written_goes_and_what_is_being_written_stays(tmp_path):
+    places = [tmp_path / NEW, tmp_path / "runs/all_on/seed=0" / NEW, tmp_path / "store/episodes/ab" / NEW]
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for name, age in (("old", 2 * STRAY_AFTER), ("now", 0)):
+            place.with_name(NEW + name).touch()
+            then = time.time() - age
+            os.utime(place.with_name(NEW + name), (then, then))
+    remove_strays(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob(f"{NEW}*")) == [f"{NEW}now"] * 3
 
 
 def test_a_full_disk_is_named_with_what_to_do(tmp_path, monkeypatch):

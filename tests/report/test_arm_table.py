@@ -109,8 +109,10 @@ def test_what_a_continued_sweep_asked_for_twice_counts_once(tmp_path):
     sweep = write_sweep(tmp_path / "s", steps=6)
     once = reuse_rows(load_sweep(sweep))[0].asked
     held = once + sum(v.asked for run in load_sweep(sweep).runs for v in run.validations)
-    (sweep / "reuse.json").write_text(json.dumps({"episodes": {"asked": 3 * held, "computed": 3, "shared": 6}}))
-    assert reuse_rows(load_sweep(sweep))[0].asked == held
+    counts = {"asked": 3 * held, "computed": 3, "shared": 3 * held - 3}
+    (sweep / "reuse.json").write_text(json.dumps({"episodes": counts}))
+    episodes = reuse_rows(load_sweep(sweep))[0]
+    assert (episodes.asked, episodes.computed, episodes.shared) == (held, 3, held - 3)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,13 @@ def test_the_last_digits_of_a_processor_do_not_change_what_is_written():
     assert f"{apart[0]:.3f}" != f"{apart[1]:.3f}"
     assert formats.signed(apart[0]) == formats.signed(apart[1])
     assert formats.reward(-1e-17) == formats.reward(0.0)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(width, tmp_path):
+    lines = shown(write_sweep(tmp_path / "s", steps=3), width).splitlines()
+    assert max(map(len, lines)) <= width
+    row = next(line for line in lines if line.startswith("without_tools"))
+    assert "…" not in row and "done" in row
+    assert ("slope" in next(line for line in lines if line.startswith("arm "))) == (width == 120)
+    assert any("Not shown on" in line for line in lines) == (width < 120)

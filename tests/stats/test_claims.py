@@ -14,7 +14,16 @@ from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED, load_claims, verdicts
 from harness.stats.effects import analyse
-from tests.synthetic import TASKS, make_invalid, run_folder, write_jsonl, write_run, write_status, write_sweep
+from tests.synthetic import (
+    TASKS,
+    make_invalid,
+    run_folder,
+    write_json,
+    write_jsonl,
+    write_run,
+    write_status,
+    write_sweep,
+)
 
 NOTE = note()
 SEEDS = (0, 1, 2, 3, 4)
@@ -209,6 +218,30 @@ def test_a_claim_counts_the_runs_that_effects_count_and_knows_their_floor(sweep)
     effect = next(e for e in analyse(load_sweep(sweep)).of("leave_one_out") if e.factors == ("logprobs",))
     assert effect.seeds == found(sweep)["e"].findings[-1].seeds == 4
     assert f"[{effect.low:.3f}, {effect.high:.3f}]" in found(sweep)["e"].evidence  # flat without it: rise is final
+
+
+def looked_at_beyond_its_plan(folder):
+    """The fifth look beyond a plan of two seeds: nothing is left to it."""
+    seen = [(0, 1), (0, 2), (0, 1, 2), (0, 1, 2, 3)]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", manifest | {"seeds_planned": [0, 1], "looks": [{"seeds": s} for s in seen]})
+
+
+def test_a_claim_pays_for_looks_as_effects_do_and_keeps_what_earlier_ones_saw(sweep):
+    looked_at_beyond_its_plan(sweep)
+    effect = next(e for e in analyse(load_sweep(sweep)).of("leave_one_out") if e.factors == ("logprobs",))
+    evidence = found(sweep)["e"].evidence
+    assert f"[{effect.low:.3f}, {effect.high:.3f}]" in evidence
+
+
+def test_an_interval_without_a_level_is_said_in_words(sweep):
+    looked_at_beyond_its_plan(sweep)
+    for seed in (0, 1, 2):
+        make_invalid(sweep, "without_logprobs", "logprobs", "they are there", seed=seed)
+    verdicts = found(sweep)
+    assert "which give no interval: all looks beyond the plan are used (inconclusive)" in verdicts["e"].evidence
+    assert "inf]" not in " ".join(v.evidence for v in verdicts.values())
+    assert "all looks beyond the plan are used" in verdicts["g"].evidence and verdicts["g"].verdict == INCONCLUSIVE
 
 
 def test_runs_that_failed_speak_against_an_end_without_an_error(sweep):

@@ -160,6 +160,18 @@ def test_a_control_whose_switch_no_step_shows_proves_nothing(folder):
     assert by_level(found)["rate_0"].shown is False and found.sound is None
 
 
+def test_controls_pay_for_further_looks(folder):
+    """A rise of every seed that one look takes for learning is not shown over three looks."""
+    plant(folder, NAMES["shuffled_rewards"], lambda seed, step: 6 + (6, 7, 6, 8)[seed] * (step > 0))
+    one = by_level(controls(folder))["shuffled_rewards"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    beyond = {"seeds_planned": [0, 1], "looks": [{"seeds": list(range(n))} for n in (2, 3)]}
+    synthetic.write_json(folder / "manifest.json", manifest | beyond)
+    many = by_level(controls(folder))["shuffled_rewards"]
+    assert (one.learned, many.learned) == (True, False)
+    assert many.rise.high - many.rise.low > 1.2 * (one.rise.high - one.rise.low)
+
+
 def test_an_invalid_control_has_no_estimate_and_says_why(folder):
     for seed in range(4):
         synthetic.make_invalid(folder, NAMES["rate_0"], "signal", "the weights moved", seed)

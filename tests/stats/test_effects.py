@@ -12,8 +12,12 @@ import harness
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
+from harness.report import effect_figures, effect_text
+from harness.report.effect_sections import effect_sections
 from harness.stats.effects import analyse, analyse_outcomes, to_json
 from harness.stats.outcomes import LeftOut, Outcomes, complete, outcomes_of, step_weights
+from harness.stats.profiles import heights
+from harness.stats.settling import UNKNOWN
 from harness.stats.verdicts import MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, could_miss
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
 
@@ -335,6 +339,40 @@ def test_64_arms_5_seeds_and_45_tasks_take_seconds():
     started = time.perf_counter()
     to_json(analyse_outcomes(sweep))
     assert time.perf_counter() - started < 30
+
+
+def test_one_number_has_no_interval_anywhere_in_a_report_or_its_json():
+    arms = design("leave_one_out", NOTE)
+    one = replace(planted(arms, seeds=1, tasks=1), rewards_A_N_S_T=np.linspace(0, 1, 32).reshape(len(arms), 1, 4, 1))
+    found = analyse_outcomes(one)
+    effect = by_factor(found, "leave_one_out")["tools"]
+    assert (effect.low, effect.high, effect.low_all, effect.high_all) == (None,) * 4 and effect.value is not None
+    assert effect_text.estimate(effect).endswith(" [no interval from one seed]")
+    assert (found.settled.low, found.settled.high) == (None, None) and found.settled.state == UNKNOWN
+    assert {t[1:] for s in found.summaries for t in (*s.mean.values(), s.iqm, *s.profile)} == {(None, None)}
+    text = " ".join(str(part) for section in effect_sections(found, NOTE) for part in vars(section).values())
+    assert "no interval from one seed" in text and "inf" not in text.replace("interval", "")
+    json.loads(to_json(found), parse_constant=lambda name: pytest.fail(name))
+    effect_figures.profiles_figure(found)
+    effect_figures.forest_figure(found)
+
+
+def test_rewards_below_zero_are_not_cut_off_at_zero():
+    """An environment of one's own may pay −1."""
+    arms = design("smoke", NOTE)
+    sweep = planted(arms)
+    found = analyse_outcomes(replace(sweep, rewards_A_N_S_T=sweep.rewards_A_N_S_T - 1)).summaries
+    usual = analyse_outcomes(sweep).summaries
+    for low, high in zip(found, usual, strict=True):
+        for outcome in ("final", "area"):
+            value, *ends = low.mean[outcome]
+            assert ends[0] <= value <= ends[1] <= 0 + 1e-9 or ends[0] < value
+            assert value == pytest.approx(high.mean[outcome][0] - 1)
+        assert low.iqm[0] == pytest.approx(high.iqm[0] - 1) and low.iqm[1] <= low.iqm[0]
+        assert low.mean["final"][1] < 0 and low.iqm[1] < 0
+        assert len(low.profile) == 21 and len(high.profile) == 11
+        assert [share for share, *_ in low.profile[:11]] == [share for share, *_ in high.profile]
+    assert heights(21)[0] == -1 and heights(11) == heights(21)[10:]
 
 
 def test_the_gap_is_what_an_arm_would_have_shown_minus_what_it_is_worth(tmp_path):

@@ -9,13 +9,17 @@ from scipy.stats import t as student
 from experiments.benchmarks.looks import POLICIES, decided_at, p_values
 from harness.designs import design
 from harness.fixes.registry import note
+from harness.records.load import load_sweep
 from harness.records.looks import Look, Looks
+from harness.report.effect_sections import ranking_section
 from harness.report.look_text import how_often, look_line
 from harness.stats.effects import analyse_outcomes
 from harness.stats.intervals import crossed_spread
-from harness.stats.looks import ALPHA, half_now, judge, levels_of, looked_at, once, spent_by
+from harness.stats.looks import ALPHA, half_now, judge, levels_of, looked_at, once, pooled, spent_by
 from harness.stats.sequential_t import look_levels
+from harness.stats.sweep_statistics import statistics_of
 from tests.stats.test_effects import planted
+from tests.synthetic import write_sweep
 
 NOTE = note()
 
@@ -100,7 +104,84 @@ def test_what_is_significant_at_one_look_may_not_be_after_several():
     assert low < 0 < high and high - low > 2 * spread.half_width()
 
 
-def test_the_interval_of_a_claim_is_as_wide_as_its_look_pays_for():
+# beyond a plan of three seeds, looked at after each
+BEYOND = {"seeds_planned": [0, 1, 2], "looks": [{"seeds": list(range(n))} for n in (3, 4, 5, 6)]}
+
+
+def intervals_of(found):
+    """Of every section of a report that is no effect: name -> intervals."""
+    effects = found.effects
+    return {
+        "means of an arm": [t[1:] for s in effects.summaries for t in s.mean.values() if t],
+        "interquartile means": [s.iqm[1:] for s in effects.summaries if s.iqm],
+        "profiles": [t[1:] for s in effects.summaries for t in s.profile],
+        "gaps": [(g.low, g.high) for g in effects.gaps],
+        "stability": [(s.low, s.high) for s in effects.stability],
+        "settling": [(effects.settled.low, effects.settled.high)],
+        "steps to a threshold": [(a.low, a.high) for a in found.steps.arms],
+        "slower": [(a.slower.low, a.slower.high) for a in found.steps.arms if a.slower],
+        "groups of tasks": [(g.low, g.high) for t in found.tasks.tables for g in t.groups],
+    }
+
+
+@pytest.fixture(scope="module")
+def once_and_beyond(tmp_path_factory):
+    """The same records, looked at once as planned, and at four times beyond the plan."""
+    folder = tmp_path_factory.mktemp("looks")
+    plans = {"once": {}, "beyond": BEYOND}
+    return [statistics_of(load_sweep(write_sweep(folder / n, seeds=range(6), **p))) for n, p in plans.items()]
+
+
+SECTIONS = ("means of an arm", "interquartile means", "profiles", "gaps", "stability", "settling")
+SECTIONS += ("steps to a threshold", "slower", "groups of tasks")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_interval_of_a_report_pays_for_the_looks(once_and_beyond, section):
+    one, many = (
+        sum(high - low for low, high in intervals_of(found)[section] if low is not None) for found in once_and_beyond
+    )
+    assert many > 1.05 * one > 0
+
+
+def test_every_p_value_of_a_report_pays_for_the_looks(once_and_beyond):
+    one, many = once_and_beyond
+    slower = [[a.slower.p for a in found.steps.arms if a.slower] for found in (one, many)]
+    cells = [[p for t in found.tasks.tables for c in t.factors for p in c.p] for found in (one, many)]
+    for few, more in (slower, cells):
+        assert sum(few) < sum(more) and all(a <= b for a, b in zip(few, more, strict=True))
+    assert one.tasks.tables[0].least_p == 2 / 2**6 < many.tasks.tables[0].least_p
+
+
+def test_a_ranking_says_that_it_does_not_pay(once_and_beyond):
+    said = [[s for s in ranking_section(found.effects).notes if "nadjusted" in s] for found in once_and_beyond]
+    assert said == [[], ["Unadjusted for 4 looks."]]
+
+
+def test_an_interval_without_a_level_is_not_known_rather_than_endless():
+    values = np.random.default_rng(2).normal(size=(2, 9))
+    late = judge(values, (5, 6), 0.0, crossed_spread(values), looks(2, 3, 4, 5, 6, 7, planned=2))
+    assert late.interval() == (-np.inf, np.inf) and late.ends() == (None, None)
+    one_number = np.array([[0.4]])
+    assert judge(one_number, (0,), 0.1, crossed_spread(one_number), looks(1)).ends() == (None, None)
+
+
+def test_sweeps_in_one_table_have_the_looks_of_each():
+    extended, as_planned = looks(3, 4, 6, planned=3), Looks((Look((10, 11), 2),), 2)
+    both = pooled([(extended, range(6)), (as_planned, (10, 11))])
+    assert [len(look.seeds) for look in both.at] == [5, 6, 8] and both.planned == 5
+    assert looked_at(both, 8).extended
+    assert pooled([(extended, range(6))]) == extended
+    assert once(pooled([(as_planned, (10, 11)), (Looks(), (0, 1, 2))]))
+
+
+def test_in_one_table_an_unfinished_sweep_does_not_pay_for_one_that_went_beyond_its_plan():
+    unfinished = Looks((Look((10, 11, 12), 3),), 10)
+    both = pooled([(looks(3, 6, planned=3), range(6)), (unfinished, range(10, 20))])
+    assert looked_at(both, 9).extended and both.planned == 6
+
+
+def test_the_interval_of_the_present_look_is_as_wide_as_it_pays_for():
     spread = crossed_spread(np.random.default_rng(8).normal(size=(6, 12)))
     assert half_now(spread, looks(6)) == spread.half_width()
     assert half_now(spread, looks(3, 4, 5, 6, planned=3)) > 1.15 * spread.half_width()

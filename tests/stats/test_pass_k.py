@@ -119,3 +119,21 @@ def test_a_record_with_samples_is_read_as_it_was_written_and_one_without_as_befo
     plain = validation(3, {"a": 1.0}, {"a": 0.5})
     assert list(plain.line()) == ["step", "reference", "reported", "seconds"]
     assert ValidationRecord.of(plain.line()) == plain
+
+
+def test_the_intervals_of_arms_pay_for_further_looks():
+    def varying(arm, seed, step):
+        succeed = [(2, 3), (1, 3), (3, 4), (2, 2), (1, 4)][seed][arm == ALL_ON] * (step > 0)
+        return validation(step, dict.fromkeys(TASKS, 1.0), sampled={t: (1.0,) * succeed + (0.0,) * 4 for t in TASKS})
+
+    beyond = {"seeds_planned": [0, 1], "looks": [{"seeds": list(range(n))} for n in (2, 3, 4)]}
+    one, many = (found_in(sweep(ARMS, SEEDS, (0, 1), varying, **plan)).arms for plan in ({}, beyond))
+    assert sum(a.high - a.low for a in many) > 1.1 * sum(a.high - a.low for a in one)
+
+
+def test_the_mean_of_samples_is_not_cut_off_at_zero_where_rewards_lie_below():
+    def lossy(arm, seed, step):
+        return validation(step, dict.fromkeys(TASKS, 0.0), sampled=dict.fromkeys(TASKS, (-1.0, 0.0, -1.0 * (seed > 2))))
+
+    mean = next(a for a in found_in(sweep(ARMS, SEEDS, (0, 1), lossy)).arms if a.k == 0)
+    assert mean.low < mean.value < mean.high < 0

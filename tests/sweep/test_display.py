@@ -94,3 +94,13 @@ def test_many_threads_may_report_at_once():
 @pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (700, "12 min"), (12000, "3 h 20 min")])
 def test_durations_read_as_a_person_says_them(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_warning_is_one_line_that_stays(terminal):
+    file = io.StringIO()
+    progress = Progress(total_runs=1, total_steps=1, file=file)
+    progress._console = Console(file=file, width=40, force_terminal=terminal)
+    with progress:
+        progress.warn("W&B failed " + "and said much " * 10)
+    assert [line.count("and said much") for line in file.getvalue().splitlines() if "W&B" in line] == [10]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness.sweep.watch import Watch
+from harness.tracking import given_up
 
 
 class Shown:
@@ -21,6 +22,9 @@ class Shown:
 
     def finish_run(self, run, state, validity):
         self.said.append(("finish", state, validity))
+
+    def warn(self, text):
+        self.said.append(("warn", text))
 
 
 @pytest.fixture
@@ -76,3 +80,12 @@ def test_a_failed_run_is_shown_once_no_engine_will_train_it_again(run):
     assert run.look() == []
     run.status(state="failed", error="the server died once more")
     assert run.look("all_on/seed=0") == [("finish", "failed", None)]
+
+
+def test_that_an_engine_gave_wandb_up_is_shown_once(run, tmp_path):
+    (tmp_path / "logs").mkdir()
+    run.watch()
+    given_up.say_once(tmp_path, lambda _: None, "no network")
+    ((kind, line),) = run.look()
+    assert kind == "warn" and "no network" in line
+    assert run.look() == []

@@ -36,6 +36,7 @@ def save(spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
     """Saves both to W&B; their addresses. Raises ConfigError with all that is missing."""
     if missing := [*_missing_package(), *_missing_key()]:
         raise ConfigError("The dashboard needs W&B:\n  " + "\n  ".join(missing) + "\nWithout: --dry-run.")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own reports to Sentry
     import wandb
 
     workspaces, reports = _library()

@@ -1,0 +1,156 @@
+"""The process in which all of W&B happens. Where W&B hangs, it is killed, so nothing in here needs a time limit.
+
+    python -m harness.tracking.wandb_process PARENT      reads lines on stdin, writes lines on stdout
+
+    <- {"run": id, "start": {…}}                         arguments of wandb.init
+    <- {"run": id, "log": {…}}                           a row
+    <- {"run": id, "finish": {…}, "exit_code": 0}        -> {"written": id}
+    <- {"end": true}                                     what is left is written, then the process ends with 0
+                                                         -> {"failed": text}, and the process ends with 1
+
+PARENT is the id of the process that started it. It ends with that process, and wandb-core with it. What wandb and
+wandb-core print goes to standard error.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+import psutil
+
+if TYPE_CHECKING:
+    from wandb import Run, Settings
+
+INIT_SECONDS = 30.0  # for W&B to take a new run, which meanwhile trains
+LOOK_SECONDS = 0.5  # between looks whether the parent lives
+
+
+class Runs:
+    """The W&B runs that are open, by id."""
+
+    def __init__(self, answers: TextIO) -> None:
+        self._answers = answers
+        self._open: dict[str, Run] = {}
+        self._ending: list[threading.Thread] = []
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """Raises whatever wandb raises."""
+        if "start" in told:
+            self._open[told["run"]] = _started(told["start"])
+        elif "log" in told:
+            self._open[told["run"]].log(told["log"])
+        else:
+            # All at once: each waits for the server's answer, and the runs of a sweep end together.
+            ending = threading.Thread(target=self._finish, args=(told,), daemon=True)
+            ending.start()
+            self._ending.append(ending)
+
+    def wait(self) -> None:
+        """Until every run that was to finish has."""
+        for ending in self._ending:
+            ending.join()
+
+    def _finish(self, told: Mapping[str, Any]) -> None:
+        try:
+            run = self._open.pop(told["run"])
+            run.summary.update(told["finish"])
+            run.finish(exit_code=told["exit_code"])
+        except BaseException as error:
+            fail(self._answers, error)
+        say(self._answers, written=told["run"])
+
+
+def _started(init: dict[str, Any]) -> "Run":
+    import wandb
+
+    if init["mode"] == "offline":
+        for older in Path(init["dir"]).glob(f"wandb/offline-run-*-{init['id']}"):
+            shutil.rmtree(older)  # an earlier view of the same records
+    run = wandb.init(**init, reinit="create_new", settings=_quiet_settings())
+    run.define_metric("step", hidden=True)
+    for keys in ("val/*", "reported/*", "val_gap", "train/*", "check/*"):
+        run.define_metric(keys, step_metric="step")
+    return run
+
+
+def _quiet_settings() -> "Settings":
+    import wandb
+
+    # Many runs share this process: its console, code, git state and machine load belong to none of them
+    # (the sweep's manifest has them), and looking them up 64 times costs more than all the logging.
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        init_timeout=INIT_SECONDS,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+
+
+_saying = threading.Lock()
+
+
+def say(answers: TextIO, **answer: Any) -> None:
+    with _saying:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def fail(answers: TextIO, error: BaseException) -> NoReturn:
+    """Ends the process: W&B is given up for all runs, and the records hold what it misses."""
+    text = " ".join(f"{type(error).__name__} {error}".split())
+    text = text.partition(" Please ")[0].rstrip(".")  # advice on settings that are not the user's
+    try:
+        say(answers, failed=text)
+    finally:
+        leave()
+
+
+def leave() -> NoReturn:
+    """At once, and with wandb-core: wandb's own exit hooks would wait for the server."""
+    for process in psutil.Process().children(recursive=True):
+        process.kill()
+    os._exit(1)
+
+
+def leave_with(parent: int) -> NoReturn:
+    """Waits for the parent's end, however it comes: a pipe would not tell while a call of W&B's hangs."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    leave()
+
+
+def main() -> None:
+    threading.Thread(target=leave_with, args=(int(sys.argv[1]),), daemon=True).start()
+    told, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # wandb asks a terminal for a key
+    os.dup2(2, 1)
+    runs = Runs(answers)
+    try:
+        import wandb  # noqa: F401  # before the first run needs it
+
+        for line in told:
+            message = json.loads(line)
+            if "end" in message:
+                runs.wait()
+                return
+            runs.take(message)
+    except BaseException as error:
+        fail(answers, error)
+    leave()  # the parent has closed the pipe without a word
+
+
+if __name__ == "__main__":
+    main()

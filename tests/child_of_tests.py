@@ -1,0 +1,38 @@
+"""A child process for test_child_process.py: doubles numbers, or does what else it is asked."""
+
+import asyncio
+import os
+import time
+
+from harness.child_process import serve
+from harness.errors import ConfigError
+
+WAIT = 60.0  # seconds; longer than any test waits
+
+
+async def _made(greeting):
+    if greeting == "refuse":
+        raise ConfigError("no such thing")
+    if greeting == "die":
+        os._exit(3)
+    return f"hello {greeting}", _answer
+
+
+async def _answer(question):
+    if question == "busy":
+        await asyncio.to_thread(time.sleep, WAIT)
+    if question == "wrong":
+        raise ConfigError("so wrong")
+    if question == "break":
+        return 1 / 0
+    if question == "print":
+        print("a library's line")
+        return "printed"
+    if question == "pid":
+        return os.getpid()
+    await asyncio.sleep(0.05 if question == 1 else 0)
+    return 2 * question
+
+
+if __name__ == "__main__":
+    serve("A child", _made)

@@ -1,0 +1,114 @@
+"""What a sweep asked for, computed and shared is right however often it was started, and whatever was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
+from harness.records.reuse import recorded_reuse
+from harness.report import formats
+from harness.report.arm_rows import reuse_rows
+from harness.report.cost_text import cost_sentences
+from harness.sweep.cost import EngineCost, StartCost
+from tests.synthetic import leave_one_out, write_sweep
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two arms of two steps; every validation says what it computed."""
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:2], steps=2)
+    for path in folder.glob("runs/*/*/validation.jsonl"):
+        lines = [
+            json.loads(line) | {"episodes": {"computed": 50, "shared": 10}} for line in path.read_text().splitlines()
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def replayed(folder, times=3):
+    """Starts that found everything in the store: it counts every question again, and nothing as computed."""
+    for _ in range(times):
+        start = StartCost()
+        start.counts.update({"episodes/asked": 500, "episodes/shared": 500, "updates/asked": 9, "updates/shared": 9})
+        start.add_to(folder / "reuse.json")
+    return json.loads((folder / "reuse.json").read_text())
+
+
+def test_a_replay_asks_for_nothing_anew(sweep):
+    counted = replayed(sweep)["episodes"]
+    asked = 2 * (2 * 36 + 3 * 60)
+    assert counted["asked"] == asked == counted["computed"] + counted["shared"]
+    assert counted["shared"] == 2 * 3 * 10 + 30 + 30  # one arm shares its training episodes
+    assert replayed(sweep)["episodes"] == counted
+
+
+def test_the_report_says_the_same_and_never_more_than_all(sweep):
+    replayed(sweep)
+    loaded = load_sweep(sweep)
+    assert reuse_rows(loaded) == (recorded_reuse(loaded.runs)["episodes"], recorded_reuse(loaded.runs)["updates"])
+    (sweep / "reuse.json").unlink()  # nothing was ever said by an engine that was killed
+    assert reuse_rows(load_sweep(sweep)) == reuse_rows(loaded)
+
+
+def test_records_of_before_are_counted_by_the_store_and_bounded_by_what_they_hold(tmp_path):
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:2], steps=2)
+    replayed(folder)
+    for row in reuse_rows(load_sweep(folder)):
+        *_, saved = formats.reuse_cells(row)
+        assert float(saved.removesuffix("%")) <= 100
+
+
+def test_seconds_add_up_and_what_was_killed_makes_them_a_least(sweep):
+    replayed(sweep, 2)
+    files = SweepFiles(sweep)
+    files.write_manifest(files.manifest() | {"starts": [{"command": "a", "ended": "t"}]})
+    assert "all starts of the sweep together." in cost_sentences(load_sweep(sweep))[0]
+    files.write_manifest(files.manifest() | {"starts": [{"command": "a"}, {"command": "a", "ended": "t"}]})
+    assert cost_sentences(load_sweep(sweep))[0].startswith("At least ")
+
+
+def test_an_engine_that_was_lost_is_silent(sweep):
+    start = StartCost(elsewhere=[EngineCost({}, 1.0, 1.0)], silent=1)
+    start.add_to(sweep / "reuse.json")
+    assert cost_sentences(load_sweep(sweep))[0].startswith("At least ")
+
+
+TINY = [
+    *("+ablation=smoke", "train.steps=3", "train.groups_per_step=2", "train.rollouts_per_group=2"),
+    *("validation.every=1", "validation.max_tasks=3", "train.val_tasks=50", "tracking=off"),
+]
+
+
+def started(results, stand_in, **options):
+    command = [sys.executable, "-m", "harness", *TINY, f"results={results}"]
+    env = os.environ | stand_in | {"CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def finished(results, stand_in):
+    process = started(results, stand_in)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode in (0, 3), output  # 3: no endpoint check holds with the stand-in
+    return load_sweep(results / "smoke")
+
+
+def test_a_sweep_that_was_killed_and_continued_has_the_figures_of_one_that_was_not(tmp_path, stand_in):
+    whole = finished(tmp_path / "whole", stand_in)
+    cut, steps = started(tmp_path / "cut", stand_in), tmp_path / "cut/smoke/runs/all_on/seed=0/steps.jsonl"
+    deadline = time.monotonic() + 300
+    while not (steps.exists() and steps.read_text()) and cut.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    cut.send_signal(signal.SIGKILL)
+    cut.communicate()
+    continued = finished(tmp_path / "cut", stand_in)
+    assert reuse_rows(continued) == reuse_rows(whole)
+    stored = len(list((tmp_path / "cut/smoke/store/episodes").glob("*/*")))
+    assert continued.reuse["episodes"]["computed"] == stored  # each was computed once
+    assert cost_sentences(continued)[0].startswith("At least ")
+    assert "killed" not in cost_sentences(whole)[0]

@@ -1,0 +1,137 @@
+"""A child process answers what it is asked, says what went wrong, and never outlives its starter."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.child_process import PEAKS, ChildProcess
+from harness.errors import ConfigError, EngineError
+
+MODULE = "tests.child_of_tests"
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def found_from_here(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@asynccontextmanager
+async def child(tmp_path, greeting="you"):
+    process = ChildProcess("A child", MODULE, tmp_path / "child.log")
+    try:
+        process.greeted = await process.start(greeting)
+        yield process
+    finally:
+        await process.close()
+
+
+def run(tmp_path, use, greeting="you"):
+    async def within():
+        async with child(tmp_path, greeting) as process:
+            return await use(process)
+
+    return asyncio.run(within())
+
+
+def test_each_question_gets_its_own_answer_whichever_comes_first(tmp_path):
+    async def ask(process):
+        return process.greeted, await asyncio.gather(*(process.ask(number) for number in (1, 2, 3)))
+
+    assert run(tmp_path, ask) == ("hello you", [2, 4, 6])
+
+
+def test_what_libraries_print_goes_to_the_log_and_not_into_the_answers(tmp_path):
+    assert run(tmp_path, lambda process: process.ask("print")) == "printed"
+    assert "a library's line" in (tmp_path / "child.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("question", "error", "text"),
+    [("wrong", ConfigError, "^so wrong$"), ("break", RuntimeError, "^A child failed: ZeroDivisionError: division by")],
+)
+def test_an_error_of_an_answer_reaches_its_asker_alone(tmp_path, question, error, text):
+    async def ask(process):
+        with pytest.raises(error, match=text):
+            await process.ask(question)
+        return await process.ask(4)
+
+    assert run(tmp_path, ask) == 8
+
+
+@pytest.mark.parametrize(
+    ("greeting", "error", "text"),
+    [("refuse", ConfigError, "no such thing"), ("die", EngineError, r"A child ended \(status 3\)\..*child\.log")],
+)
+def test_a_process_that_cannot_greet_says_why(tmp_path, greeting, error, text):
+    with pytest.raises(error, match=text):
+        run(tmp_path, lambda process: process.ask(1), greeting)
+
+
+def test_the_open_questions_of_a_process_that_dies_fail_and_so_do_later_ones(tmp_path):
+    async def ask(process):
+        busy = asyncio.create_task(process.ask("busy"))
+        os.kill(await process.ask("pid"), signal.SIGKILL)
+        for question in (busy, process.ask(1)):
+            with pytest.raises(EngineError, match=r"A child ended \(status -9\)"):
+                await question
+        with pytest.raises(EngineError, match="Run the same command again"):
+            process.assert_alive()
+
+    run(tmp_path, ask)
+
+
+def test_closing_does_not_wait_for_work_that_nobody_asks_for_any_more(tmp_path):
+    begun = time.monotonic()
+
+    async def ask(process):
+        busy = asyncio.create_task(process.ask("busy"))
+        pid = await process.ask("pid")
+        await process.close()
+        with pytest.raises(EngineError, match="A child ended"):
+            await busy
+        return pid
+
+    pid = run(tmp_path, ask)
+    assert not Path(f"/proc/{pid}").exists()
+    assert time.monotonic() - begun < 10
+    assert PEAKS[-1] > 0
+
+
+def test_a_busy_child_ends_when_its_starter_is_killed(tmp_path):
+    program = f"""
+import asyncio, sys
+from pathlib import Path
+from harness.child_process import ChildProcess
+
+async def main():
+    child = ChildProcess("A child", "{MODULE}", Path("{tmp_path}/child.log"))
+    await child.start("you")
+    busy = asyncio.create_task(child.ask("busy"))
+    print(await child.ask("pid"), flush=True)
+    await busy
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as starter:
+        pid = int(starter.stdout.readline())
+        starter.kill()
+    assert ended(pid)
+
+
+def ended(pid, within=10.0):
+    """Whether the process goes away within so many seconds."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.02)
+    return False
