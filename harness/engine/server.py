@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from harness.engine import server_process
+from harness.engine.listeners import listeners
 from harness.engine.server_process import ServerConfig, ServerProcess
 from harness.engine.slots import AdapterSlots
 from harness.errors import EngineError
@@ -63,6 +64,7 @@ class Server:
         self._process: ServerProcess | None = None
         self._watching: asyncio.Task[None] | None = None
         self._base: list[Answer] = []
+        self._listening: set[str] = set()  # the server's own sockets on the port
 
     async def __aenter__(self) -> "Server":
         from harness.machine.environments import ensure_server_env
@@ -147,7 +149,7 @@ class Server:
         while time.monotonic() - begun < self.config.start_timeout:
             self.assert_alive()
             try:
-                if self._started().listens(self.port):
+                if self._listens():
                     answer = await self._http.get(f"http://127.0.0.1:{self.port}/health", timeout=5)
                     if answer.status_code == 200:
                         return
@@ -158,6 +160,24 @@ class Server:
             f"The vLLM server was not ready after {self.config.start_timeout:.0f} s (start_timeout). "
             + self._started().explain()
         )
+
+    def _listens(self) -> bool:
+        """Whether the server listens on its port. Raises EngineError when another program does.
+
+        Asked before the key is sent there: between `choose_port` and the server's start anybody may take the port.
+        """
+        found = listeners(self.port)
+        if not found <= self._listening:
+            if not self._started().holds(found):
+                self.assert_alive()
+                raise EngineError(
+                    f"Another program listens on port {self.port} of 127.0.0.1, which was chosen for the vLLM server. "
+                    "Nothing is sent there from now on. Run the same command again, with another backend.port if you "
+                    "had named this one. (What HARNESS_VLLM_PYTHON starts in a session of its own counts as another "
+                    "program.)"
+                )
+            self._listening = found
+        return bool(found)
 
     async def _watch(self) -> None:
         """Asks for one token now and then, through all of vLLM's processes, and gives up a server that does not answer.
@@ -216,7 +236,7 @@ class Server:
 
     async def _post(self, what: str, body: dict[str, Any]) -> httpx.Response:
         self.assert_alive()
-        self._started().listens(self.port)
+        self._listens()
         try:
             return await self._http.post(what, json=body)
         except httpx.TransportError as error:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.engine.listeners import listeners, sockets_of
+from harness.engine.listeners import sockets_of
 from harness.engine.server_environment import passed_on
 from harness.errors import ConfigError, EngineError
 from harness.machine.processes import cpu_seconds, end_group, members
@@ -163,7 +163,6 @@ class ServerProcess:
             )
         os.close(reading)
         self._given_up = ""
-        self._sockets: set[str] = set()  # those of the server that listen on its port
 
     @property
     def alive(self) -> bool:
@@ -185,23 +184,9 @@ class ServerProcess:
         end_group(self._guard.pid)
         self._guard.wait()
 
-    def listens(self, port: int) -> bool:
-        """Whether the server listens on a port of 127.0.0.1. Raises EngineError when another program does.
-
-        Asked before the key is sent there: between `choose_port` and the server's start anybody may take the port.
-        """
-        found = listeners(port)
-        if not found <= self._sockets:
-            if found - sockets_of(self._guard.pid):
-                self.assert_alive()
-                raise EngineError(
-                    f"Another program listens on port {port} of 127.0.0.1, which was chosen for the vLLM server. "
-                    "Nothing is sent there from now on. Run the same command again, with another backend.port if you "
-                    "had named this one. (What HARNESS_VLLM_PYTHON starts in a session of its own counts as another "
-                    "program.)"
-                )
-            self._sockets = found
-        return bool(found)
+    def holds(self, sockets: set[str]) -> bool:
+        """Whether these sockets (see listeners.py) are all the server's own."""
+        return sockets <= sockets_of(self._guard.pid)
 
     def explain(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:] if self.log.exists() else []
