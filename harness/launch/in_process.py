@@ -9,7 +9,7 @@ from harness.disk import writing
 from harness.endings import run_stoppable, stoppable
 from harness.errors import EngineError
 from harness.launch.engine_pool import STARTS
-from harness.launch.log_stream import LogHandler, log_stream
+from harness.log_stream import LogHandler, log_stream
 from harness.records.layout import SweepFiles
 from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress
@@ -35,7 +35,7 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress,
     ):
         sys.stdout = log  # ART prints; the display belongs to us
-        logging.basicConfig(handlers=[LogHandler(logs / "harness.log")], level=logging.WARNING)
+        logging.basicConfig(handlers=[LogHandler(logs / "harness.log", delay=True)], level=logging.WARNING)
         logging.captureWarnings(True)
         try:
             losses = 0

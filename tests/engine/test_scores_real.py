@@ -27,12 +27,14 @@ def run(server, policy_folder, tmp_path_factory):
     """`run(name)`: a run after two updates on the real server, none of its adapters loaded yet."""
     from harness.backend.shared import SharedBackend, SharedEngine, SharedService
     from harness.engine.synthetic import packed_groups
-    from harness.engine.trainer import Lora, Optimiser, Trainer
+    from harness.engine.trainer import Lora, Optimiser
+    from harness.engine.trainer_process import TrainerOrder, TrainerThread
     from harness.records.store import Store
 
     folder = tmp_path_factory.mktemp("runs")
-    trainer = Trainer(policy_folder, "base-digest", Lora(), Optimiser())
-    backend = SharedBackend(SharedEngine(server, trainer, Store(folder / "store"), "base"), folder / "art")
+    here = TrainerThread(TrainerOrder(policy_folder, "base-digest", Lora(), Optimiser()))
+    trainer = here.trainer
+    backend = SharedBackend(SharedEngine(server, here, Store(folder / "store"), "base"), folder / "art")
 
     def make(name, seed=0):
         state = trainer.initial_state(seed)

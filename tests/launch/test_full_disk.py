@@ -16,7 +16,7 @@ from harness.commands import run_command
 from harness.errors import DiskError, EngineError, Exit
 from harness.launch.engine_pool import EnginePool
 from harness.launch.execute import execute
-from harness.launch.log_stream import log_stream
+from harness.log_stream import log_stream
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store, digest
@@ -110,9 +110,13 @@ def test_a_run_that_meets_a_full_disk_is_not_failed_and_stops_the_others(tmp_pat
         reuse=SimpleNamespace(enabled=True),
     )
     sweep = SimpleNamespace(name="s", folder=tmp_path, config=config)
+
+    async def batches():
+        yield runs
+
     progress = SimpleNamespace(start_run=lambda _: None)
     with pytest.raises(DiskError, match="the disk is full"):
-        asyncio.run(train_runs._interleave(sweep, train_runs.only(runs), Runner.backend, None, None, progress))
+        asyncio.run(train_runs._interleave(sweep, batches(), Runner.backend, None, None, progress))
     assert others_end == ["b/seed=0"]
     assert [SweepFiles(tmp_path).status(each.run.name)["state"] for each in runs] == ["running"] * 2
 
