@@ -14,7 +14,8 @@ repeats a manipulation check (`check`) does not confirm it alone. It is not test
 the sweep, or has no run that counts; nor where a part asks what is learned, in a sweep whose policy gets worse even
 with all fixes on; nor where it needs the reference validation, in a sweep that is validated on its training tasks.
 
-Runs, steps, outcomes, intervals, their floors and what looks cost are those of effects. The intervals are not corrected
+Runs, steps, outcomes, intervals, their floors, what looks cost and what missing episodes could have been are those of
+effects. The intervals are not corrected
 for the number of parts or claims. What a fraction of the factorial mixes with other effects ranks nothing. A rule that
 was changed after it was registered says when, why, and what it was (`changed`).
 """
@@ -34,12 +35,13 @@ from harness.stats.contrasts import Contrast
 from harness.stats.effects import fails, ranking_draws
 from harness.stats.intervals import Spread, crossed_spread, settled
 from harness.stats.looks import half_now, level_now
-from harness.stats.measured import measure
+from harness.stats.measured import Measured, measure
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 from harness.stats.shown import shown
 from harness.stats.verdicts import FAILS, SEEDS_FOR_NONE, missed
+from harness.stats.worst_case import notes as bound_notes
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
@@ -220,12 +222,15 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     what, found = _what(part), _spread(sweep, outcomes, part)
     if isinstance(found, str):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {what}: {found}.")
-    spread, identical = found
+    spread, measured = found
+    identical = measured is not None and measured.identical
     if spread.seeds * spread.tasks == 1:
         text = f"{_number(spread.mean, part)} at one seed, which gives no interval"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
-    half = half_now(spread, outcomes.looks)
-    low, high = spread.mean - half, spread.mean + half
+    each = [spread, *(f.spread for f in measured.fillings)] if measured else [spread]
+    half = [half_now(s, outcomes.looks) for s in each]
+    low = min(s.mean - h for s, h in zip(each, half, strict=True))
+    high = max(s.mean + h for s, h in zip(each, half, strict=True))
     verdict, doubt = _judge(low, high, _logs(part)), ""
     if verdict == CONFIRMED and len(part.interval) == 2:
         doubt = f"; {missed(spread.seeds)}"
@@ -233,6 +238,10 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
             verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
+    if measured:
+        if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
+            verdict = INCONCLUSIVE
+        doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
     over = _seeds_text(spread.seeds, outcomes) + (f" × {spread.tasks} tasks" if spread.tasks > 1 else "")
     return Finding(
         verdict,
@@ -261,15 +270,15 @@ def _what(part: Part) -> str:
     return f"{part.metric} of {part.arm}{minus}"
 
 
-def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread, bool] | str:
-    """The measure of the arm, less (or over) that of the other arm under the same seed, and whether the two arms are
-    the same in every episode; or why there is none."""
+def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread, Measured | None] | str:
+    """The measure of the arm, less (or over) that of the other arm under the same seed, and the contrast that it is on
+    the reference reward; or why there is none."""
     if part.metric in REFERENCE:
         weights = np.zeros(len(outcomes.arms))
         for name, weight in ((part.arm, 1.0), (part.minus, -part.times)):
             weights += [weight * (name == arm.name) for arm in outcomes.arms]
         found = measure(outcomes, Contrast("claim", (), weights), REFERENCE[part.metric])
-        return found if isinstance(found, str) else (found.spread, found.identical)
+        return found if isinstance(found, str) else (found.spread, found)
     own = _by_seed(sweep, outcomes, part, part.arm)
     if other := part.minus or part.over:
         compared = _by_seed(sweep, outcomes, part, other)
@@ -281,7 +290,7 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Spread
     if not own:
         return "the records hold no measurement of it"
     values, grids = zip(*own.values(), strict=True)
-    return crossed_spread(np.array(values)[:, None], max(grids)), False
+    return crossed_spread(np.array(values)[:, None], max(grids)), None
 
 
 def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> dict[int, tuple[float, float]]:

@@ -23,7 +23,7 @@ A look at one seed decides for that seed alone. It spends nothing, and no later 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -67,9 +67,14 @@ class Judged:
     seeds: int  # of the look behind the p-value
     looks: tuple[tuple[int, Spread], ...]  # place among the counted looks, and what it saw
     schedule: Looks
+    fillings: tuple["Judged", ...] = ()  # the same with missing episodes filled in the worst and the best way
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
-        """At level 1 − α over all looks."""
+        """At level 1 − α over all looks, and however the missing episodes came out."""
+        ends = [self._at_random(alpha), *(each.interval(alpha) for each in self.fillings)]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def _at_random(self, alpha: float) -> tuple[float, float]:
         now = self.looks[-1][1]
         if once(self.schedule) or now.seeds == 1:
             half = now.half_width(1 - alpha)
@@ -98,6 +103,16 @@ def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, spread: Spre
     over_all = [float(overall_p(np.array(s.p_value), place, looks)) for place, s in seen]
     best = int(np.argmin(over_all))
     return Judged(over_all[best], over_all[-1], seen[best][1].seeds, tuple(seen), looks)
+
+
+def over_fillings(at_random: Judged, fillings: Sequence[Judged]) -> Judged:
+    """What holds however the missing episodes came out (worst_case.py)."""
+    means = [each.looks[-1][1].mean for each in fillings]
+    if min(means) <= 0 <= max(means):
+        return replace(at_random, p_value=1.0, p_now=1.0, fillings=tuple(fillings))
+    each = (at_random, *fillings)
+    p_value, p_now = max(j.p_value for j in each), max(j.p_now for j in each)
+    return replace(at_random, p_value=p_value, p_now=p_now, fillings=tuple(fillings))
 
 
 def counted_looks(looks: Looks) -> tuple[Look, ...]:

@@ -7,8 +7,9 @@ about later steps: where a curve approaches its end exponentially with a time co
 change over the last third divided by e^(steps / 3τ) − 1. That is no more than the change itself from 2.08 τ on.
 
 The change is that of the least-squares line over the validations from the last one at or before two thirds of the
-steps, so over at least a third. A jump up and down again within it is the business of stability.py. Rising (falling):
-the interval lies above (below) 0, and not within ± δ. Else it is not known.
+steps, so over at least a third. Where episodes are missing, the interval holds whatever these were (worst_case.py). A
+jump up and down again within it is the business of stability.py. Rising (falling): the interval lies above (below) 0,
+and not within ± δ. Else it is not known.
 
 The middle of the curve: the first validation at which all_on has made half of its rise, from the first to its best
 validation. Before that an effect is small because little has been learned. An arm that never rises by MOVES has its
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.factors import ON
-from harness.stats.intervals import crossed_spread
+from harness.stats.intervals import Spread, crossed_spread
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import MOVES
+from harness.stats.worst_case import fillings
 
 Array = np.ndarray
 BOTH_SIDES = 0.9  # level of the interval whose ends are one-sided 95 % bounds
@@ -52,17 +54,30 @@ def settling(outcomes: Outcomes) -> Settling | None:
     weights = last_third(outcomes.steps)
     used = np.flatnonzero(weights)
     middle, since = middle_of_curve(outcomes, arm), outcomes.steps[used[0]]
+    spread = _change(outcomes, arm, weights)
+    if spread is None:
+        return Settling(UNKNOWN, middle, since)
+    each = [spread]
+    if outcomes.missing_A_N_S_T[arm][:, used].any():
+        of_arm = np.arange(len(outcomes.arms)) == arm
+        filled = fillings(outcomes, of_arm.astype(float), weights, outcomes.missing_A_N_S_T)
+        each += [found for o in filled if (found := _change(o, arm, weights))]
+    low = min(s.mean - s.half_width(BOTH_SIDES) for s in each)
+    high = max(s.mean + s.half_width(BOTH_SIDES) for s in each)
+    return Settling(_state(low, high, outcomes.margin), middle, since, spread.mean, low, high, spread.seeds)
+
+
+def _change(outcomes: Outcomes, arm: int, weights_S: Array) -> Spread | None:
+    """Of its reward over the last third; None where no run has these validations."""
+    used = np.flatnonzero(weights_S)
     curves_N_S_T = outcomes.complete_A_N_S_T[arm][:, used]
     there = outcomes.counted_A_N[arm] & ~np.isnan(curves_N_S_T).all(axis=2).any(axis=1)
     curves_N_S_T = curves_N_S_T[there]
     tasks = ~np.isnan(curves_N_S_T).any(axis=(0, 1))
     if not there.any() or not tasks.any():
-        return Settling(UNKNOWN, middle, since)
-    values = np.einsum("nst,s->nt", curves_N_S_T[..., tasks], weights[used])
-    spread = crossed_spread(values, 0.0 if not values.any() else float(np.abs(weights).max()))
-    half = spread.half_width(BOTH_SIDES)
-    low, high = spread.mean - half, spread.mean + half
-    return Settling(_state(low, high, outcomes.margin), middle, since, spread.mean, low, high, spread.seeds)
+        return None
+    values = np.einsum("nst,s->nt", curves_N_S_T[..., tasks], weights_S[used])
+    return crossed_spread(values, 0.0 if not values.any() else float(np.abs(weights_S).max()))
 
 
 def last_third(steps: Sequence[int]) -> Array:

@@ -194,7 +194,7 @@ def _measured(outcomes: Outcomes, kind: str, outcome: str) -> list[Measured]:
 def _table(
     outcomes: Outcomes, kind: str, outcome: str, found: Sequence[Measured], groups: Mapping[str, Sequence[str]]
 ) -> TaskEffects:
-    p_values = [_sign_flips(m.values_N_T) for m in found]
+    p_values = [_p_values(m) for m in found]
     q_values = np.split(false_discovery_control(np.concatenate(p_values)), np.cumsum([len(p) for p in p_values])[:-1])
     seeds = min(len(m.seeds) for m in found)
     by_group = (_group(outcomes, outcome, m, name, tasks) for m in found for name, tasks in groups.items())
@@ -235,6 +235,15 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
         reliability=reliability,
         endless_seeds=endless,
     )
+
+
+def _p_values(found: Measured) -> Array:
+    """(T,) the largest over what missing episodes could have been: 1 where they could turn the sign."""
+    filled = [f.over(f.seeds, found.tasks).values_N_T for f in found.fillings]
+    p_values = np.max([_sign_flips(values) for values in (found.values_N_T, *filled)], axis=0)
+    ends = np.array([values.mean(axis=0) for values in filled])
+    turns = (ends.min(axis=0) <= 0) & (ends.max(axis=0) >= 0) if filled else np.zeros(len(p_values), dtype=bool)
+    return np.where(turns, 1.0, p_values)
 
 
 def _sign_flips(values_N_T: Array) -> Array:
