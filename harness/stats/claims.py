@@ -310,7 +310,8 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
         if found is not None and set(found.factors) == set(part.order):
             break
     else:
-        return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of these fixes one by one.")
+        why = "this sweep does not answer the effects of these fixes one by one, over the same seeds"
+        return Finding(NOT_TESTED, f"{part.says}: {why}.")
     order = [found.factors.index(f) for f in part.order]
     tail = level_now(outcomes.looks) / 2
     low, high = np.quantile(kendall(order, found.draws_F_B), (tail, 1 - tail))

@@ -427,7 +427,7 @@ def _ranked(
 
 
 def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking | None:
-    """None where the effects share no seed or no task."""
+    """None where the effects do not share enough seeds (`joint_draws`)."""
     joint = joint_draws(measured)
     if joint is None:
         return None
@@ -446,7 +446,8 @@ def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking |
 
 @dataclass(frozen=True)
 class JointDraws:
-    """(F, B) bootstrap draws of several effects under the same resampled seeds and tasks, and how many these are."""
+    """(F, B) bootstrap draws of several effects under the same resampled seeds and tasks. seeds: how many of them all
+    effects share; estimates: over these"""
 
     factors: tuple[str, ...]
     draws_F_B: Array
@@ -455,17 +456,18 @@ class JointDraws:
 
 
 def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
-    """None where the effects share no seed or no task, or one of them rests on a single number."""
+    """None where the effects share no task, or no two seeds although they have more: one seed knows of no other."""
     seeds = sorted(set.intersection(*(set(m.seeds) for m in measured)))
     tasks = sorted(set.intersection(*(set(m.tasks) for m in measured)))
-    if not seeds or not tasks or any(m.values_N_T.size == 1 for m in measured):
+    alone = len(seeds) == 1 and any(len(m.seeds) > 1 for m in measured)
+    if alone or len(seeds) * len(tasks) < 2:
         return None
-    values = np.array([
-        m.values_N_T[np.ix_([m.seeds.index(n) for n in seeds], [m.tasks.index(t) for t in tasks])] for m in measured
-    ])  # fmt: skip
-    draws = calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
-    names = tuple(m.contrast.factors[0] for m in measured)
-    return JointDraws(names, draws, tuple(m.spread.mean for m in measured), len(seeds))
+    shared = [m.over(seeds, tasks) for m in measured]
+    values = np.array([m.values_N_T for m in shared])
+    doubts = [max((abs(f.spread.mean - m.spread.mean) for f in m.fillings), default=0.0) for m in shared]
+    draws = calibrated_draws(values, [m.spread for m in shared], resample(*values.shape[1:]), doubts)
+    names = tuple(m.contrast.factors[0] for m in shared)
+    return JointDraws(names, draws, tuple(m.spread.mean for m in shared), len(seeds))
 
 
 def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | None:

@@ -14,7 +14,7 @@ from harness.stats.blocks import UNDECIDED as NOT_TOLD
 from harness.stats.blocks import differences
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, Claim, Part, verdicts
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import analyse_outcomes, to_json
+from harness.stats.effects import analyse_outcomes, joint_draws, to_json
 from harness.stats.measured import measure
 from harness.stats.more_seeds import needs
 from harness.stats.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
@@ -290,3 +290,12 @@ def test_a_claim_that_failed_runs_could_turn_is_inconclusive_and_says_what_is_as
     (found,) = verdicts(load_sweep(folder), [Claim("x", "", "", "", "", "", parts=(says,))])
     assert found.verdict == INCONCLUSIVE
     assert "2 of 10 runs failed or are incomplete, which is assumed to have nothing to do with" in found.evidence
+
+
+def test_the_ranking_is_no_surer_than_what_is_missing_leaves_it(harmless):
+    other = Contrast("leave_one_out", ("split",), np.eye(len(LOO))[0] - np.eye(len(LOO))[1])
+    first = []
+    for sweep in harmless:
+        joint = joint_draws([measure(sweep, c, "final") for c in (HARMLESS, other)])
+        first.append(joint.draws_F_B[0].std())
+    assert first[1] > 1.5 * first[0]
