@@ -10,6 +10,7 @@ import pytest
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
+from harness.report.markdown import markdown
 from harness.stats.blocks import UNDECIDED as NOT_TOLD
 from harness.stats.blocks import differences
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, Claim, Part, verdicts
@@ -20,6 +21,7 @@ from harness.stats.more_seeds import needs
 from harness.stats.outcomes import LeftOut, Outcomes, outcomes_of, step_weights
 from harness.stats.reported_effects import reported_effects
 from harness.stats.settling import SETTLED, UNKNOWN, settling
+from harness.stats.sweep_statistics import statistics_of
 from harness.stats.task_effects import task_effects
 from harness.stats.verdicts import NO_EFFECT, RAISES, UNDECIDED
 from harness.stats.worst_case import COULD_EXCEED, COULD_TURN, NOT_AT_RANDOM
@@ -290,6 +292,23 @@ def test_a_claim_that_failed_runs_could_turn_is_inconclusive_and_says_what_is_as
     (found,) = verdicts(load_sweep(folder), [Claim("x", "", "", "", "", "", parts=(says,))])
     assert found.verdict == INCONCLUSIVE
     assert "2 of 10 runs failed or are incomplete, which is assumed to have nothing to do with" in found.evidence
+
+
+def test_the_report_prints_the_bounds_and_the_seeds_of_the_ranking(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(5))
+    write_status(folder, "without_reward", 4, state="failed", error="EngineError: the server died")
+
+    def drop(lines):
+        lines[-1]["reference"]["by_task"][TASKS[0]] = None
+        return lines
+
+    change_validations(folder, "without_tools", 0, drop)
+    sweep = load_sweep(folder)
+    text = markdown(sweep, statistics_of(sweep))
+    assert "Leave-one-out, tools: 1 of 300 episodes are missing: were they not missing at random, the effect " in text
+    assert "Leave-one-out, reward: 1 of 10 runs failed or are incomplete, which is assumed to have nothing " in text
+    assert "1 failed. That a run failed or is incomplete is assumed to have nothing to do with its reward." in text
+    assert "Over the 4 of 5 seeds in which all arms of these fixes count." in text
 
 
 def test_the_ranking_is_no_surer_than_what_is_missing_leaves_it(harmless):
