@@ -151,6 +151,25 @@ def rank_set_rows(sweeps: int, seed: int) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def unequal_rows(sweeps: int, seed: int) -> Iterator[Row]:
+    """Two fixes that are worth the same, where the second one's arm lacks runs: what is said of the first rank."""
+    equal = replace(USUAL, off=(("endpoint", 0.5), ("tools", 0.5)))
+    worlds = (("usual", equal, ("endpoint", "tools")), ("two gates", USUAL, ("exploration", "logprobs")))
+    for (name, world, fixes), (seeds, lacks) in product(worlds, ((3, 0), (3, 1), (5, 0), (5, 1), (5, 2), (10, 1))):
+        arms = [NOTE.with_off(), *(NOTE.with_off(fix) for fix in fixes)]
+        family = [c for c in leave_one_out(arms) if c.factors[0] in fixes]
+        random, first = np.random.default_rng([seed, 108, seeds, lacks, len(name)]), []
+        for _ in range(sweeps):
+            made, _ = simulated_sweep(NOTE, arms, world, seeds, random)
+            made.counted_A_N[2, :lacks] = False
+            made.rewards_A_N_S_T[2, :lacks] = np.nan
+            joint = joint_draws([m for c in family if isinstance(m := measure(made, c, "final"), Measured)])
+            assert joint is not None, "they share two seeds at least"
+            first.append(rank_probabilities(joint.draws_F_B)[0, 0])
+        sure = int((np.abs(np.array(first) - 0.5) >= 0.475).sum())
+        yield name, str(seeds), str(lacks), f"{100 * np.mean(first):.0f} %", share(sure, sweeps)
+
+
 def clustered(by_sweep: Array) -> str:
     """The mean of a share per sweep, with twice its Monte-Carlo error."""
     error = 2 * float(by_sweep.std(ddof=1)) / len(by_sweep) ** 0.5
@@ -347,6 +366,15 @@ effects are tied) lies outside (≤ 5 %), and how many ranks it holds. Then the 
 first rank: that probability, and how often it is the first (tied firsts share).""",
         ("world", "seeds", "true rank outside", "ranks in the set", "first stated", "first true"),
         lambda sweeps, seed: rank_set_rows(sweeps // 2, seed),
+    ),
+    (
+        """## Ranks where runs are absent
+
+Two fixes that are worth the same, of which the second one's arm lacks the runs of some seeds (INVALID): the mean
+probability that the first one has the larger effect (50 %), and how often one of them is said to have it with at least
+97.5 % (≤ 5 %).""",
+        ("world", "seeds", "of which absent", "first", "surely one of them"),
+        lambda sweeps, seed: unequal_rows(sweeps // 2, seed),
     ),
     (
         """## Claims

@@ -30,8 +30,8 @@ from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES, KINDS
 from harness.stats.copies import refuse_copies
 from harness.stats.effects import fails, gate_checks, moves
-from harness.stats.intervals import LEVEL, crossed_spread, holm
-from harness.stats.looks import LookedAt, judge, looked_at, pooled
+from harness.stats.intervals import LEVEL, holm
+from harness.stats.looks import Judged, LookedAt, judge, looked_at, over_fillings, pooled
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.meta_analysis import MetaAnalysis, meta_analysis
 from harness.stats.outcomes import OUTCOMES, Outcomes, outcomes_of, step_weights
@@ -231,13 +231,20 @@ def _effects(groups: Sequence[Sequence[_Member]], settings: Sequence[Setting]) -
 
 @dataclass(frozen=True)
 class _Table:
-    """Values of a contrast per (seed, task) of one setting; tasks by name; jump: of one value by one episode."""
+    """Values of a contrast per (seed, task) of one setting; tasks by name; jump: of one value by one episode; fillings:
+    as those of Measured."""
 
     values_N_T: Array
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]
     jump: float
     looks: Looks
+    fillings: tuple["_Table", ...] = ()
+
+    def judged(self) -> Judged:
+        """Over all looks at the setting, and however the missing episodes came out."""
+        at_random = judge(self.values_N_T, self.seeds, self.jump, self.looks)
+        return over_fillings(at_random, [filled.judged() for filled in self.fillings])
 
 
 Key = tuple[str, tuple[str, ...]]
@@ -259,19 +266,25 @@ def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
                 continue
             found = measure(outcomes, contrast, outcome)
             if isinstance(found, Measured) and not contrast.aliases:
-                tasks = tuple(outcomes.tasks[t] for t in found.tasks)
-                seeds = tuple(outcomes.seeds[n] for n in found.seeds)
                 jump = float(np.abs(contrast.weights_A).max()) * by_step
-                table = _Table(found.values_N_T, seeds, tasks, jump, looks)
+                table = _table(outcomes, found, jump, looks)
                 parts.setdefault((contrast.kind, contrast.factors), []).append(table)
     return {key: _stacked(tables) for key, tables in parts.items()}
+
+
+def _table(outcomes: Outcomes, found: Measured, jump: float, looks: Looks) -> _Table:
+    seeds, tasks = tuple(outcomes.seeds[n] for n in found.seeds), tuple(outcomes.tasks[t] for t in found.tasks)
+    filled = tuple(_table(outcomes, f, jump, looks) for f in found.fillings)
+    return _Table(found.values_N_T, seeds, tasks, jump, looks, filled)
 
 
 def _stacked(tables: Sequence[_Table]) -> _Table:
     tasks = [t for t in tables[0].tasks if all(t in other.tasks for other in tables[1:])]
     rows = [table.values_N_T[:, [table.tasks.index(t) for t in tasks]] for table in tables]
     seeds = tuple(seed for table in tables for seed in table.seeds)
-    return _Table(np.concatenate(rows), seeds, tuple(tasks), max(t.jump for t in tables), tables[0].looks)
+    ends = zip(*(table.fillings or (table, table) for table in tables), strict=True)
+    filled = tuple(_stacked(each) for each in ends) if any(table.fillings for table in tables) else ()
+    return _Table(np.concatenate(rows), seeds, tuple(tasks), max(t.jump for t in tables), tables[0].looks, filled)
 
 
 def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -> CombinedEffect:
@@ -280,8 +293,8 @@ def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -
     for setting, table in found:
         if not table.values_N_T.size:
             continue
-        spread = crossed_spread(table.values_N_T, table.jump)
-        judged = judge(table.values_N_T, table.seeds, table.jump, spread, table.looks)
+        judged = table.judged()
+        spread = judged.spread
         what = (setting.label, spread.mean, *judged.ends(), judged.p_value)
         estimates.append(Estimate(*what, spread.seeds, spread.tasks))
         if not setting.problem and estimates[-1].wide > 0:

@@ -28,6 +28,7 @@ from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.outcomes import Outcomes
 from harness.stats.power import POWER
 from harness.stats.verdicts import MIXED, NOT_SHOWN, SEEDS_FOR_NONE, UNDECIDED, margin_of
+from harness.stats.worst_case import COULD_EXCEED, COULD_TURN, NOT_AT_RANDOM
 
 MOST = 40  # seeds; what needs more is not to be had by seeds
 MANY_TASKS = 2000
@@ -149,6 +150,8 @@ def _unknown(outcomes: Outcomes, effect: Effect, found: Measured | str | None) -
         return "one seed says nothing of how seeds differ: 3 say a little, 5 more"
     if levels_of(_with_another(outcomes.looks, found.spread.seeds, found.spread.seeds + 1))[-1] <= 0:
         return "all looks beyond the plan are used, so more seeds decide nothing in this sweep; a new one does"
+    if missing := next((why for why in (NOT_AT_RANDOM, COULD_TURN, COULD_EXCEED) if why in effect.note), ""):
+        return f"{missing}: more seeds make up for that slowly, these episodes or runs at once"
     if found.spread.error == 0:
         return "every seed and task is the same so far"
     return ""

@@ -7,8 +7,8 @@ slope   least-squares slope of reward per training step
 Claims also ask for `rise`, last minus first validation, and `trend`, the slope times the steps.
 
 A run counts for an outcome if it has the validations that the outcome is made of; for `final` the last one is enough.
-A missing episode is estimated from its arm's other episodes at that step (`complete`); it is never reward 0, and it
-costs nothing elsewhere.
+A missing episode is estimated from its arm's other episodes at that step (`complete`); it is never reward 0. Whether
+what is said of an effect rests on that estimate is for worst_case.py to say.
 
 Shape suffixes: A arms, N seeds, S validations, T tasks. NaN is a missing episode; a run that does not count
 is absent in `counted_A_N`, and its numbers are NaN. The loop of a run may end by itself before it trained what was
@@ -28,6 +28,7 @@ from harness.records.looks import Looks, looks_of
 
 OUTCOMES = ("final", "area", "slope")
 UNTRAINED = "untrained"
+LOST = ("failed", "incomplete")  # runs that are left out for what may depend on their reward
 UNRECORDED = Looks()  # how often it was looked at is not known
 ENOUGH = 0.8  # a validation is there when at least this share of its episodes is
 Array = np.ndarray
@@ -93,6 +94,22 @@ class Outcomes:
         absent = np.isnan(self.rewards_A_N_S_T)
         missing: Array = absent & ~absent.all(axis=3, keepdims=True)
         return missing
+
+    @cached_property
+    def _failed_A_N(self) -> Array:
+        """Runs that failed or are incomplete, and do not count."""
+        arms, failed = [arm.name for arm in self.arms], np.zeros_like(self.counted_A_N)
+        for x in self.left_out:
+            if x.why in LOST:
+                failed[[name == x.arm for name in arms], self.seeds.index(x.seed)] = True
+        failed &= ~self.counted_A_N
+        return failed
+
+    def lost(self, outcome: str) -> Array:
+        """(A, N) runs without a value of this outcome that may be absent because of their reward: they failed, or too
+        few episodes of some validation are there. Not INVALID ones, nor those that have not ended."""
+        lost: Array = self._failed_A_N | (self.counted_A_N & ~self.counts(outcome))
+        return lost
 
     def counts(self, outcome: str) -> Array:
         """(A, N) whether a run has every validation that the outcome is made of."""

@@ -118,5 +118,5 @@ def _indices(weights_B_N: Array) -> Array:
 
 
 def _triple(values_N_T: Array, seeds: Sequence[int], jump: float, bounds: tuple[float, float], looks: Looks) -> Triple:
-    spread = crossed_spread(values_N_T, jump)
-    return spread.mean, *within(judge(values_N_T, seeds, jump, spread, looks).ends(), *bounds)
+    judged = judge(values_N_T, seeds, jump, looks)
+    return judged.spread.mean, *within(judged.ends(), *bounds)

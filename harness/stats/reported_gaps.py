@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.records.load import RecordedRun, SweepRecords
-from harness.stats.intervals import crossed_spread
 from harness.stats.looks import judge
 from harness.stats.outcomes import Outcomes
 
@@ -40,15 +39,15 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
         if ends := list(by_seed.values()):
             gaps = np.array([[last.reported - last.reference] for _, last in ends])
             grid = max(last.grid for _, last in ends)
-            spread = crossed_spread(gaps, grid)
+            judged = judge(gaps, tuple(by_seed), grid, outcomes.looks)
             out.append(
                 ReportedGap(
                     arm,
                     len(ends),
                     float(np.mean([last.reference - first.reference for first, last in ends])),
                     float(np.mean([last.reported - first.reported for first, last in ends])),
-                    spread.mean,
-                    *judge(gaps, tuple(by_seed), grid, spread, outcomes.looks).ends(),
+                    judged.spread.mean,
+                    *judged.ends(),
                     float(np.mean([last.nonexistent for _, last in ends])),
                 )
             )
