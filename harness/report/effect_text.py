@@ -6,7 +6,17 @@ from harness.report import formats
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import settled
 from harness.stats.unseen_failures import UnseenFailures
-from harness.stats.verdicts import DEPENDS, LOWERS, MIXED, NO_EFFECT, NOT_ANSWERED, NOT_SHOWN, RAISES, UNDECIDED
+from harness.stats.verdicts import (
+    DEPENDS,
+    LOWERS,
+    MIXED,
+    NO_EFFECT,
+    NOT_ANSWERED,
+    NOT_SHOWN,
+    RAISES,
+    UNDECIDED,
+    in_groups,
+)
 
 KIND_TITLES = {
     "leave_one_out": "Leave-one-out",
@@ -41,9 +51,9 @@ TODAY = "in ART 0.5.23"
 SINGLE_KINDS = ("leave_one_out", "main", "added_alone")
 
 
-def reference_tasks(tasks: int, split: str) -> str:
-    """'15 held-out tasks': those of the reference validation."""
-    return f"{tasks} {'held-out tasks' if split == 'test' else 'training tasks'}"
+def reference_tasks(tasks: int, split: str, groups: int | None = None) -> str:
+    """'45 held-out tasks in 15 groups of variants': those of the reference validation. groups: of variants"""
+    return f"{tasks} {'held-out tasks' if split == 'test' else 'training tasks'}{in_groups(groups)}"
 
 
 def answered(effects: Effects, kind: str, outcome: str = "final") -> tuple[Effect, ...]:

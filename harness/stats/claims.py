@@ -35,11 +35,11 @@ from harness.stats.effects import fails, ranking_draws
 from harness.stats.intervals import Spread, crossed_spread, settled
 from harness.stats.looks import half_now, level_now
 from harness.stats.measured import measure
-from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
+from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, OF_TASKS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 from harness.stats.shown import shown
-from harness.stats.verdicts import FAILS, SEEDS_FOR_NONE, missed
+from harness.stats.verdicts import FAILS, SEEDS_FOR_NONE, in_groups, missed
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
@@ -221,7 +221,7 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     if isinstance(found, str):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {what}: {found}.")
     spread, identical = found
-    if spread.seeds * spread.tasks == 1:
+    if spread.seeds * spread.columns == 1:
         text = f"{_number(spread.mean, part)} at one seed, which gives no interval"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", 1)
     half = half_now(spread, outcomes.looks)
@@ -233,7 +233,8 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
             verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
-    over = _seeds_text(spread.seeds, outcomes) + (f" × {spread.tasks} tasks" if spread.tasks > 1 else "")
+    tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
+    over = _seeds_text(spread.seeds, outcomes) + tasks
     return Finding(
         verdict,
         f"{part.says}: {what} is {_number(spread.mean, part)} [{_number(low, part)}, {_number(high, part)}] over {over}"
@@ -291,7 +292,8 @@ def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> d
     known = {seed: reading for seed, reading in found.items() if reading is not None}
     if part.over:
         return {seed: (float(np.log(max(value, FLOORS[part.metric]))), 0.0) for seed, (value, _) in known.items()}
-    return known
+    at_once = outcomes.in_a_group() if part.metric in OF_TASKS else 1.0
+    return {seed: (value, at_once * grid) for seed, (value, grid) in known.items()}
 
 
 def _ranking(outcomes: Outcomes, part: Part) -> Finding:

@@ -23,7 +23,7 @@ from harness.errors import ConfigError
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import KINDS
 from harness.stats.effects import fails, moves
-from harness.stats.intervals import LEVEL, crossed_spread, holm
+from harness.stats.intervals import LEVEL, by_group, crossed_spread, holm
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.meta_analysis import MetaAnalysis, meta_analysis
 from harness.stats.outcomes import OUTCOMES, Outcomes, outcomes_of, step_weights
@@ -203,11 +203,13 @@ def _effects(groups: Sequence[Sequence[_Member]], settings: Sequence[Setting]) -
 
 @dataclass(frozen=True)
 class _Table:
-    """Values of a contrast per (seed, task) of one setting; tasks by name; jump: of one value by one episode."""
+    """Values of a contrast per (seed, task) of one setting; tasks and their groups by name; jump: of one value by one
+    episode."""
 
     values_N_T: Array
     tasks: tuple[str, ...]
     jump: float
+    groups: tuple[str, ...]
 
 
 Key = tuple[str, tuple[str, ...]]
@@ -225,7 +227,8 @@ def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
             found = measure(outcomes, contrast, outcome)
             if isinstance(found, Measured) and not contrast.aliases:
                 tasks = tuple(outcomes.tasks[t] for t in found.tasks)
-                table = _Table(found.values_N_T, tasks, float(np.abs(contrast.weights_A).max()) * by_step)
+                jump = float(np.abs(contrast.weights_A).max()) * by_step
+                table = _Table(found.values_N_T, tasks, jump, outcomes.groups_of(tasks))
                 parts.setdefault((contrast.kind, contrast.factors), []).append(table)
     return {key: _stacked(tables) for key, tables in parts.items()}
 
@@ -233,16 +236,17 @@ def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
 def _stacked(tables: Sequence[_Table]) -> _Table:
     tasks = [t for t in tables[0].tasks if all(t in other.tasks for other in tables[1:])]
     rows = [table.values_N_T[:, [table.tasks.index(t) for t in tasks]] for table in tables]
-    return _Table(np.concatenate(rows), tuple(tasks), max(t.jump for t in tables))
+    groups = tuple(tables[0].groups[tables[0].tasks.index(t)] for t in tasks)
+    return _Table(np.concatenate(rows), tuple(tasks), max(t.jump for t in tables), groups)
 
 
 def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -> CombinedEffect:
     estimates = []
     counted: list[tuple[Estimate, _Table]] = []
     for setting, table in found:
-        if table.values_N_T.size < 2:
+        if len(table.values_N_T) * len(set(table.groups)) < 2:
             continue
-        spread = crossed_spread(table.values_N_T, table.jump)
+        spread = crossed_spread(table.values_N_T, table.jump, table.groups)
         ends = (spread.mean - spread.half_width(), spread.mean + spread.half_width())
         estimates.append(Estimate(setting.label, spread.mean, *ends, spread.p_value, spread.seeds, spread.tasks))
         if not setting.problem:
@@ -256,17 +260,23 @@ def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -
 
 
 def _shared_luck(tables: Sequence[_Table]) -> Array:
-    """(K, K) covariances of the settings' means by the tasks that they share; 0 on the diagonal, and never negative."""
+    """(K, K) covariances of the settings' means by the tasks, or the groups of variants, that they share; 0 on the
+    diagonal, and never negative."""
     out = np.zeros((len(tables), len(tables)))
+    means = [_means_by_group(table) for table in tables]
     for i, j in combinations(range(len(tables)), 2):
-        common = [t for t in tables[i].tasks if t in tables[j].tasks]
+        common = [name for name in means[i] if name in means[j]]
         if len(common) > 1:
-            one, two = (
-                t.values_N_T.mean(axis=0)[[t.tasks.index(name) for name in common]] for t in (tables[i], tables[j])
-            )
-            share = len(common) / (len(tables[i].tasks) * len(tables[j].tasks))
+            one, two = ([means[k][name] for name in common] for k in (i, j))
+            share = len(common) / (len(means[i]) * len(means[j]))
             out[i, j] = out[j, i] = max(float(np.cov(one, two)[0, 1]), 0.0) * share
     return out
+
+
+def _means_by_group(table: _Table) -> dict[str, float]:
+    """Over seeds, by the name of the group; of a task that is none's variant by its own."""
+    means = by_group(table.values_N_T, table.groups).mean(axis=0).tolist()
+    return dict(zip(dict.fromkeys(table.groups), means, strict=True))
 
 
 def _corrected(family: Sequence[CombinedEffect]) -> Iterator[CombinedEffect]:

@@ -38,7 +38,7 @@ from harness.stats.by_step import EffectCurve, effect_curves
 from harness.stats.contrasts import ASSUMES, Contrast
 from harness.stats.depends import qualify, with_places
 from harness.stats.effect_map import EffectMap, effect_map
-from harness.stats.intervals import LEVEL, holm
+from harness.stats.intervals import LEVEL, by_group, holm
 from harness.stats.looks import ALPHA, LookedAt, looked_at
 from harness.stats.measured import Measured, contrasts_of, measure, usable_arms
 from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
@@ -131,6 +131,7 @@ class Effects:
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     tasks: int
+    task_groups: int | None  # of variants; None where each task stands for itself
     steps: tuple[int, ...]
     runs: int
     counted: int
@@ -234,6 +235,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         arms=tuple(a.name for a in outcomes.arms),
         seeds=outcomes.seeds,
         tasks=len(outcomes.tasks),
+        task_groups=_groups(outcomes),
         steps=outcomes.steps,
         runs=counted + len(outcomes.left_out),
         counted=counted,
@@ -430,10 +432,12 @@ def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
     """None where the effects share no seed or no task, or one of them rests on a single number."""
     seeds = sorted(set.intersection(*(set(m.seeds) for m in measured)))
     tasks = sorted(set.intersection(*(set(m.tasks) for m in measured)))
-    if not seeds or not tasks or any(m.values_N_T.size == 1 for m in measured):
+    if not seeds or not tasks or any(m.spread.seeds * m.spread.columns == 1 for m in measured):
         return None
+    groups = None if (of := measured[0].groups) is None else tuple(of[measured[0].tasks.index(t)] for t in tasks)
     values = np.array([
-        m.values_N_T[np.ix_([m.seeds.index(n) for n in seeds], [m.tasks.index(t) for t in tasks])] for m in measured
+        by_group(m.values_N_T[np.ix_([m.seeds.index(n) for n in seeds], [m.tasks.index(t) for t in tasks])], groups)
+        for m in measured
     ])  # fmt: skip
     draws = calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
     names = tuple(m.contrast.factors[0] for m in measured)
@@ -479,8 +483,18 @@ def design_name(outcomes: Outcomes) -> str:
     return outcomes.design or f"{len(outcomes.arms)} arms of its own"
 
 
+def _groups(outcomes: Outcomes) -> int | None:
+    groups = len(set(outcomes.groups_of()))
+    return groups if groups < len(outcomes.tasks) else None
+
+
 def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     notes = []
+    if groups := _groups(outcomes):
+        notes.append(
+            f"The {len(outcomes.tasks)} tasks are variants of one another in {groups} groups, which mostly come out "
+            "alike: intervals, p-values and ranks take a group for one task."
+        )
     if len(outcomes.seeds) == 1:
         notes.append("One seed: intervals are over tasks only and hold for this seed; another seed may differ.")
     elif len(outcomes.seeds) < 5:

@@ -83,8 +83,15 @@ class Judged:
         return (low, high) if low <= now.mean <= high else (mean - half, mean + half)
 
 
-def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, spread: Spread, looks: Looks) -> Judged:
-    """seeds: of the rows; smallest: as crossed_spread's; spread: of all rows"""
+def judge(
+    values_N_T: Array,
+    seeds: Sequence[int],
+    smallest: float,
+    spread: Spread,
+    looks: Looks,
+    groups: tuple[str, ...] | None = None,
+) -> Judged:
+    """seeds: of the rows; smallest, groups: as crossed_spread's; spread: of all rows"""
     counted = counted_looks(looks)
     if once(looks) or len(seeds) == 1:
         return Judged(spread.p_value, spread.p_value, len(seeds), ((len(counted) - 1, spread),), looks)
@@ -93,7 +100,7 @@ def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, spread: Spre
     for place, look in enumerate(counted):
         now = [row for row, seed in enumerate(seeds) if seed in look.seeds]
         if len(now) > 1 and now != rows:
-            seen.append((place, crossed_spread(values_N_T[now], smallest)))
+            seen.append((place, crossed_spread(values_N_T[now], smallest, groups)))
             rows = now
     over_all = [float(overall_p(np.array(s.p_value), place, looks)) for place, s in seen]
     best = int(np.argmin(over_all))

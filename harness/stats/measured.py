@@ -24,11 +24,12 @@ class Measured:
     spread: Spread
     identical: bool
     jump: float  # the most by which one episode moves a value
+    groups: tuple[str, ...] | None = None  # of variants, the name of each column's
 
     def judged(self, outcomes: Outcomes) -> Judged:
         """Over all looks at the sweep."""
         seeds = [outcomes.seeds[n] for n in self.seeds]
-        return judge(self.values_N_T, seeds, self.jump, self.spread, outcomes.looks)
+        return judge(self.values_N_T, seeds, self.jump, self.spread, outcomes.looks, self.groups)
 
     def shown(self, outcomes: Outcomes) -> Shown:
         factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
@@ -71,7 +72,8 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    return Measured(contrast, values, *there, crossed_spread(values, jump), identical, jump)
+    groups = outcomes.groups_at(there[1])
+    return Measured(contrast, values, *there, crossed_spread(values, jump, groups), identical, jump, groups)
 
 
 def measure_difference(

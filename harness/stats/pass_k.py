@@ -112,10 +112,11 @@ def _arms(of_k: Outcomes, k: int, samples: int) -> list[ArmPass]:
     counts = of_k.counts("final")
     for a, arm in enumerate(of_k.arms):
         values = of_k.complete_A_N_S_T[a, counts[a]]
-        values = values[..., ~np.isnan(values[:, 1]).any(axis=0)]
+        there = ~np.isnan(values[:, 1]).any(axis=0)
+        values = values[..., there]
         if values[:, 1].size:
             # One sample more that succeeds moves C(c, k) / C(n, k) by at most k / n.
-            spread = crossed_spread(values[:, 1], max(k, 1) / samples)
+            spread = crossed_spread(values[:, 1], max(k, 1) / samples, of_k.groups_at(np.flatnonzero(there)))
             half = spread.half_width()
             low, high = max(0.0, spread.mean - half), min(1.0, spread.mean + half)
             first = values[:, 0]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from harness.stats.bootstrap import resample
-from harness.stats.intervals import LEVEL, crossed_spread
+from harness.stats.intervals import LEVEL, crossed_spread, places
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
 
 Array = np.ndarray
@@ -39,21 +39,19 @@ def arm_summaries(outcomes: Outcomes) -> tuple[ArmSummary, ...]:
     jump = {o: float(np.abs(step_weights(o, outcomes.steps)).max(initial=0.0)) for o in OUTCOMES}
     out = []
     for i, arm in enumerate(outcomes.arms):
-        table = {o: without_holes(v[i][counts[i]]) for o, (v, counts) in values.items()}
+        there = {o: ~np.isnan(v[i][counts[i]]).any(axis=0) for o, (v, counts) in values.items()}
+        table = {o: v[i][counts[i]][:, there[o]] for o, (v, counts) in values.items()}
+        groups = {o: outcomes.groups_at(np.flatnonzero(there[o])) for o in OUTCOMES}
         if not table["area"].size:
             out.append(ArmSummary(arm.name, 0, dict.fromkeys(OUTCOMES), None, ()))
             continue
         area = table["area"]
-        profile = tuple(_triple((area >= t - 1e-9).astype(float), 1.0, 0.0, 1.0) for t in THRESHOLDS)
+        of_area = groups["area"]
+        profile = tuple(_triple((area >= t - 1e-9).astype(float), 1.0, 0.0, 1.0, of_area) for t in THRESHOLDS)
         bounds = {"final": (0.0, 1.0), "area": (0.0, 1.0), "slope": (-np.inf, np.inf)}
-        mean = {o: _triple(t, jump[o], *bounds[o]) if t.size else None for o, t in table.items()}
-        out.append(ArmSummary(arm.name, len(area), mean, iqm_triple(area, jump["area"]), profile))
+        mean = {o: _triple(t, jump[o], *bounds[o], groups[o]) if t.size else None for o, t in table.items()}
+        out.append(ArmSummary(arm.name, len(area), mean, iqm_triple(area, jump["area"], of_area), profile))
     return tuple(out)
-
-
-def without_holes(values_N_T: Array) -> Array:
-    """The tasks of a table that have a number for every seed."""
-    return values_N_T[:, ~np.isnan(values_N_T).any(axis=0)]
 
 
 def interquartile_mean(scores: Array) -> Array:
@@ -64,29 +62,43 @@ def interquartile_mean(scores: Array) -> Array:
     return means
 
 
-def iqm_triple(area_N_T: Array, jump: float = 0.0) -> tuple[float, float, float]:
-    """(interquartile mean, low, high) of the scores of one arm. jump: see `crossed_spread`."""
-    by_seed, by_task = resample(*area_N_T.shape, draws=DRAWS)
-    seeds, tasks = _indices(by_seed), _indices(by_task)
-    scores = area_N_T[seeds[:, :, None], tasks[:, None, :]].reshape(DRAWS, -1)
-    value, draws = float(interquartile_mean(area_N_T.ravel())), interquartile_mean(scores)
+def iqm_triple(area_N_T: Array, jump: float = 0.0, groups: tuple[str, ...] | None = None) -> tuple[float, float, float]:
+    """(interquartile mean, low, high) of the scores of one arm. jump, groups: see `crossed_spread`; what is drawn is
+    seeds and groups with all their tasks."""
+    seeds, tasks = area_N_T.shape
+    of_task = list(range(tasks)) if groups is None else places(groups)
+    by_seed, by_column = resample(seeds, max(of_task) + 1, draws=DRAWS)
+    copies = (_copies(by_seed)[:, :, None] * _copies(by_column)[:, None, of_task]).reshape(DRAWS, -1)
+    value, draws = float(interquartile_mean(area_N_T.ravel())), _interquartile_means(area_N_T.ravel(), copies)
     raw, calibrated = (
-        float(scores.mean(axis=1).std()),
-        crossed_spread(area_N_T, jump).half_width() / float(ndtri(0.5 + LEVEL / 2)),
+        float((copies @ area_N_T.ravel() / copies.sum(axis=1)).std()),
+        crossed_spread(area_N_T, jump, groups).half_width() / float(ndtri(0.5 + LEVEL / 2)),
     )
     stretch = max(calibrated / raw, 1.0) if raw > 0 and np.isfinite(calibrated) else 1.0
     low, high = np.quantile(draws, (0.025, 0.975))
     return value, max(0.0, value - stretch * (value - float(low))), min(1.0, value + stretch * (float(high) - value))
 
 
-def _indices(weights_B_N: Array) -> Array:
-    """Resampled positions from resampling weights."""
-    size = weights_B_N.shape[1]
-    counts = np.rint(weights_B_N * size).astype(int)
-    return np.repeat(np.tile(np.arange(size), len(counts)), counts.ravel()).reshape(len(counts), size)
+def _copies(weights_B_N: Array) -> Array:
+    """How often each is drawn, from resampling weights."""
+    copies: Array = np.rint(weights_B_N * weights_B_N.shape[1])
+    return copies
 
 
-def _triple(values_N_T: Array, jump: float, lowest: float, highest: float) -> tuple[float, float, float]:
-    spread = crossed_spread(values_N_T, jump)
+def _interquartile_means(scores: Array, copies_B_N: Array) -> Array:
+    """(B,) as `interquartile_mean`, of the scores with so many copies of each."""
+    order = np.argsort(scores)
+    copies = copies_B_N[:, order]
+    last, size = copies.cumsum(axis=1), copies.sum(axis=1, keepdims=True)
+    cut = size // 4
+    kept = np.clip(last, cut, size - cut) - np.clip(last - copies, cut, size - cut)
+    means: Array = kept @ scores[order] / (size - 2 * cut)[:, 0]
+    return means
+
+
+def _triple(
+    values_N_T: Array, jump: float, lowest: float, highest: float, groups: tuple[str, ...]
+) -> tuple[float, float, float]:
+    spread = crossed_spread(values_N_T, jump, groups)
     half = spread.half_width()
     return spread.mean, max(lowest, spread.mean - half), min(highest, spread.mean + half)

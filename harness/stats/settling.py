@@ -59,7 +59,8 @@ def settling(outcomes: Outcomes) -> Settling | None:
     if not there.any() or not tasks.any():
         return Settling(UNKNOWN, middle, since)
     values = np.einsum("nst,s->nt", curves_N_S_T[..., tasks], weights[used])
-    spread = crossed_spread(values, 0.0 if not values.any() else float(np.abs(weights).max()))
+    jump = 0.0 if not values.any() else float(np.abs(weights).max())
+    spread = crossed_spread(values, jump, outcomes.groups_at(np.flatnonzero(tasks)))
     half = spread.half_width(BOTH_SIDES)
     low, high = spread.mean - half, spread.mean + half
     return Settling(_state(low, high, outcomes.margin), middle, since, spread.mean, low, high, spread.seeds)

@@ -9,10 +9,12 @@ Yekutieli 2001, Ann. Stat. 29, 1165-1188). Cells share their seeds, so the latte
 
 The shrunken estimate needs no test: mean + reliability × (cell − mean), reliability = task / (task + rest / N) from the
 variance components of intervals.py, the best linear predictor of a task's own effect (Robinson 1991, Stat. Sci. 6,
-15-32). Where the tasks differ by no more than the rest makes them, all cells are the mean.
+15-32). Where the tasks differ by no more than the rest makes them, all cells are the mean. A cell is a single task, so
+here variants of one another are tasks of their own; in intervals they are not.
 
-The same components say what power there is: with ever more seeds the error falls to √(task / T) and no lower; and tasks
-that never change cannot show an effect, so a mean effect is at most the share of those that do (`Movable`).
+The same components say what power there is: with ever more seeds the error falls to √(task / T), of G groups of
+variants to √(group / G), and no lower; and tasks that never change cannot show an effect, so a mean effect is at most
+the share of those that do (`Movable`).
 
 Groups of tasks by what the base policy can do: solved or not by the greedy validation at step 0, which no fix has
 touched yet; and thirds of its reward where several samples a task are known. Their effects have the usual interval,
@@ -214,9 +216,12 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
     spread, values = found.spread, found.values_N_T.mean(axis=0)
     seed, task, rest, reliability, endless = None, None, None, 1.0, None
     if spread.seeds > 1 and spread.tasks > 1:
-        seed, task, rest = (max(part, 0.0) for part in spread.components)
+        single = spread if spread.groups is None else crossed_spread(found.values_N_T, found.jump)
+        _, task, rest = (max(part, 0.0) for part in single.components)
         reliability = task / (task + rest / spread.seeds) if task else 0.0
-        endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(task / spread.tasks))
+    if spread.seeds > 1 and spread.columns > 1:
+        seed, column, _ = (max(part, 0.0) for part in spread.components)
+        endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(column / spread.columns))
 
     def by_task(numbers: Array) -> tuple[float, ...]:
         out = np.full(len(outcomes.tasks), np.nan)
@@ -251,7 +256,8 @@ def _group(outcomes: Outcomes, outcome: str, found: Measured, name: str, tasks: 
     if not columns:
         return None
     jump = float(np.abs(found.contrast.weights_A).max() * np.abs(step_weights(outcome, outcomes.steps)).max())
-    spread = crossed_spread(found.values_N_T[:, columns], 0.0 if found.identical else jump)
+    of = None if found.groups is None else tuple(found.groups[n] for n in columns)
+    spread = crossed_spread(found.values_N_T[:, columns], 0.0 if found.identical else jump, of)
     half = spread.half_width()
     return GroupEffect(
         found.contrast.factors[0], name, len(columns), spread.mean, spread.mean - half, spread.mean + half
