@@ -36,11 +36,11 @@ from harness.stats.effects import fails, ranking_draws
 from harness.stats.intervals import settled
 from harness.stats.looks import Judged, judge, level_now
 from harness.stats.measured import Measured, measure
-from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
+from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, OF_TASKS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 from harness.stats.shown import shown
-from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, missed
+from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, in_groups, missed
 from harness.stats.worst_case import notes as bound_notes
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
@@ -239,7 +239,8 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
             verdict = INCONCLUSIVE
         doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
-    over = _seeds_text(spread.seeds, outcomes) + (f" × {spread.tasks} tasks" if spread.tasks > 1 else "")
+    tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
+    over = _seeds_text(spread.seeds, outcomes) + tasks
     return Finding(
         verdict,
         f"{part.says}: {what} is {_number(spread.mean, part)} [{_number(low, part)}, {_number(high, part)}] over {over}"
@@ -303,7 +304,8 @@ def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> d
     known = {seed: reading for seed, reading in found.items() if reading is not None}
     if part.over:
         return {seed: (float(np.log(max(value, FLOORS[part.metric]))), 0.0) for seed, (value, _) in known.items()}
-    return known
+    at_once = outcomes.in_a_group() if part.metric in OF_TASKS else 1.0
+    return {seed: (value, at_once * grid) for seed, (value, grid) in known.items()}
 
 
 def _ranking(outcomes: Outcomes, part: Part) -> Finding:

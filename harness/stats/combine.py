@@ -30,7 +30,7 @@ from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES, KINDS
 from harness.stats.copies import refuse_copies
 from harness.stats.effects import fails, gate_checks, moves
-from harness.stats.intervals import LEVEL, holm
+from harness.stats.intervals import LEVEL, by_group, holm
 from harness.stats.looks import Judged, LookedAt, judge, looked_at, over_fillings, pooled
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.meta_analysis import MetaAnalysis, meta_analysis
@@ -231,19 +231,20 @@ def _effects(groups: Sequence[Sequence[_Member]], settings: Sequence[Setting]) -
 
 @dataclass(frozen=True)
 class _Table:
-    """Values of a contrast per (seed, task) of one setting; tasks by name; jump: of one value by one episode; fillings:
-    as those of Measured."""
+    """Values of a contrast per (seed, task) of one setting; tasks and their groups by name; jump: of one value by one
+    episode; fillings: as those of Measured."""
 
     values_N_T: Array
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]
     jump: float
+    groups: tuple[str, ...]
     looks: Looks
     fillings: tuple["_Table", ...] = ()
 
     def judged(self) -> Judged:
         """Over all looks at the setting, and however the missing episodes came out."""
-        at_random = judge(self.values_N_T, self.seeds, self.jump, self.looks)
+        at_random = judge(self.values_N_T, self.seeds, self.jump, self.looks, self.groups)
         return over_fillings(at_random, [filled.judged() for filled in self.fillings])
 
 
@@ -275,16 +276,18 @@ def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
 def _table(outcomes: Outcomes, found: Measured, jump: float, looks: Looks) -> _Table:
     seeds, tasks = tuple(outcomes.seeds[n] for n in found.seeds), tuple(outcomes.tasks[t] for t in found.tasks)
     filled = tuple(_table(outcomes, f, jump, looks) for f in found.fillings)
-    return _Table(found.values_N_T, seeds, tasks, jump, looks, filled)
+    return _Table(found.values_N_T, seeds, tasks, jump, outcomes.groups_of(tasks), looks, filled)
 
 
 def _stacked(tables: Sequence[_Table]) -> _Table:
     tasks = [t for t in tables[0].tasks if all(t in other.tasks for other in tables[1:])]
     rows = [table.values_N_T[:, [table.tasks.index(t) for t in tasks]] for table in tables]
+    groups = tuple(tables[0].groups[tables[0].tasks.index(t)] for t in tasks)
     seeds = tuple(seed for table in tables for seed in table.seeds)
+    jump, looks = max(t.jump for t in tables), tables[0].looks
     ends = zip(*(table.fillings or (table, table) for table in tables), strict=True)
     filled = tuple(_stacked(each) for each in ends) if any(table.fillings for table in tables) else ()
-    return _Table(np.concatenate(rows), seeds, tuple(tasks), max(t.jump for t in tables), tables[0].looks, filled)
+    return _Table(np.concatenate(rows), seeds, tuple(tasks), jump, groups, looks, filled)
 
 
 def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -> CombinedEffect:
@@ -308,17 +311,23 @@ def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -
 
 
 def _shared_luck(tables: Sequence[_Table]) -> Array:
-    """(K, K) covariances of the settings' means by the tasks that they share; 0 on the diagonal, and never negative."""
+    """(K, K) covariances of the settings' means by the tasks, or the groups of variants, that they share; 0 on the
+    diagonal, and never negative."""
     out = np.zeros((len(tables), len(tables)))
+    means = [_means_by_group(table) for table in tables]
     for i, j in combinations(range(len(tables)), 2):
-        common = [t for t in tables[i].tasks if t in tables[j].tasks]
+        common = [name for name in means[i] if name in means[j]]
         if len(common) > 1:
-            one, two = (
-                t.values_N_T.mean(axis=0)[[t.tasks.index(name) for name in common]] for t in (tables[i], tables[j])
-            )
-            share = len(common) / (len(tables[i].tasks) * len(tables[j].tasks))
+            one, two = ([means[k][name] for name in common] for k in (i, j))
+            share = len(common) / (len(means[i]) * len(means[j]))
             out[i, j] = out[j, i] = max(float(np.cov(one, two)[0, 1]), 0.0) * share
     return out
+
+
+def _means_by_group(table: _Table) -> dict[str, float]:
+    """Over seeds, by the name of the group; of a task that is none's variant by its own."""
+    means = by_group(table.values_N_T, table.groups).mean(axis=0).tolist()
+    return dict(zip(dict.fromkeys(table.groups), means, strict=True))
 
 
 def _within_settings(family: Sequence[CombinedEffect]) -> list[CombinedEffect]:

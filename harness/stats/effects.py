@@ -42,7 +42,7 @@ from harness.stats.by_step import EffectCurve, effect_curves
 from harness.stats.contrasts import ASSUMES, Contrast
 from harness.stats.depends import qualify, with_places
 from harness.stats.effect_map import EffectMap, effect_map
-from harness.stats.intervals import LEVEL, holm
+from harness.stats.intervals import LEVEL, by_group, holm
 from harness.stats.looks import ALPHA, LookedAt, looked_at
 from harness.stats.measured import Measured, contrasts_of, measure, usable_arms
 from harness.stats.outcomes import LOST, OUTCOMES, LeftOut, Outcomes, outcomes_of
@@ -140,6 +140,7 @@ class Effects:
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     tasks: int
+    task_groups: int | None  # of variants; None where each task stands for itself
     steps: tuple[int, ...]
     runs: int
     counted: int
@@ -243,6 +244,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         arms=tuple(a.name for a in outcomes.arms),
         seeds=outcomes.seeds,
         tasks=len(outcomes.tasks),
+        task_groups=_groups(outcomes),
         steps=outcomes.steps,
         runs=counted + len(outcomes.left_out),
         counted=counted,
@@ -461,10 +463,12 @@ def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
     seeds = sorted(set.intersection(*(set(m.seeds) for m in measured)))
     tasks = sorted(set.intersection(*(set(m.tasks) for m in measured)))
     alone = len(seeds) == 1 and any(len(m.seeds) > 1 for m in measured)
-    if alone or len(seeds) * len(tasks) < 2:
+    if alone or not seeds or not tasks:
         return None
     shared = [m.over(seeds, tasks) for m in measured]
-    values = np.array([m.values_N_T for m in shared])
+    if len(seeds) * shared[0].spread.columns == 1:
+        return None
+    values = np.array([by_group(m.values_N_T, m.groups) for m in shared])
     doubts = [max((abs(f.spread.mean - m.spread.mean) for f in m.fillings), default=0.0) for m in shared]
     draws = calibrated_draws(values, [m.spread for m in shared], resample(*values.shape[1:]), doubts)
     names = tuple(m.contrast.factors[0] for m in shared)
@@ -510,8 +514,18 @@ def design_name(outcomes: Outcomes) -> str:
     return outcomes.design or f"{len(outcomes.arms)} arms of its own"
 
 
+def _groups(outcomes: Outcomes) -> int | None:
+    groups = len(set(outcomes.groups_of()))
+    return groups if groups < len(outcomes.tasks) else None
+
+
 def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     notes = []
+    if groups := _groups(outcomes):
+        notes.append(
+            f"The {len(outcomes.tasks)} tasks are variants of one another in {groups} groups, which mostly come out "
+            "alike: intervals, p-values and ranks take a group for one task."
+        )
     if len(outcomes.seeds) == 1:
         notes.append("One seed: intervals are over tasks only and hold for this seed; another seed may differ.")
     elif len(outcomes.seeds) < 5:

@@ -98,9 +98,11 @@ class Judged:
         return (low, high) if low <= now.mean <= high else (mean - half, mean + half)
 
 
-def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, looks: Looks) -> Judged:
-    """seeds: of the rows; smallest: as crossed_spread's"""
-    spread, counted = crossed_spread(values_N_T, smallest), counted_looks(looks)
+def judge(
+    values_N_T: Array, seeds: Sequence[int], smallest: float, looks: Looks, groups: tuple[str, ...] | None = None
+) -> Judged:
+    """seeds: of the rows; smallest, groups: as crossed_spread's"""
+    spread, counted = crossed_spread(values_N_T, smallest, groups), counted_looks(looks)
     if once(looks) or len(seeds) == 1:
         return Judged(spread, spread.p_value, spread.p_value, len(seeds), ((len(counted) - 1, spread),), looks)
     seen: list[tuple[int, Spread]] = []
@@ -108,7 +110,7 @@ def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, looks: Looks
     for place, look in enumerate(counted):
         now = [row for row, seed in enumerate(seeds) if seed in look.seeds]
         if len(now) > 1 and now != rows:
-            seen.append((place, crossed_spread(values_N_T[now], smallest)))
+            seen.append((place, crossed_spread(values_N_T[now], smallest, groups)))
             rows = now
     over_all = [float(overall_p(np.array(s.p_value), place, looks)) for place, s in seen]
     best = int(np.argmin(over_all))

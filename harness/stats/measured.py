@@ -30,6 +30,7 @@ class Measured:
     spread: Spread
     identical: bool
     jump: float  # the most by which one episode moves a value
+    groups: tuple[str, ...] | None = None  # of variants, the name of each column's
     fillings: tuple["Measured", ...] = ()
     missing: Bounds | None = None
     lost: Bounds | None = None
@@ -42,17 +43,19 @@ class Measured:
         """The same over some of its seeds and tasks (positions)."""
         if (tuple(seeds), tuple(tasks)) == (self.seeds, self.tasks):
             return self
-        at = np.ix_([self.seeds.index(n) for n in seeds], [self.tasks.index(t) for t in tasks])
-        values, each = self.values_N_T[at], tuple(f.over(seeds, tasks) for f in self.fillings)
+        columns = [self.tasks.index(t) for t in tasks]
+        values = self.values_N_T[np.ix_([self.seeds.index(n) for n in seeds], columns)]
+        groups = None if self.groups is None else tuple(self.groups[c] for c in columns)
         return replace(
-            self, values_N_T=values, seeds=tuple(seeds), tasks=tuple(tasks), fillings=each,
-            spread=crossed_spread(values, self.jump),
+            self, values_N_T=values, seeds=tuple(seeds), tasks=tuple(tasks), groups=groups,
+            spread=crossed_spread(values, self.jump, groups),
+            fillings=tuple(f.over(seeds, tasks) for f in self.fillings),
         )  # fmt: skip
 
     def at_random(self, outcomes: Outcomes) -> Judged:
         """Over all looks, if episodes are missing at random."""
         seeds = [outcomes.seeds[n] for n in self.seeds]
-        return judge(self.values_N_T, seeds, self.jump, outcomes.looks)
+        return judge(self.values_N_T, seeds, self.jump, outcomes.looks, self.groups)
 
     def shown(self, outcomes: Outcomes) -> Shown:
         factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
@@ -95,7 +98,8 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    found = Measured(contrast, values, *there, crossed_spread(values, jump), identical, jump)
+    groups = outcomes.groups_at(there[1])
+    found = Measured(contrast, values, *there, crossed_spread(values, jump, groups), identical, jump, groups)
     return _bounded(outcomes, outcome, found)
 
 

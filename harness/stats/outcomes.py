@@ -16,7 +16,7 @@ planned (fix/split=crash): its policy stays as it was validated last, and so do 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -55,6 +55,7 @@ class Outcomes:
     ended: counted runs whose loop ended by itself
     unshown: by factor, (A, N) counted runs whose switch no step could judge; a factor that is absent was always shown
     looks: how often the sweep was looked at
+    task_groups: the name of its group by task, where tasks are variants of one another (intervals.py)
     """
 
     factors: Factors
@@ -74,6 +75,20 @@ class Outcomes:
     ended: tuple[str, ...] = ()
     unshown: Mapping[str, Array] = field(default_factory=dict)
     looks: Looks = UNRECORDED
+    task_groups: Mapping[str, str] = field(default_factory=dict)
+
+    def groups_of(self, tasks: Iterable[str] | None = None) -> tuple[str, ...]:
+        """The name of each task's group; its own name where it is one by itself. None: of all tasks."""
+        return tuple(self.task_groups.get(task, task) for task in (self.tasks if tasks is None else tasks))
+
+    def in_a_group(self, tasks: Sequence[str] | None = None) -> float:
+        """How many tasks a group has on average: so many come out another way at once. None: of all tasks."""
+        groups = self.groups_of(tasks)
+        return len(groups) / max(len(set(groups)), 1) if groups else 1.0
+
+    def groups_at(self, positions: Iterable[int]) -> tuple[str, ...]:
+        """As `groups_of`, of the tasks at these positions."""
+        return self.groups_of(self.tasks[t] for t in positions)
 
     @property
     def not_shown(self) -> dict[str, int]:
@@ -177,6 +192,7 @@ def stack(one: Outcomes, other: Outcomes) -> Outcomes:
     return Outcomes(
         one.factors, (*one.arms, *other.arms), seeds, steps, tasks, rewards, counted, (*one.left_out, *other.left_out),
         weights if known else None, margin=one.margin, looks=one.looks,
+        task_groups={**other.task_groups, **one.task_groups},
     )  # fmt: skip
 
 
@@ -265,6 +281,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         tuple(run.name for run in counted if run.ended_at is not None),
         unshown,
         looks_of(sweep),
+        sweep.task_groups,
     )
 
 

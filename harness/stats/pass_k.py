@@ -114,12 +114,13 @@ def _arms(of_k: Outcomes, k: int, samples: int) -> list[ArmPass]:
     counts = of_k.counts("final")
     for a, arm in enumerate(of_k.arms):
         values = of_k.complete_A_N_S_T[a, counts[a]]
-        values = values[..., ~np.isnan(values[:, 1]).any(axis=0)]
+        there = ~np.isnan(values[:, 1]).any(axis=0)
+        values = values[..., there]
         if values[:, 1].size:
             # One sample more that succeeds moves C(c, k) / C(n, k) by at most k / n.
-            jump = max(k, 1) / samples
+            jump, groups = max(k, 1) / samples, of_k.groups_at(np.flatnonzero(there))
             seeds = [of_k.seeds[n] for n in np.flatnonzero(counts[a])]
-            judged = judge(values[:, 1], seeds, jump, of_k.looks)
+            judged = judge(values[:, 1], seeds, jump, of_k.looks, groups)
             low, high = within(judged.ends(), *can_be(of_k))
             first = values[:, 0]
             start = float(first[~np.isnan(first)].mean()) if (~np.isnan(first)).any() else float("nan")

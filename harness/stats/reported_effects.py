@@ -166,13 +166,16 @@ def measure_reported(
             table = table - np.nanmean(beside.complete_A_N_S_T[at], axis=3, keepdims=True)
     values = np.einsum("a,anst,s->nt", weights, table, steps)
     values[np.abs(values) < 1e-12] = 0.0
-    # What one episode that comes out the other way changes in a value, which is a task's share of the mean or the mean.
-    jumps = [] if _identical(reported, contrast, seeds) else [reported.width / reported.ids * (len(tasks) or 1)]
+    # What one episode that comes out the other way changes in a value, which is a task's share of the mean or the mean;
+    # in the mean all of a group of variants do.
+    shares = len(tasks) or means.in_a_group(reported.tasks)
+    jumps = [] if _identical(reported, contrast, seeds) else [reported.width / reported.ids * shares]
     if beside is not None and not _reference_identical(beside, contrast, seeds):
-        jumps.append(1.0 if tasks else 1 / len(beside.tasks))
+        jumps.append(1.0 if tasks else beside.in_a_group() / len(beside.tasks))
     jump = max(jumps, default=0.0) * float(np.abs(weights).max() * np.abs(steps).max())
     where = (tuple(seeds.tolist()), tasks)
-    found = Measured(contrast, values, *where, crossed_spread(values, jump), not jumps, jump)
+    groups = means.groups_of(reported.tasks[t] for t in tasks) if tasks else None
+    found = Measured(contrast, values, *where, crossed_spread(values, jump, groups), not jumps, jump, groups)
     gone = np.isnan(beside.rewards_A_N_S_T[at]) if beside is not None else np.zeros(0)
     if beside is None or not gone.any():
         return found

@@ -78,7 +78,7 @@ def _change(outcomes: Outcomes, arm: int, weights_S: Array) -> Judged | None:
     values = np.einsum("nst,s->nt", curves_N_S_T[..., tasks], weights_S[used])
     jump = 0.0 if not values.any() else float(np.abs(weights_S).max())
     seeds = [outcomes.seeds[n] for n in np.flatnonzero(there)]
-    return judge(values, seeds, jump, outcomes.looks)
+    return judge(values, seeds, jump, outcomes.looks, outcomes.groups_at(np.flatnonzero(tasks)))
 
 
 def last_third(steps: Sequence[int]) -> Array:

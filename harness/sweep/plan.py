@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config import RunConfig, SweepConfig
-from harness.env import Environment, load_environment
+from harness.env import Environment, load_environment, task_groups
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
@@ -69,6 +69,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         sampled_apart=_varies(config, "rollout", "fix"),
         policies={name: policy.name for name, policy in sweep.policies.items()},
         reference=sweep.reference_ids,
+        groups=_groups(sweep),
         reported={
             c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None and c.run not in raises)
             for c in config.runs
@@ -83,6 +84,13 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         results=config.results,
         engines=engines and min(engines, len(partition(runs, engines, factors))),
     )
+
+
+def _groups(sweep: Sweep) -> int | None:
+    """How many groups of variants the reference tasks are; None where each stands for itself."""
+    of = task_groups(sweep.domain)
+    groups = {of.get(task, task) for task in sweep.reference_ids}
+    return len(groups) if len(groups) < len(sweep.reference_ids) else None
 
 
 def _varies(config: SweepConfig, *sections: str) -> bool:
@@ -129,7 +137,8 @@ def preview(config: SweepConfig) -> Sweep:
 def prepare(config: SweepConfig, design: str | None = None) -> Sweep:
     """Loads the domain and the policy and writes the plan. Raises ConfigError."""
     sweep, train_ids = _load(config)
-    write_plan(sweep.folder, sweep.name, sweep.config, train_ids, sweep.reference_ids, _content(sweep), design)
+    of, groups = (train_ids, sweep.reference_ids), task_groups(sweep.domain)
+    write_plan(sweep.folder, sweep.name, sweep.config, *of, _content(sweep), design, groups)
     return _ready(sweep)
 
 
