@@ -15,9 +15,9 @@ the sweep, or has no run that counts; nor where a part asks what is learned, in 
 with all fixes on; nor where it needs the reference validation, in a sweep that is validated on its training tasks.
 
 Runs, steps, outcomes, intervals, their floors, what looks cost and what missing episodes could have been are those of
-effects. The intervals are not corrected
-for the number of parts or claims. What a fraction of the factorial mixes with other effects ranks nothing. A rule that
-was changed after it was registered says when, why, and what it was (`changed`).
+effects. The intervals are not corrected for the number of parts or claims. What a fraction of the factorial mixes with
+other effects ranks nothing. A rule that was changed after it was registered says when, why, and what it was
+(`changed`).
 """
 
 from collections.abc import Sequence

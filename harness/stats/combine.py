@@ -7,8 +7,9 @@ no arm moves, or in which the policy gets worse even with all fixes on, could no
 the table and not in the means.
 
 Estimates, intervals and p-values of a sweep are those of its own report: p-values and intervals pay for further looks
-at it (looks.py), and each setting's p-values are Holm-corrected over its fixes of a kind. A setting of several sweeps
-pays for the looks at each of them. The means over settings weigh a setting by the width of that interval.
+at it (looks.py) and hold whatever missing episodes would have been (worst_case.py), and each setting's p-values are
+Holm-corrected over its fixes of a kind. A setting of several sweeps pays for the looks at each of them. The means over
+settings weigh a setting by the width of that interval.
 
 Everything random comes from (seed, purpose, step, task, rollout). So two sweeps of one policy on one environment that
 share a seed share its luck, whatever else differs; together they are not two pieces of evidence, and are refused. So is

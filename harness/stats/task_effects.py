@@ -16,7 +16,8 @@ The same components say what power there is: with ever more seeds the error fall
 variants to √(group / G), and no lower; and tasks that never change cannot show an effect, so a mean effect is at most
 the share of those that do (`Movable`).
 
-Where a sweep was looked at more than once, p-values and intervals are those over all looks (looks.py).
+p-values and intervals are those over all looks at the sweep (looks.py), and hold whatever missing episodes would have
+been (worst_case.py).
 
 Groups of tasks by what the base policy can do: solved or not by the greedy validation at step 0, which no fix has
 touched yet; and thirds of its reward where several samples a task are known. Their effects have the usual interval,

@@ -10,6 +10,8 @@ for it, and no higher than with what is best (Horowitz & Manski 2000, JASA 95, 7
 Estimates stay those of least squares. Intervals and p-values are those that hold under both fillings: the interval
 reaches from the lowest end to the highest; the p-value is the largest, or 1 where the fillings differ in sign. Where
 the recorded weights of the compared arms are the same, so is what each of them would have done, and nothing is filled.
+Fillings are of single tasks; a group of variants (intervals.py) is averaged after that, and each filling is judged over
+all looks (looks.py). What is said of one arm by itself (its mean, steps to a threshold, stability) rests on estimates.
 
 A run that failed, or that lacks more than a fifth of a validation that the outcome is made of ("lost"), is absent with
 its whole seed. Its bounds take it for 0 or 1 in every episode. By the test above, one such run in five seeds would
