@@ -3,6 +3,7 @@
     python -m experiments.benchmarks.calibration                      # the whole table
     python -m experiments.benchmarks.calibration --quick              # a first look, a minute
     python -m experiments.benchmarks.calibration --out results/calibration.md --failures
+    python -m experiments.benchmarks.calibration --table variants     # the smaller tables with this in their title
 
 Synthetic sweeps (simulated_sweeps.py, other_worlds.py) go through the very functions that analyse real ones. Per cell
 (calibration_cells.py):
@@ -246,6 +247,14 @@ def lines(sweeps: int, only: str = "", seed: int = SEED, jobs: int = 1) -> Itera
         yield from planned_power.lines(sweeps, planned_power.SEED if seed == SEED else seed)
 
 
+def smaller_lines(title: str, sweeps: int, seed: int = SEED) -> Iterator[str]:
+    """The smaller tables whose title contains this, as they stand among all."""
+    for text, head, make in TABLES:
+        if title in text.splitlines()[0]:
+            yield f"\n{text}\n"
+            yield from table(head, make(sweeps, seed))
+
+
 def table(head: Row, body: Iterable[Row], shown: list[Row] | None = None) -> Iterator[str]:
     yield "| " + " | ".join(head) + " |"
     yield "| " + " | ".join("---" for _ in head) + " |"
@@ -264,10 +273,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="twelve sweeps per cell, random seed 1")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", default="", help="cells whose name contains this; without the smaller tables")
+    parser.add_argument("--table", default="", help="only the smaller tables whose title contains this; not to --out")
     parser.add_argument("--out", type=Path, help="write the tables to this file, too")
     parser.add_argument("--failures", action="store_true", help="write harness/stats/unseen_failures.json, too")
     options = parser.parse_args()
     sweeps, seed = (12, 1) if options.quick else (options.sweeps, options.seed)
+    if options.table:
+        for line in smaller_lines(options.table, sweeps, seed):
+            print(line, flush=True)
+        return
     said: list[str] = []
     for line in lines(sweeps, options.only, seed, options.jobs):
         said.append(line)

@@ -1,8 +1,8 @@
 """The smaller tables of the calibration: what has no interval of an effect.
 
 Interquartile means; controls of the gates; rank probabilities, and the sets of ranks that they make; the registered
-kinds of claims; failures that few seeds cannot see; and how the coverage depends on the share of the seeds in the
-variance where everything is normal.
+kinds of claims; failures that few seeds cannot see; how the coverage depends on the share of the seeds in the variance
+where everything is normal; and tasks that are variants of one another.
 """
 
 import json
@@ -25,7 +25,7 @@ from experiments.benchmarks.calibration_cells import (
     WEAK,
     failing,
 )
-from experiments.benchmarks.simulated_sweeps import World, simulated_sweep
+from experiments.benchmarks.simulated_sweeps import SimulatedWorld, World, simulated_sweep
 from harness.designs import design
 from harness.factors import Arm
 from harness.fixes.registry import note
@@ -33,8 +33,8 @@ from harness.records.load import RecordedRun, SweepRecords
 from harness.records.schema import StepRecord, ValidationRecord
 from harness.stats.claims import CONFIRMED, REFUTED, Claim, Part, verdicts
 from harness.stats.contrasts import Contrast, all_contrasts
-from harness.stats.effects import gate_checks, joint_draws
-from harness.stats.intervals import crossed_spread
+from harness.stats.effects import Effect, estimate_family, gate_checks, joint_draws
+from harness.stats.intervals import by_group, crossed_spread
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
 from harness.stats.profiles import interquartile_mean, iqm_triple
@@ -149,6 +149,25 @@ def rank_set_rows(sweeps: int, seed: int) -> Iterator[Row]:
             name, str(seeds), clustered(1 - inside.mean(axis=1)), f"{is_in.sum(axis=2).mean():.1f} of {said.shape[1]}",
             f"{100 * first[0].mean():.0f} %", clustered(first[1]),
         )  # fmt: skip
+
+
+def unequal_rows(sweeps: int, seed: int) -> Iterator[Row]:
+    """Two fixes that are worth the same, where the second one's arm lacks runs: what is said of the first rank."""
+    equal = replace(USUAL, off=(("endpoint", 0.5), ("tools", 0.5)))
+    worlds = (("usual", equal, ("endpoint", "tools")), ("two gates", USUAL, ("exploration", "logprobs")))
+    for (name, world, fixes), (seeds, lacks) in product(worlds, ((3, 0), (3, 1), (5, 0), (5, 1), (5, 2), (10, 1))):
+        arms = [NOTE.with_off(), *(NOTE.with_off(fix) for fix in fixes)]
+        family = [c for c in leave_one_out(arms) if c.factors[0] in fixes]
+        random, first = np.random.default_rng([seed, 108, seeds, lacks, len(name)]), []
+        for _ in range(sweeps):
+            made, _ = simulated_sweep(NOTE, arms, world, seeds, random)
+            made.counted_A_N[2, :lacks] = False
+            made.rewards_A_N_S_T[2, :lacks] = np.nan
+            joint = joint_draws([m for c in family if isinstance(m := measure(made, c, "final"), Measured)])
+            assert joint is not None, "they share two seeds at least"
+            first.append(rank_probabilities(joint.draws_F_B)[0, 0])
+        sure = int((np.abs(np.array(first) - 0.5) >= 0.475).sum())
+        yield name, str(seeds), str(lacks), f"{100 * np.mean(first):.0f} %", share(sure, sweeps)
 
 
 def clustered(by_sweep: Array) -> str:
@@ -312,6 +331,64 @@ def normal_rows(sweeps: int, seed: int) -> Iterator[Row]:
         yield f"{ratio:g}", *cells
 
 
+EQUAL, UNEQUAL = (3,), (1, 2, 3, 4, 5)  # 45 tasks in 15 groups
+ALIKE = replace(NULL, run_sd=0.0)  # with one seed, no run has luck of its own: each effect is truly zero
+VARIANTS_IN = (
+    *(("null", replace(ALIKE if n == 1 else NULL, variants=EQUAL), n) for n in (1, 2, 3, 5)),
+    *(("null, unequal groups", replace(ALIKE if n == 1 else NULL, variants=UNEQUAL), n) for n in (1, 3)),
+    *(("usual", replace(USUAL, variants=EQUAL), n) for n in (1, 2, 3, 5)),
+    *(("usual, unequal groups", replace(USUAL, variants=UNEQUAL), n) for n in (1, 3)),
+)
+
+
+def variant_rows(
+    sweeps: int, seed: int, cells: Sequence[tuple[str, SimulatedWorld, int]] = VARIANTS_IN
+) -> Iterator[Row]:
+    """The same sweeps judged as if each task stood for itself, and by groups."""
+    arms = design("leave_one_out", NOTE)
+    family = leave_one_out(arms)
+    for name, world, seeds in cells:
+        random = np.random.default_rng([seed, 108, seeds, len(name)])
+        held: dict[bool, list[float]] = {False: [], True: []}
+        wrong, nulls = {False: 0, True: 0}, 0
+        for _ in range(sweeps):
+            whole, true_A_S = simulated_sweep(NOTE, arms, world, seeds, random)
+            true = [float(c.weights_A @ true_A_S[:, -1]) for c in family]
+            for grouped in (False, True):
+                made = whole if grouped else replace(whole, task_groups={})
+                found = estimate_family(made, "final", family, {id(c): measure(made, c, "final") for c in family})
+                known = [(t, e) for t, e in zip(true, found, strict=True) if not e.identical]
+                held[grouped].append(float(np.mean([_holds(e, t) for t, e in known])))
+                absent = [e for t, e in known if abs(t) < TINY]
+                wrong[grouped] += any(e.p_holm is not None and e.p_holm < 0.05 for e in absent)
+            nulls += bool(absent)
+        yield (
+            name, str(seeds), str(sweeps), *(clustered(np.array(held[grouped])) for grouped in (False, True)),
+            *(share(wrong[grouped], nulls) for grouped in (False, True)),
+        )  # fmt: skip
+
+
+def _holds(effect: Effect, true: float) -> bool:
+    return effect.low is not None and effect.high is not None and effect.low - TINY <= true <= effect.high + TINY
+
+
+def floor_rows(sweeps: int, seed: int) -> Iterator[Row]:
+    """Coverage where each kind, all of its three variants, is lost in a few seeds: tables of D, no sweeps."""
+    kinds = tuple(f"{n // 3}" for n in range(45))
+    for seeds, lost in ((1, 0.04), (1, 0.08), (1, 0.15), (3, 0.02), (3, 0.04), (5, 0.01), (5, 0.02), (5, 0.04)):
+        random = np.random.default_rng([seed, 109, seeds, round(100 * lost)])
+        held = np.zeros(3)
+        for _ in range(sweeps):
+            values = -np.repeat((random.random((seeds, 15)) < lost).astype(float), 3, axis=1)
+            spreads = (
+                crossed_spread(values, 1.0),
+                crossed_spread(by_group(values, kinds), 1 / 3),
+                crossed_spread(values, 1.0, kinds),
+            )
+            held += [abs(s.mean + lost) <= s.half_width() + TINY for s in spreads]
+        yield f"{seeds}", f"{100 * lost:.0f} %", *(share(float(h), sweeps) for h in held)
+
+
 Table = tuple[str, Row, Callable[[int, int], Iterator[Row]]]
 TABLES: tuple[Table, ...] = (
     (
@@ -349,6 +426,15 @@ first rank: that probability, and how often it is the first (tied firsts share).
         lambda sweeps, seed: rank_set_rows(sweeps // 2, seed),
     ),
     (
+        """## Ranks where runs are absent
+
+Two fixes that are worth the same, of which the second one's arm lacks the runs of some seeds (INVALID): the mean
+probability that the first one has the larger effect (50 %), and how often one of them is said to have it with at least
+97.5 % (≤ 5 %).""",
+        ("world", "seeds", "of which absent", "first", "surely one of them"),
+        lambda sweeps, seed: unequal_rows(sweeps // 2, seed),
+    ),
+    (
         """## Claims
 
 Claims of one part about `without_reward` and about the order of all fixes, each with its bound next to the truth, where
@@ -378,5 +464,32 @@ believe the large estimate, so it is too wide on average. Without that floor it 
 of the sweeps whose seeds agree best. A cell above 97 % costs power; it makes nothing look surer than it is.""",
         ("ratio", "3 seeds", "5 seeds", "10 seeds"),
         lambda sweeps, seed: normal_rows(4 * sweeps, seed),
+    ),
+    (
+        """## Tasks that are variants of one another
+
+45 tasks in 15 groups, of 3 tasks each or of 1 to 5, whose difficulty and luck are alike (correlation .95), as those of
+domain `mock` are. The same sweeps of `leave_one_out`, judged as if each task stood for itself and by groups: coverage
+of the 95 % intervals of the final reward, and sweeps with a significant effect (Holm) where there is none (≤ 5 %; with
+one seed the truth is that of its runs, and in "null" these have no luck of their own).""",
+        (
+            "world",
+            "seeds",
+            "sweeps",
+            "coverage, tasks",
+            "coverage, groups",
+            "family-wise error, tasks",
+            "family-wise error, groups",
+        ),
+        variant_rows,
+    ),
+    (
+        """## Floors where tasks are variants
+
+In each seed each of 15 kinds, with all of its 3 tasks, is lost with this probability, so often in none: coverage of the
+95 % interval of the mean by tasks; by groups with floors for single episodes; and by groups, a group being one task in
+the floors, too, which is what intervals do.""",
+        ("seeds", "lost", "tasks", "groups, floors for episodes", "groups"),
+        lambda sweeps, seed: floor_rows(4 * sweeps, seed),
     ),
 )

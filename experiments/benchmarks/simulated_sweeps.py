@@ -61,6 +61,8 @@ class SimulatedWorld:
     repeats: bool = True  # a policy that never moves repeats its episodes; else they are sampled anew
     copies: bool = False  # arms that differ only in what is reported share their runs, as real ones do
     collapses: str = ""  # the one arm whose runs collapse; empty: all arms
+    variants: tuple[int, ...] = ()  # tasks of each group of variants, in turn; none: each stands for itself
+    alike: float = 0.95  # correlation of the difficulty and the luck of variants
     steps: tuple[int, ...] = STEPS
 
     def rewards(
@@ -71,10 +73,10 @@ class SimulatedWorld:
         of_seed, of_run = random.normal(size=(1, seeds)), random.normal(size=shape[:2])
         skill = np.nan_to_num(mean)[:, None] * (1 + self.seed_sd * of_seed + self.run_sd * of_run)
         skill *= np.where(random.random(shape[:2]) < self.collapse_of(arms)[:, None], COLLAPSED, 1.0)
-        difficulty = self.difficulty_sd * random.normal(size=self.tasks)
-        first = random.normal(size=self.tasks)  # luck of the base policy: the same in every arm and seed
-        own = random.normal(size=(len(arms), seeds, 1, self.tasks))
-        fresh = random.normal(size=shape)
+        difficulty = self.difficulty_sd * self.by_task(random, self.tasks)
+        first = self.by_task(random, self.tasks)  # luck of the base policy: the same in every arm and seed
+        own = self.by_task(random, len(arms), seeds, 1, self.tasks)
+        fresh = self.by_task(random, *shape)
         luck = np.sqrt(self.steady) * own + np.sqrt(1 - self.steady) * fresh
         luck[:, :, 0] = first
         if self.repeats:
@@ -84,6 +86,26 @@ class SimulatedWorld:
         if self.copies:
             rewards = rewards[trained_like(factors, arms)]
         return rewards, truth(factors, arms, self, skill if seeds == 1 else None)
+
+    @property
+    def group_T(self) -> Array:
+        """The number of each task's group."""
+        sizes = np.resize(self.variants, self.tasks) if self.variants else np.ones(self.tasks, dtype=int)
+        return np.repeat(np.arange(self.tasks), sizes)[: self.tasks]
+
+    @property
+    def task_groups(self) -> dict[str, str]:
+        """As an environment declares them; empty where each task stands for itself."""
+        return {f"task-{t}": f"group-{g}" for t, g in enumerate(self.group_T)} if self.variants else {}
+
+    def by_task(self, random: np.random.Generator, *shape: int) -> Array:
+        """Normal numbers, the last axis being tasks."""
+        single = random.normal(size=shape)
+        if not self.variants:
+            return single
+        shared = random.normal(size=shape)[..., self.group_T]
+        both: Array = np.sqrt(self.alike) * shared + np.sqrt(1 - self.alike) * single
+        return both
 
     def collapse_of(self, arms: Sequence[Arm]) -> Array:
         """(A,) share of runs that collapse."""
@@ -155,6 +177,8 @@ def simulated_sweep(
     )
     tasks = tuple(f"task-{t}" for t in range(rewards.shape[-1]))
     made = Outcomes(factors, tuple(arms), tuple(range(seeds)), world.steps, tasks, rewards, counted, left_out)
+    if isinstance(world, SimulatedWorld):
+        made = replace(made, task_groups=world.task_groups)
     return made, true_A_S
 
 

@@ -25,7 +25,7 @@ from loguru import logger
 
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
-from harness.env.environment import Conversation, Environment  # noqa: E402
+from harness.env.environment import Conversation, Environment, task_groups  # noqa: E402
 from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
 from harness.seams import Outcome  # noqa: E402
@@ -33,7 +33,7 @@ from harness.seams import Outcome  # noqa: E402
 if TYPE_CHECKING:
     from harness.env.domain import Domain
 
-__all__ = ["DOMAINS", "Conversation", "Environment", "Outcome", "load_domain", "load_environment"]
+__all__ = ["DOMAINS", "Conversation", "Environment", "Outcome", "load_domain", "load_environment", "task_groups"]
 
 DOMAINS = ("mock", "retail", "airline")
 

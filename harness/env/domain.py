@@ -84,6 +84,7 @@ class Domain:
     """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads.
 
     transfer_ends: whether a call of `transfer_to_human_agents` ends the conversation, as in tau-bench v1
+    task_groups: which tasks are variants of one another, by id (environment.py)
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Domain:
         train_ids: Sequence[str],
         test_ids: Sequence[str],
         transfer_ends: bool = False,
+        task_groups: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.transfer_ends = transfer_ends
@@ -100,6 +102,7 @@ class Domain:
         self.task_ids = tuple(self._worlds)
         self.train_ids = tuple(train_ids)
         self.test_ids = tuple(test_ids)
+        self.task_groups = {task: name for task, name in (task_groups or {}).items() if task in self._worlds}
         first = worlds[0]
         self.system_prompt = first.policy
         self.tools: list[dict[str, Any]] = [tool.openai_schema for tool in first.environment().get_tools()]
@@ -125,7 +128,7 @@ class Domain:
                 "expected at least one of each."
             )
         worlds = [self._worlds[i] for i in self.task_ids if i in task_ids]
-        return Domain(self.name, worlds, train, test, self.transfer_ends)
+        return Domain(self.name, worlds, train, test, self.transfer_ends, self.task_groups)
 
     def world(self, task_id: str) -> TaskWorld:
         """Raises KeyError for an id that does not exist."""

@@ -10,11 +10,13 @@ Three things are asked beyond the signatures:
   seed.
 - Every process makes the environment anew from the same target and arguments, and compares `digest`.
 - Many conversations are under way at once in one process. They share the environment, which must not change.
+
+Where some tasks are variants of one another, an environment also has `task_groups` (`TaskGroups` below).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.seams import Outcome
@@ -96,3 +98,19 @@ class Environment(Protocol):
         """A new conversation. seed: of the user's luck; a user without any ignores it, and its conversations are the
         same for all seeds. Raises KeyError for an id that does not exist."""
         ...
+
+
+class TaskGroups(Protocol):
+    """What an environment has besides where its tasks are variants of one another: the same request with other names,
+    say, which a policy solves all or none of. Intervals count a group as one task: variants are no new evidence."""
+
+    @property
+    def task_groups(self) -> Mapping[str, str]:
+        """By task id the name of its group, which may be the id of one of its tasks. A task that is not named is a
+        group of its own."""
+        ...
+
+
+def task_groups(environment: Environment) -> dict[str, str]:
+    """Those that the environment declares; empty where it declares none."""
+    return dict(getattr(environment, "task_groups", None) or {})

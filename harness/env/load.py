@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from harness.env.environment import Conversation, Environment
+from harness.env.environment import Conversation, Environment, task_groups
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
@@ -95,10 +95,24 @@ def _checked(target: str, made: Any) -> Environment:
         raise ConfigError(
             f"{OPTION}={target}: task {twice[0]!r} is listed twice in train_ids and test_ids; expected each task once."
         )
+    _check_groups(target, made)
     _check_tools(target, made.tools)
     if train:
         _check_start(target, made, train[0])
     return made  # type: ignore[no-any-return]
+
+
+def _check_groups(target: str, made: Environment) -> None:
+    declared = getattr(made, "task_groups", None) or {}
+    if not isinstance(declared, Mapping) or any(not isinstance(name, str) for name in declared.values()):
+        raise ConfigError(
+            f"{OPTION}={target}: task_groups is {declared!r}; expected the name of a group by task id: "
+            "{'sum_3': 'sum', 'sum_4': 'sum'}."
+        )
+    if unknown := [i for i in task_groups(made) if i not in {*made.train_ids, *made.test_ids}]:
+        raise ConfigError(
+            f"{OPTION}={target}: task_groups names task {unknown[0]!r}, which is in neither train_ids nor test_ids."
+        )
 
 
 def _check_tools(target: str, tools: Any) -> None:

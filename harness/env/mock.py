@@ -3,7 +3,7 @@
 Every task is a real tau2 `Task`: users and tasks in the initial database, gold actions, facts to communicate. Its kind
 is one line of KINDS; the tasks walk through KINDS in order, so every split holds every kind, with other entities. Most
 kinds need several decisions to be right at once: their binary reward is rare for a beginner, their partial credit
-is not.
+is not. A policy mostly solves all tasks of a kind or none, so those of a kind are a group (`task_groups`).
 """
 
 from __future__ import annotations
@@ -200,4 +200,5 @@ def load(tasks: int = 75, seed: int = 0, transfer_ends: bool = False) -> Domain:
     policy = MOCK_POLICY_PATH.read_text(encoding="utf-8")
     worlds = [world(v, f"mock_{i:03d}", base, policy) for i, v in enumerate(variants(tasks, seed))]
     ids = [w.task.id for w in worlds]
-    return Domain("mock", worlds, ids[:TRAIN_TASKS], ids[TRAIN_TASKS:], transfer_ends)
+    groups = {task_id: f"kind {i % len(KINDS)}" for i, task_id in enumerate(ids)}
+    return Domain("mock", worlds, ids[:TRAIN_TASKS], ids[TRAIN_TASKS:], transfer_ends, groups)

@@ -1,6 +1,10 @@
 """tau2's retail and airline domains: official tasks, splits, tools and policy; users that confirm (`user.confirming`).
 
 Telecom is left out: its users act on their own phones, which a script without a model cannot do.
+
+No groups of variants are declared: tau2 names none, and each task has a request of its own. But tasks share customers:
+15 of retail's 40 held-out tasks are of 7 customers that have two or three (36 and 38, 101 and 102 are nearly the same
+request), 4 of airline's 20 are of 2.
 """
 
 from __future__ import annotations

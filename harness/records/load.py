@@ -6,6 +6,7 @@ is an empty one, a line that a crash tore apart is skipped and counted, and a st
 wrote twice counts once (the later line wins).
 """
 
+import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,11 +23,13 @@ from harness.records.schema import (
     RunContent,
     StatusRecord,
     StepRecord,
+    TaskGroups,
     ValidationRecord,
     not_shown,
 )
 
 MARGIN = 0.05  # of sweeps that were made before it could be chosen
+MOCK_KINDS = 15  # of the tasks mock_000, mock_001, …, one after the other
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,16 @@ class SweepRecords:
     def split(self) -> str:
         """Which tasks the reference validation has: those held out (test) or those trained on (train)."""
         return str(((self.manifest.get("config") or {}).get("validation") or {}).get("split", "test"))
+
+    @property
+    def task_groups(self) -> TaskGroups:
+        """Which tasks are variants of one another. A manifest that is older than this has them by the ids of domain
+        mock, whose numbers walk through the kinds; of other domains it has none."""
+        manifest = self.manifest
+        if "task_groups" in manifest or ((manifest.get("config") or {}).get("env") or {}).get("domain") != "mock":
+            return dict(manifest.get("task_groups") or {})
+        ids = [str(task) for key in ("train_ids", "reference_ids") for task in manifest.get(key) or ()]
+        return {task: f"kind {int(task[5:]) % MOCK_KINDS}" for task in ids if re.fullmatch(r"mock_\d+", task)}
 
     @property
     def margin(self) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
 Record = dict[str, Any]
+TaskGroups = dict[str, str]  # of a manifest: the name of its group by task id; a task that is absent has its own
 STATES = ("completed", "running", "failed", "missing")
 FILES = ("steps", "validation", "checks")  # of a run, written line by line
 UNRECORDED = "unrecorded"  # names the source of runs that were made before sources were recorded

@@ -206,6 +206,9 @@ def ranking_section(effects: Effects) -> Section | None:
         return None
     first, *others = kinds
     one_seed = " One seed: over tasks alone, another seed may rank them otherwise." if len(effects.seeds) == 1 else ""
+    shared, of = effects.ranking(first), len(effects.seeds)
+    if shared and shared.seeds < of:
+        one_seed = f" Over the {shared.seeds} of {of} seeds in which all arms of these fixes count."
     return Section(
         "Ranking",
         (f"Probability in % that a fix has each rank, by {effect_text.KIND_BY[first]} on the final reward; "

@@ -15,6 +15,7 @@ from harness.stats.verdicts import (
     NOT_SHOWN,
     RAISES,
     UNDECIDED,
+    in_groups,
     no_interval,
 )
 
@@ -51,9 +52,9 @@ TODAY = "in ART 0.5.23"
 SINGLE_KINDS = ("leave_one_out", "main", "added_alone")
 
 
-def reference_tasks(tasks: int, split: str) -> str:
-    """'15 held-out tasks': those of the reference validation."""
-    return f"{tasks} {'held-out tasks' if split == 'test' else 'training tasks'}"
+def reference_tasks(tasks: int, split: str, groups: int | None = None) -> str:
+    """'45 held-out tasks in 15 groups of variants': those of the reference validation. groups: of variants"""
+    return f"{tasks} {'held-out tasks' if split == 'test' else 'training tasks'}{in_groups(groups)}"
 
 
 def answered(effects: Effects, kind: str, outcome: str = "final") -> tuple[Effect, ...]:

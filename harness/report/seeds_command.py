@@ -106,7 +106,8 @@ def _number(seeds: int | None) -> str:
 
 def _as_estimated(need: Need) -> str:
     if need.as_estimated is None:
-        tasks = f"; with twice the seeds {need.tasks} tasks would do" if need.tasks else ""
+        of = "groups of tasks" if need.in_groups else "tasks"
+        tasks = f"; with twice the seeds {need.tasks} {of} would do" if need.tasks else ""
         return ("not known: " if not _is_large(need) else "") + need.why.removesuffix(", if it is as estimated") + tasks
     within = ", to be no effect" if need.shown_within else ""
     return f"{need.as_estimated} ({_number(need.at_most)}){within}"

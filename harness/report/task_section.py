@@ -18,6 +18,7 @@ ENDLESS = (
     "Endless seeds: half the width of the 95 % interval that would be left with any number of seeds, since the tasks "
     "differ. Only more tasks lower it."
 )
+VARIANTS = "They are variants of one another in {groups} groups, so it takes tasks of other groups."
 
 
 def task_section(found: SweepStatistics) -> Section | None:
@@ -28,11 +29,13 @@ def task_section(found: SweepStatistics) -> Section | None:
     grids = [(f"{title}, by what the base policy could do", _groups(table))] if table.groups else []
     if any(column.task is not None for column in table.factors):
         grids.append((f"{title}: standard deviations, and what more seeds cannot remove", _parts(table)))
+    groups = found.effects.task_groups
+    endless = ENDLESS if groups is None else f"{ENDLESS} {VARIANTS.format(groups=groups)}"
     return Section(
         "Effects task by task",
         (_movable(found.tasks.movable), _marks(table)),
         grids=tuple(grids),
-        notes=(*((GROUPS,) if table.groups else ()), ENDLESS, EVERYTHING.format(share=FALSE_SHARE)),
+        notes=(*((GROUPS,) if table.groups else ()), endless, EVERYTHING.format(share=FALSE_SHARE)),
         folded=((f"{title}, task by task", _cells(table)),),
     )
 

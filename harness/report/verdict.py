@@ -161,7 +161,7 @@ def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:
 
 def _over(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -> str:
     """What the numbers rest on; with one seed the reader must not take them for more."""
-    tasks = effect_text.reference_tasks(effects.tasks, sweep.split)
+    tasks = effect_text.reference_tasks(effects.tasks, sweep.split, effects.task_groups)
     of = f"of baseline {effects.baseline}"
     if len(effects.seeds) == 1:
         alone = f"{tasks} and seed {effects.seeds[0]} alone {of}"

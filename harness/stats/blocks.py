@@ -27,6 +27,8 @@ from harness.stats.looks import ALPHA
 from harness.stats.measured import Measured, contrasts_of, measure, measure_difference
 from harness.stats.outcomes import OUTCOMES, Outcomes
 from harness.stats.verdicts import MIXED, NOT_ANSWERED, NOT_SHOWN, SEEDS_FOR_NONE, UNDECIDED, margin_of, missed
+from harness.stats.worst_case import Bounds
+from harness.stats.worst_case import notes as bound_notes
 
 Array = np.ndarray
 KINDS = ("leave_one_out", "main", "added_alone")
@@ -91,6 +93,8 @@ class Difference:
     tasks: int = 0
     identical: bool = False
     note: str = ""
+    missing: Bounds | None = None  # as an effect's
+    lost: Bounds | None = None
 
 
 @dataclass(frozen=True)
@@ -195,15 +199,19 @@ def _family(
         p_holm, (low, high) = float(p_adjusted), judged.ends()
         low_all, high_all = judged.ends(ALPHA / len(known))
         margin = margin_of(each.contrast.kind, outcome, of_main.steps, len(of_main.factors), of_main.margin)
+        lost = each.found.lost
         near = low_all is not None and high_all is not None and max(abs(low_all), abs(high_all)) <= margin
+        near = near and not (lost and lost.exceeds(margin))
         verdict = _verdict(each, p_holm, near)
         notes = [missed(s.seeds)] if verdict == ALIKE else []
+        notes += bound_notes(each.found.missing, each.found.lost)
         if s.seeds == 1:
             notes.append("one seed: the interval is over tasks, another seed may differ")
         out.append(
             Difference(
                 *what, verdict, s.mean, low, high, low_all, high_all,
                 judged.p_value, p_holm, s.error, s.seeds, s.tasks, each.found.identical, "; ".join(notes),
+                each.found.missing, lost,
             )
         )  # fmt: skip
     return out
@@ -214,7 +222,7 @@ def _verdict(each: Compared, p_holm: float, near: bool) -> str:
     spread = each.found.spread
     if each.contrast.aliases:
         return MIXED
-    if p_holm < 1 - LEVEL:
+    if p_holm < 1 - LEVEL and not (each.found.lost and each.found.lost.turns):
         return LARGER if spread.mean > 0 else SMALLER
     if not all(each.shown_seeds):
         return NOT_SHOWN

@@ -1,11 +1,12 @@
 """Resampling seeds and tasks together, for what has no formula: ranks, interquartile means, rank correlations.
 
 One draw takes N seeds and T tasks with replacement, the same ones for all arms and all effects, so whatever is
-paired stays paired. Effects whose runs are INVALID or missing in some seeds are drawn from the seeds and tasks that all
-of them share. Each one's draws are then moved to its own estimate, which may rest on more seeds, and stretched until
-they are as wide as its calibrated interval (intervals.py says why raw percentiles are too narrow at 5 seeds). An effect
-that came out the same for every seed and task has nothing to resample: its draws are normal, as wide as its interval's
-floor. Only one that is exactly zero stays where it is.
+paired stays paired. Effects whose runs are INVALID or missing in some seeds are compared over the seeds and tasks that
+all of them share: centre and width of the draws are of these, too. An estimate over further seeds has their luck in it,
+which the others lack and no draw knows of: two effects that are equal in every episode they share would seem to differ
+for sure. The draws are stretched until they are as wide as the calibrated interval (intervals.py says why raw
+percentiles are too narrow at 5 seeds). An effect that came out the same for every seed and task has nothing to
+resample: its draws are normal, as wide as its interval's floor. Only one that is exactly zero stays where it is.
 """
 
 from collections.abc import Sequence
@@ -39,15 +40,18 @@ def raw_draws(values_K_N_T: Array, weights: tuple[Array, Array]) -> Array:
     return draws
 
 
-def calibrated_draws(values_K_N_T: Array, spreads: Sequence[Spread], weights: tuple[Array, Array]) -> Array:
+def calibrated_draws(
+    values_K_N_T: Array, spreads: Sequence[Spread], weights: tuple[Array, Array], doubts: Sequence[float] = ()
+) -> Array:
     """(K, B) draws about each contrast's estimate whose middle 95 % is as wide as its calibrated interval.
 
-    values: over the seeds and tasks that all contrasts share; spreads: over each one's own.
+    spreads: of the values; doubts: by how much each interval is wider for what is missing
     """
     raw = raw_draws(values_K_N_T - values_K_N_T.mean(axis=(1, 2), keepdims=True), weights)
     constant = np.ptp(raw, axis=1) < 1e-12
     raw[constant] = np.random.default_rng(SEED).standard_normal(raw.shape)[constant]
     centre = np.array([s.mean for s in spreads])[:, None]
-    wide = np.array([s.half_width() for s in spreads]) / float(ndtri(0.5 + LEVEL / 2))
+    half = np.array([s.half_width() for s in spreads]) + (np.array(doubts) if len(doubts) else 0.0)
+    wide = half / float(ndtri(0.5 + LEVEL / 2))
     draws: Array = centre + raw * (wide / raw.std(axis=1))[:, None]
     return draws

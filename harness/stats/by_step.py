@@ -2,7 +2,8 @@
 
 At each step an effect is that of `final` on the sweep cut off after that step, with the same interval (intervals.py).
 Its p-value is Holm-corrected over the effects of its kind at that step. Both pay for further looks at the sweep, as the
-effect on the final reward does (looks.py).
+effect on the final reward does (looks.py), and hold whatever episodes that are missing at a step would have been
+(worst_case.py).
 
 The band over the steps holds at all validations together: each interval is one at level 1 − .05 / K, with K the number
 of validations at which the effect can differ from zero (Bonferroni). `p_all` is K times `p_holm`: over all validations
@@ -23,7 +24,7 @@ import numpy as np
 
 from harness.stats.contrasts import Contrast
 from harness.stats.intervals import LEVEL, holm
-from harness.stats.looks import ALPHA, Judged
+from harness.stats.looks import ALPHA
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import LOWERS, NOT_ANSWERED, RAISES, UNDECIDED, margin_of
@@ -75,7 +76,7 @@ def effect_curves(outcomes: Outcomes, contrasts: Sequence[Contrast], middle: int
         adjusted = _holm_by_step(outcomes, [row for _, row in told])
         for (contrast, row), p_holm_S in zip(told, adjusted, strict=True):
             counted = [m for m, s in zip(row, outcomes.steps, strict=True) if s >= middle]
-            nothing = all(isinstance(m, Measured) and _near(m.judged(outcomes), len(told), margin) for m in counted)
+            nothing = all(isinstance(m, Measured) and _near(m, outcomes, len(told), margin) for m in counted)
             points = _points(outcomes, row, p_holm_S)
             out.append(EffectCurve(kind, contrast.factors, margin, nothing, points))
     return tuple(out)
@@ -117,7 +118,7 @@ def _points(outcomes: Outcomes, row: Sequence[Measured | str], p_holm_S: Sequenc
         points.append(
             StepEffect(
                 step=step,
-                verdict=decided if p_holm < 1 - LEVEL else UNDECIDED,
+                verdict=decided if p_holm < 1 - LEVEL and not (found.lost and found.lost.turns) else UNDECIDED,
                 value=s.mean,
                 low=low,
                 high=high,
@@ -133,6 +134,6 @@ def _points(outcomes: Outcomes, row: Sequence[Measured | str], p_holm_S: Sequenc
     return tuple(points)
 
 
-def _near(judged: Judged, effects: int, margin: float) -> bool:
-    low, high = judged.interval(ALPHA / max(effects, 1))
-    return max(abs(low), abs(high)) <= margin
+def _near(found: Measured, outcomes: Outcomes, effects: int, margin: float) -> bool:
+    low, high = found.judged(outcomes).interval(ALPHA / max(effects, 1))
+    return max(abs(low), abs(high)) <= margin and not (found.lost and found.lost.exceeds(margin))

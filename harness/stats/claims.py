@@ -14,9 +14,10 @@ repeats a manipulation check (`check`) does not confirm it alone. It is not test
 the sweep, or has no run that counts; nor where a part asks what is learned, in a sweep whose policy gets worse even
 with all fixes on; nor where it needs the reference validation, in a sweep that is validated on its training tasks.
 
-Runs, steps, outcomes, intervals, their floors and what looks cost are those of effects. The intervals are not corrected
-for the number of parts or claims. What a fraction of the factorial mixes with other effects ranks nothing. A rule that
-was changed after it was registered says when, why, and what it was (`changed`).
+Runs, steps, outcomes, intervals, their floors, what looks cost and what missing episodes could have been are those of
+effects. The intervals are not corrected for the number of parts or claims. What a fraction of the factorial mixes with
+other effects ranks nothing. A rule that was changed after it was registered says when, why, and what it was
+(`changed`).
 """
 
 from collections.abc import Sequence
@@ -32,14 +33,15 @@ from harness.factors import differ_in
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
 from harness.stats.effects import fails, ranking_draws
-from harness.stats.intervals import crossed_spread, settled
+from harness.stats.intervals import settled
 from harness.stats.looks import Judged, judge, level_now
-from harness.stats.measured import measure
-from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, READINGS, REFERENCE
+from harness.stats.measured import Measured, measure
+from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, OF_TASKS, READINGS, REFERENCE
 from harness.stats.outcomes import Outcomes, outcomes_of
 from harness.stats.ranking import kendall, spearman
 from harness.stats.shown import shown
-from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, missed
+from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, in_groups, missed
+from harness.stats.worst_case import notes as bound_notes
 
 CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested here"
 MOST, HALF = 0.95, 0.5
@@ -220,8 +222,9 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
     what, found = _what(part), _spread(sweep, outcomes, part)
     if isinstance(found, str):
         return Finding(NOT_TESTED, f"{part.says}: not tested, {what}: {found}.")
-    judged, identical = found
-    spread, (low, high) = judged.looks[-1][1], judged.ends()
+    judged, measured = found
+    identical = measured is not None and measured.identical
+    spread, (low, high) = judged.spread, judged.ends()
     if low is None or high is None:
         text = f"{_number(spread.mean, part)} at {_why_no_interval(spread.seeds)}"
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", spread.seeds)
@@ -232,7 +235,12 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
             verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
-    over = _seeds_text(spread.seeds, outcomes) + (f" × {spread.tasks} tasks" if spread.tasks > 1 else "")
+    if measured:
+        if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
+            verdict = INCONCLUSIVE
+        doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
+    tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
+    over = _seeds_text(spread.seeds, outcomes) + tasks
     return Finding(
         verdict,
         f"{part.says}: {what} is {_number(spread.mean, part)} [{_number(low, part)}, {_number(high, part)}] over {over}"
@@ -266,15 +274,15 @@ def _what(part: Part) -> str:
     return f"{part.metric} of {part.arm}{minus}"
 
 
-def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged, bool] | str:
-    """The measure of the arm, less (or over) that of the other arm under the same seed, and whether the two arms are
-    the same in every episode; or why there is none."""
+def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged, Measured | None] | str:
+    """The measure of the arm, less (or over) that of the other arm under the same seed, and the contrast that it is on
+    the reference reward; or why there is none."""
     if part.metric in REFERENCE:
         weights = np.zeros(len(outcomes.arms))
         for name, weight in ((part.arm, 1.0), (part.minus, -part.times)):
             weights += [weight * (name == arm.name) for arm in outcomes.arms]
         found = measure(outcomes, Contrast("claim", (), weights), REFERENCE[part.metric])
-        return found if isinstance(found, str) else (found.judged(outcomes), found.identical)
+        return found if isinstance(found, str) else (found.judged(outcomes), found)
     own = _by_seed(sweep, outcomes, part, part.arm)
     if other := part.minus or part.over:
         compared = _by_seed(sweep, outcomes, part, other)
@@ -286,8 +294,7 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged
     if not own:
         return "the records hold no measurement of it"
     values, grids = zip(*own.values(), strict=True)
-    spread = crossed_spread(np.array(values)[:, None], max(grids))
-    return judge(np.array(values)[:, None], tuple(own), max(grids), spread, outcomes.looks), False
+    return judge(np.array(values)[:, None], tuple(own), max(grids), outcomes.looks), None
 
 
 def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> dict[int, tuple[float, float]]:
@@ -297,7 +304,8 @@ def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> d
     known = {seed: reading for seed, reading in found.items() if reading is not None}
     if part.over:
         return {seed: (float(np.log(max(value, FLOORS[part.metric]))), 0.0) for seed, (value, _) in known.items()}
-    return known
+    at_once = outcomes.in_a_group() if part.metric in OF_TASKS else 1.0
+    return {seed: (value, at_once * grid) for seed, (value, grid) in known.items()}
 
 
 def _ranking(outcomes: Outcomes, part: Part) -> Finding:
@@ -307,7 +315,8 @@ def _ranking(outcomes: Outcomes, part: Part) -> Finding:
         if found is not None and set(found.factors) == set(part.order):
             break
     else:
-        return Finding(NOT_TESTED, f"{part.says}: this sweep does not answer the effects of these fixes one by one.")
+        why = "this sweep does not answer the effects of these fixes one by one, over the same seeds"
+        return Finding(NOT_TESTED, f"{part.says}: {why}.")
     order = [found.factors.index(f) for f in part.order]
     level = level_now(outcomes.looks)
     tau_draws = kendall(order, found.draws_F_B)

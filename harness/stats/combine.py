@@ -7,8 +7,9 @@ no arm moves, or in which the policy gets worse even with all fixes on, could no
 the table and not in the means.
 
 Estimates, intervals and p-values of a sweep are those of its own report: p-values and intervals pay for further looks
-at it (looks.py), and each setting's p-values are Holm-corrected over its fixes of a kind. A setting of several sweeps
-pays for the looks at each of them. The means over settings weigh a setting by the width of that interval.
+at it (looks.py) and hold whatever missing episodes would have been (worst_case.py), and each setting's p-values are
+Holm-corrected over its fixes of a kind. A setting of several sweeps pays for the looks at each of them. The means over
+settings weigh a setting by the width of that interval.
 
 Everything random comes from (seed, purpose, step, task, rollout). So two sweeps of one policy on one environment that
 share a seed share its luck, whatever else differs; together they are not two pieces of evidence, and are refused. So is
@@ -30,8 +31,8 @@ from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES, KINDS
 from harness.stats.copies import refuse_copies
 from harness.stats.effects import fails, gate_checks, moves
-from harness.stats.intervals import LEVEL, crossed_spread, holm
-from harness.stats.looks import LookedAt, judge, looked_at, pooled
+from harness.stats.intervals import LEVEL, by_group, holm
+from harness.stats.looks import Judged, LookedAt, judge, looked_at, over_fillings, pooled
 from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.meta_analysis import MetaAnalysis, meta_analysis
 from harness.stats.outcomes import OUTCOMES, Outcomes, outcomes_of, step_weights
@@ -231,13 +232,21 @@ def _effects(groups: Sequence[Sequence[_Member]], settings: Sequence[Setting]) -
 
 @dataclass(frozen=True)
 class _Table:
-    """Values of a contrast per (seed, task) of one setting; tasks by name; jump: of one value by one episode."""
+    """Values of a contrast per (seed, task) of one setting; tasks and their groups by name; jump: of one value by one
+    episode; fillings: as those of Measured."""
 
     values_N_T: Array
     seeds: tuple[int, ...]
     tasks: tuple[str, ...]
     jump: float
+    groups: tuple[str, ...]
     looks: Looks
+    fillings: tuple["_Table", ...] = ()
+
+    def judged(self) -> Judged:
+        """Over all looks at the setting, and however the missing episodes came out."""
+        at_random = judge(self.values_N_T, self.seeds, self.jump, self.looks, self.groups)
+        return over_fillings(at_random, [filled.judged() for filled in self.fillings])
 
 
 Key = tuple[str, tuple[str, ...]]
@@ -259,19 +268,27 @@ def _tables(group: Sequence[_Member], outcome: str) -> dict[Key, _Table]:
                 continue
             found = measure(outcomes, contrast, outcome)
             if isinstance(found, Measured) and not contrast.aliases:
-                tasks = tuple(outcomes.tasks[t] for t in found.tasks)
-                seeds = tuple(outcomes.seeds[n] for n in found.seeds)
                 jump = float(np.abs(contrast.weights_A).max()) * by_step
-                table = _Table(found.values_N_T, seeds, tasks, jump, looks)
+                table = _table(outcomes, found, jump, looks)
                 parts.setdefault((contrast.kind, contrast.factors), []).append(table)
     return {key: _stacked(tables) for key, tables in parts.items()}
+
+
+def _table(outcomes: Outcomes, found: Measured, jump: float, looks: Looks) -> _Table:
+    seeds, tasks = tuple(outcomes.seeds[n] for n in found.seeds), tuple(outcomes.tasks[t] for t in found.tasks)
+    filled = tuple(_table(outcomes, f, jump, looks) for f in found.fillings)
+    return _Table(found.values_N_T, seeds, tasks, jump, outcomes.groups_of(tasks), looks, filled)
 
 
 def _stacked(tables: Sequence[_Table]) -> _Table:
     tasks = [t for t in tables[0].tasks if all(t in other.tasks for other in tables[1:])]
     rows = [table.values_N_T[:, [table.tasks.index(t) for t in tasks]] for table in tables]
+    groups = tuple(tables[0].groups[tables[0].tasks.index(t)] for t in tasks)
     seeds = tuple(seed for table in tables for seed in table.seeds)
-    return _Table(np.concatenate(rows), seeds, tuple(tasks), max(t.jump for t in tables), tables[0].looks)
+    jump, looks = max(t.jump for t in tables), tables[0].looks
+    ends = zip(*(table.fillings or (table, table) for table in tables), strict=True)
+    filled = tuple(_stacked(each) for each in ends) if any(table.fillings for table in tables) else ()
+    return _Table(np.concatenate(rows), seeds, tuple(tasks), jump, groups, looks, filled)
 
 
 def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -> CombinedEffect:
@@ -280,8 +297,8 @@ def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -
     for setting, table in found:
         if not table.values_N_T.size:
             continue
-        spread = crossed_spread(table.values_N_T, table.jump)
-        judged = judge(table.values_N_T, table.seeds, table.jump, spread, table.looks)
+        judged = table.judged()
+        spread = judged.spread
         what = (setting.label, spread.mean, *judged.ends(), judged.p_value)
         estimates.append(Estimate(*what, spread.seeds, spread.tasks))
         if not setting.problem and estimates[-1].wide > 0:
@@ -295,17 +312,23 @@ def _combined(outcome: str, key: Key, found: Sequence[tuple[Setting, _Table]]) -
 
 
 def _shared_luck(tables: Sequence[_Table]) -> Array:
-    """(K, K) covariances of the settings' means by the tasks that they share; 0 on the diagonal, and never negative."""
+    """(K, K) covariances of the settings' means by the tasks, or the groups of variants, that they share; 0 on the
+    diagonal, and never negative."""
     out = np.zeros((len(tables), len(tables)))
+    means = [_means_by_group(table) for table in tables]
     for i, j in combinations(range(len(tables)), 2):
-        common = [t for t in tables[i].tasks if t in tables[j].tasks]
+        common = [name for name in means[i] if name in means[j]]
         if len(common) > 1:
-            one, two = (
-                t.values_N_T.mean(axis=0)[[t.tasks.index(name) for name in common]] for t in (tables[i], tables[j])
-            )
-            share = len(common) / (len(tables[i].tasks) * len(tables[j].tasks))
+            one, two = ([means[k][name] for name in common] for k in (i, j))
+            share = len(common) / (len(means[i]) * len(means[j]))
             out[i, j] = out[j, i] = max(float(np.cov(one, two)[0, 1]), 0.0) * share
     return out
+
+
+def _means_by_group(table: _Table) -> dict[str, float]:
+    """Over seeds, by the name of the group; of a task that is none's variant by its own."""
+    means = by_group(table.values_N_T, table.groups).mean(axis=0).tolist()
+    return dict(zip(dict.fromkeys(table.groups), means, strict=True))
 
 
 def _within_settings(family: Sequence[CombinedEffect]) -> list[CombinedEffect]:

@@ -7,8 +7,9 @@ sweep this happens in at most 5 % of cases.
 A negative control is all_on with something taken away without which nothing can be learned. It must not learn: its rise
 from the first to the last validation must not be shown to lie above zero, by more than the margin. That alone would be
 easy where seeds are few, so it must also lose: all_on must be shown to end above it. Both rest on paired means over
-seeds and tasks as all effects do (intervals.py), and pay for further looks as these do (looks.py). Over the controls of
-a sweep the intervals are simultaneous (Bonferroni), so that a sound sweep fails one of them in at most 5 % of cases.
+seeds and tasks as all effects do (intervals.py), pay for further looks (looks.py) and hold whatever missing episodes
+would have been (worst_case.py). Over the controls of a sweep the intervals are simultaneous (Bonferroni), so that a
+sound sweep fails one of them in at most 5 % of cases.
 
 With one seed all of this holds for that seed alone. Blind updates are a random walk, and a walk may well go up once.
 

@@ -70,7 +70,7 @@ def _matters(point: StepEffect, final: str | None) -> bool:
     """final: the verdict on the last step, where the point is that one"""
     if final is not None:
         return final in (RAISES, LOWERS)
-    return point.p_all is not None and point.p_all < 1 - LEVEL
+    return point.p_all is not None and point.p_all < 1 - LEVEL and point.verdict in (RAISES, LOWERS)
 
 
 def _otherwise(a: StepEffect, b: StepEffect, a_matters: bool, margin: float) -> bool:

@@ -21,7 +21,7 @@ from harness.stats.contrasts import Contrast
 from harness.stats.intervals import LEVEL
 from harness.stats.measured import Measured, measure_difference
 from harness.stats.outcomes import Outcomes
-from harness.stats.verdicts import MOVES
+from harness.stats.verdicts import LOWERS, MOVES, RAISES
 
 Array = np.ndarray
 
@@ -107,8 +107,8 @@ def _place(block: str, curve: EffectCurve) -> Place:
 
 
 def _matters(curve: EffectCurve, blocks: int) -> bool:
-    p_holm = curve.points[-1].p_holm
-    return p_holm is not None and blocks * p_holm < 1 - LEVEL
+    last = curve.points[-1]
+    return last.p_holm is not None and blocks * last.p_holm < 1 - LEVEL and last.verdict in (RAISES, LOWERS)
 
 
 def _otherwise(a: EffectCurve, b: EffectCurve, outcomes: Outcomes, blocks: int) -> bool:

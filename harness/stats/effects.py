@@ -17,6 +17,10 @@ from which some combinations are left out for that reason; any effect of a sweep
 the policy gets worse even with all fixes on: a difference could not have shown there. An effect of a fraction of the
 factorial is "mixed": it stands for its aliases as much as for its factor, and it is not ranked.
 
+Where episodes are missing, intervals, p-values and verdicts are those that hold however these came out, and the bounds
+of the effect stand beside it; where runs failed or are incomplete, a verdict stands if none of what they could have
+been turns it round (worst_case.py).
+
 A run whose switch no step could judge ("not shown") counts, and is counted by factor. An effect is called none only
 where every seed shows its switch at both levels; where no seed does, it is "not shown", unless a difference is
 (shown.py).
@@ -38,10 +42,10 @@ from harness.stats.by_step import EffectCurve, effect_curves
 from harness.stats.contrasts import ASSUMES, Contrast
 from harness.stats.depends import qualify, with_places
 from harness.stats.effect_map import EffectMap, effect_map
-from harness.stats.intervals import LEVEL, holm
+from harness.stats.intervals import LEVEL, by_group, holm
 from harness.stats.looks import ALPHA, LookedAt, looked_at
 from harness.stats.measured import Measured, contrasts_of, measure, usable_arms
-from harness.stats.outcomes import OUTCOMES, LeftOut, Outcomes, outcomes_of
+from harness.stats.outcomes import LOST, OUTCOMES, LeftOut, Outcomes, outcomes_of
 from harness.stats.pairing import Pairing, pairing
 from harness.stats.profiles import ArmSummary, arm_summaries
 from harness.stats.ranking import rank_probabilities
@@ -69,9 +73,12 @@ from harness.stats.verdicts import (
     margin_of,
     missed,
 )
+from harness.stats.worst_case import COULD_EXCEED, COULD_TURN, NOT_AT_RANDOM, Bounds
+from harness.stats.worst_case import notes as bound_notes
 
 Array = np.ndarray
 BY_STEP = ("leave_one_out", "main")
+LOST_SAID = " That a run failed or is incomplete is assumed to have nothing to do with its reward."
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ class Effect:
     identical: bool = False  # exactly zero: the same weights and the same episodes at every validation
     note: str = ""  # of what was not shown: that first
     aliases: tuple[str, ...] = ()  # what is mixed with it: the value is the sum of the effect and these
+    missing: Bounds | None = None  # by missing episodes; intervals and p-values hold for all that these could have been
+    lost: Bounds | None = None  # by runs that failed or are incomplete
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,7 @@ class Effects:
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     tasks: int
+    task_groups: int | None  # of variants; None where each task stands for itself
     steps: tuple[int, ...]
     runs: int
     counted: int
@@ -234,6 +244,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         arms=tuple(a.name for a in outcomes.arms),
         seeds=outcomes.seeds,
         tasks=len(outcomes.tasks),
+        task_groups=_groups(outcomes),
         steps=outcomes.steps,
         runs=counted + len(outcomes.left_out),
         counted=counted,
@@ -303,6 +314,7 @@ def estimate_family(
     """The effects of one kind on one outcome, tested together. measured: by id of the contrast."""
     known = [m.judged(outcomes) for c in family if isinstance(m := measured.get(id(c)), Measured)]
     adjusted = iter(zip(known, holm(np.array([j.p_value for j in known])), strict=True))
+    at_random = iter(_at_random(outcomes, [m for c in family if isinstance(m := measured.get(id(c)), Measured)]))
     margin = margin_of(family[0].kind, outcome, outcomes.steps, len(outcomes.factors), outcomes.margin)
     still, failed = not moves(outcomes), fails(outcomes)
     out = []
@@ -313,15 +325,21 @@ def estimate_family(
             out.append(Effect(*what, note=found, aliases=contrast.aliases))
             continue
         s, told, (judged, p_adjusted) = found.spread, found.shown(outcomes), next(adjusted)
+        p_at_random, far_at_random = next(at_random)
         p_holm = float(p_adjusted)
         low, high = judged.ends()
         low_all, high_all = judged.ends(ALPHA / len(known))
         decided = RAISES if s.mean > 0 else LOWERS
         remark = ""
         if p_holm >= 1 - LEVEL:
-            near = low_all is not None and high_all is not None and max(abs(low_all), abs(high_all)) <= margin
-            remark = _doubt(found, still, failed, _died(outcomes, contrast), told.seeds) if near else ""
+            far = np.inf if low_all is None or high_all is None else max(abs(low_all), abs(high_all))
+            near = far <= margin
+            remark = _doubt(found, still, failed, _died(outcomes, contrast), told.seeds, margin) if near else ""
+            if p_at_random < 1 - LEVEL or far_at_random <= margin < far:
+                remark = NOT_AT_RANDOM
             decided = NOT_SHOWN if not told.seeds else NO_EFFECT if near and not remark else UNDECIDED
+        elif found.lost and found.lost.turns:
+            decided, remark = UNDECIDED, COULD_TURN
         elif judged.p_now >= ALPHA:
             remark = f"decided by the look after {judged.seeds} seeds"
         if decided == NO_EFFECT and not contrast.aliases:
@@ -345,9 +363,20 @@ def estimate_family(
                 identical=found.identical,
                 note="; ".join(filter(None, (told.text, _note(outcomes, found), remark))),
                 aliases=contrast.aliases,
+                missing=found.missing,
+                lost=found.lost,
             )
         )
     return out
+
+
+def _at_random(outcomes: Outcomes, family: Sequence[Measured]) -> list[tuple[float, float]]:
+    """Of each effect the p-value after Holm's correction and the farther end of its simultaneous interval, if all
+    episodes that the family lacks are missing at random."""
+    known = [m.at_random(outcomes) for m in family] if any(m.fillings for m in family) else []
+    far = [max(map(abs, judged.interval(ALPHA / len(known)))) for judged in known]
+    p_holm = holm(np.array([judged.p_value for judged in known]))
+    return list(zip(map(float, p_holm), far, strict=True)) if known else [(1.0, np.inf)] * len(family)
 
 
 def _died(outcomes: Outcomes, contrast: Contrast) -> int:
@@ -356,13 +385,15 @@ def _died(outcomes: Outcomes, contrast: Contrast) -> int:
     return sum(x.why == "failed" and x.arm in arms for x in outcomes.left_out)
 
 
-def _doubt(found: Measured, still: bool, failed: bool, died: int, shown_seeds: int) -> str:
+def _doubt(found: Measured, still: bool, failed: bool, died: int, shown_seeds: int, margin: float) -> str:
     """Why an effect that lies within the margin is not called none; or nothing. still, failed: of the whole sweep;
     died: failed runs of its arms; shown_seeds: those that show its switch."""
     if failed and not found.identical:
         return FAILS
     if died:
         return DIED.format(died, "run" if died == 1 else "runs")
+    if found.lost and found.lost.exceeds(margin):
+        return COULD_EXCEED
     if still:
         return STILL
     if found.contrast.partial:
@@ -387,7 +418,7 @@ def _note(outcomes: Outcomes, found: Measured) -> str:
         )
     if found.spread.tasks < len(outcomes.tasks):
         notes.append(f"{found.spread.tasks} of {len(outcomes.tasks)} tasks: of the others some arm has no episode")
-    return "; ".join(notes)
+    return "; ".join(notes + bound_notes(found.missing, found.lost))
 
 
 def _ranked(
@@ -399,7 +430,7 @@ def _ranked(
 
 
 def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking | None:
-    """None where the effects share no seed or no task."""
+    """None where the effects do not share enough seeds (`joint_draws`)."""
     joint = joint_draws(measured)
     if joint is None:
         return None
@@ -418,7 +449,8 @@ def _ranking(kind: str, outcome: str, measured: Sequence[Measured]) -> Ranking |
 
 @dataclass(frozen=True)
 class JointDraws:
-    """(F, B) bootstrap draws of several effects under the same resampled seeds and tasks, and how many these are."""
+    """(F, B) bootstrap draws of several effects under the same resampled seeds and tasks. seeds: how many of them all
+    effects share; estimates: over these"""
 
     factors: tuple[str, ...]
     draws_F_B: Array
@@ -427,17 +459,20 @@ class JointDraws:
 
 
 def joint_draws(measured: Sequence[Measured]) -> JointDraws | None:
-    """None where the effects share no seed or no task, or one of them rests on a single number."""
+    """None where the effects share no task, or no two seeds although they have more: one seed knows of no other."""
     seeds = sorted(set.intersection(*(set(m.seeds) for m in measured)))
     tasks = sorted(set.intersection(*(set(m.tasks) for m in measured)))
-    if not seeds or not tasks or any(m.values_N_T.size == 1 for m in measured):
+    alone = len(seeds) == 1 and any(len(m.seeds) > 1 for m in measured)
+    if alone or not seeds or not tasks:
         return None
-    values = np.array([
-        m.values_N_T[np.ix_([m.seeds.index(n) for n in seeds], [m.tasks.index(t) for t in tasks])] for m in measured
-    ])  # fmt: skip
-    draws = calibrated_draws(values, [m.spread for m in measured], resample(*values.shape[1:]))
-    names = tuple(m.contrast.factors[0] for m in measured)
-    return JointDraws(names, draws, tuple(m.spread.mean for m in measured), len(seeds))
+    shared = [m.over(seeds, tasks) for m in measured]
+    if len(seeds) * shared[0].spread.columns == 1:
+        return None
+    values = np.array([by_group(m.values_N_T, m.groups) for m in shared])
+    doubts = [max((abs(f.spread.mean - m.spread.mean) for f in m.fillings), default=0.0) for m in shared]
+    draws = calibrated_draws(values, [m.spread for m in shared], resample(*values.shape[1:]), doubts)
+    names = tuple(m.contrast.factors[0] for m in shared)
+    return JointDraws(names, draws, tuple(m.spread.mean for m in shared), len(seeds))
 
 
 def ranking_draws(outcomes: Outcomes, kind: str, outcome: str) -> JointDraws | None:
@@ -479,8 +514,18 @@ def design_name(outcomes: Outcomes) -> str:
     return outcomes.design or f"{len(outcomes.arms)} arms of its own"
 
 
+def _groups(outcomes: Outcomes) -> int | None:
+    groups = len(set(outcomes.groups_of()))
+    return groups if groups < len(outcomes.tasks) else None
+
+
 def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     notes = []
+    if groups := _groups(outcomes):
+        notes.append(
+            f"The {len(outcomes.tasks)} tasks are variants of one another in {groups} groups, which mostly come out "
+            "alike: intervals, p-values and ranks take a group for one task."
+        )
     if len(outcomes.seeds) == 1:
         notes.append("One seed: intervals are over tasks only and hold for this seed; another seed may differ.")
     elif len(outcomes.seeds) < 5:
@@ -488,7 +533,8 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     if outcomes.left_out:
         kinds = {x.why for x in outcomes.left_out}
         counts = ", ".join(f"{sum(x.why == k for x in outcomes.left_out)} {k}" for k in sorted(kinds))
-        notes.append(f"{len(outcomes.left_out)} runs are left out: {counts}.")
+        lost = LOST_SAID if kinds & set(LOST) else ""
+        notes.append(f"{len(outcomes.left_out)} runs are left out: {counts}.{lost}")
     if shown := [f"{factor} in {count}" for factor, count in outcomes.not_shown.items() if count]:
         of = int(outcomes.counted_A_N.sum())
         notes.append(
@@ -503,7 +549,8 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     if missing := int(outcomes.missing_A_N_S_T.sum()):
         notes.append(
             f"{missing} of {int((~np.isnan(outcomes.rewards_A_N_S_T)).sum()) + missing} validation episodes are "
-            "missing. Each is estimated from the other seeds and tasks of its arm at that step (least squares)."
+            "missing. Each is estimated from the other seeds and tasks of its arm at that step (least squares). "
+            "Intervals, p-values and verdicts of the fixes hold whatever their rewards were."
         )
     if partly := int((outcomes.counts("final") & ~outcomes.counts("area")).sum()):
         notes.append(f"{partly} runs lack a validation before the last one and count for the final reward alone.")

@@ -31,6 +31,15 @@ uniform in ± h, s² of the two is h²/6 on average, and no smaller s² is belie
 
 That leaves .1 % of such sweeps. With N ≥ 3 all means hardly ever tie, and intervals stay as they are.
 
+Some tasks are variants of one another (`SweepRecords.task_groups`): a fix moves all of them or none, so they are no
+independent evidence, and with one seed above all the interval over tasks is too narrow. So T tasks in G groups become G
+columns (`by_group`), each the sum of a group's differences, scaled so that the mean over groups is that over tasks, and
+everything above is said of groups: B has G − 1 degrees of freedom (clustered errors: Kish 1965, Survey Sampling; for
+evaluations of language models Miller 2024, arXiv:2411.00640). Of groups of unequal size only the deviations from a
+seed's mean are scaled: else their sizes would count as spread. The floors, too, count a group as one task. One episode
+moves its value by no more than jump G / T, but variants change together: with floors for single episodes the intervals
+of a kind that is rarely lost cover too little (results/calibration.md, "Floors where tasks are variants").
+
 Why no plain bootstrap: no resampling scheme is right for crossed effects (McCullagh 2000, Bernoulli 6, 285-301).
 Resampling seeds and tasks ("pigeonhole", Owen 2007, Ann. Appl. Stat. 1, 386-411) counts the rest three times, its
 percentiles shrink with (N−1)/N, which at 5 seeds hides a fifth of the seed variance, and they ignore that a
@@ -39,7 +48,8 @@ variance from 5 seeds is itself a guess. `experiments/benchmarks/calibration.py`
 With one seed nothing is known of the seed variance: the interval is over tasks only and holds for that seed.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -56,6 +66,7 @@ class Spread:
     by_seed, by_task, by_rest: A (not below what the grid resolves), B, C above; with one seed (or one task) B (or A)
     alone, the others NaN; infinite where there is one number only.
     least: a lower bound of the standard error.
+    groups: of tasks that are variants of one another; None where each task stands for itself
     """
 
     mean: float
@@ -65,6 +76,12 @@ class Spread:
     seeds: int
     tasks: int
     least: float = 0.0
+    groups: int | None = None
+
+    @property
+    def columns(self) -> int:
+        """T above: the tasks, or their groups."""
+        return self.tasks if self.groups is None else self.groups
 
     @property
     def error(self) -> float:
@@ -98,36 +115,76 @@ class Spread:
 
     @property
     def components(self) -> tuple[float, float, float]:
-        """Variances of seed, task and rest in D itself; estimates, so they may come out below zero."""
-        rest = self.by_rest * self.seeds * self.tasks
-        return self.by_seed * self.seeds - rest / self.tasks, self.by_task * self.tasks - rest / self.seeds, rest
+        """Variances of seed, task and rest in D itself (of a group); estimates, so they may come out below zero."""
+        rest = self.by_rest * self.seeds * self.columns
+        return self.by_seed * self.seeds - rest / self.columns, self.by_task * self.columns - rest / self.seeds, rest
 
     @property
     def _df(self) -> int:
         """Degrees of freedom where only one of seeds and tasks varies; 0 where both do."""
-        return max(self.seeds * self.tasks - 1, 1) if 1 in (self.seeds, self.tasks) else 0
+        return max(self.seeds * self.columns - 1, 1) if 1 in (self.seeds, self.columns) else 0
 
     @property
     def _plausible(self) -> tuple[Array, Array]:
         """Values of V* on a grid of the two χ², and their weights."""
         of_seed, seed_weights = _inverse_chi2(self.seeds - 1, 24)
-        of_task, task_weights = _inverse_chi2(self.tasks - 1, 6)
+        of_task, task_weights = _inverse_chi2(self.columns - 1, 6)
         a, b = self.by_seed * of_seed[:, None], self.by_task * of_task[None, :]
         variances = np.maximum(np.maximum(a + b - self.by_rest, np.maximum(a, b)), self.least**2)
         return variances.ravel(), np.outer(seed_weights, task_weights).ravel()
 
 
-def crossed_spread(values_N_T: Array, smallest: float = 0.0) -> Spread:
+def by_group(values_N_T: Array, groups: tuple[str, ...] | None) -> Array:
+    """(N, G): a table with a column for each group of tasks, in the order of their first tasks, and the same row means.
+
+    groups: the name of each column's group; None: each stands for itself
+    """
+    members = None if groups is None else _members(groups)
+    if members is None:
+        return values_N_T
+    of_seed = values_N_T.mean(axis=1, keepdims=True)
+    columns: Array = of_seed + (values_N_T - of_seed) @ members
+    return columns
+
+
+def places(groups: Sequence[str]) -> list[int]:
+    """The column of each task's group."""
+    number = {name: n for n, name in enumerate(dict.fromkeys(groups))}
+    return [number[name] for name in groups]
+
+
+@cache
+def _members(groups: tuple[str, ...]) -> Array | None:
+    """(T, G) G / T where a task is in a group, else 0; None where no two tasks share one."""
+    number = len(set(groups))
+    if number == len(groups):
+        return None
+    members: Array = np.eye(number)[places(groups)] * (number / len(groups))
+    members.flags.writeable = False
+    return members
+
+
+def crossed_spread(values_N_T: Array, smallest: float = 0.0, groups: tuple[str, ...] | None = None) -> Spread:
     """The spread of an N × T table without holes. Raises ValueError for an empty one.
 
-    smallest: the change of one value when one episode comes out the other way (`jump` above). Where hardly any episode
-    differs, the variance may be near zero by luck; so the error is at least 1.5 such episodes in N T, which
-    gives the half-width of the rule of three, 3 / (N T). In a table of one column a value is a mean already, and
-    `smallest` is the grid of that mean.
+    groups: the name of each column's group of variants; None: each task stands for itself
+    smallest: the change of one value when one episode, or all of a group, comes out the other way (`jump` above). Where
+    hardly any episode differs, the variance may be near zero by luck; so the error is at least 1.5 such episodes in
+    N T, which gives the half-width of the rule of three, 3 / (N T). In a table of one column a value is a mean already,
+    and `smallest` is the grid of that mean.
     """
-    seeds, tasks = values_N_T.shape
     if values_N_T.size == 0:
         raise ValueError("No seed or no task is left.")
+    table = by_group(values_N_T, groups)
+    spread = _spread(table, smallest)
+    if table is values_N_T:
+        return spread
+    tasks, groups_there = values_N_T.shape[1], table.shape[1]
+    return replace(spread, mean=float(values_N_T.mean()), tasks=tasks, groups=groups_there)
+
+
+def _spread(values_N_T: Array, smallest: float) -> Spread:
+    seeds, tasks = values_N_T.shape
     mean, least = float(values_N_T.mean()), 1.5 * smallest / values_N_T.size
     resolved = (smallest / tasks) ** 2 / (6 * seeds)
     if values_N_T.size == 1:

@@ -26,7 +26,7 @@ because another was undecided, no manifest says.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -64,13 +64,15 @@ class LookedAt:
 
 @dataclass(frozen=True)
 class Judged:
-    """A contrast over all looks."""
+    """A mean over all looks. spread: of all seeds"""
 
+    spread: Spread
     p_value: float
     p_now: float  # of the last look that saw something new, among all looks
     seeds: int  # of the look behind the p-value
     looks: tuple[tuple[int, Spread], ...]  # place among the counted looks, and what it saw
     schedule: Looks
+    fillings: tuple["Judged", ...] = ()  # the same with missing episodes filled in the worst way, and in the best
 
     def ends(self, alpha: float = ALPHA) -> Ends:
         """The interval as it is told: none where it is endless, of one number or where no look has a level."""
@@ -78,7 +80,11 @@ class Judged:
         return (low, high) if np.isfinite(high - low) else (None, None)
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
-        """At level 1 − α over all looks."""
+        """At level 1 − α over all looks, and however the missing episodes came out."""
+        ends = [self._at_random(alpha), *(each.interval(alpha) for each in self.fillings)]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def _at_random(self, alpha: float) -> tuple[float, float]:
         now = self.looks[-1][1]
         if once(self.schedule) or now.seeds == 1:
             half = now.half_width(1 - alpha)
@@ -92,21 +98,23 @@ class Judged:
         return (low, high) if low <= now.mean <= high else (mean - half, mean + half)
 
 
-def judge(values_N_T: Array, seeds: Sequence[int], smallest: float, spread: Spread, looks: Looks) -> Judged:
-    """seeds: of the rows; smallest: as crossed_spread's; spread: of all rows"""
-    counted = counted_looks(looks)
+def judge(
+    values_N_T: Array, seeds: Sequence[int], smallest: float, looks: Looks, groups: tuple[str, ...] | None = None
+) -> Judged:
+    """seeds: of the rows; smallest, groups: as crossed_spread's"""
+    spread, counted = crossed_spread(values_N_T, smallest, groups), counted_looks(looks)
     if once(looks) or len(seeds) == 1:
-        return Judged(spread.p_value, spread.p_value, len(seeds), ((len(counted) - 1, spread),), looks)
+        return Judged(spread, spread.p_value, spread.p_value, len(seeds), ((len(counted) - 1, spread),), looks)
     seen: list[tuple[int, Spread]] = []
     rows: list[int] = []
     for place, look in enumerate(counted):
         now = [row for row, seed in enumerate(seeds) if seed in look.seeds]
         if len(now) > 1 and now != rows:
-            seen.append((place, crossed_spread(values_N_T[now], smallest)))
+            seen.append((place, crossed_spread(values_N_T[now], smallest, groups)))
             rows = now
     over_all = [float(overall_p(np.array(s.p_value), place, looks)) for place, s in seen]
     best = int(np.argmin(over_all))
-    return Judged(over_all[best], over_all[-1], seen[best][1].seeds, tuple(seen), looks)
+    return Judged(spread, over_all[best], over_all[-1], seen[best][1].seeds, tuple(seen), looks)
 
 
 def pooled(sweeps: Sequence[tuple[Looks, Sequence[int]]]) -> Looks:
@@ -134,6 +142,19 @@ def pooled(sweeps: Sequence[tuple[Looks, Sequence[int]]]) -> Looks:
 
 def _together(looks: Sequence[Look]) -> Look:
     return Look(tuple(sorted(seed for look in looks for seed in look.seeds)), sum(look.whole for look in looks))
+
+
+def over_fillings(at_random: Judged, fillings: Sequence[Judged]) -> Judged:
+    """What holds however the missing episodes came out (worst_case.py). fillings: none where no episode is missing"""
+    if not fillings:
+        return at_random
+    means = [filled.spread.mean for filled in fillings]
+    if min(means) <= 0 <= max(means):
+        return replace(at_random, p_value=1.0, p_now=1.0, fillings=tuple(fillings))
+    each = (at_random, *fillings)
+    least = max(each, key=lambda judged: judged.p_value)
+    p_now = max(judged.p_now for judged in each)
+    return replace(at_random, p_value=least.p_value, p_now=p_now, seeds=least.seeds, fillings=tuple(fillings))
 
 
 def counted_looks(looks: Looks) -> tuple[Look, ...]:

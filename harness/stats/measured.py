@@ -1,21 +1,27 @@
 """A contrast held against the rewards of a sweep: its values per (seed, task), over the runs and tasks that it has."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.stats.contrasts import Contrast, all_contrasts
 from harness.stats.intervals import Spread, crossed_spread
-from harness.stats.looks import Judged, judge
+from harness.stats.looks import Judged, judge, over_fillings
 from harness.stats.outcomes import Outcomes, stack, step_weights
 from harness.stats.shown import Shown, shown
+from harness.stats.worst_case import Bounds, fillings
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A contrast that has data: its values per (seed, task) of the outcome."""
+    """A contrast that has data: its values per (seed, task) of the outcome.
+
+    fillings: the same with its missing episodes filled in the worst way for it, and in the best; empty where none is
+    missing. missing, lost: bounds by missing episodes, and by runs that failed or are incomplete (worst_case.py)
+    """
 
     contrast: Contrast
     values_N_T: Array
@@ -24,11 +30,32 @@ class Measured:
     spread: Spread
     identical: bool
     jump: float  # the most by which one episode moves a value
+    groups: tuple[str, ...] | None = None  # of variants, the name of each column's
+    fillings: tuple["Measured", ...] = ()
+    missing: Bounds | None = None
+    lost: Bounds | None = None
 
     def judged(self, outcomes: Outcomes) -> Judged:
-        """Over all looks at the sweep."""
+        """Over all looks at the sweep, and however the missing episodes came out."""
+        return over_fillings(self.at_random(outcomes), [f.judged(outcomes) for f in self.fillings])
+
+    def over(self, seeds: Sequence[int], tasks: Sequence[int]) -> "Measured":
+        """The same over some of its seeds and tasks (positions)."""
+        if (tuple(seeds), tuple(tasks)) == (self.seeds, self.tasks):
+            return self
+        columns = [self.tasks.index(t) for t in tasks]
+        values = self.values_N_T[np.ix_([self.seeds.index(n) for n in seeds], columns)]
+        groups = None if self.groups is None else tuple(self.groups[c] for c in columns)
+        return replace(
+            self, values_N_T=values, seeds=tuple(seeds), tasks=tuple(tasks), groups=groups,
+            spread=crossed_spread(values, self.jump, groups),
+            fillings=tuple(f.over(seeds, tasks) for f in self.fillings),
+        )  # fmt: skip
+
+    def at_random(self, outcomes: Outcomes) -> Judged:
+        """Over all looks, if episodes are missing at random."""
         seeds = [outcomes.seeds[n] for n in self.seeds]
-        return judge(self.values_N_T, seeds, self.jump, self.spread, outcomes.looks)
+        return judge(self.values_N_T, seeds, self.jump, outcomes.looks, self.groups)
 
     def shown(self, outcomes: Outcomes) -> Shown:
         factors = [name.partition("=")[0] for name in self.contrast.factors]  # of a further level, too
@@ -71,7 +98,32 @@ def measure(outcomes: Outcomes, contrast: Contrast, outcome: str) -> Measured | 
     values[(np.abs(values) < 1e-12) | identical] = 0.0  # what cancels, cancels exactly
     jump = 0.0 if identical else float(np.abs(weights).max() * np.abs(by_step).max())
     there = (tuple(seeds.tolist()), tuple(np.flatnonzero(tasks).tolist()))
-    return Measured(contrast, values, *there, crossed_spread(values, jump), identical, jump)
+    groups = outcomes.groups_at(there[1])
+    found = Measured(contrast, values, *there, crossed_spread(values, jump, groups), identical, jump, groups)
+    return _bounded(outcomes, outcome, found)
+
+
+def _bounded(outcomes: Outcomes, outcome: str, found: Measured) -> Measured:
+    """With what it would be, were all that is missing as bad for it as can be, or as good."""
+    needed, by_step = np.flatnonzero(found.contrast.weights_A), step_weights(outcome, outcomes.steps)
+    counts, lost = outcomes.counts(outcome), outcomes.lost(outcome)
+    gone = np.isnan(outcomes.rewards_A_N_S_T[np.ix_(needed, np.array(found.seeds))][:, :, by_step != 0])
+    if gone.any() and not (found.identical and outcomes.weights_A_N_S is not None):
+        each = _filled(outcomes, outcome, found.contrast, outcomes.missing_A_N_S_T)
+        bounds = Bounds(int(gone.sum()), gone.size, *(f.spread.mean for f in each))
+        found = replace(found, fillings=each, missing=bounds)
+    could = (counts | lost)[needed].all(axis=0)
+    if absent := int((~counts[np.ix_(needed, could)]).sum()):
+        empty = np.isnan(outcomes.rewards_A_N_S_T) & (outcomes.counted_A_N | lost)[:, :, None, None]
+        ends = [f.spread.mean for f in _filled(outcomes, outcome, found.contrast, empty)]
+        found = replace(found, lost=Bounds(absent, len(needed) * int(could.sum()), *ends))
+    return found
+
+
+def _filled(outcomes: Outcomes, outcome: str, contrast: Contrast, gone_A_N_S_T: Array) -> tuple[Measured, ...]:
+    by_step = step_weights(outcome, outcomes.steps)
+    each = (measure(o, contrast, outcome) for o in fillings(outcomes, contrast.weights_A, by_step, gone_A_N_S_T))
+    return tuple(found for found in each if isinstance(found, Measured))
 
 
 def measure_difference(

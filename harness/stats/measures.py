@@ -125,6 +125,7 @@ MEASURES: dict[str, Measure] = {
     "first_spread": _early("groups_with_spread", "groups"),
     "grad_norm": _typical("grad_norm"),
 }
+OF_TASKS = ("reported_rise", "reported_bias")  # means over tasks, of which those of a group change at once
 REFERENCE = {
     "reference_final": "final",
     "reference_area": "area",

@@ -28,6 +28,7 @@ from harness.stats.measured import Measured, contrasts_of, measure
 from harness.stats.outcomes import Outcomes
 from harness.stats.power import POWER
 from harness.stats.verdicts import MIXED, NOT_SHOWN, SEEDS_FOR_NONE, UNDECIDED, margin_of
+from harness.stats.worst_case import COULD_EXCEED, COULD_TURN, NOT_AT_RANDOM
 
 MOST = 40  # seeds; what needs more is not to be had by seeds
 MANY_TASKS = 2000
@@ -41,7 +42,7 @@ class Need:
     """What one undecided effect needs. Seeds are those in all, those that it has included; None: not to be had.
 
     arms: that it compares; why: what cannot be known, or why no number of seeds does
-    tasks: with which it is decided at `has` seeds, where seeds alone do not
+    tasks: with which it is decided at twice the seeds, where seeds alone do not; of variants, groups of them
     """
 
     effect: Effect
@@ -51,6 +52,7 @@ class Need:
     at_most: int | None = None
     as_margin: int | None = None
     tasks: int | None = None
+    in_groups: bool = False
     runs: int = 0  # more of them, for as_estimated
     why: str = ""
 
@@ -125,7 +127,8 @@ def _need(
     if first:
         return replace(out, runs=sum(_missing(outcomes, arm, first) for arm in arms))
     tasks = _enough_tasks(outcomes.looks, spread, value, ALPHA / undecided)
-    return replace(out, tasks=tasks, why=f"more than {MOST} seeds, if it is as estimated")
+    why = f"more than {MOST} seeds, if it is as estimated"
+    return replace(out, tasks=tasks, in_groups=spread.groups is not None, why=why)
 
 
 def _arms(outcomes: Outcomes, contrast: Contrast) -> tuple[str, ...]:
@@ -149,6 +152,8 @@ def _unknown(outcomes: Outcomes, effect: Effect, found: Measured | str | None) -
         return "one seed says nothing of how seeds differ: 3 say a little, 5 more"
     if levels_of(_with_another(outcomes.looks, found.spread.seeds, found.spread.seeds + 1))[-1] <= 0:
         return "all looks beyond the plan are used, so more seeds decide nothing in this sweep; a new one does"
+    if missing := next((why for why in (NOT_AT_RANDOM, COULD_TURN, COULD_EXCEED) if why in effect.note), ""):
+        return f"{missing}: more seeds make up for that slowly, these episodes or runs at once"
     if found.spread.error == 0:
         return "every seed and task is the same so far"
     return ""
@@ -157,11 +162,11 @@ def _unknown(outcomes: Outcomes, effect: Effect, found: Measured | str | None) -
 def _enough(looks: Looks, spread: Spread, *, target: float, alpha: float, least: int = 2) -> int | None:
     """The fewest seeds in all at which a difference of this size is found; None if more than MOST."""
     low, high = max(spread.seeds, least - 1), MOST
-    if target <= 0 or _detected(looks, spread, MOST, spread.tasks, alpha) > target:
+    if target <= 0 or _detected(looks, spread, MOST, spread.columns, alpha) > target:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        if _detected(looks, spread, middle, spread.tasks, alpha) > target:
+        if _detected(looks, spread, middle, spread.columns, alpha) > target:
             low = middle
         else:
             high = middle
@@ -169,8 +174,8 @@ def _enough(looks: Looks, spread: Spread, *, target: float, alpha: float, least:
 
 
 def _enough_tasks(looks: Looks, spread: Spread, target: float, alpha: float) -> int | None:
-    """The fewest tasks, doubling, at which it is found with twice the seeds."""
-    tasks, seeds = spread.tasks, min(2 * spread.seeds, MOST)
+    """The fewest tasks (or groups of variants), doubling, at which it is found with twice the seeds."""
+    tasks, seeds = spread.columns, min(2 * spread.seeds, MOST)
     while tasks <= MANY_TASKS:
         if _detected(looks, spread, seeds, tasks, alpha) <= target:
             return tasks
@@ -179,10 +184,10 @@ def _enough_tasks(looks: Looks, spread: Spread, target: float, alpha: float) -> 
 
 
 def _detected(looks: Looks, spread: Spread, seeds: int, tasks: int, alpha: float) -> float:
-    """The smallest difference that is found with POWER."""
+    """The smallest difference that is found with POWER. tasks: columns of intervals.py"""
     of_seed, of_task, rest = (max(part, 0.0) if part == part else 0.0 for part in spread.components)
     by_seed, by_task = (of_seed + rest / tasks) / seeds, (of_task + rest / seeds) / tasks
-    least = spread.least * spread.seeds * spread.tasks / (seeds * tasks)
+    least = spread.least * spread.seeds * spread.columns / (seeds * tasks)
     expected = Spread(0.0, by_seed, by_task, rest / (seeds * tasks), seeds, tasks, least)
     level = levels_of(_with_another(looks, spread.seeds, seeds), alpha)[-1]
     if level <= 0:

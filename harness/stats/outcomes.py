@@ -7,8 +7,8 @@ slope   least-squares slope of reward per training step
 Claims also ask for `rise`, last minus first validation, and `trend`, the slope times the steps.
 
 A run counts for an outcome if it has the validations that the outcome is made of; for `final` the last one is enough.
-A missing episode is estimated from its arm's other episodes at that step (`complete`); it is never reward 0, and it
-costs nothing elsewhere.
+A missing episode is estimated from its arm's other episodes at that step (`complete`); it is never reward 0. Whether
+what is said of an effect rests on that estimate is for worst_case.py to say.
 
 Shape suffixes: A arms, N seeds, S validations, T tasks. NaN is a missing episode; a run that does not count
 is absent in `counted_A_N`, and its numbers are NaN. The loop of a run may end by itself before it trained what was
@@ -16,7 +16,7 @@ planned (fix/split=crash): its policy stays as it was validated last, and so do 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,6 +28,7 @@ from harness.records.looks import Looks, looks_of
 
 OUTCOMES = ("final", "area", "slope")
 UNTRAINED = "untrained"
+LOST = ("failed", "incomplete")  # runs that are left out for what may depend on their reward
 UNRECORDED = Looks()  # how often it was looked at is not known
 ENOUGH = 0.8  # a validation is there when at least this share of its episodes is
 Array = np.ndarray
@@ -54,6 +55,7 @@ class Outcomes:
     ended: counted runs whose loop ended by itself
     unshown: by factor, (A, N) counted runs whose switch no step could judge; a factor that is absent was always shown
     looks: how often the sweep was looked at
+    task_groups: the name of its group by task, where tasks are variants of one another (intervals.py)
     """
 
     factors: Factors
@@ -73,6 +75,20 @@ class Outcomes:
     ended: tuple[str, ...] = ()
     unshown: Mapping[str, Array] = field(default_factory=dict)
     looks: Looks = UNRECORDED
+    task_groups: Mapping[str, str] = field(default_factory=dict)
+
+    def groups_of(self, tasks: Iterable[str] | None = None) -> tuple[str, ...]:
+        """The name of each task's group; its own name where it is one by itself. None: of all tasks."""
+        return tuple(self.task_groups.get(task, task) for task in (self.tasks if tasks is None else tasks))
+
+    def in_a_group(self, tasks: Sequence[str] | None = None) -> float:
+        """How many tasks a group has on average: so many come out another way at once. None: of all tasks."""
+        groups = self.groups_of(tasks)
+        return len(groups) / max(len(set(groups)), 1) if groups else 1.0
+
+    def groups_at(self, positions: Iterable[int]) -> tuple[str, ...]:
+        """As `groups_of`, of the tasks at these positions."""
+        return self.groups_of(self.tasks[t] for t in positions)
 
     @property
     def not_shown(self) -> dict[str, int]:
@@ -93,6 +109,22 @@ class Outcomes:
         absent = np.isnan(self.rewards_A_N_S_T)
         missing: Array = absent & ~absent.all(axis=3, keepdims=True)
         return missing
+
+    @cached_property
+    def _failed_A_N(self) -> Array:
+        """Runs that failed or are incomplete, and do not count."""
+        arms, failed = [arm.name for arm in self.arms], np.zeros_like(self.counted_A_N)
+        for x in self.left_out:
+            if x.why in LOST:
+                failed[[name == x.arm for name in arms], self.seeds.index(x.seed)] = True
+        failed &= ~self.counted_A_N
+        return failed
+
+    def lost(self, outcome: str) -> Array:
+        """(A, N) runs without a value of this outcome that may be absent because of their reward: they failed, or too
+        few episodes of some validation are there. Not INVALID ones, nor those that have not ended."""
+        lost: Array = self._failed_A_N | (self.counted_A_N & ~self.counts(outcome))
+        return lost
 
     def counts(self, outcome: str) -> Array:
         """(A, N) whether a run has every validation that the outcome is made of."""
@@ -160,6 +192,7 @@ def stack(one: Outcomes, other: Outcomes) -> Outcomes:
     return Outcomes(
         one.factors, (*one.arms, *other.arms), seeds, steps, tasks, rewards, counted, (*one.left_out, *other.left_out),
         weights if known else None, margin=one.margin, looks=one.looks,
+        task_groups={**other.task_groups, **one.task_groups},
     )  # fmt: skip
 
 
@@ -248,6 +281,7 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         tuple(run.name for run in counted if run.ended_at is not None),
         unshown,
         looks_of(sweep),
+        sweep.task_groups,
     )
 
 

@@ -36,7 +36,8 @@ def pairing(outcomes: Outcomes, outcome: str = "final") -> tuple[Pairing, ...]:
         if not seeds.any() or tasks.sum() < 2:
             continue
         on, off = values[i][seeds][:, tasks], values[j][seeds][:, tasks]
-        paired = crossed_spread(on - off).error ** 2
-        unpaired = crossed_spread(on).error ** 2 + crossed_spread(off).error ** 2
+        groups = outcomes.groups_at(np.flatnonzero(tasks))
+        paired, *each = (crossed_spread(table, 0.0, groups).error ** 2 for table in (on - off, on, off))
+        unpaired = sum(each)
         out.append(Pairing(factor, outcome, paired, unpaired, unpaired / paired if paired > 0 else None))
     return tuple(out)

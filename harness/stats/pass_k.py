@@ -23,7 +23,6 @@ import numpy as np
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES
 from harness.stats.effects import Effect, estimate_family, gate_checks
-from harness.stats.intervals import crossed_spread
 from harness.stats.looks import judge
 from harness.stats.measured import contrasts_of, measure
 from harness.stats.outcomes import Outcomes
@@ -115,16 +114,17 @@ def _arms(of_k: Outcomes, k: int, samples: int) -> list[ArmPass]:
     counts = of_k.counts("final")
     for a, arm in enumerate(of_k.arms):
         values = of_k.complete_A_N_S_T[a, counts[a]]
-        values = values[..., ~np.isnan(values[:, 1]).any(axis=0)]
+        there = ~np.isnan(values[:, 1]).any(axis=0)
+        values = values[..., there]
         if values[:, 1].size:
             # One sample more that succeeds moves C(c, k) / C(n, k) by at most k / n.
-            jump = max(k, 1) / samples
-            spread = crossed_spread(values[:, 1], jump)
+            jump, groups = max(k, 1) / samples, of_k.groups_at(np.flatnonzero(there))
             seeds = [of_k.seeds[n] for n in np.flatnonzero(counts[a])]
-            low, high = within(judge(values[:, 1], seeds, jump, spread, of_k.looks).ends(), *can_be(of_k))
+            judged = judge(values[:, 1], seeds, jump, of_k.looks, groups)
+            low, high = within(judged.ends(), *can_be(of_k))
             first = values[:, 0]
             start = float(first[~np.isnan(first)].mean()) if (~np.isnan(first)).any() else float("nan")
-            out.append(ArmPass(arm.name, k, int(counts[a].sum()), start, spread.mean, low, high))
+            out.append(ArmPass(arm.name, k, int(counts[a].sum()), start, judged.spread.mean, low, high))
     return out
 
 

@@ -10,12 +10,15 @@ degrees of freedom could as well have been f/χ²(f) times itself (generalised i
 alike have (K − 1)(N − 1) between seeds. Where one arm varies more than the others (it collapses under some seeds), the
 mean square rests on that one; so K is the participation ratio of the arms' sums of squares, (Σ q)² / Σ q², and never
 below two.
+
+Tasks that are variants of one another are one task here: T is the number of groups, and a value that of a group.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from harness.stats.intervals import by_group
 from harness.stats.outcomes import Outcomes
 
 Array = np.ndarray
@@ -26,6 +29,7 @@ DRAWS, SEED = 2000, 20261128
 class Pilot:
     """Mean squares of an earlier sweep and their degrees of freedom: arm × seed, arm × task, and the rest.
 
+    tasks: columns of the table, which are groups where tasks are `grouped`: variants of one another
     shared_seed, shared_task: components that all arms have in common
     best: reward of the best arm
     binary: mean p (1 − p) of the arms, p being an arm's reward
@@ -44,6 +48,7 @@ class Pilot:
     shared_task: float
     best: float
     binary: float
+    grouped: bool = False
 
     @property
     def components(self) -> tuple[float, float, float]:
@@ -65,7 +70,7 @@ class Pilot:
 def pilot_of(outcomes: Outcomes) -> Pilot | None:
     """None where fewer than two arms that learn on their own share at least two seeds and two tasks, or where nothing
     differs between them."""
-    values_K_N_T = _table(outcomes)
+    values_K_N_T, grouped = _table(outcomes)
     arms, seeds, tasks = values_K_N_T.shape
     if min(arms, seeds, tasks) < 2:
         return None
@@ -105,6 +110,7 @@ def pilot_of(outcomes: Outcomes) -> Pilot | None:
         shared_task=max(shared_task, 0.0),
         best=float(p_K.max()),
         binary=float((p_K * (1 - p_K)).mean()),
+        grouped=grouped,
     )
 
 
@@ -114,9 +120,9 @@ def _alike(squares_K: Array) -> float:
     return max(total**2 / float((squares_K**2).sum()), 2.0) - 1 if total else len(squares_K) - 1.0
 
 
-def _table(outcomes: Outcomes) -> Array:
-    """(K, N, T) final rewards of the arms whose rewards move, over the seeds and tasks that they share. Arms that
-    differ in what is reported alone are one arm."""
+def _table(outcomes: Outcomes) -> tuple[Array, bool]:
+    """(K, N, T) final rewards of the arms whose rewards move, over the seeds and tasks that they share, and whether
+    they are those of groups. Arms that differ in what is reported alone are one arm."""
     factors, values = outcomes.factors, outcomes.of("final")
     chosen: dict[tuple[str, ...], int] = {}
     for i, arm in enumerate(outcomes.arms):
@@ -126,4 +132,8 @@ def _table(outcomes: Outcomes) -> Array:
     places = list(chosen.values())
     seeds = outcomes.counted_A_N[places].all(axis=0)
     table = values[places][:, seeds]
-    return table[:, :, ~np.isnan(table).any(axis=(0, 1))]
+    there = ~np.isnan(table).any(axis=(0, 1))
+    groups, table = outcomes.groups_at(np.flatnonzero(there)), table[:, :, there]
+    if not table.size or len(set(groups)) == len(groups):
+        return table, False
+    return np.stack([by_group(values_N_T, groups) for values_N_T in table]), True

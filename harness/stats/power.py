@@ -19,6 +19,9 @@ Rewards are 0 or 1: an arm that a large effect takes from .9 to .5 varies more t
 estimated from. So in a comparison of all_on with one arm, the parts that come from episodes and tasks are scaled by
 p (1 − p) of these two arms over the mean p (1 − p) of the earlier ones.
 
+Tasks that are variants of one another count as one (intervals.py): T is the number of their groups, and a group varies
+as the earlier sweep's groups did, or as a single task.
+
 Variances of an earlier sweep are estimates from few seeds (pilot.py): the plan says between what sizes the smallest
 effect may lie. Those that are merely stated have no such interval; the plan says what half and twice of them give.
 """
@@ -35,6 +38,7 @@ from harness.stats.contrasts import KINDS, Contrast, all_contrasts
 from harness.stats.intervals import Spread
 from harness.stats.outcomes import Outcomes
 from harness.stats.pilot import Pilot, pilot_of
+from harness.stats.verdicts import in_groups
 
 POWER = 0.8
 STATED = "stated defaults"
@@ -225,9 +229,17 @@ def variance_of(outcomes: Outcomes) -> Variance | None:
 
 
 def power_lines(
-    factors: Factors, arms: Sequence[Arm], seeds: int, tasks: int, variance: Variance | None = None
+    factors: Factors,
+    arms: Sequence[Arm],
+    seeds: int,
+    tasks: int,
+    variance: Variance | None = None,
+    groups: int | None = None,
 ) -> list[str]:
-    """What `plan_only=true` prints of a design's power: smallest effects on the final reference reward."""
+    """What `plan_only=true` prints of a design's power: smallest effects on the final reference reward.
+
+    groups: of the tasks, where they are variants of one another
+    """
     variance = variance or Variance()
     words = {
         "main": "main effect",
@@ -238,7 +250,7 @@ def power_lines(
     }
     lines = []
     for kind in KINDS:
-        found = smallest_effect(factors, arms, kind, seeds, tasks, variance)
+        found = smallest_effect(factors, arms, kind, seeds, groups or tasks, variance)
         if found is None:
             continue
         if found.paired == 0:
@@ -259,7 +271,8 @@ def power_lines(
     conditional = "; one seed: for that seed only" if seeds == 1 else ""
     head = (
         f"smallest effect on the final reference reward found with {POWER:.0%} power "
-        f"({seeds} seed{'s' if seeds > 1 else ''} × {tasks} tasks, variances from {variance.source}{conditional}):"
+        f"({seeds} seed{'s' if seeds > 1 else ''} × {tasks} tasks{in_groups(groups)}, variances from {variance.source}"
+        f"{conditional}):"
     )
     return [head, *lines, f"  {_rests_on(variance)}"]
 
@@ -267,7 +280,8 @@ def power_lines(
 def _rests_on(variance: Variance) -> str:
     if p := variance.pilot:
         return (
-            f"brackets: 95 %, since the variances are estimates from {p.seeds} seeds × {p.tasks} tasks of {p.arms} "
+            f"brackets: 95 %, since the variances are estimates from {p.seeds} seeds × {p.tasks} "
+            f"{'groups of tasks' if p.grouped else 'tasks'} of {p.arms} "
             "arms that learn"
         )
     return (

@@ -13,17 +13,15 @@ the interquartile mean are stretched by as much as those of the plain mean need 
 All intervals pay for further looks at the sweep (looks.py).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite
 
 import numpy as np
 from scipy.special import ndtri
 
-from harness.records.looks import Looks
 from harness.stats.bootstrap import resample
-from harness.stats.intervals import LEVEL, crossed_spread
-from harness.stats.looks import Ends, half_now, judge
+from harness.stats.intervals import LEVEL, crossed_spread, places
+from harness.stats.looks import Ends, Judged, half_now, judge
 from harness.stats.outcomes import OUTCOMES, Outcomes, step_weights
 
 Array = np.ndarray
@@ -67,25 +65,25 @@ def arm_summaries(outcomes: Outcomes) -> tuple[ArmSummary, ...]:
     bounds = {"final": (lowest, highest), "area": (lowest, highest), "slope": (-np.inf, np.inf)}
     out = []
     for i, arm in enumerate(outcomes.arms):
+        there = {o: ~np.isnan(v[i][counts[i]]).any(axis=0) for o, (v, counts) in values.items()}
+        table = {o: v[i][counts[i]][:, there[o]] for o, (v, counts) in values.items()}
+        groups = {o: outcomes.groups_at(np.flatnonzero(there[o])) for o in OUTCOMES}
         seeds = {o: [outcomes.seeds[n] for n in np.flatnonzero(counts[i])] for o, (_, counts) in values.items()}
-        table = {o: without_holes(v[i][counts[i]]) for o, (v, counts) in values.items()}
         if not table["area"].size:
             out.append(ArmSummary(arm.name, 0, dict.fromkeys(OUTCOMES), None, ()))
             continue
-        area, looks = table["area"], outcomes.looks
+        area, of_area, looks = table["area"], groups["area"], outcomes.looks
         reached = [(area >= height - 1e-9).astype(float) for height in at]
-        profile = tuple(_triple(r, seeds["area"], 1.0, (0.0, 1.0), looks) for r in reached)
-        mean = {o: _triple(t, seeds[o], jump[o], bounds[o], looks) if t.size else None for o, t in table.items()}
-        half = half_now(crossed_spread(area, jump["area"]), looks)
-        value, low, high = iqm_triple(area, jump["area"], half)
+        profile = tuple(_triple(judge(r, seeds["area"], 1.0, looks, of_area), (0.0, 1.0)) for r in reached)
+        mean = {
+            o: _triple(judge(t, seeds[o], jump[o], looks, groups[o]), bounds[o]) if t.size else None
+            for o, t in table.items()
+        }
+        half = half_now(crossed_spread(area, jump["area"], of_area), looks)
+        value, low, high = iqm_triple(area, jump["area"], of_area, half)
         iqm = (value, *within((low, high) if isfinite(half) else (None, None), lowest, highest))
         out.append(ArmSummary(arm.name, len(area), mean, iqm, profile))
     return tuple(out)
-
-
-def without_holes(values_N_T: Array) -> Array:
-    """The tasks of a table that have a number for every seed."""
-    return values_N_T[:, ~np.isnan(values_N_T).any(axis=0)]
 
 
 def interquartile_mean(scores: Array) -> Array:
@@ -96,27 +94,40 @@ def interquartile_mean(scores: Array) -> Array:
     return means
 
 
-def iqm_triple(area_N_T: Array, jump: float = 0.0, half: float | None = None) -> tuple[float, float, float]:
-    """(interquartile mean, low, high) of the scores of one arm. jump: see `crossed_spread`; half: half of the plain
-    mean's interval, if not of the one at one look."""
-    by_seed, by_task = resample(*area_N_T.shape, draws=DRAWS)
-    seeds, tasks = _indices(by_seed), _indices(by_task)
-    scores = area_N_T[seeds[:, :, None], tasks[:, None, :]].reshape(DRAWS, -1)
-    value, draws = float(interquartile_mean(area_N_T.ravel())), interquartile_mean(scores)
-    half = crossed_spread(area_N_T, jump).half_width() if half is None else half
-    raw, calibrated = float(scores.mean(axis=1).std()), half / float(ndtri(0.5 + LEVEL / 2))
+def iqm_triple(
+    area_N_T: Array, jump: float = 0.0, groups: tuple[str, ...] | None = None, half: float | None = None
+) -> tuple[float, float, float]:
+    """(interquartile mean, low, high) of the scores of one arm. jump, groups: see `crossed_spread`; what is drawn is
+    seeds and groups with all their tasks; half: half of the plain mean's interval, if not of the one at one look."""
+    seeds, tasks = area_N_T.shape
+    of_task = list(range(tasks)) if groups is None else places(groups)
+    by_seed, by_column = resample(seeds, max(of_task) + 1, draws=DRAWS)
+    copies = (_copies(by_seed)[:, :, None] * _copies(by_column)[:, None, of_task]).reshape(DRAWS, -1)
+    value, draws = float(interquartile_mean(area_N_T.ravel())), _interquartile_means(area_N_T.ravel(), copies)
+    half = crossed_spread(area_N_T, jump, groups).half_width() if half is None else half
+    raw = float((copies @ area_N_T.ravel() / copies.sum(axis=1)).std())
+    calibrated = half / float(ndtri(0.5 + LEVEL / 2))
     stretch = max(calibrated / raw, 1.0) if raw > 0 and np.isfinite(calibrated) else 1.0
     low, high = np.quantile(draws, (0.025, 0.975))
     return value, value - stretch * (value - float(low)), value + stretch * (float(high) - value)
 
 
-def _indices(weights_B_N: Array) -> Array:
-    """Resampled positions from resampling weights."""
-    size = weights_B_N.shape[1]
-    counts = np.rint(weights_B_N * size).astype(int)
-    return np.repeat(np.tile(np.arange(size), len(counts)), counts.ravel()).reshape(len(counts), size)
+def _copies(weights_B_N: Array) -> Array:
+    """How often each is drawn, from resampling weights."""
+    copies: Array = np.rint(weights_B_N * weights_B_N.shape[1])
+    return copies
 
 
-def _triple(values_N_T: Array, seeds: Sequence[int], jump: float, bounds: tuple[float, float], looks: Looks) -> Triple:
-    spread = crossed_spread(values_N_T, jump)
-    return spread.mean, *within(judge(values_N_T, seeds, jump, spread, looks).ends(), *bounds)
+def _interquartile_means(scores: Array, copies_B_N: Array) -> Array:
+    """(B,) as `interquartile_mean`, of the scores with so many copies of each."""
+    order = np.argsort(scores)
+    copies = copies_B_N[:, order]
+    last, size = copies.cumsum(axis=1), copies.sum(axis=1, keepdims=True)
+    cut = size // 4
+    kept = np.clip(last, cut, size - cut) - np.clip(last - copies, cut, size - cut)
+    means: Array = kept @ scores[order] / (size - 2 * cut)[:, 0]
+    return means
+
+
+def _triple(judged: Judged, bounds: tuple[float, float]) -> Triple:
+    return judged.spread.mean, *within(judged.ends(), *bounds)

@@ -12,7 +12,8 @@ arms asked different tasks, only the seeds are paired: the interval is Student's
 for the tasks that were asked; with one seed there is none.
 
 `differences` are effects on reported minus reference reward: two verdicts may differ although the two effects do not
-(Gelman & Stern 2006, Am. Stat. 60, 328-331).
+(Gelman & Stern 2006, Am. Stat. 60, 328-331). They hold whatever missing episodes of the reference validation would have
+been (worst_case.py).
 
 Not used here: arms that stand for others (assumed_arms.py). They are alike in the reference reward, not in what is
 reported.
@@ -30,6 +31,7 @@ from harness.stats.intervals import crossed_spread
 from harness.stats.measured import Measured, same_episodes, same_weights, usable_arms
 from harness.stats.outcomes import Outcomes, step_weights
 from harness.stats.verdicts import LOWERS, RAISES
+from harness.stats.worst_case import Bounds, fillings
 
 Array = np.ndarray
 OUTCOMES_REPORTED = ("final", "area", "rise")
@@ -164,13 +166,24 @@ def measure_reported(
             table = table - np.nanmean(beside.complete_A_N_S_T[at], axis=3, keepdims=True)
     values = np.einsum("a,anst,s->nt", weights, table, steps)
     values[np.abs(values) < 1e-12] = 0.0
-    # What one episode that comes out the other way changes in a value, which is a task's share of the mean or the mean.
-    jumps = [] if _identical(reported, contrast, seeds) else [reported.width / reported.ids * (len(tasks) or 1)]
+    # What one episode that comes out the other way changes in a value, which is a task's share of the mean or the mean;
+    # in the mean all of a group of variants do.
+    shares = len(tasks) or means.in_a_group(reported.tasks)
+    jumps = [] if _identical(reported, contrast, seeds) else [reported.width / reported.ids * shares]
     if beside is not None and not _reference_identical(beside, contrast, seeds):
-        jumps.append(1.0 if tasks else 1 / len(beside.tasks))
+        jumps.append(1.0 if tasks else beside.in_a_group() / len(beside.tasks))
     jump = max(jumps, default=0.0) * float(np.abs(weights).max() * np.abs(steps).max())
     where = (tuple(seeds.tolist()), tasks)
-    return Measured(contrast, values, *where, crossed_spread(values, jump), not jumps, jump)
+    groups = means.groups_of(reported.tasks[t] for t in tasks) if tasks else None
+    found = Measured(contrast, values, *where, crossed_spread(values, jump, groups), not jumps, jump, groups)
+    gone = np.isnan(beside.rewards_A_N_S_T[at]) if beside is not None else np.zeros(0)
+    if beside is None or not gone.any():
+        return found
+    filled = fillings(beside, -contrast.weights_A, by_step, beside.missing_A_N_S_T)
+    measured = (measure_reported(reported, contrast, outcome, other) for other in filled)
+    each = tuple(f for f in measured if isinstance(f, Measured))
+    bounds = Bounds(int(gone.sum()), gone.size, *(f.spread.mean for f in each))
+    return replace(found, fillings=each, missing=bounds)
 
 
 def _by_task(

@@ -5,13 +5,11 @@ its own reward, split and temperature. A fix can matter for the one and not for 
 trainer goes on, off-policy, although no rollout uses its adapter.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.records.load import RecordedRun, SweepRecords
-from harness.stats.intervals import crossed_spread
 from harness.stats.looks import judge
 from harness.stats.outcomes import Outcomes
 
@@ -36,19 +34,19 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
     out = []
     for arm in sweep.arms:
         runs = [run for run in sweep.runs_of(arm) if run.name not in left_out]
-        by_seed = {run.seed: e for run in runs if (e := _ends(run, outcomes.steps))}
+        by_seed = {run.seed: e for run in runs if (e := _ends(run, outcomes))}
         if ends := list(by_seed.values()):
             gaps = np.array([[last.reported - last.reference] for _, last in ends])
             grid = max(last.grid for _, last in ends)
-            spread = crossed_spread(gaps, grid)
+            judged = judge(gaps, tuple(by_seed), grid, outcomes.looks)
             out.append(
                 ReportedGap(
                     arm,
                     len(ends),
                     float(np.mean([last.reference - first.reference for first, last in ends])),
                     float(np.mean([last.reported - first.reported for first, last in ends])),
-                    spread.mean,
-                    *judge(gaps, tuple(by_seed), grid, spread, outcomes.looks).ends(),
+                    judged.spread.mean,
+                    *judged.ends(),
                     float(np.mean([last.nonexistent for _, last in ends])),
                 )
             )
@@ -57,7 +55,7 @@ def reported_gaps(sweep: SweepRecords, outcomes: Outcomes) -> tuple[ReportedGap,
 
 @dataclass(frozen=True)
 class _Both:
-    """Both rewards of one validation. grid: what one episode changes in their difference."""
+    """Both rewards of one validation. grid: what one episode, or a group of variants, changes in their difference."""
 
     reference: float
     reported: float
@@ -65,10 +63,11 @@ class _Both:
     grid: float
 
 
-def _ends(run: RecordedRun, steps: Sequence[int]) -> tuple[_Both, _Both] | None:
+def _ends(run: RecordedRun, outcomes: Outcomes) -> tuple[_Both, _Both] | None:
     """The first and the last validation, where they have both rewards."""
+    steps = outcomes.steps
     both = {
-        v.step: _Both(v.reference, v.reported, v.nonexistent, 1 / max(len(v.by_task), 1))
+        v.step: _Both(v.reference, v.reported, v.nonexistent, outcomes.in_a_group() / max(len(v.by_task), 1))
         for v in run.validations
         if v.reference is not None and v.reported is not None
     }

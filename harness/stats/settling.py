@@ -9,7 +9,8 @@ change over the last third divided by e^(steps / 3τ) − 1. That is no more tha
 The change is that of the least-squares line over the validations from the last one at or before two thirds of the
 steps, so over at least a third. A jump up and down again within it is the business of stability.py. Rising (falling):
 the interval lies above (below) 0, and not within ± δ. Else it is not known. The interval pays for further looks
-(looks.py), so settled is said wrongly in 5 % of cases over all of them.
+(looks.py), so settled is said wrongly in 5 % of cases over all of them, and holds whatever missing episodes would have
+been (worst_case.py).
 
 The middle of the curve: the first validation at which all_on has made half of its rise, from the first to its best
 validation. Before that an effect is small because little has been learned. An arm that never rises by MOVES has its
@@ -22,10 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.factors import ON
-from harness.stats.intervals import crossed_spread
-from harness.stats.looks import judge
+from harness.stats.looks import Judged, judge, over_fillings
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import MOVES
+from harness.stats.worst_case import fillings
 
 Array = np.ndarray
 BOTH_SIDES = 0.9  # level of the interval whose ends are one-sided 95 % bounds
@@ -54,18 +55,30 @@ def settling(outcomes: Outcomes) -> Settling | None:
     weights = last_third(outcomes.steps)
     used = np.flatnonzero(weights)
     middle, since = middle_of_curve(outcomes, arm), outcomes.steps[used[0]]
+    change = _change(outcomes, arm, weights)
+    if change is None:
+        return Settling(UNKNOWN, middle, since)
+    if outcomes.missing_A_N_S_T[arm][:, used].any():
+        of_arm = np.arange(len(outcomes.arms)) == arm
+        filled = fillings(outcomes, of_arm.astype(float), weights, outcomes.missing_A_N_S_T)
+        change = over_fillings(change, [found for o in filled if (found := _change(o, arm, weights))])
+    spread, (low, high) = change.spread, change.ends(1 - BOTH_SIDES)
+    return Settling(_state(low, high, outcomes.margin), middle, since, spread.mean, low, high, spread.seeds)
+
+
+def _change(outcomes: Outcomes, arm: int, weights_S: Array) -> Judged | None:
+    """Of its reward over the last third, if episodes are missing at random; None where no run has these validations."""
+    used = np.flatnonzero(weights_S)
     curves_N_S_T = outcomes.complete_A_N_S_T[arm][:, used]
     there = outcomes.counted_A_N[arm] & ~np.isnan(curves_N_S_T).all(axis=2).any(axis=1)
     curves_N_S_T = curves_N_S_T[there]
     tasks = ~np.isnan(curves_N_S_T).any(axis=(0, 1))
     if not there.any() or not tasks.any():
-        return Settling(UNKNOWN, middle, since)
-    values = np.einsum("nst,s->nt", curves_N_S_T[..., tasks], weights[used])
-    jump = 0.0 if not values.any() else float(np.abs(weights).max())
-    spread = crossed_spread(values, jump)
+        return None
+    values = np.einsum("nst,s->nt", curves_N_S_T[..., tasks], weights_S[used])
+    jump = 0.0 if not values.any() else float(np.abs(weights_S).max())
     seeds = [outcomes.seeds[n] for n in np.flatnonzero(there)]
-    low, high = judge(values, seeds, jump, spread, outcomes.looks).ends(1 - BOTH_SIDES)
-    return Settling(_state(low, high, outcomes.margin), middle, since, spread.mean, low, high, spread.seeds)
+    return judge(values, seeds, jump, outcomes.looks, outcomes.groups_at(np.flatnonzero(tasks)))
 
 
 def last_third(steps: Sequence[int]) -> Array:

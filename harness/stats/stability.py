@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.records.looks import Looks
-from harness.stats.intervals import crossed_spread
 from harness.stats.looks import judge
 from harness.stats.outcomes import Outcomes
 
@@ -74,8 +73,8 @@ def _of_runs(runs: Mapping[int, Array], looks: Looks) -> tuple[float | None, flo
         return (float(shares[0]) if len(shares) else None), None, None
     # what one validation moves a share by: runs that agree to the digit are no proof that others would
     grid = 1 / min(map(len, runs.values()))
-    spread = crossed_spread(shares[:, None], grid)
-    low, high = judge(shares[:, None], tuple(runs), grid, spread, looks).ends()
+    judged = judge(shares[:, None], tuple(runs), grid, looks)
+    low, high = judged.ends()
     if low is None or high is None:
-        return spread.mean, None, None
-    return spread.mean, max(0.0, low), min(1.0, high)
+        return judged.spread.mean, None, None
+    return judged.spread.mean, max(0.0, low), min(1.0, high)

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.stats import CensoredData, ecdf
 
 from harness.records.looks import Looks
-from harness.stats.intervals import crossed_spread, holm
+from harness.stats.intervals import holm
 from harness.stats.looks import judge
 from harness.stats.outcomes import Outcomes
 from harness.stats.verdicts import MOVES
@@ -194,11 +194,10 @@ def _over_seeds(
     """(mean, low, high, p); of one seed the mean alone. grid: what one validation sooner or later changes; least, most:
     between which the mean lies."""
     values = np.array(list(by_seed.values()))[:, None]
-    spread = crossed_spread(values, grid)
+    judged = judge(values, tuple(by_seed), grid, looks)
+    mean, (low, high) = judged.spread.mean, judged.ends()
     if len(values) == 1:
-        return spread.mean, None, None, None
-    judged = judge(values, tuple(by_seed), grid, spread, looks)
-    low, high = judged.ends()
+        return mean, None, None, None
     if low is None or high is None:
-        return spread.mean, None, None, judged.p_value
-    return spread.mean, max(low, least), min(high, most), judged.p_value
+        return mean, None, None, judged.p_value
+    return mean, max(low, least), min(high, most), judged.p_value

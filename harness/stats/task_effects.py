@@ -9,12 +9,15 @@ Yekutieli 2001, Ann. Stat. 29, 1165-1188). Cells share their seeds, so the latte
 
 The shrunken estimate needs no test: mean + reliability × (cell − mean), reliability = task / (task + rest / N) from the
 variance components of intervals.py, the best linear predictor of a task's own effect (Robinson 1991, Stat. Sci. 6,
-15-32). Where the tasks differ by no more than the rest makes them, all cells are the mean.
+15-32). Where the tasks differ by no more than the rest makes them, all cells are the mean. A cell is a single task, so
+here variants of one another are tasks of their own; in intervals they are not.
 
-The same components say what power there is: with ever more seeds the error falls to √(task / T) and no lower; and tasks
-that never change cannot show an effect, so a mean effect is at most the share of those that do (`Movable`).
+The same components say what power there is: with ever more seeds the error falls to √(task / T), of G groups of
+variants to √(group / G), and no lower; and tasks that never change cannot show an effect, so a mean effect is at most
+the share of those that do (`Movable`).
 
-Where a sweep was looked at more than once, p-values and intervals are those over all looks (looks.py).
+p-values and intervals are those over all looks at the sweep (looks.py), and hold whatever missing episodes would have
+been (worst_case.py).
 
 Groups of tasks by what the base policy can do: solved or not by the greedy validation at step 0, which no fix has
 touched yet; and thirds of its reward where several samples a task are known. Their effects have the usual interval,
@@ -33,9 +36,9 @@ from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES
 from harness.stats.effects import gate_checks
 from harness.stats.intervals import LEVEL, crossed_spread
-from harness.stats.looks import counted_looks, judge, once, overall_p
+from harness.stats.looks import counted_looks, once, overall_p
 from harness.stats.measured import Measured, contrasts_of, measure
-from harness.stats.outcomes import Outcomes, step_weights
+from harness.stats.outcomes import Outcomes
 
 Array = np.ndarray
 FALSE_SHARE = 0.05  # of the marked cells
@@ -198,10 +201,10 @@ def _measured(outcomes: Outcomes, kind: str, outcome: str) -> list[Measured]:
 def _table(
     outcomes: Outcomes, kind: str, outcome: str, found: Sequence[Measured], groups: Mapping[str, Sequence[str]]
 ) -> TaskEffects:
-    p_values = [_over_looks(outcomes, m) for m in found]
+    p_values = [_p_values(outcomes, m) for m in found]
     q_values = np.split(false_discovery_control(np.concatenate(p_values)), np.cumsum([len(p) for p in p_values])[:-1])
     seeds = min(len(m.seeds) for m in found)
-    by_group = (_group(outcomes, outcome, m, name, tasks) for m in found for name, tasks in groups.items())
+    by_group = (_group(outcomes, m, name, tasks) for m in found for name, tasks in groups.items())
     return TaskEffects(
         kind,
         outcome,
@@ -218,9 +221,12 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
     spread, values = found.spread, found.values_N_T.mean(axis=0)
     seed, task, rest, reliability, endless = None, None, None, 1.0, None
     if spread.seeds > 1 and spread.tasks > 1:
-        seed, task, rest = (max(part, 0.0) for part in spread.components)
+        single = spread if spread.groups is None else crossed_spread(found.values_N_T, found.jump)
+        _, task, rest = (max(part, 0.0) for part in single.components)
         reliability = task / (task + rest / spread.seeds) if task else 0.0
-        endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(task / spread.tasks))
+    if spread.seeds > 1 and spread.columns > 1:
+        seed, column, _ = (max(part, 0.0) for part in spread.components)
+        endless = float(ndtri(0.5 + LEVEL / 2) * np.sqrt(column / spread.columns))
 
     def by_task(numbers: Array) -> tuple[float, ...]:
         out = np.full(len(outcomes.tasks), np.nan)
@@ -241,12 +247,21 @@ def _column(outcomes: Outcomes, found: Measured, p_T: Array, q_T: Array) -> Fact
     )
 
 
+def _p_values(outcomes: Outcomes, found: Measured) -> Array:
+    """(T,) the largest over what missing episodes could have been: 1 where they could turn the sign."""
+    filled = [f.over(f.seeds, found.tasks) for f in found.fillings]
+    p_values = np.max([_over_looks(outcomes, each) for each in (found, *filled)], axis=0)
+    ends = np.array([f.values_N_T.mean(axis=0) for f in filled])
+    turns = (ends.min(axis=0) <= 0) & (ends.max(axis=0) >= 0) if filled else np.zeros(len(p_values), dtype=bool)
+    return np.where(turns, 1.0, p_values)
+
+
 def _over_looks(outcomes: Outcomes, found: Measured) -> Array:
     """(T,) p-values over all looks: the smallest that one of them gives."""
     if once(outcomes.looks) or len(found.seeds) == 1:
         return _sign_flips(found.values_N_T)
     counted, each = counted_looks(outcomes.looks), []
-    for place, _ in found.judged(outcomes).looks:
+    for place, _ in found.at_random(outcomes).looks:
         rows = [row for row, n in enumerate(found.seeds) if outcomes.seeds[n] in counted[place].seeds]
         each.append(overall_p(_sign_flips(found.values_N_T[rows]), place, outcomes.looks))
     smallest: Array = np.min(each, axis=0)
@@ -270,13 +285,9 @@ def _sign_flips(values_N_T: Array) -> Array:
     return p_values
 
 
-def _group(outcomes: Outcomes, outcome: str, found: Measured, name: str, tasks: Sequence[str]) -> GroupEffect | None:
-    columns = [n for n, t in enumerate(found.tasks) if outcomes.tasks[t] in tasks]
-    if not columns:
+def _group(outcomes: Outcomes, found: Measured, name: str, tasks: Sequence[str]) -> GroupEffect | None:
+    those = [t for t in found.tasks if outcomes.tasks[t] in tasks]
+    if not those:
         return None
-    jump = float(np.abs(found.contrast.weights_A).max() * np.abs(step_weights(outcome, outcomes.steps)).max())
-    values, jump = found.values_N_T[:, columns], 0.0 if found.identical else jump
-    spread = crossed_spread(values, jump)
-    seeds = [outcomes.seeds[n] for n in found.seeds]
-    ends = judge(values, seeds, jump, spread, outcomes.looks).ends()
-    return GroupEffect(found.contrast.factors[0], name, len(columns), spread.mean, *ends)
+    judged = found.over(found.seeds, those).judged(outcomes)
+    return GroupEffect(found.contrast.factors[0], name, len(those), judged.spread.mean, *judged.ends())

@@ -34,6 +34,11 @@ def missed(seeds: int) -> str:
     return f"a failure in up to {100 * could_miss(seeds):.0f} % of seeds could have been missed"
 
 
+def in_groups(groups: int | None) -> str:
+    """What stands behind a number of tasks that are variants of one another; nothing for None."""
+    return "" if groups is None else f" in {groups} group{'s' * (groups != 1)} of variants"
+
+
 def margin_of(kind: str, outcome: str, steps: Sequence[int], factors: int, margin: float) -> float:
     """What counts as next to nothing, in the unit of the outcome. factors: of the sweep; a mean over combinations of
     the others dilutes a fix that needs some of them."""

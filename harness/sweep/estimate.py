@@ -36,6 +36,7 @@ class PlannedWork:
 
     episodes: training episodes per step of a run; split: of the reference tasks
     reference: ids of the reference tasks; reported: by run, the ids of the arm's own split that exist
+    groups: of the reference tasks, where they are variants of one another
     greedy: runs whose own validation decodes as the reference does; ended: those whose own validation raises at step 0
     baseline: which loop `off` means
     engines: that work at once; None where the launcher learns it when it starts
@@ -66,6 +67,7 @@ class PlannedWork:
     episodes_of: Mapping[str, int] = field(default_factory=dict)
     policies: Mapping[str, str] = field(default_factory=dict)
     sampled_apart: bool = False
+    groups: int | None = None
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -185,14 +187,14 @@ def plan_lines(plan: PlannedWork) -> list[str]:
     lines = [
         f"design {name}: {_count(len(plan.arms), 'arm')}{blocks}{beside} × {_count(seeds, 'seed')} = "
         f"{_count(len(plan.runs), 'run')} of {plan.steps} steps, {plan.validations} validations each on "
-        f"{effect_text.reference_tasks(plan.tasks, plan.split)}",
+        f"{effect_text.reference_tasks(plan.tasks, plan.split, plan.groups)}",
         f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",
         *([f"blocks: {', '.join(plan.blocks)}; the report speaks of {plan.main_block} first"] if blocks else []),
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
         _time_line(todo, rate, plan),
-        *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier)),
+        *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier), plan.groups),
     ]
     return [*lines, *alias_lines(plan.arms)]
 

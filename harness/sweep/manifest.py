@@ -26,7 +26,7 @@ from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
 from harness.records.links import refuse_links
 from harness.records.looks import plan_more_seeds
-from harness.records.schema import PlannedRun, Record
+from harness.records.schema import PlannedRun, Record, TaskGroups
 from harness.sweep.block_records import joined, recorded, stored_config, unlike
 from harness.sweep.source import Source, commit, differences, git, joined_sources, listed, versions
 
@@ -60,12 +60,14 @@ def write_plan(
     content: dict[str, str],
     design: str | None = None,
     source: Source | None = None,
+    task_groups: TaskGroups | None = None,
 ) -> str | None:
     """Writes manifest.json and plan.jsonl; the name of the source in the manifest. Raises ConfigError for a folder that
     holds another configuration, or runs of another source without `resume=mixed`.
 
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
     source: None: it is not recorded
+    task_groups: as the environment declares them; no part of the configuration, so a sweep keeps those of its plan
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
@@ -88,6 +90,7 @@ def write_plan(
         plan_more_seeds(files, {each.run.seed for each in config.runs})
     else:
         manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
+        manifest |= {"task_groups": task_groups} if task_groups else {}
         files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
     name_of_source = _record_start(files, config, source)
     if files.archived and _is_open(files, config):

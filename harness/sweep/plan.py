@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config import RunConfig, SweepConfig
-from harness.env import Environment, load_environment
+from harness.env import Environment, load_environment, task_groups
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
@@ -74,6 +74,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         sampled_apart=_varies(config, "rollout", "fix"),
         policies={name: policy.name for name, policy in sweep.policies.items()},
         reference=sweep.reference_ids,
+        groups=_groups(sweep),
         reported={
             c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None and c.run not in raises)
             for c in config.runs
@@ -88,6 +89,13 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         results=config.results,
         engines=engines and min(engines, len(partition(runs, engines, factors))),
     )
+
+
+def _groups(sweep: Sweep) -> int | None:
+    """How many groups of variants the reference tasks are; None where each stands for itself."""
+    of = task_groups(sweep.domain)
+    groups = {of.get(task, task) for task in sweep.reference_ids}
+    return len(groups) if len(groups) < len(sweep.reference_ids) else None
 
 
 def _varies(config: SweepConfig, *sections: str) -> bool:
@@ -137,7 +145,8 @@ def planned(sweep: Sweep, design: str | None = None) -> Sweep:
     """Fetches what its policies lack and writes the plan. Raises ConfigError."""
     sweep = _ready(sweep)
     ids, content = (sweep.train_ids, sweep.reference_ids), _content(sweep)
-    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source)
+    groups = task_groups(sweep.domain)
+    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups)
     return replace(sweep, source_name=name)
 
 

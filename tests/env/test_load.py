@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.env import Conversation, Environment, load_domain, load_environment
+from harness.env import Conversation, Environment, load_domain, load_environment, task_groups
 from harness.errors import ConfigError
 
 HERE = "tests.env.test_load"
@@ -65,6 +65,8 @@ def hasty():
 
 numbered, repeated, toolless = changed(train_ids=[1, 2]), changed(test_ids=["a"]), changed(tools=[{"name": "add"}])
 a_dict, constant = dict, 5
+grouped, nameless = changed(task_groups={"t0": "sum", "t1": "sum"}), changed(task_groups=["t0", "t1"])
+absent = changed(task_groups={"t9": "sum"})
 
 
 def failing():
@@ -98,6 +100,8 @@ REFUSED = [
     (f"{HERE}.numbered", "task id 1 is no text"),
     (f"{HERE}.repeated", "task 'a' is listed twice"),
     (f"{HERE}.toolless", "is no tool schema"),
+    (f"{HERE}.nameless", r"task_groups is \['t0', 't1'\]; expected the name of a group by task id"),
+    (f"{HERE}.absent", "task_groups names task 't9', which is in neither train_ids nor test_ids"),
 ]
 
 
@@ -105,6 +109,12 @@ REFUSED = [
 def test_what_cannot_be_used_is_refused_with_the_reason(target, message):
     with pytest.raises(ConfigError, match=message):
         load_environment({"_target_": target})
+
+
+def test_an_environment_may_say_which_tasks_are_variants_of_one_another():
+    made = load_environment({"_target_": f"{HERE}.grouped"})
+    assert task_groups(made) == {"t0": "sum", "t1": "sum"}
+    assert task_groups(load_environment({"_target_": f"{HERE}.World"})) == {}
 
 
 def test_an_argument_that_it_does_not_take_is_named():

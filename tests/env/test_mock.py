@@ -22,6 +22,14 @@ def test_both_splits_hold_every_kind_equally_often():
     assert set(Counter(kinds[30:]).values()) == {3}
 
 
+def test_the_tasks_of_a_kind_are_a_group():
+    domain = load_domain("mock")
+    kinds = dict(zip(domain.task_ids, (variant.kind for variant in mock.variants(75, 0)), strict=True))
+    groups = {(kinds[task], group) for task, group in domain.task_groups.items()}
+    assert set(domain.task_groups) == set(domain.task_ids) and len(groups) == len(mock.KINDS) == 15
+    assert set(load_domain("mock", only=["mock_000", "mock_031"]).task_groups) == {"mock_000", "mock_031"}
+
+
 def test_no_two_tasks_open_alike():
     domain = load_domain("mock")
     assert len({domain.start(i).first for i in domain.task_ids}) == len(domain.task_ids)

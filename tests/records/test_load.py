@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.env import load_domain
 from harness.errors import ConfigError
 from harness.records.load import load_sweep
 from tests.synthetic import make_invalid, run_folder, write_json, write_status, write_sweep
@@ -91,3 +92,17 @@ def test_an_empty_plan_is_refused(sweep):
     (sweep / "plan.jsonl").write_text('{"run": "all')
     with pytest.raises(ConfigError, match="no readable run"):
         load_sweep(sweep)
+
+
+def test_a_sweep_keeps_which_tasks_are_variants_of_one_another(tmp_path):
+    groups = {"task-00": "kind", "task-01": "kind"}
+    assert load_sweep(write_sweep(tmp_path / "s", task_groups=groups)).task_groups == groups
+    assert load_sweep(write_sweep(tmp_path / "other")).task_groups == {}
+
+
+@pytest.mark.parametrize(("domain", "grouped"), [("mock", True), ("retail", False)])
+def test_an_older_sweep_of_generated_tasks_has_the_groups_that_a_newer_one_records(tmp_path, domain, grouped):
+    made = load_domain("mock")
+    ids = {"train_ids": list(made.train_ids), "reference_ids": list(made.test_ids)}
+    older = load_sweep(write_sweep(tmp_path / "s", config={"env": {"domain": domain}}, **ids))
+    assert older.task_groups == (made.task_groups if grouped else {})

@@ -172,6 +172,18 @@ def test_controls_pay_for_further_looks(folder):
     assert many.rise.high - many.rise.low > 1.2 * (one.rise.high - one.rise.low)
 
 
+def test_a_control_holds_whatever_its_missing_episodes_were(folder):
+    """Were the failures that it lost successes, it would have risen further."""
+    one = by_level(controls(folder))["shuffled_rewards"]
+    for seed in range(4):
+        path = synthetic.run_folder(folder, NAMES["shuffled_rewards"], seed) / "validation.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines[-1]["reference"]["by_task"][TASKS[-1]] = None
+        synthetic.write_jsonl(path, lines)
+    many = by_level(controls(folder))["shuffled_rewards"]
+    assert many.rise.high >= one.rise.high + 1 / len(TASKS) and many.lead.low <= one.lead.low - 1 / len(TASKS)
+
+
 def test_an_invalid_control_has_no_estimate_and_says_why(folder):
     for seed in range(4):
         synthetic.make_invalid(folder, NAMES["rate_0"], "signal", "the weights moved", seed)

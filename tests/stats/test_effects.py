@@ -77,9 +77,9 @@ def test_fewer_than_five_seeds_call_nothing_no_effect_but_what_is_the_same(seeds
     assert found["split"].verdict == NO_EFFECT and found["split"].identical
 
 
-def near(seeds, margin=0.05):
+def near(seeds, margin=0.05, tasks=1000):
     """A sweep that has settled, in which reward makes a difference in one episode of 1,000 alone."""
-    sweep = planted(design("leave_one_out", NOTE), seeds=seeds, tasks=1000)
+    sweep = planted(design("leave_one_out", NOTE), seeds=seeds, tasks=tasks)
     sweep.rewards_A_N_S_T[:, :, 2] = sweep.rewards_A_N_S_T[:, :, 3]
     arms = list(sweep.arms)
     without = arms.index(NOTE.with_off("reward"))

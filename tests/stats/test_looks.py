@@ -48,7 +48,7 @@ def test_one_look_is_the_test_that_it_always_was():
     values = np.random.default_rng(1).normal(0.5, size=(5, 9))
     spread = crossed_spread(values, 0.1)
     for once_only in (Looks(), looks(5), looks(1, 5, planned=1), looks(6, planned=5)):
-        found = judge(values, range(5), 0.1, spread, once_only)
+        found = judge(values, range(5), 0.1, once_only)
         assert once(once_only) and found.p_value == spread.p_value
         assert found.interval() == (spread.mean - spread.half_width(), spread.mean + spread.half_width())
 
@@ -98,7 +98,7 @@ def test_what_is_significant_at_one_look_may_not_be_after_several():
     random = np.random.default_rng(4)
     values = 0.7 + random.normal(size=(6, 1)) * 0.55 + random.normal(size=(6, 12)) * 0.1
     spread = crossed_spread(values)
-    many = judge(values, range(6), 0.0, spread, looks(3, 4, 5, 6, planned=3))
+    many = judge(values, range(6), 0.0, looks(3, 4, 5, 6, planned=3))
     assert spread.p_value < ALPHA < many.p_value
     low, high = many.interval()
     assert low < 0 < high and high - low > 2 * spread.half_width()
@@ -160,10 +160,10 @@ def test_a_ranking_says_that_it_does_not_pay(once_and_beyond):
 
 def test_an_interval_without_a_level_is_not_known_rather_than_endless():
     values = np.random.default_rng(2).normal(size=(2, 9))
-    late = judge(values, (5, 6), 0.0, crossed_spread(values), looks(2, 3, 4, 5, 6, 7, planned=2))
+    late = judge(values, (5, 6), 0.0, looks(2, 3, 4, 5, 6, 7, planned=2))
     assert late.interval() == (-np.inf, np.inf) and late.ends() == (None, None)
     one_number = np.array([[0.4]])
-    assert judge(one_number, (0,), 0.1, crossed_spread(one_number), looks(1)).ends() == (None, None)
+    assert judge(one_number, (0,), 0.1, looks(1)).ends() == (None, None)
 
 
 def test_sweeps_in_one_table_have_the_looks_of_each():
@@ -191,20 +191,19 @@ def test_the_interval_of_the_present_look_is_as_wide_as_it_pays_for():
 def test_what_an_earlier_look_decided_stays_decided():
     first = np.tile([[1.0], [1.02], [0.98], [1.01]], (1, 9)) + np.random.default_rng(0).normal(size=(4, 9)) * 0.01
     values = np.vstack([first, np.full((2, 9), -3.0)])
-    found = judge(values, range(6), 0.0, crossed_spread(values), looks(4, 6))
+    found = judge(values, range(6), 0.0, looks(4, 6))
     assert found.p_value < ALPHA < found.p_now and found.seeds == 4
 
 
 def test_an_effect_whose_arms_got_no_more_seeds_keeps_the_level_of_its_look():
     values = np.random.default_rng(3).normal(0.9, 0.3, size=(4, 9))
-    spread = crossed_spread(values)
-    of_first = judge(values, range(4), 0.0, spread, looks(4, 8, planned=8))
+    of_first = judge(values, range(4), 0.0, looks(4, 8, planned=8))
     assert [place for place, _ in of_first.looks] == [0]
 
 
 def test_an_effect_that_a_look_saw_at_one_seed_was_not_looked_at_then():
     values = np.random.default_rng(9).normal(size=(3, 9))
-    seen = judge(values, (1, 4, 5), 0.0, crossed_spread(values), looks(2, 6))
+    seen = judge(values, (1, 4, 5), 0.0, looks(2, 6))
     assert [spread.seeds for _, spread in seen.looks] == [3]
 
 

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
+from harness.fixes.registry import note
 from harness.stats.bootstrap import calibrated_draws, resample
+from harness.stats.contrasts import Contrast
+from harness.stats.effects import joint_draws
 from harness.stats.intervals import crossed_spread
+from harness.stats.measured import measure
+from harness.stats.outcomes import Outcomes
 from harness.stats.ranking import kendall, rank_probabilities, spearman
+
+NOTE = note()
 
 
 def test_a_certain_order_has_probabilities_of_one():
@@ -55,12 +62,40 @@ def test_the_same_seed_draws_the_same():
     assert all(np.array_equal(a, b) for a, b in zip(resample(5, 45), resample(5, 45), strict=True))
 
 
-def test_an_effect_with_more_seeds_than_are_shared_is_drawn_about_its_own_estimate():
-    own = np.random.default_rng(2).normal(size=(5, 45)) + np.array([0.2, 0.2, 0.2, 0.2, 4.0])[:, None]
-    spread = crossed_spread(own)
-    draws = calibrated_draws(own[None, :4], [spread], resample(4, 45))
-    assert draws.mean() == pytest.approx(spread.mean, abs=0.1 * spread.half_width())
-    assert 1.96 * draws.std() == pytest.approx(spread.half_width(), rel=1e-3)
+def two_fixes(seeds, lacks, rng=0, alike=1.0, tasks=45):
+    """Two fixes that are worth the same; the arm without the second lacks the runs of some seeds. alike: the share of
+    episodes in which the arms without them come out the same"""
+    random, arms = np.random.default_rng(rng), [NOTE.with_off(), *map(NOTE.with_off, ("exploration", "logprobs"))]
+    luck = random.normal(size=(3, seeds, 1, tasks)) + 0.7 * random.normal(size=(1, seeds, 1, 1))
+    luck = luck + random.normal(size=(1, 1, 1, tasks))
+    luck[0] += 1.5
+    luck[2] = np.where(random.random(luck.shape[1:]) < alike, luck[1], luck[2])
+    rewards = (luck > 0.5).astype(float)
+    rewards[2, :lacks] = np.nan
+    counted = ~np.isnan(rewards).any(axis=(2, 3))
+    names = tuple(f"task-{t}" for t in range(tasks))
+    sweep = Outcomes(NOTE, tuple(arms), tuple(range(seeds)), (0,), names, rewards, counted, ())
+    family = [Contrast("leave_one_out", (a.at("off")[0],), np.array([1.0, -(n == 0), -(n == 1)]))
+              for n, a in enumerate(arms[1:])]  # fmt: skip
+    return joint_draws([measure(sweep, c, "final") for c in family])
+
+
+@pytest.mark.parametrize("lacks", [0, 1, 2, 3])
+def test_two_gates_that_are_alike_in_every_seed_they_share_are_as_likely_to_be_first(lacks):
+    joint = two_fixes(5, lacks)
+    assert rank_probabilities(joint.draws_F_B) == pytest.approx(np.full((2, 2), 0.5))
+    assert joint.seeds == 5 - lacks and joint.estimates[0] == joint.estimates[1]
+
+
+def test_of_two_equal_effects_none_is_surely_the_first_where_one_lacks_a_run():
+    first = np.array([rank_probabilities(two_fixes(5, 1, n, alike=0.95).draws_F_B)[0, 0] for n in range(100)])
+    assert first.mean() == pytest.approx(0.5, abs=0.06)
+    assert np.mean(np.abs(first - 0.5) > 0.475) <= 0.05
+
+
+def test_effects_that_share_one_of_several_seeds_are_not_ranked():
+    assert two_fixes(3, 1, alike=0.0).seeds == 2 and two_fixes(3, 2, alike=0.0) is None
+    assert two_fixes(1, 0, alike=0.0).seeds == 1
 
 
 def test_an_effect_that_came_out_zero_by_luck_may_have_any_rank_near_that_of_zero():

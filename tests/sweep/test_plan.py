@@ -329,3 +329,20 @@ def test_an_archived_sweep_refuses_another_configuration(sweep_config, tmp_path)
     pack(tmp_path)
     with pytest.raises(ConfigError, match="fix.exploration.temperature: 1.0 there, 0.7 now"):
         write_plan(tmp_path, "s", sweep_config("fix.exploration.temperature=0.7"), ["a"], ["b"], CONTENT)
+
+
+def test_the_manifest_keeps_which_tasks_are_variants_of_one_another(sweep_config, tmp_path):
+    write_plan(tmp_path / "s", "s", sweep_config(), ["a"], ["b", "c"], CONTENT, None, {"b": "kind", "c": "kind"})
+    assert load_sweep(tmp_path / "s").task_groups == {"b": "kind", "c": "kind"}
+    write_plan(tmp_path / "s", "s", sweep_config("seed=1"), ["a"], ["b", "c"], CONTENT)
+    assert load_sweep(tmp_path / "s").task_groups == {"b": "kind", "c": "kind"}
+    write_plan(tmp_path / "other", "other", sweep_config(), ["a"], ["b"], CONTENT)
+    assert "task_groups" not in SweepFiles(tmp_path / "other").manifest()
+
+
+def test_a_planned_sweep_of_generated_tasks_records_their_kinds_and_its_plan_counts_them(sweep_config, capsys):
+    sweep = prepare(sweep_config("sweep=s"))
+    assert SweepFiles(sweep.folder).manifest()["task_groups"] == sweep.domain.task_groups
+    execute(sweep_config("sweep=t", "plan_only=true", runs=[[], ["fix/tools=off"]]), lambda *_: None)
+    said = capsys.readouterr().out
+    assert "45 held-out tasks in 15 groups of variants" in said and "× 45 tasks in 15 groups of variants" in said
