@@ -305,7 +305,7 @@ cell that is defined stands here.
 
 "usual", "null" and what has no other name: normal skills on the probit scale. "item response": logistic, with
 heavy-tailed seeds and runs and correlated curves. "recorded": learning curves of committed sweeps
-(`results/cpu_leave_one_out`, `results/cpu_24_steps`), of which seeds and tasks are drawn.
+(`results/cpu_8_steps`, `results/cpu_24_steps`), of which seeds and tasks are drawn.
 
 """
 

@@ -28,7 +28,7 @@ FEW_TASKS_MOVED = replace(ITEMS, moved=0.25)
 NOISY = replace(ITEMS, noisy=(("reward", 3.0),))
 NOISY_NULL = replace(ITEMS_NULL, noisy=(("reward", 3.0),))
 TOKENS = replace(ITEMS, off=(("tools", 0.75), ("toolorder", 0.9), ("toolcalls", 0.8), ("reward", 0.6)))
-EIGHT, TWENTY_FOUR = RecordedWorld("cpu_leave_one_out"), RecordedWorld("cpu_24_steps")
+EIGHT, TWENTY_FOUR = RecordedWorld("cpu_8_steps"), RecordedWorld("cpu_24_steps")
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def test_a_run_that_meets_a_full_disk_is_not_failed_and_stops_the_others(tmp_pat
 
     progress = SimpleNamespace(start_run=lambda _: None)
     with pytest.raises(DiskError, match="the disk is full"):
-        asyncio.run(train_runs._interleave(sweep, batches(), Runner.backend, None, None, progress))
+        asyncio.run(train_runs._interleave(sweep, batches(), Runner.backend, None, None, progress, None))
     assert others_end == ["b/seed=0"]
     assert [SweepFiles(tmp_path).status(each.run.name)["state"] for each in runs] == ["running"] * 2
 

@@ -100,13 +100,13 @@ def test_a_sweep_whose_looks_are_used_is_told_to_start_anew():
 
 
 def test_a_committed_sweep_says_what_it_needs():
-    found = by_factor(needs(outcomes_of(load_sweep(RESULTS / "cpu_leave_one_out")), "leave_one_out"))
+    found = by_factor(needs(outcomes_of(load_sweep(RESULTS / "cpu_8_steps")), "leave_one_out"))
     assert set(found) == {"endpoint", "tools", "reward"}
     assert found["reward"].shown_within and found["tools"].as_estimated is None
 
 
 def test_the_command_names_seeds_costs_arms_and_the_starts_that_run_them(capsys):
-    assert run_command("seeds", [str(RESULTS / "cpu_leave_one_out")]) == 0
+    assert run_command("seeds", [str(RESULTS / "cpu_8_steps")]) == 0
     said = capsys.readouterr().out
     assert "Decided: exploration (raises reward), logprobs (raises reward) and split (no effect)" in said
     assert "without_endpoint" in said and "runs in all" in said
@@ -115,7 +115,7 @@ def test_the_command_names_seeds_costs_arms_and_the_starts_that_run_them(capsys)
 
 
 def test_the_command_prints_json(capsys):
-    assert seeds_command.run(Namespace(sweep=RESULTS / "cpu_leave_one_out", json=True)) == 0
+    assert seeds_command.run(Namespace(sweep=RESULTS / "cpu_8_steps", json=True)) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["power"] == 0.8 and {n["effect"]["factors"][0] for n in found["undecided"]} >= {"tools"}
 
