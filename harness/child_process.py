@@ -19,6 +19,7 @@ from typing import Any
 
 import harness
 from harness.errors import EngineError, HarnessError
+from harness.log_stream import log_stream
 
 LENGTH = struct.Struct(">Q")
 STOP_AFTER = 10.0  # seconds that a process may take to end before it is killed
@@ -139,7 +140,7 @@ def serve(name: str, make: Callable[[Any], Awaitable[tuple[Any, Answers]]]) -> N
     make: from the greeting to the answer to it, and what answers the questions
     """
     output = sys.stdout.buffer
-    sys.stdout = sys.stderr  # libraries print
+    sys.stdout = sys.stderr = log_stream(2)  # libraries print
     asyncio.run(_serve(name, make, output))
 
 

@@ -17,6 +17,7 @@ MAY_KNOW = {
     "errors": set(),
     "disk": {"errors"},
     "endings": {"errors"},
+    "log_stream": set(),
     "paths": set(),
     "commands": {"disk", "endings", "errors"},
     "factors": set(),
@@ -36,10 +37,10 @@ MAY_KNOW = {
     "config": {"blocks", "errors", "factors", "levels", "seams", "sections", "strict"},
     "completion": {"episode", "errors"},
     "episode_player": {"completion", "env", "episode", "errors", "factors"},
-    "child_process": {"errors"},
+    "child_process": {"errors", "log_stream"},
     "player_pool": {"child_process", "env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
-    "backend": {"config", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
+    "backend": {"config", "disk", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"seams", "sections"},
     "validation": {"errors", "factors", "records", "rollout", "seams"},
     "validity": {"factors", "records", "seams"},

@@ -5,6 +5,7 @@
     stock.py      what stock ART is given: its model config, its environment, its GPUs; stand_ins/: packages it imports
     packed.py     the token ids that were trained, and with which advantages, from the tensors that ART packed
     advantages.py the advantages of a step, shuffled among its rollouts where the rendering says so
+    packed_files.py  its room on the disk, before ART maps it into memory
     context.py    the same set beside what was served: of which kind is each context?
     tokenizer.py  the trainer's tokenizer: calls once or twice, and the same ids sooner
 

@@ -34,6 +34,7 @@ from safetensors.torch import load_file
 from harness.backend import SKIPPED, ScoredReply, Trained, TrainedContext, stock
 from harness.backend.advantages import shuffled
 from harness.backend.packed import contexts_of
+from harness.backend.packed_files import reserve
 from harness.backend.tokenizer import tokenizer_of
 from harness.engine.server import CHECK_PROMPTS, CHECK_TOKENS, TOLERANCE_16_BIT, Answer, mean_gap
 from harness.errors import EngineError, visible
@@ -56,8 +57,10 @@ class Watched(LocalBackend):
     shuffle: Callable[[int], int] | None = None
     batches = 0
 
-    def _get_packed_tensors(self, *args: Any, **options: Any) -> PackedTensors | None:
-        self.packed = super()._get_packed_tensors(*args, **options)
+    def _get_packed_tensors(self, model: Any, *args: Any, **options: Any) -> PackedTensors | None:
+        self.packed = super()._get_packed_tensors(model, *args, **options)
+        if self.packed is not None:
+            reserve(self.packed, model, self._path)
         if self.packed is not None and self.shuffle is not None:
             self.computed = self.packed["advantages"]
             self.packed = shuffled(self.packed, self.shuffle(self.batches))

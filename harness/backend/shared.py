@@ -30,6 +30,7 @@ import harness.backend.context  # noqa: F401 - litellm and transformers load her
 from harness.backend import SKIPPED, ScoredReply, Trained, TrainedContext
 from harness.backend.advantages import shuffled
 from harness.backend.packed import contexts_of
+from harness.backend.packed_files import reserve
 from harness.backend.stock import SCHEMA_FORMATS
 from harness.backend.tokenizer import tokenizer_of
 from harness.config import SweepConfig
@@ -216,6 +217,8 @@ class SharedBackend(LocalBackend):
         self._tokenizers[place] = tokenizer_of(model.base_model, self._renderings[model.name].calls)
         with seeded(derive_seed(seed, "packing", service.step)):
             packed = super()._get_packed_tensors(model, trajectory_groups, **kwargs)
+        if packed is not None:
+            reserve(packed, model, self._path)
         if packed is None or self._renderings[model.name].advantages == "own":
             return packed
         service.computed = packed["advantages"]

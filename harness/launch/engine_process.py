@@ -30,9 +30,9 @@ from typing import Any, TextIO
 import harness
 from harness.disk import fault, writing
 from harness.errors import ConfigError, DiskError, EngineError, HarnessError
-from harness.launch.log_stream import log_stream
 from harness.launch.quiet import quiet
 from harness.launch.work_order import WorkOrder
+from harness.log_stream import log_stream
 from harness.sweep.cost import EngineCost, StartCost
 
 LOG_TAIL = 15  # lines of the log that an error quotes

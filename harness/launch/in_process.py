@@ -9,7 +9,7 @@ from harness.disk import writing
 from harness.endings import run_stoppable, stoppable
 from harness.errors import EngineError
 from harness.launch.engine_pool import STARTS
-from harness.launch.log_stream import LogHandler, log_stream
+from harness.log_stream import LogHandler, log_stream
 from harness.records.layout import SweepFiles
 from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress

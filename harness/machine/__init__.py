@@ -3,6 +3,7 @@
 setup.py         `harness setup`; environments.py makes the two environments, since vLLM and ART exclude each other's
                  transformers
 gpu.py           which accelerator this process sees; inventory.py: card, memory, disk, keys
+processes.py     who else runs here
 memory.py        what a policy needs on one GPU
 pack.py          `harness pack` (pack_command.py): all that a machine without a network must be brought; unpack.py goes
                  along and sets it up there

@@ -16,7 +16,7 @@ from harness.commands import run_command
 from harness.errors import DiskError, EngineError, Exit
 from harness.launch.engine_pool import EnginePool
 from harness.launch.execute import execute
-from harness.launch.log_stream import log_stream
+from harness.log_stream import log_stream
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
 from harness.records.store import Store, digest
@@ -109,10 +109,14 @@ def test_a_run_that_meets_a_full_disk_is_not_failed_and_stops_the_others(tmp_pat
         tracking=SimpleNamespace(mode="off"),
         reuse=SimpleNamespace(enabled=True),
     )
-    sweep = SimpleNamespace(name="s", folder=tmp_path, config=config)
+    sweep = SimpleNamespace(name="s", folder=tmp_path, config=config, source_name="s1")
+
+    async def batches():
+        yield runs
+
     progress = SimpleNamespace(start_run=lambda _: None)
     with pytest.raises(DiskError, match="the disk is full"):
-        asyncio.run(train_runs._interleave(sweep, train_runs.only(runs), Runner.backend, None, None, progress))
+        asyncio.run(train_runs._interleave(sweep, batches(), Runner.backend, None, None, progress, None))
     assert others_end == ["b/seed=0"]
     assert [SweepFiles(tmp_path).status(each.run.name)["state"] for each in runs] == ["running"] * 2
 
@@ -171,7 +175,7 @@ def test_a_read_only_folder_is_no_full_disk(command, file, tmp_path, monkeypatch
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     monkeypatch.setattr("harness.report.page._pictures", lambda *_: ())
     if command[0] == "archive":
-        monkeypatch.setattr("harness.sweep.manifest.open", refuse, raising=False)
+        monkeypatch.setattr("harness.sweep.manifest.os.open", refuse)
     assert run_command(command[0], [str(sweep) if word == "SWEEP" else word for word in command[1:]]) == 1
     said = capsys.readouterr()
     assert f"Could not write {sweep / file}: " in said.err and "mounted read-only; it is not full" in said.err
