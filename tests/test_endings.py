@@ -27,6 +27,8 @@ async def work():
         finally:
             if "stubborn" in sys.argv:
                 await asyncio.Event().wait()
+            if "engine" in sys.argv:
+                raise RuntimeError("the engine is gone")
 
 listen()
 try:
@@ -42,26 +44,41 @@ except KeyboardInterrupt:
 """
 
 
-def start(*arguments: str, **options) -> subprocess.Popen[str]:
-    """Returns once it works."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORK, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
-    assert process.stdout and process.stdout.readline() == "working\n"
-    return process
+@pytest.fixture
+def start():
+    """(arguments) -> the process, once it works. Whatever the test finds, none is left."""
+    started = []
+
+    def popen(*arguments: str, **options) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WORK, *arguments]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options))
+        assert started[-1].stdout.readline() == "working\n"
+        return started[-1]
+
+    yield popen
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
-def test_the_first_signal_is_answered_at_once_and_the_work_ends_in_order(number, code):
+def test_the_first_signal_is_answered_at_once_and_the_work_ends_in_order(number, code, start):
     process = start()
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (code, f"{STOPPING}\n{CONTINUE}\n")
 
 
+def test_what_the_stop_brings_about_is_no_error(start):
+    process = start("engine")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, f"{STOPPING}\n{CONTINUE}\n")
+
+
 @pytest.mark.parametrize(("number", "code"), STOPS)
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_the_second_signal_ends_the_process_there_and_then(number, code, second):
+def test_the_second_signal_ends_the_process_there_and_then(number, code, second, start):
     """Also while the first one's end hangs. The code is that of the first."""
     process = start("stubborn")
     process.send_signal(number)
@@ -72,14 +89,14 @@ def test_the_second_signal_ends_the_process_there_and_then(number, code, second)
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
-def test_a_command_without_an_event_loop_stops_at_the_first_signal(number, code):
+def test_a_command_without_an_event_loop_stops_at_the_first_signal(number, code, start):
     process = start("plain")
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (code, f"{CONTINUE}\n")
 
 
-def test_the_second_signal_also_cuts_off_an_interpreter_that_does_not_end():
+def test_the_second_signal_also_cuts_off_an_interpreter_that_does_not_end(start):
     process = start("plain", "stubborn")
     process.send_signal(signal.SIGTERM)
     assert process.stderr and process.stderr.readline() == f"{CONTINUE}\n"
@@ -89,7 +106,7 @@ def test_the_second_signal_also_cuts_off_an_interpreter_that_does_not_end():
 
 
 @pytest.mark.parametrize("how", [(), ("plain",)], ids=["a sweep", "a command"])
-def test_what_the_starter_ignores_stays_ignored(how):
+def test_what_the_starter_ignores_stays_ignored(how, start):
     """nohup ignores SIGHUP, a shell's background job SIGINT."""
 
     def ignore():
