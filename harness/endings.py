@@ -72,6 +72,10 @@ def stoppable(tell: Callable[[str], None] = say) -> Iterator[None]:
     before = _hear(stop)
     try:
         yield
+    except Exception as error:
+        if not _asked:
+            raise
+        raise asyncio.CancelledError from error  # the stop brought it about: no engine is started again for it
     finally:
         for number, handler in {} if _asked else before.items():
             signal.signal(number, handler)

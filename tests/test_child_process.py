@@ -135,3 +135,17 @@ def ended(pid, within=10.0):
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_log_that_a_full_disk_does_not_take_keeps_no_answer_back():
+    async def ask():
+        process = ChildProcess("A child", MODULE, Path("/dev/full"))
+        try:
+            await process.start("you")
+            assert await process.ask("print") == "printed"
+            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+                await asyncio.wait_for(process.ask("break"), 60)
+        finally:
+            await process.close()
+
+    asyncio.run(ask())

@@ -61,34 +61,34 @@ def wait_for(sweep: subprocess.Popen, folder: Path, stored_files: str) -> None:
 
 @pytest.fixture(scope="module")
 def without_its_server(tmp_path_factory):
-    """A sweep whose server is killed once it has answered: its folder, exit code, errors, and what was stored."""
+    """A sweep whose server is killed once it has answered: its exit code, and what it said."""
     results = tmp_path_factory.mktemp("results")
-    sweep = subprocess.Popen(command(results), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    sweep = subprocess.Popen(command(results), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = results / "smoke"
     wait_for(sweep, folder, "store/episodes/*/*")
     for process in psutil.Process(sweep.pid).children(recursive=True):
         if "vllm" in " ".join(process.cmdline()).lower():
             process.kill()
-    _, errors = sweep.communicate(timeout=120)
-    return folder, sweep.returncode, errors, stored(folder)
+    said, _ = sweep.communicate(timeout=400)
+    return sweep.returncode, said
 
 
-def test_a_server_that_dies_is_named(without_its_server):
-    _, code, errors, _ = without_its_server
-    assert code != 0
-    assert "EngineError" in errors and "vllm.log" in errors and "Traceback" not in errors
+def test_a_server_that_dies_is_named_and_replaced(without_its_server):
+    code, said = without_its_server
+    assert code == 0
+    assert "the engine is lost: The vLLM server ended" in said and "vllm.log" in said and "Traceback" not in said
 
 
 @pytest.fixture(scope="module")
-def killed_and_resumed(without_its_server):
-    """The same sweep started again, killed (-9) after its first update, and started again by the same command."""
-    folder, *_, before = without_its_server
-    second = subprocess.Popen(command(folder.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(second, folder, "store/updates/*/*")
-    server = [p for p in psutil.Process(second.pid).children(recursive=True) if p.is_running()]
-    before |= stored(folder)
-    os.kill(second.pid, signal.SIGKILL)
-    second.wait()
+def killed_and_resumed(tmp_path_factory):
+    """A sweep that is killed (-9) after its first update, and started again by the same command."""
+    folder = tmp_path_factory.mktemp("results") / "smoke"
+    first = subprocess.Popen(command(folder.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(first, folder, "store/updates/*/*")
+    server = [p for p in psutil.Process(first.pid).children(recursive=True) if p.is_running()]
+    before = stored(folder)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
     output = run(folder.parent)
     return folder, before, server, output
 

@@ -27,6 +27,8 @@ async def work():
         finally:
             if "stubborn" in sys.argv:
                 await asyncio.Event().wait()
+            if "engine" in sys.argv:
+                raise RuntimeError("the engine is gone")
 
 listen()
 try:
@@ -65,6 +67,13 @@ def test_the_first_signal_is_answered_at_once_and_the_work_ends_in_order(number,
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (code, f"{STOPPING}\n{CONTINUE}\n")
+
+
+def test_what_the_stop_brings_about_is_no_error(start):
+    process = start("engine")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, f"{STOPPING}\n{CONTINUE}\n")
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)

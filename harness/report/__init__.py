@@ -3,7 +3,7 @@
 numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), check_marks.py (the last word of each
            check), cost_text.py
 words      formats.py, effect_text.py (numbers, states, effects), step_text.py (steps and blocks), look_text.py (looks),
-           source_text.py (which code runs come from), control_text.py (placebos and negative controls), verdict.py (three sentences)
+           source_text.py (which code runs come from), control_text.py (placebos and negative controls), verdict.py
 figures    figures.py, effect_figures.py, step_figures.py, control_figure.py; matplotlib loads when one is drawn
 pages      sections.py (parts as plain data), effect_sections.py, step_sections.py, block_section.py, and
            further_sections.py with reported_section.py, task_section.py, steps_section.py and pass_section.py; rendered

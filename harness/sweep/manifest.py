@@ -134,7 +134,7 @@ def record_end(folder: Path) -> None:
 
 def _is_begun(files: SweepFiles) -> bool:
     """Whether something was computed."""
-    return any(files.status(run) for run in files.plan())
+    return any(files.status(run) or files.run(run).status.exists() for run in files.plan())  # a damaged one counts
 
 
 def _is_open(files: SweepFiles, config: SweepConfig) -> bool:

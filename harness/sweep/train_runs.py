@@ -148,7 +148,8 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
     anew = not (sweep.config.reuse.enabled and runner.backend.replays)
     files = SweepFiles(sweep.folder).run(run.name)
     records = RunRecords(files.folder, watch=lambda name, line: views[name](line), anew=anew)
-    sources = _sources({} if anew else records.status(), sweep.source_name)
+    before = records.status() or {"state": "damaged"} if files.status.exists() else {}
+    sources = _sources({} if anew else before, sweep.source_name)
     started = time.perf_counter()
     progress.start_run(run.name)
     records.set_status(run=run.name, state="running", sources=sources)

@@ -109,7 +109,7 @@ def test_a_run_that_meets_a_full_disk_is_not_failed_and_stops_the_others(tmp_pat
         tracking=SimpleNamespace(mode="off"),
         reuse=SimpleNamespace(enabled=True),
     )
-    sweep = SimpleNamespace(name="s", folder=tmp_path, config=config)
+    sweep = SimpleNamespace(name="s", folder=tmp_path, config=config, source_name="s1")
 
     async def batches():
         yield runs
@@ -175,7 +175,7 @@ def test_a_read_only_folder_is_no_full_disk(command, file, tmp_path, monkeypatch
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     monkeypatch.setattr("harness.report.page._pictures", lambda *_: ())
     if command[0] == "archive":
-        monkeypatch.setattr("harness.sweep.manifest.open", refuse, raising=False)
+        monkeypatch.setattr("harness.sweep.manifest.os.open", refuse)
     assert run_command(command[0], [str(sweep) if word == "SWEEP" else word for word in command[1:]]) == 1
     said = capsys.readouterr()
     assert f"Could not write {sweep / file}: " in said.err and "mounted read-only; it is not full" in said.err

@@ -332,7 +332,7 @@ def test_an_archived_sweep_refuses_another_configuration(sweep_config, tmp_path)
 
 
 def test_the_manifest_keeps_which_tasks_are_variants_of_one_another(sweep_config, tmp_path):
-    write_plan(tmp_path / "s", "s", sweep_config(), ["a"], ["b", "c"], CONTENT, None, {"b": "kind", "c": "kind"})
+    write_plan(tmp_path / "s", "s", sweep_config(), ["a"], ["b", "c"], CONTENT, task_groups={"b": "kind", "c": "kind"})
     assert load_sweep(tmp_path / "s").task_groups == {"b": "kind", "c": "kind"}
     write_plan(tmp_path / "s", "s", sweep_config("seed=1"), ["a"], ["b", "c"], CONTENT)
     assert load_sweep(tmp_path / "s").task_groups == {"b": "kind", "c": "kind"}

@@ -77,6 +77,14 @@ def test_a_reward_that_was_edited_between_two_starts_is_refused_with_its_file(st
     assert content(tmp_path) == before
 
 
+def test_a_run_whose_status_is_damaged_is_no_new_one(start, edited, tmp_path):
+    start()
+    (tmp_path / "s" / "runs" / "all_on" / "seed=0" / "status.json").write_text("")
+    edited()
+    with pytest.raises(ConfigError, match="runs are left to do"):
+        start()
+
+
 def test_more_seeds_by_another_source_are_refused_too(start, edited):
     start()
     edited(torch="99")
