@@ -160,7 +160,7 @@ def test_a_log_on_a_full_disk_is_lost_and_raises_nothing():
 
 READ_ONLY = [
     (["report", "SWEEP"], "report.html"),
-    (["archive", "SWEEP"], "records.jsonl.xz"),
+    (["archive", "SWEEP"], ".lock"),
 ]
 
 
