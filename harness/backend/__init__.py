@@ -4,7 +4,6 @@
     art_local.py  stock ART: an unmodified `art.local.LocalBackend` for each run, one run after another
     stock.py      what stock ART is given: its model config, its environment, its GPUs; stand_ins/: packages it imports
     packed.py     the token ids that were trained, and with which advantages, from the tensors that ART packed
-    packed_files.py room on the disk for them
     advantages.py the advantages of a step, shuffled among its rollouts where the rendering says so
     packed_files.py  its room on the disk, before ART maps it into memory
     context.py    the same set beside what was served: of which kind is each context?
