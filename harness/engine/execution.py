@@ -22,6 +22,8 @@ class Execution:
     checkpoint: whether layers compute their activations twice to keep fewer; None: for rows whose activations, as
         measured at the start, would not fit into the trainer's share of the memory
     states: how many of the latest states keep a copy on the device
+    scored_row: tokens; replies are scored together, up to so many, behind what their prompts share. 0: each by itself,
+        so that its numbers do not depend on its company
     """
 
     dtype: torch.dtype = torch.float32
@@ -32,6 +34,7 @@ class Execution:
     logits_chunk: int | None = None
     checkpoint: bool | None = False
     states: int = 0
+    scored_row: int = 0
 
     @classmethod
     def on(cls, device: torch.device | str) -> "Execution":
@@ -47,6 +50,7 @@ class Execution:
             logits_chunk=2048,
             checkpoint=None,
             states=16,
+            scored_row=24576,
         )
 
 

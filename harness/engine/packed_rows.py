@@ -13,6 +13,7 @@ from art.loss import shift_tensor
 from art.preprocessing.pack import PackedTensors
 
 Rows = dict[str, torch.Tensor]
+Reply = tuple[Sequence[int], Sequence[int]]  # ids of a prompt, and of what was sampled after it
 
 # What ART fills the rest of a row with, where it is not zero (`art/preprocessing/pack.py`).
 PADDING = {"tokens": -100, "group_ids": -1, "parent_ids": -1, "logprobs": math.nan}
@@ -83,20 +84,54 @@ def padded(batch: Rows, multiple: int) -> Rows:
     return {key: pad(value, (0, missing), value=PADDING.get(key, 0)) for key, value in batch.items()}
 
 
-def reply_row(prompt: Sequence[int], output: Sequence[int]) -> Rows:
-    """A prompt's ids and those sampled after it as a row of their own, [1, tokens], as `minibatches` gives rows."""
-    tokens = torch.tensor([[*prompt, *output]])
-    group = torch.zeros_like(tokens)
-    sampled = torch.arange(tokens.shape[1]).unsqueeze(0) >= len(prompt)
+def reply_rows(replies: Sequence[Reply], most_tokens: int) -> Iterator[Rows]:
+    """Rows of replies to be scored, each [1, tokens], as `minibatches` gives rows; the replies in their order.
+
+    Replies of a row stand behind one copy of what their prompts begin with. A reply's own part begins with a token of
+    its prompt, since the token before an output predicts its first. A row has `most_tokens` at most, or one reply.
+    """
+    shared = common_prefix([tuple(prompt[:-1]) for prompt, _ in replies])
+    row: list[Reply] = []
+    tokens = shared
+    for prompt, output in replies:
+        own = len(prompt) + len(output) - shared
+        if row and tokens + own > most_tokens:
+            yield _row_of(row, shared)
+            row, tokens = [], shared
+        row.append((prompt, output))
+        tokens += own
+    if row:
+        yield _row_of(row, shared)
+
+
+def _row_of(replies: Sequence[Reply], shared: int) -> Rows:
+    """The replies behind the first `shared` tokens of their prompts, a group of their own; each is a group as well."""
+    if len(replies) == 1:
+        shared = 0
+    lengths = [len(prompt) + len(output) - shared for prompt, output in replies]
+    group = torch.repeat_interleave(torch.arange(len(lengths) + 1), torch.tensor([shared, *lengths]))
+    tokens, sampled = list(replies[0][0][:shared]), [False] * shared
+    for prompt, output in replies:
+        tokens += [*prompt[shared:], *output]
+        sampled += [False] * (len(prompt) - shared) + [True] * len(output)
+    mask = torch.tensor([sampled])
     return {
-        "tokens": tokens,
-        "group_ids": group,
-        "parent_ids": group,
-        "input_pos": torch.arange(tokens.shape[1]).unsqueeze(0),
-        "assistant_mask": sampled,
-        "logprobs": torch.zeros(tokens.shape).masked_fill(~sampled, math.nan),
-        "ours": torch.ones_like(sampled),
+        "tokens": torch.tensor([tokens]),
+        "group_ids": group.unsqueeze(0),
+        "parent_ids": (torch.zeros_like(group) if shared else group).unsqueeze(0),
+        "input_pos": torch.cat([torch.arange(shared), *(torch.arange(n) + shared for n in lengths)]).unsqueeze(0),
+        "assistant_mask": mask,
+        "logprobs": torch.zeros(mask.shape).masked_fill(~mask, math.nan),
+        "ours": torch.ones_like(mask),
     }
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """How many ids all of them begin with."""
+    if not prompts:
+        return 0
+    first, last = min(prompts), max(prompts)  # of all in order these two differ earliest
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def trained(batch: Rows) -> torch.Tensor:

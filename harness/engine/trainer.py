@@ -16,7 +16,7 @@ only at trained positions and some of these at a time.
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,17 @@ from harness.engine.adapter import Adapter
 from harness.engine.attention import implementation, packed_attention
 from harness.engine.execution import Execution, Size, UpdateCost
 from harness.engine.fused import fuse
-from harness.engine.packed_rows import Amount, Rows, amount, minibatches, reply_row, single_rows, trained, trimmed
+from harness.engine.packed_rows import (
+    Amount,
+    Reply,
+    Rows,
+    amount,
+    minibatches,
+    reply_rows,
+    single_rows,
+    trained,
+    trimmed,
+)
 from harness.engine.probe import prepare
 from harness.engine.state import Lora, Optimiser, State
 from harness.errors import EngineError
@@ -149,24 +159,22 @@ class Trainer:
         self.total += self.last
         return new, metrics
 
-    def score(
-        self, adapter: bytes | None, replies: Iterable[tuple[Sequence[int], Sequence[int]]]
-    ) -> list[npt.NDArray[np.float32]]:
+    def score(self, adapter: bytes | None, replies: Sequence[Reply]) -> list[npt.NDArray[np.float32]]:
         """Log-probs (natural) of each reply's output ids after its prompt's ids, under an adapter; nothing is trained.
 
         adapter: as in `State.adapter`; None: the base policy
-        One reply after another, so that its numbers do not depend on its company. A later update starts from its own
-        state, as ever.
+        Together or each by itself: `Execution.scored_row`. A later update starts from its own state, as ever.
         """
         self.prepare()
         self._adapter.show(self.initial_state(0).adapter if adapter is None else adapter)
-        out = []
+        found: list[npt.NDArray[np.float32]] = []
         with torch.no_grad():
-            for prompt, output in replies:
-                (each,) = self._passes(reply_row(prompt, output))
-                found, _ = self._logprobs(each)
-                out.append(found.flatten()[each.trained].cpu().numpy())
-        return out
+            for row in reply_rows(replies, self.execution.scored_row):
+                (each,) = self._passes(row)
+                logprobs, _ = self._logprobs(each)
+                found.append(logprobs.flatten()[each.trained].cpu().numpy())
+        ends = np.cumsum([len(output) for _, output in replies])
+        return np.split(np.concatenate(found), ends[:-1]) if found else []
 
     def _gradient_step(
         self, adam: torch.optim.AdamW, batch: Rows, config: dict[str, Any]

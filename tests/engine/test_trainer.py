@@ -10,7 +10,7 @@ from safetensors.torch import load
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.engine.attention import DENSE, FLEX
-from harness.engine.packed_rows import minibatches, single_rows
+from harness.engine.packed_rows import minibatches, reply_rows, single_rows
 from harness.engine.synthetic import packed_groups
 from harness.engine.trainer import Execution, Lora, Optimiser, Trainer
 from harness.errors import EngineError
@@ -259,7 +259,20 @@ def test_no_adapter_is_the_base_policy(trainer_with):
     assert all((one == other).all() for one, other in zip(base, fresh, strict=True))
 
 
-def test_a_reply_is_scored_the_same_in_any_company(trainer_with):
+SHARED = tuple(range(5, 45))
+BESIDE = [((*SHARED, 50, 51), (7, 1)), ((*SHARED, 52), (8, 2, 91)), (SHARED, (9,)), ((*SHARED, 53), (3,))]
+
+
+@pytest.mark.parametrize("room, rows", [(1000, [4]), (48, [1, 2, 1]), (10, [1, 1, 1, 1])])
+def test_replies_of_one_row_are_scored_behind_one_copy_of_what_they_share(room, rows, trainer_with):
+    made = list(reply_rows(BESIDE, room))
+    assert [row["group_ids"].unique().numel() - (len(row["group_ids"].unique()) > 1) for row in made] == rows
+    execution = replace(LIKE_A_GPU, row_multiple=128, scored_row=room)
+    for scores, reply in zip(trainer_with(execution).score(None, BESIDE), BESIDE, strict=True):
+        assert scores == pytest.approx(by_transformers(trainer_with(), None, *reply), abs=1e-5)
+
+
+def test_by_default_a_reply_is_scored_the_same_in_any_company(trainer_with):
     trainer = trainer_with()
     together = trainer.score(None, REPLIES)
     assert all((trainer.score(None, [reply])[0] == found).all() for reply, found in zip(REPLIES, together, strict=True))
