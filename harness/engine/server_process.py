@@ -96,6 +96,7 @@ def _gpu_args(config: ServerConfig) -> list[str]:
         *("--compilation-config", json.dumps(graphs(config.max_num_seqs, config.mixed_graphs))),
         *("--max-cpu-loras", str(4 * config.max_loras)),
         "--enable-prefix-caching",
+        *("--block-size", "64"),  # tokens; each is hashed on every request, and prompts of 5,000 tokens have many
         *(("--kv-cache-memory-bytes", str(config.kv_cache_bytes)) if config.kv_cache_bytes else ()),
     ]
 
