@@ -44,9 +44,12 @@ class Loop:
         backend=None,
         val_tasks=2,
         samples=0,
+        domain=None,
+        held_out=HELD_OUT,
         **loss,
     ):
         self.rollouts = Rollouts(TASKS, play, exact)
+        self.rollouts.domain = domain or self.rollouts.domain
         self.policy, self.backend, self.records = policy or Policy(), backend or Backend(metrics), Records()
         self.contexts = contexts or Contexts()
         self.reported: list[tuple[int, float | None]] = []
@@ -73,7 +76,7 @@ class Loop:
                 self.backend,
                 self.rollouts,
                 self.contexts,
-                ReferenceProtocol(HELD_OUT, GREEDY, samples),
+                ReferenceProtocol(held_out, GREEDY, samples),
                 self.records,
                 lambda step, reward: self.reported.append((step, reward)),
             )

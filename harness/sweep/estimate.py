@@ -15,7 +15,7 @@ from harness.designs import alias_table, is_orthogonal, named_design, resolution
 from harness.factors import BASELINES, EPISODES, NOTE, Arm, Factors, Run
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
-from harness.report import effect_text
+from harness.report import effect_text, formats
 from harness.report.cost_text import duration
 from harness.stats.effects import fails
 from harness.stats.outcomes import outcomes_of
@@ -37,6 +37,7 @@ class PlannedWork:
     episodes: training episodes per step of a run; split: of the reference tasks
     reference: ids of the reference tasks; reported: by run, the ids of the arm's own split that exist
     groups: of the reference tasks, where they are variants of one another
+    bounds: mean rewards on them of an agent that does nothing and of one without mistakes, where they are known
     greedy: runs whose own validation decodes as the reference does; ended: those whose own validation raises at step 0
     baseline: which loop `off` means
     engines: that work at once; None where the launcher learns it when it starts
@@ -68,6 +69,7 @@ class PlannedWork:
     policies: Mapping[str, str] = field(default_factory=dict)
     sampled_apart: bool = False
     groups: int | None = None
+    bounds: tuple[float, float] | None = None
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -188,6 +190,7 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         f"design {name}: {_count(len(plan.arms), 'arm')}{blocks}{beside} × {_count(seeds, 'seed')} = "
         f"{_count(len(plan.runs), 'run')} of {plan.steps} steps, {plan.validations} validations each on "
         f"{effect_text.reference_tasks(plan.tasks, plan.split, plan.groups)}",
+        *([f"on these {formats.bounds(*plan.bounds)}"] if plan.bounds else []),
         f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",
         *([f"blocks: {', '.join(plan.blocks)}; the report speaks of {plan.main_block} first"] if blocks else []),
         *(f"  {run.name}" for run in plan.runs),

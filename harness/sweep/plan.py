@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config import RunConfig, SweepConfig
-from harness.env import Environment, load_environment, task_groups
+from harness.env import Environment, bounds, load_environment, task_groups
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
@@ -75,6 +75,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         policies={name: policy.name for name, policy in sweep.policies.items()},
         reference=sweep.reference_ids,
         groups=_groups(sweep),
+        bounds=bounds(sweep.domain, sweep.reference_ids),
         reported={
             c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None and c.run not in raises)
             for c in config.runs
@@ -145,8 +146,8 @@ def planned(sweep: Sweep, design: str | None = None) -> Sweep:
     """Fetches what its policies lack and writes the plan. Raises ConfigError."""
     sweep = _ready(sweep)
     ids, content = (sweep.train_ids, sweep.reference_ids), _content(sweep)
-    groups = task_groups(sweep.domain)
-    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups)
+    groups, between = task_groups(sweep.domain), bounds(sweep.domain, sweep.reference_ids)
+    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups, between)
     return replace(sweep, source_name=name)
 
 
