@@ -178,6 +178,8 @@ class ValidationConfig(Section):
     split: test, the held-out tasks; or train, those that the runs train on
     samples: further episodes of each task at the first and the last validation, for pass^k; 0: none
     sample_temperature: of these; the same for every arm
+    also: further validation sets of the environment, by name, asked as the reference is and part of no effect
+    also_every: every how many steps; None: at the first and the last validation
     """
 
     option: ClassVar[str] = "validation"
@@ -188,6 +190,14 @@ class ValidationConfig(Section):
     split: Literal["test", "train"] = "test"
     samples: Whole = 0
     sample_temperature: Annotated[float, Field(gt=0, le=2, description=SAMPLES)] = 1.0
+    also: Annotated[Sequence[str], Field(description="a list of names of validation sets")] = ()
+    also_every: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.also_every and self.also_every % self.every:
+            raise ConfigError(
+                f"validation.also_every is {self.also_every}; expected a multiple of validation.every={self.every}."
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -15,6 +15,8 @@ from harness.env.retail_tasks.requests import KINDS
 from harness.env.retail_tasks.worlds import HALVES, Population
 from harness.env.tau2_tasks import load as official
 from harness.errors import ConfigError
+from harness.sweep import plan
+from harness.sweep.estimate import plan_lines
 from tests.fakes import episode
 from tests.test_loop import Loop
 
@@ -139,6 +141,21 @@ def test_its_options_arrive(sweep_config):
     assert (len(made.train_ids), len(made.test_ids), made.name) == (3, 4, "retail_generated")
     assert made.test_ids[0].startswith("tuning_000") and set(made.validation_sets) == {UNSEEN, OFFICIAL}
     assert config.shared["env"]["_target_"] == "harness.sections.GeneratedEnvConfig"
+
+
+def test_further_validation_sets_are_those_of_the_environment(sweep_config, monkeypatch):
+    monkeypatch.setattr(plan, "_fits", lambda *_: None)  # micro has no room for retail's prompt
+    options = ["env=retail_generated", "train.train_tasks=3", "env.validation_tasks=2", "fix/toolcalls=on"]
+    sweep = plan.preview(sweep_config(*options, "+validation.also=[retail]", "+validation.also_every=4"))
+    assert sweep.also == {"retail": retail().test_ids} and len(sweep.reference_ids) == 2
+    lines = plan_lines(plan.work_of(sweep, 1))
+    assert any("times on the 40 tasks of retail; an agent that does nothing earns 0.050" in line for line in lines)
+    with pytest.raises(
+        ConfigError, match="'retial', and env=retail_generated has no such.*it has retail. Did you mean 'retail'"
+    ):
+        plan.preview(sweep_config(*options, "+validation.also=[retial]"))
+    with pytest.raises(ConfigError, match="expected a multiple of validation.every=2"):
+        sweep_config("+validation.also_every=3")
 
 
 @pytest.mark.parametrize("option", ["env.requests=4", "env.kinds=[]", "env.customers=all", "env.tasks=0"])
