@@ -20,6 +20,7 @@ from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
     EnvConfig,
+    GeneratedEnvConfig,
     OwnEnvConfig,
     PolicyConfig,
     ReuseConfig,
@@ -68,7 +69,7 @@ class SweepConfig:
     runs: tuple[RunConfig, ...]
     factors: Factors
     baseline: str
-    env: EnvConfig | OwnEnvConfig
+    env: EnvConfig | GeneratedEnvConfig | OwnEnvConfig
     user: UserConfig
     rollout: RolloutConfig
     train: TrainConfig
@@ -121,6 +122,7 @@ class SweepConfig:
 
 
 OURS, STORED = "harness.sections.EnvConfig", "harness.config.EnvConfig"  # now, and in what is recorded of a sweep
+GENERATED = "harness.sections.GeneratedEnvConfig"
 # The sections that are always the same class. `env` names its own in `_target_`, and so does each level of a fix.
 SECTIONS: dict[str, type[Section]] = {
     section.option: section
@@ -211,7 +213,8 @@ def _sections(data: Mapping[str, Any]) -> dict[str, Any]:
 def option_names(cfg: DictConfig) -> list[str]:
     """The options that a composed configuration has or could have, dotted, as on the command line."""
     names = _dotted(cfg, "")
-    sections: dict[str, type[Section]] = {"env": EnvConfig, **SECTIONS}
+    env = GeneratedEnvConfig if cfg.get("env", {}).get("_target_") == GENERATED else EnvConfig
+    sections: dict[str, type[Section]] = {"env": env, **SECTIONS}
     for name, section in sections.items():
         names += [f"{name}.{field.name}" for field in fields(section) if f"{name}.{field.name}" not in names]
     return names
@@ -266,21 +269,22 @@ def _section(name: str, options: Any) -> Any:
 
 
 def is_ours(target: object) -> bool:
-    """Whether `env._target_` is the section of our own domains."""
-    return target in (OURS, STORED)
+    """Whether `env._target_` is a section of our own domains."""
+    return target in (OURS, STORED, GENERATED)
 
 
-def _environment(options: dict[str, Any]) -> EnvConfig | OwnEnvConfig:
+def _environment(options: dict[str, Any]) -> EnvConfig | GeneratedEnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
     given = {str(name): value for name, value in options.items() if name != "_target_"}
     target = options.get("_target_")
     if is_ours(target):
-        return EnvConfig(**given)
+        return GeneratedEnvConfig(**given) if target == GENERATED else EnvConfig(**given)
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:
         return OwnEnvConfig(str(target), given)
-    ours = {f.name: f.default for f in fields(EnvConfig)}
+    group = GeneratedEnvConfig if given["domain"] == "retail_generated" else EnvConfig
+    ours = {f.name: f.default for f in fields(group)}
     for name in given.keys() & ours.keys() - {"domain"}:
         if given[name] != ours[name]:
             raise ConfigError(
@@ -295,7 +299,8 @@ def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, A
     does not take."""
     shared = {key: value for key, value in data.items() if key not in (*NO_NUMBER, *OF_A_RUN)}
     shared["policy"] = sections["policy"].plain()
-    own = isinstance(sections["env"], OwnEnvConfig)
+    env = sections["env"]
     # what is stored under the older name goes on under the same digest
-    shared["env"] = sections["env"].source if own else {**data["env"], "_target_": STORED}
+    older = {"_target_": STORED} if isinstance(env, EnvConfig) else {}
+    shared["env"] = env.source if isinstance(env, OwnEnvConfig) else {**data["env"], **older}
     return shared

@@ -64,7 +64,9 @@ async def run_loop(
 
         if step % config.validation.every == 0 or step == train.steps:
             ends = step in (0, train.steps)
-            validation = await validate(run, names, rollouts, protocol, seams, split, sampled=ends)
+            validation = await validate(
+                run, names, rollouts, protocol, seams, split, ends, protocol.asks_also(step, ends)
+            )
             validated, measured = validation.asked, validation.record(step)
             records.add("validation", measured)
             report(step, measured["reference"]["mean"])

@@ -24,6 +24,7 @@ GROUP = "a whole number, at least 2 rollouts, since advantages are relative to t
 TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
 LOOKS = "a list of one to four numbers of seeds, rising from at least 2, such as [4,6,8,10]"
+REQUESTS = "a list of kinds of requests, such as [swap,cancel]"
 REWARD = "a difference of rewards, above 0 and below 1"
 FOLDER_NAME = (
     "one plain folder name (at most 100 characters, the first a letter, a digit or _, no / and no \\; "
@@ -52,6 +53,34 @@ class EnvConfig(Section):
         only = None if self.task_ids is None else tuple(map(str, self.task_ids))
         call = {"name": self.domain, "tasks": self.tasks, "seed": self.task_seed, "only": only}
         return {"_target_": "harness.env.load_domain", **call, "transfer_ends": self.transfer_ends}
+
+
+@dataclass(frozen=True, config=STRICT)
+class GeneratedEnvConfig(Section):
+    """Generated retail tasks. tasks, validation_tasks: to train on, and in each generated validation set.
+
+    requests: of a task; kinds: of requests, None: all; unseen_kinds: of which no task is trained on
+    customers: the half of the held-out customers who are validated on; transfer_ends: see `EnvConfig`
+    """
+
+    option: ClassVar[str] = "env"
+
+    domain: Literal["retail_generated"]
+    tasks: Count = 30
+    validation_tasks: Count = 60
+    task_seed: Whole = 0
+    requests: Annotated[int, Field(ge=1, le=3, description="1, 2 or 3 requests of a task")] = 1
+    kinds: Annotated[Sequence[str], Field(min_length=1, description=REQUESTS)] | None = None
+    unseen_kinds: Annotated[Sequence[str], Field(description=REQUESTS)] = ()
+    customers: Literal["verdict", "tuning"] = "verdict"
+    transfer_ends: bool = False
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See `EnvConfig.source`."""
+        options = {name: value for name, value in vars(self).items() if name != "domain"}
+        lists = {name: value and tuple(value) for name, value in options.items() if name.endswith("kinds")}
+        return {"_target_": "harness.env.retail_tasks.environment.load", **options, **lists}
 
 
 @plain_dataclass(frozen=True)
@@ -149,6 +178,8 @@ class ValidationConfig(Section):
     split: test, the held-out tasks; or train, those that the runs train on
     samples: further episodes of each task at the first and the last validation, for pass^k; 0: none
     sample_temperature: of these; the same for every arm
+    also: further validation sets of the environment, by name, asked as the reference is and part of no effect
+    also_every: every how many steps; None: at the first and the last validation
     """
 
     option: ClassVar[str] = "validation"
@@ -159,6 +190,14 @@ class ValidationConfig(Section):
     split: Literal["test", "train"] = "test"
     samples: Whole = 0
     sample_temperature: Annotated[float, Field(gt=0, le=2, description=SAMPLES)] = 1.0
+    also: Annotated[Sequence[str], Field(description="a list of names of validation sets")] = ()
+    also_every: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.also_every and self.also_every % self.every:
+            raise ConfigError(
+                f"validation.also_every is {self.also_every}; expected a multiple of validation.every={self.every}."
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

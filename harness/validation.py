@@ -13,6 +13,7 @@ what every curve and effect is made of.
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,6 +32,7 @@ class Validation:
     asked: the ids that the arm's own validation asked; raised: it asked one past the end and raised
     sampled: rewards of further reference episodes by task, in the order of their seeds; sampled_at: their temperature
     episodes: how many of all were computed for it, and how many were found
+    also: of further validation sets, by name, the reward by task
     """
 
     reference: dict[str, float | None]
@@ -41,6 +43,7 @@ class Validation:
     sampled: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     sampled_at: float | None = None
     episodes: dict[str, int] = field(default_factory=dict)
+    also: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def record(self, step: int) -> Record:
         present = [r for r in self.reference.values() if r is not None]
@@ -57,6 +60,7 @@ class Validation:
             sampled=self.sampled,
             sampled_at=self.sampled_at,
             episodes=self.episodes,
+            also=self.also,
         ).line()
 
 
@@ -65,12 +69,19 @@ class ReferenceProtocol:
     """The reference protocol: task ids and decoding.
 
     samples: further episodes of each task where they are asked for, at sample_temperature
+    also: task ids of further validation sets, by name; also_every: steps, None: at the first and last validation
     """
 
     task_ids: tuple[str, ...]
     sampling: Sampling
     samples: int = 0
     sample_temperature: float = 1.0
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    also_every: int | None = None
+
+    def asks_also(self, step: int, ends: bool) -> bool:
+        """Whether the further sets are asked. ends: whether this is the first or the last validation"""
+        return ends or (self.also_every is not None and step % self.also_every == 0)
 
 
 async def validate(
@@ -81,11 +92,12 @@ async def validate(
     seams: Seams,
     split: TaskSplit,
     sampled: bool = False,
+    also: bool = False,
 ) -> Validation:
     """Both measurements of the current policy. Sampling seeds do not depend on the step or the arm, so an
     unchanged policy gives an unchanged result; those of the reference do not depend on the run's seed either.
 
-    sampled: whether the protocol's further episodes are played, too
+    sampled: whether the protocol's further episodes are played, too; also: whether its further sets are asked, too
 
     Raises EngineError when not one reference episode could be played, or not one got a reply because the first prompt
     fills the context: that is a fault, not missing data."""
@@ -121,6 +133,16 @@ async def validate(
             return None
         return asked.episode.outcome.reward
 
+    async def beside(task: str) -> float | None:
+        try:
+            asked = await played(task, protocol.sampling, derive_seed(0, "validation", task))
+        except EpisodeError:
+            return None
+        return asked.episode.outcome.reward
+
+    async def set_of(ids: tuple[str, ...]) -> dict[str, float | None]:
+        return dict(zip(ids, await asyncio.gather(*map(beside, ids)), strict=True))
+
     async def samples_of(task: str) -> tuple[float | None, ...]:
         return tuple(await asyncio.gather(*(sample(task, number) for number in range(further))))
 
@@ -145,10 +167,12 @@ async def validate(
             return None
         return await asyncio.gather(*(reported(t) for t in split.validation))
 
-    references, reports, samples = await asyncio.gather(
+    sets = protocol.also if also else {}
+    references, reports, samples, further_sets = await asyncio.gather(
         asyncio.gather(*(reference(t) for t in protocol.task_ids)),
         own_validation(),
         asyncio.gather(*(samples_of(t) for t in protocol.task_ids)),
+        asyncio.gather(*map(set_of, sets.values())),
     )
     if missing and len(missing) == len(protocol.task_ids):
         raise EngineError(f"Not one of {len(missing)} validation tasks could be played. {missing[-1]}")
@@ -166,4 +190,5 @@ async def validate(
         dict(zip(protocol.task_ids, samples, strict=True)) if further else {},
         protocol.sample_temperature if further else None,
         {"computed": sum(computed), "shared": len(computed) - sum(computed)},
+        dict(zip(sets, further_sets, strict=True)),
     )

@@ -44,9 +44,14 @@ class Loop:
         backend=None,
         val_tasks=2,
         samples=0,
+        also=None,
+        also_every=None,
+        domain=None,
+        held_out=HELD_OUT,
         **loss,
     ):
         self.rollouts = Rollouts(TASKS, play, exact)
+        self.rollouts.domain = domain or self.rollouts.domain
         self.policy, self.backend, self.records = policy or Policy(), backend or Backend(metrics), Records()
         self.contexts = contexts or Contexts()
         self.reported: list[tuple[int, float | None]] = []
@@ -73,7 +78,7 @@ class Loop:
                 self.backend,
                 self.rollouts,
                 self.contexts,
-                ReferenceProtocol(HELD_OUT, GREEDY, samples),
+                ReferenceProtocol(held_out, GREEDY, samples, also=also or {}, also_every=also_every),
                 self.records,
                 lambda step, reward: self.reported.append((step, reward)),
             )
@@ -209,6 +214,22 @@ def test_what_it_reports_is_the_mean_of_the_reference():
         return episode(task, success=float(task == HELD_OUT[0] and model == "hosted_vllm/policy@2"))
 
     assert Loop(play=play).reported == [(0, 0.0), (1, None), (2, 0.5), (3, 0.0)]
+
+
+@pytest.mark.parametrize(("every", "asked"), [(None, [0, 4]), (2, [0, 2, 4]), (3, [0, 3, 4])])
+def test_further_validation_sets_are_asked_at_steps_of_their_own_and_change_no_other_number(every, asked):
+    def play(task, model, seed):
+        return episode(task, success=1.0)
+
+    with_sets = Loop(steps=4, every=1, play=play, also={"other": ("o1", "o2")}, also_every=every)
+    lines = with_sets.records.of("validation")
+    assert [line["step"] for line in lines if "also" in line] == asked
+    assert lines[0]["also"] == {"other": {"o1": 1.0, "o2": 1.0}}
+    plain = Loop(steps=4, every=1, play=play).records.of("validation")
+    assert [line["reference"] for line in lines] == [line["reference"] for line in plain]
+    of_sets = [call for call in with_sets.rollouts.calls if call.task == "o1"]
+    assert {(call.sampling.temperature, call.seed) for call in of_sets} == {(0.0, derive_seed(0, "validation", "o1"))}
+    assert [call.model.partition("/")[2] for call in of_sets] == [f"policy@{step}" for step in asked]
 
 
 def test_samples_are_played_at_the_first_and_the_last_validation_alone():

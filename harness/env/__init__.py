@@ -7,7 +7,7 @@
     user.py         scripted users: who speaks next, and when they stop
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
-    retail_tasks/   generated retail tasks on small worlds; the warm starts in experiments/ are shown them
+    retail_tasks/   domain=retail_generated: generated tasks on small worlds; warm starts are shown others of them
 
 A world knows nothing of policies, fixes, rollouts or the store: it is asked for a conversation, told what the policy
 said, and judges. Whoever plays knows `Environment` and `Conversation`, and none of the files behind them.
@@ -25,7 +25,7 @@ from loguru import logger
 
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
-from harness.env.environment import Conversation, Environment, task_groups  # noqa: E402
+from harness.env.environment import Conversation, Environment, bounds, task_groups, validation_sets  # noqa: E402
 from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
 from harness.seams import Outcome  # noqa: E402
@@ -33,7 +33,17 @@ from harness.seams import Outcome  # noqa: E402
 if TYPE_CHECKING:
     from harness.env.domain import Domain
 
-__all__ = ["DOMAINS", "Conversation", "Environment", "Outcome", "load_domain", "load_environment", "task_groups"]
+__all__ = [
+    "DOMAINS",
+    "Conversation",
+    "Environment",
+    "Outcome",
+    "bounds",
+    "load_domain",
+    "load_environment",
+    "task_groups",
+    "validation_sets",
+]
 
 DOMAINS = ("mock", "retail", "airline")
 

@@ -44,13 +44,14 @@ warnings.filterwarnings("ignore", message="Pydantic serializer warnings", catego
 
 @dataclass(frozen=True)
 class TaskWorld:
-    """What all episodes of one task share."""
+    """What all episodes of one task share. own: whether its database is its alone, and so part of its content"""
 
     task: Task
     script: Script
     database: DB  # as the task's initial state has it; never changed
     toolkit: type[ToolKitBase]
     policy: str
+    own: bool = False
 
     def environment(self) -> Environment:
         """A fresh tau2 environment of its own (about 0.05 ms)."""
@@ -84,7 +85,8 @@ class Domain:
     """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads.
 
     transfer_ends: whether a call of `transfer_to_human_agents` ends the conversation, as in tau-bench v1
-    task_groups: which tasks are variants of one another, by id (environment.py)
+    task_groups: which tasks are variants of one another, by id; validation_sets: further held-out tasks, by the name of
+        their set (environment.py)
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Domain:
         test_ids: Sequence[str],
         transfer_ends: bool = False,
         task_groups: Mapping[str, str] | None = None,
+        validation_sets: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.name = name
         self.transfer_ends = transfer_ends
@@ -103,6 +106,7 @@ class Domain:
         self.train_ids = tuple(train_ids)
         self.test_ids = tuple(test_ids)
         self.task_groups = {task: name for task, name in (task_groups or {}).items() if task in self._worlds}
+        self.validation_sets = {name: tuple(ids) for name, ids in (validation_sets or {}).items()}
         first = worlds[0]
         self.system_prompt = first.policy
         self.tools: list[dict[str, Any]] = [tool.openai_schema for tool in first.environment().get_tools()]
@@ -112,7 +116,8 @@ class Domain:
         """Changes when tasks, splits, policy, tools or what ends a conversation do."""
         parts = [self.name, self.system_prompt, json.dumps(self.tools), *self.train_ids, "|", *self.test_ids]
         ending = ["transfer ends"] if self.transfer_ends else []
-        return _digest(*parts, *(self.task_digest(task_id) for task_id in self.task_ids), *ending)
+        further = [part for name, ids in self.validation_sets.items() for part in (f"set {name}", *ids)]
+        return _digest(*parts, *(self.task_digest(task_id) for task_id in self.task_ids), *ending, *further)
 
     def part(self, task_ids: Collection[str]) -> Domain:
         """The domain with these tasks alone, in its own order. Raises ConfigError for ids that it does not have."""
@@ -139,7 +144,8 @@ class Domain:
         world = self.world(task_id)
         script = world.script
         stops = ["confirms"] if script.confirms else []
-        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops)
+        own = [world.database.model_dump_json()] if world.own else []
+        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops, *own)
 
     def start(self, task_id: str, seed: int = 0) -> ScriptedConversation:
         """A new conversation; the seed changes nothing for a script. Raises KeyError for an id that does not exist."""

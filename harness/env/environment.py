@@ -11,7 +11,8 @@ Three things are asked beyond the signatures:
 - Every process makes the environment anew from the same target and arguments, and compares `digest`.
 - Many conversations are under way at once in one process. They share the environment, which must not change.
 
-Where some tasks are variants of one another, an environment also has `task_groups` (`TaskGroups` below).
+Where some tasks are variants of one another, an environment also has `task_groups` (`TaskGroups` below); further sets
+of held-out tasks are `validation_sets`, and what rewards lie between `bounds`.
 """
 
 from __future__ import annotations
@@ -109,6 +110,36 @@ class TaskGroups(Protocol):
         """By task id the name of its group, which may be the id of one of its tasks. A task that is not named is a
         group of its own."""
         ...
+
+
+class ValidationSets(Protocol):
+    """What an environment has besides where there are held-out tasks beyond `test_ids`, which `validation.also` names:
+    of another kind, or another benchmark's with the same prompt and tools."""
+
+    @property
+    def validation_sets(self) -> Mapping[str, Sequence[str]]:
+        """By name the ids of a set; none of them is trained on or in `test_ids`."""
+        ...
+
+
+class Bounded(Protocol):
+    """What an environment has besides where it can say what rewards lie between."""
+
+    def bounds(self, task_ids: Sequence[str]) -> tuple[float, float]:
+        """Mean rewards on these tasks: of an agent that does nothing, and of one that makes no mistake."""
+        ...
+
+
+def validation_sets(environment: Environment) -> dict[str, tuple[str, ...]]:
+    """Those that the environment declares; empty where it declares none."""
+    declared = getattr(environment, "validation_sets", None) or {}
+    return {name: tuple(ids) for name, ids in declared.items()}
+
+
+def bounds(environment: Environment, task_ids: Sequence[str]) -> tuple[float, float] | None:
+    """None where the environment does not say."""
+    known = getattr(environment, "bounds", None)
+    return None if known is None else known(task_ids)
 
 
 def task_groups(environment: Environment) -> dict[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from harness.env.environment import Conversation, Environment, task_groups
+from harness.env.environment import Conversation, Environment, task_groups, validation_sets
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
@@ -96,6 +96,7 @@ def _checked(target: str, made: Any) -> Environment:
             f"{OPTION}={target}: task {twice[0]!r} is listed twice in train_ids and test_ids; expected each task once."
         )
     _check_groups(target, made)
+    _check_sets(target, made)
     _check_tools(target, made.tools)
     if train:
         _check_start(target, made, train[0])
@@ -113,6 +114,19 @@ def _check_groups(target: str, made: Environment) -> None:
         raise ConfigError(
             f"{OPTION}={target}: task_groups names task {unknown[0]!r}, which is in neither train_ids nor test_ids."
         )
+
+
+def _check_sets(target: str, made: Environment) -> None:
+    declared = getattr(made, "validation_sets", None) or {}
+    if not isinstance(declared, Mapping) or any(isinstance(ids, str) or not list(ids) for ids in declared.values()):
+        raise ConfigError(
+            f"{OPTION}={target}: validation_sets is {declared!r}; expected lists of task ids by the name of their set."
+        )
+    for name, ids in validation_sets(made).items():
+        if shared := [i for i in ids if i in {*made.train_ids, *made.test_ids}]:
+            raise ConfigError(
+                f"{OPTION}={target}: task {shared[0]!r} of validation_sets[{name!r}] is also in train_ids or test_ids."
+            )
 
 
 def _check_tools(target: str, tools: Any) -> None:

@@ -112,7 +112,8 @@ class Load:
 
 
 # prefix: measured with each policy's tokenizer; the rest of mock: measured; of the others: assumed, 12 turns
-LOADS = {"mock": Load(90, 250, 60), "retail": Load(4850, 3000, 700), "airline": Load(5030, 4000, 800)}
+RETAIL = Load(4850, 3000, 700)
+LOADS = {"mock": Load(90, 250, 60), "retail": RETAIL, "retail_generated": RETAIL, "airline": Load(5030, 4000, 800)}
 
 
 @dataclass(frozen=True)

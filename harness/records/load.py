@@ -158,6 +158,12 @@ class SweepRecords:
         return {task: f"kind {int(task[5:]) % MOCK_KINDS}" for task in ids if re.fullmatch(r"mock_\d+", task)}
 
     @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Mean rewards on the reference tasks of an agent that does nothing, and of one that makes no mistake."""
+        kept = self.manifest.get("bounds")
+        return (float(kept[0]), float(kept[1])) if isinstance(kept, list) and len(kept) == 2 else None
+
+    @property
     def margin(self) -> float:
         """What the sweep was to call next to nothing (stats.margin), in reward."""
         return float(((self.manifest.get("config") or {}).get("stats") or {}).get("margin", MARGIN))

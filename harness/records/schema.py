@@ -64,6 +64,7 @@ class ValidationRecord:
     sampled, sampled_at: rewards of further reference episodes of each task and their temperature; none: not asked for
     seconds: wall-clock of all
     episodes: how many the run computed for it, and how many it found; empty in older records
+    also: of further validation sets, by name, the rewards by task, in 0..1; they are part of no effect
     """
 
     step: int
@@ -78,11 +79,13 @@ class ValidationRecord:
     sampled: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     sampled_at: float | None = None
     episodes: dict[str, int] = field(default_factory=dict)
+    also: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     @property
     def asked(self) -> int:
         """Episodes that it takes."""
-        return len(self.by_task) + self.reported_n - self.nonexistent + sum(map(len, self.sampled.values()))
+        beside = sum(map(len, (*self.sampled.values(), *self.also.values())))
+        return len(self.by_task) + self.reported_n - self.nonexistent + beside
 
     def line(self) -> Record:
         further = {"sampled": {"temperature": self.sampled_at, "by_task": self.sampled}} if self.sampled else {}
@@ -97,6 +100,7 @@ class ValidationRecord:
             },
             **further,
             **({"episodes": self.episodes} if self.episodes else {}),
+            **({"also": self.also} if self.also else {}),
             "seconds": self.seconds,
         }
 
@@ -117,6 +121,7 @@ class ValidationRecord:
             sampled={task: tuple(rewards) for task, rewards in (sampled.get("by_task") or {}).items()},
             sampled_at=sampled.get("temperature"),
             episodes=dict(line.get("episodes") or {}),
+            also={name: dict(rewards) for name, rewards in (line.get("also") or {}).items()},
         )
 
 
@@ -242,6 +247,6 @@ class RunContent:
 
 KEYS = {
     "steps": frozenset(StepRecord.__annotations__),
-    "validation": frozenset(("step", "reference", "reported", "sampled", "episodes", "seconds")),
+    "validation": frozenset(("step", "reference", "reported", "sampled", "episodes", "also", "seconds")),
     "checks": frozenset(CheckRecord.__annotations__),
 }

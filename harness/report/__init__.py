@@ -6,8 +6,9 @@ words      formats.py, effect_text.py (numbers, states, effects), step_text.py (
            source_text.py (which code runs come from), control_text.py (placebos and negative controls), verdict.py
 figures    figures.py, effect_figures.py, step_figures.py, control_figure.py; matplotlib loads when one is drawn
 pages      sections.py (parts as plain data), effect_sections.py, step_sections.py, block_section.py, and
-           further_sections.py with reported_section.py, task_section.py, steps_section.py and pass_section.py; rendered
-           by page.py (report.html, effects.json) with page_parts.py, markup.py, style.py, and by markdown.py
+           further_sections.py with reported_section.py, task_section.py, steps_section.py, pass_section.py,
+           also_section.py; rendered by page.py (report.html, effects.json) with page_parts.py, markup.py, style.py,
+           and by markdown.py
            (report.md); arm_table.py prints to the terminal
 command.py `harness report`; seeds_command.py `harness seeds`
 

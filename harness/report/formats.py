@@ -171,9 +171,15 @@ def facts(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in named.items() if value)
 
 
+def bounds(floor: float, ceiling: float) -> str:
+    return f"an agent that does nothing earns {reward(floor)}, one that makes no mistake {reward(ceiling)}"
+
+
 def notes(sweep: SweepRecords) -> tuple[str, ...]:
     """What a reader of the numbers should know about the records themselves."""
     lines = [*mixed_sources(sweep)]
+    if sweep.bounds:
+        lines.append(f"On the tasks of the reference validation {bounds(*sweep.bounds)}.")
     if sweep.split == "train":
         lines.append(
             "Reference validation has the training tasks here (validation.split=train): it shows whether the loop "

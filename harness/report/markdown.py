@@ -80,7 +80,7 @@ def _lines(whole: SweepRecords, found: SweepStatistics) -> Iterator[str]:
         yield ""
         grid = gaps_grid(found.effects)
         yield from _table(grid.heads, grid.rows)
-    for section in further_sections(found):
+    for section in further_sections(found, sweep):
         yield from _section(section)
     yield from _claims(found)
     yield from _arms(every)

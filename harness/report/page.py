@@ -101,7 +101,7 @@ def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -
         yield section_html(control_text.control_section(found.controls), draw_controls)
     if curves.arm_curves(sweep):
         yield gap_figures(sweep, found.effects, pictures.get("reported"))
-    for section in further_sections(found):
+    for section in further_sections(found, sweep):
         yield section_html(section, draw)
     yield claims(found)
     yield arms(every)

@@ -6,7 +6,7 @@ first policy the episodes are the base policy's. Arms under one seed that are in
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from harness.designs import alias_table, is_orthogonal, named_design, resolution
 from harness.factors import BASELINES, EPISODES, NOTE, Arm, Factors, Run
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
-from harness.report import effect_text
+from harness.report import effect_text, formats
 from harness.report.cost_text import duration
 from harness.stats.effects import fails
 from harness.stats.outcomes import outcomes_of
@@ -37,6 +37,8 @@ class PlannedWork:
     episodes: training episodes per step of a run; split: of the reference tasks
     reference: ids of the reference tasks; reported: by run, the ids of the arm's own split that exist
     groups: of the reference tasks, where they are variants of one another
+    also: tasks of each further validation set, by name; also_every: steps, None: at the first and the last validation
+    bounds, also_bounds: mean rewards on them of an agent that does nothing and of one without mistakes, where known
     greedy: runs whose own validation decodes as the reference does; ended: those whose own validation raises at step 0
     baseline: which loop `off` means
     engines: that work at once; None where the launcher learns it when it starts
@@ -68,6 +70,10 @@ class PlannedWork:
     policies: Mapping[str, str] = field(default_factory=dict)
     sampled_apart: bool = False
     groups: int | None = None
+    bounds: tuple[float, float] | None = None
+    also: Mapping[str, int] = field(default_factory=dict)
+    also_every: int | None = None
+    also_bounds: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -92,6 +98,11 @@ class PlannedWork:
     def validations(self) -> int:
         """Step 0, every so many steps, and the last one."""
         return 1 + -(-self.steps // self.validate_every)
+
+    @property
+    def also_asked(self) -> int:
+        """How often a run asks the further sets: at step 0, every so many steps, and at the last."""
+        return min(2, self.validations) if self.also_every is None else 1 + -(-self.steps // self.also_every)
 
     def training(self, run: Run) -> int:
         """Training episodes of a run."""
@@ -131,6 +142,8 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     asked = sum(map(plan.training, going)) + plan.validations * validation + len(plan.ended) * plan.tasks
     samples, ends = plan.samples * plan.tasks, min(2, plan.validations)
     asked += samples * (ends * len(going) + len(plan.ended))
+    also = sum(plan.also.values())
+    asked += also * (plan.also_asked * len(going) + len(plan.ended))
     updates = plan.steps * sum(_chain(plan, run) is not None for run in plan.runs)
     if not plan.reuse:
         return StepCounts(updates, updates, asked, asked)
@@ -145,6 +158,7 @@ def count_steps(plan: PlannedWork) -> StepCounts:
     weights = {_weights(plan, run) for run in plan.runs}
     bases, trained = {base for base, _ in weights}, {w for w in weights if w[1] is not None}
     distinct += samples * (len(bases) + (ends - 1) * len(trained))
+    distinct += also * (len(bases) + (plan.also_asked - 1) * len(trained))
     return StepCounts(updates, len(chains) * plan.steps, asked, min(distinct, asked))
 
 
@@ -188,6 +202,8 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         f"design {name}: {_count(len(plan.arms), 'arm')}{blocks}{beside} × {_count(seeds, 'seed')} = "
         f"{_count(len(plan.runs), 'run')} of {plan.steps} steps, {plan.validations} validations each on "
         f"{effect_text.reference_tasks(plan.tasks, plan.split, plan.groups)}",
+        *([f"on these {formats.bounds(*plan.bounds)}"] if plan.bounds else []),
+        *_also_lines(plan),
         f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",
         *([f"blocks: {', '.join(plan.blocks)}; the report speaks of {plan.main_block} first"] if blocks else []),
         *(f"  {run.name}" for run in plan.runs),
@@ -197,6 +213,13 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier), plan.groups),
     ]
     return [*lines, *alias_lines(plan.arms)]
+
+
+def _also_lines(plan: PlannedWork) -> Iterator[str]:
+    for name, tasks in plan.also.items():
+        known = plan.also_bounds.get(name)
+        between = f"; {formats.bounds(*known)}" if known else ""
+        yield f"beside it {_count(plan.also_asked, 'time')} on the {tasks} tasks of {name}{between}"
 
 
 def alias_lines(arms: Sequence[Arm]) -> list[str]:

@@ -61,13 +61,14 @@ def write_plan(
     design: str | None = None,
     source: Source | None = None,
     task_groups: TaskGroups | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> str | None:
     """Writes manifest.json and plan.jsonl; the name of the source in the manifest. Raises ConfigError for a folder that
     holds another configuration, or runs of another source without `resume=mixed`.
 
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
     source: None: it is not recorded
-    task_groups: as the environment declares them; no part of the configuration, so a sweep keeps those of its plan
+    task_groups, bounds: as the environment declares them, no part of the configuration: a sweep keeps those of its plan
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
@@ -91,6 +92,7 @@ def write_plan(
     else:
         manifest = _manifest(name, config, train_ids, reference_ids) | {"design": design, "content": content}
         manifest |= {"task_groups": task_groups} if task_groups else {}
+        manifest |= {"bounds": list(bounds)} if bounds else {}
         files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
     name_of_source = _record_start(files, config, source)
     if files.archived and _is_open(files, config):

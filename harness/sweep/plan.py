@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.config import RunConfig, SweepConfig
-from harness.env import Environment, load_environment, task_groups
+from harness.env import Environment, bounds, load_environment, task_groups, validation_sets
 from harness.episode import EPISODE_VERSION
-from harness.errors import ConfigError
+from harness.errors import ConfigError, closest
 from harness.machine.gpu import gpus
 from harness.policy import Policy, doubles_calls, load_policy, ready, template_warnings
 from harness.records.layout import SweepFiles
@@ -25,6 +25,7 @@ class Sweep:
     """A planned sweep: its folder, its runs, and the parts that all of them share.
 
     policy: the main block's; policies: of each block, by its name
+    also: task ids of the further validation sets that are asked, by name
     source: what its numbers come from now, and how the manifest calls it; None: nothing is computed, or not looked at
     """
 
@@ -39,6 +40,7 @@ class Sweep:
     train_ids: tuple[str, ...] = ()
     source: Source | None = None
     source_name: str | None = None
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def parts(self, runs: Sequence[RunConfig]) -> list[tuple["Sweep", list[RunConfig]]]:
         """What one engine can train: the runs of one policy and one size of the optimiser's batches, as a sweep."""
@@ -75,6 +77,10 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         policies={name: policy.name for name, policy in sweep.policies.items()},
         reference=sweep.reference_ids,
         groups=_groups(sweep),
+        bounds=bounds(sweep.domain, sweep.reference_ids),
+        also={name: len(ids) for name, ids in sweep.also.items()},
+        also_every=config.validation.also_every,
+        also_bounds={name: bounds(sweep.domain, ids) for name, ids in sweep.also.items()},
         reported={
             c.run: tuple(t for t in splits[c.seams.split.level].validation if t is not None and c.run not in raises)
             for c in config.runs
@@ -145,8 +151,8 @@ def planned(sweep: Sweep, design: str | None = None) -> Sweep:
     """Fetches what its policies lack and writes the plan. Raises ConfigError."""
     sweep = _ready(sweep)
     ids, content = (sweep.train_ids, sweep.reference_ids), _content(sweep)
-    groups = task_groups(sweep.domain)
-    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups)
+    groups, between = task_groups(sweep.domain), bounds(sweep.domain, sweep.reference_ids)
+    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups, between)
     return replace(sweep, source_name=name)
 
 
@@ -199,7 +205,21 @@ def _load(config: SweepConfig) -> Sweep:
         (*warnings, *_without_weight(config.results / name, source)),
         train_ids,
         source,
+        also=_also(domain, config.validation.also),
     )
+
+
+def _also(domain: Environment, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The further validation sets of these names. Raises ConfigError for one that the environment does not have."""
+    known = validation_sets(domain)
+    for name in names:
+        if name not in known:
+            sets = f"it has {', '.join(known)}" if known else "it has none"
+            raise ConfigError(
+                f"validation.also names {name!r}, and env={domain.name} has no such validation set: {sets}."
+                f"{closest(name, known)}"
+            )
+    return {name: known[name] for name in dict.fromkeys(names)}
 
 
 def _without_weight(folder: Path, source: Source) -> list[str]:

@@ -59,7 +59,9 @@ class Runner:
         sampling = Sampling(config.validation.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)
         contexts = Contexts(str(policy.path), sweep.domain.tools)
         asked = config.validation
-        protocol = ReferenceProtocol(sweep.reference_ids, sampling, asked.samples, asked.sample_temperature)
+        protocol = ReferenceProtocol(
+            sweep.reference_ids, sampling, asked.samples, asked.sample_temperature, sweep.also, asked.also_every
+        )
         return cls(sweep, backend, rollouts, contexts, protocol)
 
     async def run(self, config: RunConfig, records: RunRecords, progress: Progress) -> tuple[list[Check], float]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from experiments.warm_starts.retail import agent
 from harness.env import Outcome
-from harness.env.domain import Domain, ScriptedConversation
+from harness.env.domain import Domain
 from harness.env.retail_tasks import generator
+from harness.env.retail_tasks.agent import Message, played
 from harness.env.retail_tasks.generator import RetailTask
-from harness.env.retail_tasks.goals import Call
 from harness.env.retail_tasks.worlds import Population
 
 TRAINING_SHARE = 0.12  # of demonstrations that show a task of tau2's training split
 RELABELLED = 0.75  # of these under new ids
-
-Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,23 +30,8 @@ class Demonstration:
 def demonstrate(task: RetailTask, random: Random, right: dict[str, float]) -> Demonstration:
     """Plays the task as the agent decides. `right`: see `agent.RIGHT`."""
     goals, gives_up, wrong = agent.decide(task, random, right)
-    episode = ScriptedConversation(task.world)
-    messages: list[Message] = [{"role": "user", "content": episode.first}]
-    stopped = False
-    for step in agent.play(task, goals, gives_up, episode):
-        if isinstance(step, Call):
-            identity = f"call_{len(messages)}"
-            call = {"id": identity, "type": "function", "function": {"name": step.name, "arguments": step.arguments}}
-            messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
-            answer = episode.call_tool(identity, step.name, step.arguments)
-            messages.append({"role": "tool", "tool_call_id": identity, "content": answer})
-        else:
-            messages.append({"role": "assistant", "content": step})
-            reply = episode.answer(step)
-            stopped = reply is None
-            if reply is not None:
-                messages.append({"role": "user", "content": reply})
-    return Demonstration(messages, wrong, episode.outcome(stopped))
+    shown = played(task, agent.play(task, goals, gives_up))
+    return Demonstration(shown.messages, wrong, shown.outcome)
 
 
 class Source:

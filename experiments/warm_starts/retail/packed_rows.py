@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.warm_starts.retail import demonstrations
-from experiments.warm_starts.retail.demonstrations import Demonstration, Message
+from experiments.warm_starts.retail.demonstrations import Demonstration
 from harness.env.domain import Domain
+from harness.env.retail_tasks.agent import Message
 from harness.errors import ConfigError
 
 CONTEXT = 12288  # tokens of a whole episode: 24 of the 40 held-out tasks fit in the base model's 8192, all in this

@@ -4,8 +4,10 @@
     customer.py   what a customer has, and how they introduce themselves
     requests.py   what they ask for: a sentence, and the goal behind it
     goals.py      Call, Goal: the calls that a request needs and what must be said
+    agent.py      who makes no mistake, and who does nothing: ceiling and floor of the rewards
+    environment.py  domain=retail_generated: the tasks as an environment, with held-out customers in two halves
     generator.py  RetailTask: generated, one of tau2's training tasks, or one of these under new ids
 
-Customers of held-out tasks are never drawn. A goal says what is to be reached and not how: who plays it (the scripted
-agent in experiments/warm_starts/retail, a policy) is unknown here.
+Customers of held-out tasks are drawn for validation alone, never for training or a demonstration. A goal says what is
+to be reached and not how.
 """

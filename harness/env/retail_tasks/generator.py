@@ -25,40 +25,56 @@ from tau2.domains.retail.tools import RetailTools
 from harness.env.domain import Domain, TaskWorld
 from harness.env.retail_tasks.customer import Customer, Unfit, introduction, manner
 from harness.env.retail_tasks.goals import CALCULATE, READS, Call, Goal
-from harness.env.retail_tasks.requests import REQUESTS
+from harness.env.retail_tasks.requests import KINDS, REQUESTS
 from harness.env.retail_tasks.worlds import Population, Relabelling, customers, small
 from harness.env.user import confirming
 
 HOW_MANY = ((1, 68), (2, 25), (3, 7))  # requests of a task
-ATTEMPTS = 50
+ATTEMPTS = 50  # draws of a request for one customer
+WORLDS = 200  # customers that are tried for one task
 
 
 @dataclass(frozen=True)
 class RetailTask:
-    """A world, its customer, and what they want."""
+    """A world, its customer, and what they want. kinds: of the requests of a generated task, in their order"""
 
     world: TaskWorld
     user_id: str
     goals: tuple[Goal, ...]
+    kinds: tuple[str, ...] = ()
 
 
-def generate(population: Population, random: Random) -> RetailTask:
-    """A task on a new world. Its gold actions succeed; two requests never change one order's status."""
-    while True:
+def generate(
+    population: Population,
+    random: Random,
+    requests: int | None = None,
+    kinds: Sequence[str] = KINDS,
+    first: Sequence[str] | None = None,
+) -> RetailTask:
+    """A task on a new world. Its gold actions succeed; two requests never change one order's status.
+
+    requests: how many; None: drawn, mostly one
+    kinds: of `requests.KINDS`, those that are drawn; first: those that the first request is drawn from, None: the same
+    Raises ValueError where no customer can make so many requests of these kinds.
+    """
+    for _ in range(WORLDS):
         database = population.world(random.choice(population.user_ids), random)
         customer = Customer(database, next(iter(database.users.values())), random)
-        wanted = _weighted(HOW_MANY, random)
+        wanted = requests or _weighted(HOW_MANY, random)
         said: list[str] = []
         goals: list[Goal] = []
+        chosen: list[str] = []
         for _ in range(ATTEMPTS):
-            request = _weighted(REQUESTS, random)
+            among = first if first and not goals else kinds
+            kind = _weighted([(name, REQUESTS[name][1]) for name in among], random)
             try:
-                words, goal = request(customer)
+                words, goal = REQUESTS[kind][0](customer)
             except Unfit:
                 continue
             if _fits(goal, goals):
                 said.append(words)
                 goals.append(goal)
+                chosen.append(kind)
             if len(goals) == wanted:
                 break
         else:
@@ -66,7 +82,8 @@ def generate(population: Population, random: Random) -> RetailTask:
         task = _task(f"generated_{random.randrange(10**9)}", said, goals, customer)
         world = TaskWorld(task, confirming(task), database, RetailTools, "")
         if _succeeds(world):
-            return RetailTask(world, customer.user.user_id, tuple(goals))
+            return RetailTask(world, customer.user.user_id, tuple(goals), tuple(chosen))
+    raise ValueError(f"no customer of {WORLDS} could make {requests or 'the'} requests of {', '.join(first or kinds)}")
 
 
 def _weighted(choices: Sequence[tuple[Any, int]], random: Random) -> Any:

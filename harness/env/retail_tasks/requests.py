@@ -242,16 +242,17 @@ def _number(value: float) -> str:
     return str(round(value, 2))  # as tau2's calculator writes it
 
 
-# How often each is drawn: about as in the training tasks.
-REQUESTS: tuple[tuple[Callable[[Customer], Request], int], ...] = (
-    (swap, 34),
-    (give_back, 22),
-    (cancel, 11),
-    (cancel_all, 5),
-    (move_order, 8),
-    (move_user, 3),
-    (pay_otherwise, 3),
-    (track, 3),
-    (paid, 4),
-    (price, 3),
-)
+# By the name of its kind, what is asked, and how often it is drawn: about as in the training tasks.
+REQUESTS: dict[str, tuple[Callable[[Customer], Request], int]] = {
+    "swap": (swap, 34),
+    "give_back": (give_back, 22),
+    "cancel": (cancel, 11),
+    "cancel_all": (cancel_all, 5),
+    "move_order": (move_order, 8),
+    "move_user": (move_user, 3),
+    "pay_otherwise": (pay_otherwise, 3),
+    "track": (track, 3),
+    "paid": (paid, 4),
+    "price": (price, 3),
+}
+KINDS = tuple(REQUESTS)

@@ -18,7 +18,11 @@ from harness.env.domain import Domain
 
 # Ids of orders and payments (7 digits), items and products (10), parcels (12), zip codes (5), users (4, after a name).
 # Not what follows a point: prices may have as many digits.
-_ID = re.compile(r"(?<![\d.])(?:\d{12}|\d{10}|\d{7}|\d{5}|(?<=_)\d{4}|\d{4}(?=@))(?!\w|\.\d)")
+# The first digit stands before what must not precede it, so that the search jumps from digit to digit.
+_ID = re.compile(r"\d(?<![\d.]\d)(?:\d{11}|\d{9}|\d{6}|\d{4}|(?<=_\d)\d{3}|\d{3}(?=@))(?!\w|\.\d)")
+
+
+HALVES = ("verdict", "tuning")  # of the customers of held-out tasks
 
 
 class Relabelling:
@@ -27,17 +31,18 @@ class Relabelling:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._new: dict[str, str] = {}
+        self._taken: set[str] = set()
 
     def __call__(self, text: str) -> str:
         return _ID.sub(lambda match: self._of(match.group(0)), text)
 
     def _of(self, old: str) -> str:
         if old not in self._new:
-            taken = set(self._new.values())
             new = _digits(len(old), self._random)
-            while new in taken or new == old:
+            while new in self._taken or new == old:
                 new = _digits(len(old), self._random)
             self._new[old] = new
+            self._taken.add(new)
         return self._new[old]
 
 
@@ -46,14 +51,21 @@ def _digits(count: int, random: Random) -> str:
 
 
 class Population:
-    """The customers that generated tasks may be about: all but those of the held-out tasks."""
+    """The customers that generated tasks may be about: all but those of the held-out tasks, or a half of those.
 
-    def __init__(self, domain: Domain) -> None:
+    half: "tuning" or "verdict", which share no customer; None: those that may be trained on
+    """
+
+    def __init__(self, domain: Domain, half: str | None = None) -> None:
         self.database: RetailDB = domain.world(domain.task_ids[0]).database
         self.held_out = frozenset[str]().union(*(customers(domain, task_id) for task_id in domain.test_ids))
-        self.user_ids = tuple(
-            user_id for user_id, user in self.database.users.items() if user.orders and user_id not in self.held_out
-        )
+        everyone = [user_id for user_id, user in self.database.users.items() if user.orders]
+        if half is None:
+            self.user_ids = tuple(user_id for user_id in everyone if user_id not in self.held_out)
+        else:
+            theirs = sorted(self.held_out & set(everyone))
+            Random("retail held-out customers").shuffle(theirs)  # the same halves for every seed
+            self.user_ids = tuple(sorted(theirs[HALVES.index(half) :: len(HALVES)]))
 
     @cached_property
     def first_names(self) -> list[str]:
@@ -64,9 +76,10 @@ class Population:
         return sorted({user.name.last_name for user in self.database.users.values()})
 
     def world(self, user_id: str, random: Random) -> RetailDB:
-        """The customer's world under new ids and a new name. Raises ValueError for one of a held-out task."""
-        if user_id in self.held_out:
-            raise ValueError(f"{user_id} belongs to a held-out task.")
+        """The customer's world under new ids and a new name. Raises ValueError for a customer who is not one of these,
+        e.g. of a held-out task."""
+        if user_id not in self.user_ids:
+            raise ValueError(f"{user_id} is held-out from this population.")
         data = small(self.database, [user_id])
         user = data["users"][user_id]
         first, last = random.choice(self.first_names), random.choice(self.last_names)
