@@ -83,6 +83,10 @@ def _doctor(parser: Parser) -> None:
     )
 
 
+def _certificate(parser: Parser) -> None:
+    parser.add_argument("options", metavar="KEY=VALUE", nargs="*", help="as for a sweep: policy, env, backend.…")
+
+
 def _setup(parser: Parser) -> None:
     parser.add_argument("--trainer-only", action="store_true", help="leave out the server's environment and SmolLM2")
     parser.add_argument("--gpu", action="store_true", help="vLLM, torch and ART's trainer for an NVIDIA GPU (30 GB)")
@@ -111,6 +115,7 @@ MORE_SETUP = (
     "Run again, it returns at once, or makes anew what a changed lock file names."
 )
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
+MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
 MORE_COMPLETION = (
     'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
@@ -132,6 +137,12 @@ COMMANDS = {
     ),
     "archive": Command("harness.launch.archive_command", "keep a sweep's records in one file, to commit", _sweep),
     "doctor": Command("harness.launch.doctor", "what this machine has, what it lacks, which policies fit", _doctor),
+    "certificate": Command(
+        "harness.launch.certificate",
+        "measure whether answers depend on what else is asked at the same time",
+        _certificate,
+        MORE_CERTIFICATE,
+    ),
     "setup": Command(
         "harness.machine.setup", "make the environments of the trainer and the server", _setup, MORE_SETUP
     ),

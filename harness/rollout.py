@@ -59,6 +59,7 @@ class Rollouts:
     player: plays the episodes; None: a `EpisodePlayer` in this process
     exact: greedy decoding repeats itself (see `Evidence.exact`)
     user: who talks to the policy (see `Episode.user`)
+    batch_invariant: the server computes with other kernels, so what it answers is kept apart
     """
 
     domain: Environment
@@ -72,6 +73,7 @@ class Rollouts:
     player: Plays | None = None
     exact: bool = True
     user: Mapping[str, Any] = field(default_factory=lambda: dict(SCRIPTED))
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
         self._player = self.player or EpisodePlayer(self.domain, self.in_flight)
@@ -130,6 +132,7 @@ class Rollouts:
             vars(sampling),
             seed,
             "with log-probs" if with_logprobs else "without",
+            *(("batch invariant",) if self.batch_invariant else ()),
         )
 
     async def _play(self, job: Job) -> Episode:

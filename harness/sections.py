@@ -26,6 +26,8 @@ TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together 
 LOOKS = "a list of one to four numbers of seeds, rising from at least 2, such as [4,6,8,10]"
 REQUESTS = "a list of kinds of requests, such as [swap,cancel]"
 REWARD = "a difference of rewards, above 0 and below 1"
+NEEDS_GPU = "backend.batch_invariant=true needs an NVIDIA GPU (H100 or newer): vLLM has no such kernels for CPUs."
+WITHOUT_IT = "Leave it out; `harness certificate` measures how far answers in company differ on this machine."
 FOLDER_NAME = (
     "one plain folder name (at most 100 characters, the first a letter, a digit or _, no / and no \\; "
     'in a file, "2024" and "true" are quoted)'
@@ -219,6 +221,7 @@ class BackendConfig(Section):
     max_loras: adapter slots of the server; in_flight: requests at once; None: 8 and 48 on a CPU, 16 and 256 on a GPU
     threads: of PyTorch in the trainer; port: on 127.0.0.1, None for a free one
     engines_per_gpu: that share a GPU and its memory; engines: at once, None: as many as that gives
+    batch_invariant: vLLM's kernels whose results do not depend on what else is in the batch; on a GPU alone
     """
 
     option: ClassVar[str] = "backend"
@@ -234,8 +237,13 @@ class BackendConfig(Section):
     engines_per_gpu: Count = 1
     engines: Count | None = None
     port: Annotated[int, Field(ge=1, le=65535, description="a port, 1 to 65535")] | None = None
+    batch_invariant: bool = False
 
     def __post_init__(self) -> None:
+        if self.batch_invariant and self.kind == "art_local":
+            raise ConfigError("backend.batch_invariant is for backend=shared: stock ART starts a server of its own.")
+        if self.batch_invariant and self.device == "cpu":
+            raise ConfigError(f"{NEEDS_GPU} backend.device is cpu. {WITHOUT_IT}")
         if min(self.gpu_split) <= 0 or sum(self.gpu_split) > 0.95:
             raise ConfigError(f"backend.gpu_split is {list(self.gpu_split)}; expected {TWO_SHARES}.")
         if self.kind == "art_local" and self.engines_per_gpu > 1:
@@ -253,6 +261,11 @@ class BackendConfig(Section):
         if self.device == "cuda" and not gpus():
             raise ConfigError("backend.device is cuda, and no NVIDIA GPU is visible here. Use device=auto or cpu.")
         return self.device != "cpu" and bool(gpus())
+
+    def check_kernels(self) -> None:
+        """Raises ConfigError where the engine would run on a CPU and its kernels are asked to be batch-invariant."""
+        if self.batch_invariant and not self.on_gpu:
+            raise ConfigError(f"{NEEDS_GPU} No GPU is visible here. {WITHOUT_IT}")
 
     @property
     def memory(self) -> tuple[float, float]:

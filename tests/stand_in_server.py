@@ -3,6 +3,8 @@
 Started as the server is (`stand_in` in conftest.py makes HARNESS_VLLM_PYTHON of it), ready in a second. A reply is a
 function of the conversation, the temperature and the seed alone: two sweeps of one command get the same replies,
 whatever was trained and however they were batched. So its log-probs are nobody's weights: no endpoint check holds.
+
+FAKE_ASKED names a file that gets a JSON line for each chat completion: what was asked, the prompt as token ids.
 """
 
 import hashlib
@@ -86,7 +88,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {os.environ['VLLM_API_KEY']}":
             self.answer({"error": "Unauthorized"}, 401)
         elif self.path.endswith("/chat/completions"):
-            self.answer(self.policy.reply(body))
+            reply = self.policy.reply(body)
+            if path := os.environ.get("FAKE_ASKED"):
+                other = {name: value for name, value in body.items() if name not in ("messages", "tools")}
+                with open(path, "a") as file:
+                    file.write(json.dumps(other | {"prompt": reply["prompt_token_ids"]}, sort_keys=True) + "\n")
+            self.answer(reply)
         elif self.path.endswith("/completions"):  # the check of the base policy
             tokens = {"tokens": ["t"] * body["max_tokens"], "token_logprobs": [-0.1] * body["max_tokens"]}
             choices = [{"index": i, "text": "", "logprobs": tokens} for i in range(len(body["prompt"]))]

@@ -196,14 +196,15 @@ OTHERS = [
     {"sampling": replace(SAMPLING, max_prompt_tokens=19_999)},
     {"sampling": replace(SAMPLING, temperature=0.5)},
     {"task": "mock_001"},
+    {"batch_invariant": True},
 ]
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_another_user_or_limit_makes_another_episode(tmp_path, other):
-    player = Plays(PLAYED)
-    asked = rollouts(tmp_path, player, **{name: other[name] for name in other if name == "user"})
-    named = {name: value for name, value in other.items() if name != "user"}
+def test_another_user_limit_or_kernel_makes_another_episode(tmp_path, other):
+    player, of_all = Plays(PLAYED), ("user", "batch_invariant")
+    asked = rollouts(tmp_path, player, **{name: other[name] for name in other if name in of_all})
+    named = {name: value for name, value in other.items() if name not in of_all}
     assert one(asked, **named).key != one(rollouts(tmp_path, player)).key
     assert player.jobs[0].user == other.get("user", {"kind": "scripted"})
 

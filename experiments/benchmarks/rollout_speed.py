@@ -136,6 +136,7 @@ async def engine(policy: Policy, most: int, options: argparse.Namespace, folder:
             max_num_seqs=most,
             gpu_memory_utilization=0.5 if gpus() else None,
             mixed_graphs=not options.decode_graphs,
+            batch_invariant=options.batch_invariant,
             log=folder / "vllm.log",
         )
     )
@@ -389,6 +390,7 @@ def main() -> None:
     parser.add_argument("--base", action="store_true", help="ask the bare base, no adapter (uncaptured on a GPU)")
     parser.add_argument("--answers", action="store_true", help="a server without a model: the client's ceiling")
     parser.add_argument("--decode-graphs", action="store_true", help="capture no steps with a prompt in them")
+    parser.add_argument("--batch-invariant", action="store_true", help="as backend.batch_invariant=true; on a GPU")
     parser.add_argument("--out", type=Path, help="folder for rollout_speed.json and rollout_speed.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from art.backend import AnyTrainableModel
 
     from harness.config import SweepConfig
+    from harness.engine.server import ServerConfig
     from harness.engine.trainer_process import TrainerProcess
     from harness.policy import Policy
     from harness.records.store import Store
     from harness.seams import Rendering
 
-__all__ = ["SKIPPED", "Backend", "ScoredReply", "Trained", "TrainedContext", "build"]
+__all__ = ["SKIPPED", "Backend", "ScoredReply", "Trained", "TrainedContext", "build", "server_config"]
 
 
 @dataclass(frozen=True)
@@ -174,25 +175,9 @@ async def build(
 async def _shared(
     config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
-    from harness.engine.server import Server, ServerConfig
+    from harness.engine.server import Server
 
-    server = Server(
-        ServerConfig(
-            path=policy.path,
-            name=policy.name,
-            tool_parser=policy.tool_parser,
-            max_model_len=policy.max_model_len,
-            dtype=policy.dtype,
-            lora_rank=config.policy.lora_rank,
-            max_loras=config.backend.slots,
-            max_num_seqs=config.backend.requests,
-            gpu_memory_utilization=config.backend.memory[0] if config.backend.on_gpu else None,
-            kv_cache_bytes=_cache_beside_others(config, policy),
-            port=config.backend.port,
-            log=logs / "vllm.log",
-        ),
-        note,
-    )
+    server = Server(server_config(config, policy, logs), note)
 
     async def start_trainer() -> tuple[Any, "TrainerProcess"]:
         shared = await asyncio.to_thread(importlib.import_module, "harness.backend.shared")
@@ -209,6 +194,28 @@ async def _shared(
         await asyncio.gather(starting, return_exceptions=True)
         if not starting.cancelled() and starting.exception() is None:
             await starting.result()[1].close()
+
+
+def server_config(config: "SweepConfig", policy: "Policy", logs: Path) -> "ServerConfig":
+    """The server of `backend=shared`. Raises ConfigError where this machine cannot run it."""
+    from harness.engine.server import ServerConfig
+
+    config.backend.check_kernels()
+    return ServerConfig(
+        path=policy.path,
+        name=policy.name,
+        tool_parser=policy.tool_parser,
+        max_model_len=policy.max_model_len,
+        dtype=policy.dtype,
+        lora_rank=config.policy.lora_rank,
+        max_loras=config.backend.slots,
+        max_num_seqs=config.backend.requests,
+        gpu_memory_utilization=config.backend.memory[0] if config.backend.on_gpu else None,
+        kv_cache_bytes=_cache_beside_others(config, policy),
+        port=config.backend.port,
+        log=logs / "vllm.log",
+        batch_invariant=config.backend.batch_invariant,
+    )
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:

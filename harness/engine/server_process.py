@@ -38,6 +38,7 @@ class ServerConfig:
     gpu_memory_utilization: float | None = None  # None on a CPU
     kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
     mixed_graphs: bool = True  # on a GPU; see graphs()
+    batch_invariant: bool = False  # on a GPU: kernels whose results do not depend on what else is in the batch
 
 
 def command(config: ServerConfig, python: Path, port: int) -> list[str]:
@@ -115,6 +116,8 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
         | (on_cpu if config.gpu_memory_utilization is None else on_gpu)
         | {
             "VLLM_API_KEY": api_key,
+            # said in either case: what is set around us must not decide it, since the store's keys have our answer
+            "VLLM_BATCH_INVARIANT": str(int(config.batch_invariant)),
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             # On a CPU a second thread costs a small model more CPU time than it saves, and the clients and the trainer
             # need the other core. On a GPU many made the trainer slower (experiments/LOG.md, 5); of the server

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.disk import is_read_only
 from harness.errors import ConfigError, visible
-from harness.machine import inventory, memory
+from harness.machine import certificate, inventory, memory
 from harness.machine.inventory import Card
 from harness.policy import POLICIES, load_policy
 
@@ -41,6 +41,7 @@ def examine(folder: Path = Path("results")) -> Report:
     _hardware(report, found, folder)
     _trainer(report, found)
     _server(report, found)
+    _company(report)
     _tracking(report)
     _policies(report, found)
     return report
@@ -105,6 +106,15 @@ def _server(report: Report, found: list[Card]) -> None:
         report.todo("that Python has no vLLM: name one that has in HARNESS_VLLM_PYTHON, or unset it", blocks=True)
     elif found and "vllm" not in versions:
         report.todo("vLLM is a build for CPUs: run `python3 -m harness setup --gpu` to serve on the GPU")
+
+
+def _company(report: Report) -> None:
+    known = certificate.all_known()
+    for each in known:
+        report.say(each.text())
+        report.say(f"    {each.title()}, {each.measured}")
+    if not known:
+        report.say(f"answers in company against answers alone: not measured here; `{certificate.COMMAND}` does")
 
 
 def _tracking(report: Report) -> None:

@@ -6,6 +6,7 @@ Standard library alone, so that it answers before anything is installed.
 import json
 import netrc
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -70,6 +71,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def cpu() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def free_gib(path: Path) -> float:
     """On the disk that holds `path`, there or not yet."""
     there = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -107,6 +117,12 @@ def server_python(gpu: bool) -> Path | None:
     given = os.environ.get("HARNESS_VLLM_PYTHON")
     made = server_env(gpu) / "bin" / "python"
     return Path(given) if given else made if made.exists() else None
+
+
+def vllm_installed(python: Path) -> str | None:
+    """`vllm-0.20.2`, as that Python's folder says; None where its packages lie elsewhere."""
+    found = sorted(python.parent.parent.glob("lib/python*/site-packages/vllm*-*.dist-info"))
+    return found[0].stem if found else None
 
 
 def server_versions(python: Path) -> dict[str, str]:

@@ -200,12 +200,28 @@ def notes(sweep: SweepRecords) -> tuple[str, ...]:
             f"{_count(sweep.torn_plan_lines, 'torn line')} in plan.jsonl skipped: the runs that they name are missing "
             "here. The command that started them writes them anew."
         )
+    lines += company(sweep)
     if missing := sum(v.missing for run in sweep.runs for v in run.validations):
         lines.append(
             f"{_count(missing, 'validation episode')} missing after retries "
             "(infrastructure); they count as missing, never as reward 0."
         )
     return tuple(lines)
+
+
+def company(sweep: SweepRecords) -> list[str]:
+    """How far answers in company differ from answers alone, as the starts knew it of their machine; often nothing."""
+    lines = []
+    for start in sweep.manifest.get("starts") or ():
+        if found := start.get("certificate"):
+            what, company = found["subject"], found["company"]
+            invariant = " (batch invariant)" if what["settings"]["batch_invariant"] else ""
+            lines.append(
+                f"On this machine ({what['hardware']}, {what['vllm']}{invariant}) {company['same']} of "
+                f"{company['rows']} answers in company had the same tokens as alone; their log-probs differ by up to "
+                f"{company['largest']:.2g} nats, {company['mean']:.2g} on average."
+            )
+    return list(dict.fromkeys(lines))
 
 
 def _why(run: RecordedRun) -> str:

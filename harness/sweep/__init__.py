@@ -2,6 +2,7 @@
 
 plan.py        what is asked, checked and loaded; manifest.py writes it down and refuses to mix two plans;
                block_records.py: what it keeps of blocks
+certified.py   what is known here of answers in company
 source.py      the files and versions that numbers depend on; undo.py: a refused command leaves no plan behind
 estimate.py    what it will cost; partition.py: the parts that an engine gets at a time
 train_runs.py  one engine trains the runs it is given; runner.py: one run of it

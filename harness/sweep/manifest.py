@@ -21,6 +21,7 @@ from harness.disk import writing
 from harness.errors import ConfigError, StoreError
 from harness.factors import NOTE
 from harness.machine.gpu import gpus
+from harness.machine.inventory import cpu
 from harness.records.archive import unpack
 from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
@@ -62,6 +63,7 @@ def write_plan(
     source: Source | None = None,
     task_groups: TaskGroups | None = None,
     bounds: tuple[float, float] | None = None,
+    certificate: Record | None = None,
 ) -> str | None:
     """Writes manifest.json and plan.jsonl; the name of the source in the manifest. Raises ConfigError for a folder that
     holds another configuration, or runs of another source without `resume=mixed`.
@@ -69,6 +71,7 @@ def write_plan(
     content: digests of what the configuration only names: the policy's files, the domain's tasks and tools.
     source: None: it is not recorded
     task_groups, bounds: as the environment declares them, no part of the configuration: a sweep keeps those of its plan
+    certificate: how far answers in company differ from answers alone, where that was measured on this machine
     Runs may be added to a folder (more seeds, arms, blocks); what a run is may not change. A sweep that is archived is
     unpacked where there is something to compute.
     """
@@ -94,7 +97,7 @@ def write_plan(
         manifest |= {"task_groups": task_groups} if task_groups else {}
         manifest |= {"bounds": list(bounds)} if bounds else {}
         files.write_manifest(manifest | recorded(config, manifest["config"], of_blocks))
-    name_of_source = _record_start(files, config, source)
+    name_of_source = _record_start(files, config, source, certificate)
     if files.archived and _is_open(files, config):
         unpack(folder)
         print(f"{folder} was archived; its records are in {folder / 'runs'} again, to be continued.", flush=True)
@@ -114,13 +117,17 @@ def write_plan(
     return name_of_source
 
 
-def _record_start(files: SweepFiles, config: SweepConfig, source: Source | None) -> str | None:
-    """Adds a start that has something to compute, and its source, to the manifest; the source's name there."""
+def _record_start(
+    files: SweepFiles, config: SweepConfig, source: Source | None, certificate: Record | None
+) -> str | None:
+    """Adds a start that has something to compute, its source and its certificate, to the manifest; the source's name
+    there."""
     if source is None or not _is_open(files, config):
         return None
     manifest = files.manifest()
     name, known = joined_sources(manifest if _is_begun(files) else {}, source)
-    start = {"command": typed_command(), "at": _now(), "source": name}
+    start: Record = {"command": typed_command(), "at": _now(), "source": name}
+    start |= {"certificate": certificate} if certificate else {}
     starts = [*manifest.get("starts", ()), start]
     files.write_manifest(manifest | {"source": name, "sources": known, "starts": starts})
     return name
@@ -345,7 +352,7 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "versions": versions(),
         "git": git(),
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu(),
             "cores": os.cpu_count(),
             "memory_gib": _memory_gib(),
             "gpus": [gpu.name for gpu in gpus()],
@@ -362,14 +369,6 @@ def _manifest(name: str, config: SweepConfig, train_ids: Sequence[str], referenc
         "backend": config.backend.kind,
         "config": _identity(config.shared),
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _memory_gib() -> float | None:

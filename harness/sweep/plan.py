@@ -14,6 +14,7 @@ from harness.policy import Policy, doubles_calls, load_policy, ready, template_w
 from harness.records.layout import SweepFiles
 from harness.seams import Rendering, TaskSplit
 from harness.sections import PolicyConfig
+from harness.sweep.certified import known
 from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, refuse_full_disk, sweep_name, write_plan
 from harness.sweep.partition import partition
@@ -152,7 +153,11 @@ def planned(sweep: Sweep, design: str | None = None) -> Sweep:
     sweep = _ready(sweep)
     ids, content = (sweep.train_ids, sweep.reference_ids), _content(sweep)
     groups, between = task_groups(sweep.domain), bounds(sweep.domain, sweep.reference_ids)
-    name = write_plan(sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups, between)
+    found = known(sweep.config, sweep.policy, sweep.domain.name)
+    certificate = found.record() if found else None
+    name = write_plan(
+        sweep.folder, sweep.name, sweep.config, *ids, content, design, sweep.source, groups, between, certificate
+    )
     return replace(sweep, source_name=name)
 
 

@@ -54,6 +54,7 @@ class Runner:
             exact=policy.dtype == "float32",
             player=player,
             user=config.user.identity(),
+            batch_invariant=config.backend.batch_invariant,
         )
         sizes = config.rollout
         sampling = Sampling(config.validation.temperature, sizes.max_tokens, sizes.max_turns, sizes.max_prompt_tokens)

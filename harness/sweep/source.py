@@ -28,6 +28,7 @@ import harness
 from harness.config import SweepConfig
 from harness.machine.environments import server_env
 from harness.machine.gpu import gpus
+from harness.machine.inventory import vllm_installed
 from harness.records.schema import UNRECORDED, Record
 
 # Numbers depend on these. Of Python the first two numbers count.
@@ -64,7 +65,10 @@ def source_now(config: SweepConfig) -> Source:
     engine = (f"harness.engine.{path.stem}" for path in ENGINE.glob("*.py"))
     roots = (*ROOTS, f"harness.backend.{config.backend.kind}", *engine, *_targets(config))
     beside = {_label(path): _digest(path) for path in sorted((ENGINE / "server_side").rglob("*")) if _is_source(path)}
-    return Source(code_of(roots) | beside, versions(), config.backend.kind, git())
+    found = versions()
+    if config.backend.batch_invariant:
+        found["server"] = f"{found['server']}, batch invariant"
+    return Source(code_of(roots) | beside, found, config.backend.kind, git())
 
 
 def differences(kept: Record, now: Source) -> list[str]:
@@ -118,15 +122,11 @@ def commit(kept: Record) -> str:
 
 def versions() -> dict[str, str | None]:
     given = os.environ.get("HARNESS_VLLM_PYTHON")
-    server = f"given by HARNESS_VLLM_PYTHON{_vllm(Path(given))}" if given else server_env(gpu=bool(gpus())).name
+    there = vllm_installed(Path(given)) if given else None
+    named = f"given by HARNESS_VLLM_PYTHON{f', {there}' if there else ''}"
+    server = named if given else server_env(gpu=bool(gpus())).name
     packages = {name: _version(name) for name in (*PACKAGES, *SHOWING)}
     return {"python": platform.python_version(), **packages, "server": server}
-
-
-def _vllm(python: Path) -> str:
-    """`, vllm-0.20.2`, as that Python's folder says; empty where its packages lie elsewhere."""
-    found = sorted(python.parent.parent.glob("lib/python*/site-packages/vllm*-*.dist-info"))
-    return f", {found[0].stem}" if found else ""
 
 
 def _of_numbers(versions: Mapping[str, str | None]) -> dict[str, str | None]:

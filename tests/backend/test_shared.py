@@ -9,7 +9,7 @@ import pytest
 from art.preprocessing.tokenize import tokenize_trajectory_groups
 from art.utils.output_dirs import get_model_dir
 
-from harness.backend import ScoredReply, _cache_beside_others
+from harness.backend import ScoredReply, _cache_beside_others, server_config
 from harness.errors import ConfigError
 from harness.machine.gpu import Gpu
 from harness.policy import load_policy
@@ -131,6 +131,18 @@ def test_engines_that_share_a_gpu_are_given_the_size_of_their_cache(monkeypatch)
     assert 30 < cache(141.0, 2) / 2**30 < 141 * 0.25
     with pytest.raises(ConfigError, match="Give fewer engines per GPU"):
         cache(8.0, 4)
+
+
+def test_batch_invariant_kernels_reach_the_server_on_a_gpu_and_are_refused_on_a_cpu(monkeypatch, tmp_path):
+    policy, backend = load_policy("micro"), BackendConfig("shared", batch_invariant=True)
+    config = SimpleNamespace(backend=backend, policy=PolicyConfig("micro"))
+    monkeypatch.setattr("harness.sections.gpus", lambda: (Gpu(0, "H200", 141.0),))
+    assert server_config(config, policy, tmp_path).batch_invariant
+    monkeypatch.setattr("harness.sections.gpus", lambda: ())
+    with pytest.raises(ConfigError, match="vLLM has no such kernels for CPUs. No GPU is visible here"):
+        server_config(config, policy, tmp_path)
+    with pytest.raises(ConfigError, match="stock ART starts a server of its own"):
+        BackendConfig("art_local", batch_invariant=True)
 
 
 def test_batches_are_tokenised_by_pieces(world, group):

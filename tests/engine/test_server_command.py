@@ -53,6 +53,12 @@ def test_the_server_computes_on_one_thread_and_keeps_what_it_compiles(share, mon
     assert found["OMP_NUM_THREADS"] == "1" and "PYTHONDONTWRITEBYTECODE" not in found
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_configuration_alone_says_whether_kernels_are_batch_invariant(asked, monkeypatch):
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", str(int(not asked)))
+    assert environment(config(batch_invariant=asked), "key")["VLLM_BATCH_INVARIANT"] == str(int(asked))
+
+
 def test_every_route_of_the_server_wants_the_key():
     assert value(arguments(), "--middleware") == "harness_vllm_key.KeyRequired"
     assert value(command(config(gpu_memory_utilization=None), Path("python"), 1), "--middleware")

@@ -291,6 +291,7 @@ REFUSED = [
     ("backend.port=8000 backend.engines=2", "backend.port is given for 2 engines"),
     ("backend=art_local backend.engines_per_gpu=2", "takes a whole GPU"),
     ("backend=art_local backend.device=cpu", "needs a GPU, and backend.device is cpu"),
+    ("backend.device=cpu backend.batch_invariant=true", "needs an NVIDIA GPU (H100 or newer)"),
 ]
 
 

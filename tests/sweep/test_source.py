@@ -116,6 +116,15 @@ def test_a_difference_names_the_file_and_the_version(sweep_config):
     ]
 
 
+def test_batch_invariant_kernels_are_another_source(sweep_config):
+    config = sweep_config()
+    backend = replace(config.backend, batch_invariant=True)
+    server = source_now(config).versions["server"]
+    assert differences(source_now(config).record(), source_now(replace(config, backend=backend))) == [
+        f"server: {server} there, {server}, batch invariant now"
+    ]
+
+
 def test_a_version_that_no_number_depends_on_is_named_and_no_difference(sweep_config):
     now = source_now(sweep_config())
     then = now.record() | {"versions": {**now.versions, "wandb": "0.1"}}

@@ -1,0 +1,69 @@
+"""`harness certificate [KEY=VALUE …]`: starts a sweep's engine and measures what company does to answers.
+
+What is found is kept for this machine: `harness doctor` shows it, and a sweep with the same server says it in its
+report.
+"""
+
+import asyncio
+import importlib
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import open_dict
+
+from harness.backend import server_config
+from harness.config import SweepConfig, typed
+from harness.endings import run_stoppable
+from harness.env import load_environment
+from harness.errors import ConfigError
+from harness.launch.command_line import understood
+from harness.launch.plugins import register
+from harness.launch.quiet import quiet
+from harness.launch.search_path import SearchPath
+from harness.levels import factors_of_one
+from harness.machine import certificate
+from harness.machine.certificate import Certificate
+from harness.policy import load_policy, ready
+from harness.sweep.certified import subject
+
+
+def composed(options: Sequence[str]) -> SweepConfig:
+    """The configuration of one run. Raises ConfigError."""
+    register()
+    cfg = SearchPath(None, "config", []).compose(understood(options))
+    with open_dict(cfg):
+        del cfg["hydra"]
+    cfg.factors = list(factors_of_one(cfg))
+    return typed(cfg)
+
+
+async def measured(config: SweepConfig) -> Certificate:
+    """Starts the server of the configuration and asks it. Raises ConfigError, EngineError."""
+    from harness.engine.server import Server
+
+    policy, domain = ready(load_policy(config.policy)), load_environment(config.env.source)
+    with tempfile.TemporaryDirectory() as scratch:
+        server = Server(server_config(config, policy, Path(scratch)), lambda line: print(line, file=sys.stderr))
+        loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "harness.launch.company"))
+        async with server:  # torch and litellm load meanwhile
+            company = await loading
+            print(f"the server is ready after {server.started_in:.0f} s", flush=True)
+            found = await company.measure(server, policy, domain, config, Path(scratch))
+    about = subject(config, policy, domain.name)
+    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    return Certificate(about, found.again, found.company, found.beside, round(found.seconds, 1), now)
+
+
+def run(asked: Namespace) -> int:
+    quiet()
+    config = composed(asked.options)
+    if config.backend.kind != "shared":
+        raise ConfigError("Stock ART serves each run by a server of its own. Measure backend=shared.")
+    found = run_stoppable(measured(config))
+    path = certificate.keep(found)
+    print(f"{found.title()}:\n{found.text()}.\nMeasured in {found.seconds:.0f} s; kept in {path}")
+    return 0
