@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.records.store import Store
     from harness.seams import Rendering
+    from harness.sections import BackendConfig
 
 __all__ = ["SKIPPED", "Backend", "ScoredReply", "Trained", "TrainedContext", "build", "server_config"]
 
@@ -177,6 +178,7 @@ async def _shared(
 ) -> AsyncIterator[Backend]:
     from harness.engine.server import Server
 
+    await _room(config.backend, note)
     server = Server(server_config(config, policy, logs), note)
 
     async def start_trainer() -> tuple[Any, "TrainerProcess"]:
@@ -216,6 +218,15 @@ def server_config(config: "SweepConfig", policy: "Policy", logs: Path) -> "Serve
         log=logs / "vllm.log",
         batch_invariant=config.backend.batch_invariant,
     )
+
+
+async def _room(backend: "BackendConfig", note: Note) -> None:
+    """Waits until the GPU has both shares of an engine free. Raises EngineError if that takes too long."""
+    from harness.machine.gpu import gpus
+    from harness.machine.gpu_room import wait_for_room
+
+    if backend.on_gpu:
+        await wait_for_room(gpus()[0], sum(backend.memory) * gpus()[0].memory, note)
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:
