@@ -126,7 +126,7 @@ def _row_of(replies: Sequence[Reply], shared: int) -> Rows:
     }
 
 
-def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+def common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many ids all of them begin with."""
     if not prompts:
         return 0
