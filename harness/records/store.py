@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ TAKEN = (errno.EACCES, errno.EAGAIN)
 NEW = ".new-"  # what a file is called until it is whole
 STRAY_AFTER = 3600.0  # seconds; no write takes so long
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_lasting: set[Path] = set()  # folders whose own names this process has synced
 
 
 def digest(*parts: Any) -> str:
@@ -309,11 +311,28 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, survives a power cut
-        finally:
-            os.close(folder)
+        sync_names(path.parent)  # the new name, too, survives a power cut
+        sync_names_above(path.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """The names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_names_above(folder: Path) -> None:
+    """A folder's own name, and those of the folders above it, survive a power cut. Once per process, whoever made them:
+    another process may have ended before it synced them."""
+    folder = folder.absolute()
+    above = takewhile(lambda each: each not in _lasting and not os.path.ismount(each), (folder, *folder.parents))
+    for each in reversed(list(above)):
+        with suppress(PermissionError):  # a folder that is not ours was there before
+            sync_names(each.parent)
+        _lasting.add(each)
 
 
 def _umask() -> int:
