@@ -241,11 +241,12 @@ def _read(path: Path) -> Found | None:
         header = json.loads(head)
         if hashlib.sha256(value).hexdigest() != header["sha256"]:
             raise ValueError("its checksum differs")
-    except (ValueError, KeyError) as error:
+        found = Found(value, header["by"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise StoreError(
             f"The stored entry {path} is damaged ({error}). Delete it: a run that needs it computes it anew."
         ) from error
-    return Found(value, header["by"])
+    return found
 
 
 def _whole(path: Path) -> Found | None:
