@@ -25,11 +25,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.disk import writing
 from harness.errors import StoreError
 
+T = TypeVar("T")
 LOG = logging.getLogger("harness.store")
 SMALL = 1 << 16  # bytes; larger entries stay on the disk
 # Seconds between looks at what another process computes: at first, doubled each time, and at most.
@@ -166,10 +167,10 @@ class Store:
 
     async def _read_or_claim(self, kind: str, key: str) -> Found | None:
         """The stored value; None once it is ours to compute. Waits while another process computes it."""
-        loop, pause = asyncio.get_running_loop(), LOOK
+        pause = LOOK
         while True:
             # In one go on the disk's thread: the usual case costs one hop.
-            stored, ours = await loop.run_in_executor(self._disk, self._look, kind, key)
+            stored, ours = await self._on_disk(key, self._look, kind, key)
             if stored is not None or ours:
                 return stored
             await asyncio.sleep(pause)
@@ -181,23 +182,38 @@ class Store:
         stored = _whole(path)
         if stored is not None or not self._claims.take(key):
             return stored, False
-        if not os.path.exists(path):
-            return None, True
-        if (stored := _whole(path)) is None:
-            LOG.warning("The stored entry %s is damaged: it is computed anew.", path)
-            self.counts[f"{kind}/damaged"] += 1
-            path.unlink(missing_ok=True)
-            return None, True
-        self._claims.drop(key)  # another process finished it before our claim
-        return stored, False
+        try:
+            if os.path.exists(path) and (stored := _whole(path)) is None:
+                LOG.warning("The stored entry %s is damaged: it is computed anew.", path)
+                self.counts[f"{kind}/damaged"] += 1
+                path.unlink(missing_ok=True)
+        except OSError:
+            self._claims.drop(key)
+            raise
+        if stored is not None:
+            self._claims.drop(key)  # another process finished it before our claim
+        return stored, stored is None
+
+    async def _on_disk(self, key: str, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns on the disk's thread. Who is cancelled waits for its end and holds no claim."""
+        job, cancelled = asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments), None
+        while not job.done():
+            try:
+                await asyncio.wait([job])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            job.exception()  # never "never retrieved"
+            self._claims.drop(key)
+            raise cancelled
+        return job.result()
 
     async def _compute(self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]) -> Found:
         """Computes what is claimed, stores it and drops the claim."""
         try:
             value = await compute()
             self.counts[f"{kind}/computed"] += 1
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._disk, _write, self.file(kind, key), by, value)
+            found = await self._on_disk(key, _write, self.file(kind, key), by, value)
         finally:
             self._claims.drop(key)
         if found.value is not value:
