@@ -328,13 +328,13 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        sync_names(path.parent)  # the new name, too, survives a power cut
+        sync(path.parent)  # the new name, too, survives a power cut
         sync_names_above(path.parent)
 
 
-def sync_names(folder: Path) -> None:
-    """The names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """The bytes of a file, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -348,7 +348,7 @@ def sync_names_above(folder: Path) -> None:
     above = takewhile(lambda each: each not in _lasting and not os.path.ismount(each), (folder, *folder.parents))
     for each in reversed(list(above)):
         with suppress(PermissionError):  # a folder that is not ours was there before
-            sync_names(each.parent)
+            sync(each.parent)
         _lasting.add(each)
 
 
