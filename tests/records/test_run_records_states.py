@@ -84,6 +84,13 @@ class RecordsStates(Machine):
         self.start(None)
         self.write(cut, lines)
 
+    @rule(seed=st.integers(0, 1000))
+    def replay_what_is_there_and_cut_the_power(self, seed):
+        found = self._visible(self.files.run(RUN).content())
+        self.start(None)
+        self.write(None, next((n for n, line in enumerate(SCRIPT) if key(*line) not in found), len(SCRIPT)))
+        self.kill(True, seed)
+
     @precondition(lambda self: self.records)
     @rule(cut=CUTS, lines=st.integers(1, len(SCRIPT)))
     def write(self, cut, lines):
