@@ -19,6 +19,8 @@ class AdapterSlots:
     ):
         self.capacity = capacity
         self.loaded: OrderedDict[str, Path] = OrderedDict()  # least recently used first
+        # what a call that failed or was cancelled may have left there: each takes a slot until it is unloaded
+        self._doubtful: dict[str, None] = {}
         self.leases: Counter[str] = Counter()
         # every name ever given: a name means one path for the server's life
         self._paths: dict[str, Path] = {}
@@ -43,9 +45,8 @@ class AdapterSlots:
         async with self._lock:
             if self.leases[name] > 0:
                 raise EngineError(f"Adapter '{name}' is leased {self.leases[name]} times: unload it after they end.")
-            if name in self.loaded:
-                del self.loaded[name]
-                await self._unload(name)
+            if name in self.loaded or name in self._doubtful:
+                await self._remove(name)
                 self._freed.set()
 
     async def _hold(self, name: str, path: Path, lease: bool) -> None:
@@ -59,7 +60,9 @@ class AdapterSlots:
             async with self._lock:
                 if await self._make_room(name):
                     if name not in self.loaded:
+                        self._doubtful[name] = None
                         await self._load(name, path)
+                        del self._doubtful[name]
                         self.loaded[name] = path
                     self.loaded.move_to_end(name)
                     self.leases[name] += lease
@@ -69,10 +72,16 @@ class AdapterSlots:
 
     async def _make_room(self, name: str) -> bool:
         """True once `name` is loaded or has a free slot; False when every slot is leased."""
-        while name not in self.loaded and len(self.loaded) >= self.capacity:
-            idle = next((other for other in self.loaded if self.leases[other] == 0), None)
-            if idle is None:
+        while name not in self.loaded and len(self.loaded) + len(self._doubtful.keys() - {name}) >= self.capacity:
+            idle = (other for other in self.loaded if self.leases[other] == 0)
+            other = next((other for other in self._doubtful if other != name), None) or next(idle, None)
+            if other is None:
                 return False
-            del self.loaded[idle]
-            await self._unload(idle)
+            await self._remove(other)
         return True
+
+    async def _remove(self, name: str) -> None:
+        self.loaded.pop(name, None)
+        self._doubtful[name] = None
+        await self._unload(name)
+        del self._doubtful[name]

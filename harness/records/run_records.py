@@ -15,7 +15,7 @@ from harness.errors import StoreError
 from harness.records.json_files import plain, read_lines, read_object, write_lines, write_object
 from harness.records.layout import RunFiles
 from harness.records.schema import FILES, KEYS, NOT_RESULTS, Record
-from harness.records.store import NEW
+from harness.records.store import NEW, sync
 
 
 def _results(line: Record) -> Record:
@@ -44,7 +44,12 @@ class RunRecords:
             whole = "".join(json.dumps(line) + "\n" for line in lines)
             if path.exists() and path.read_text(encoding="utf-8", errors="replace") != whole:
                 write_lines(path, lines)  # torn lines go
+            elif lines:
+                with writing(path):
+                    sync(path)  # a process that was killed may have written them and not synced
             self._seen[name] = {self._key(line): line for line in lines}
+        with writing(folder):
+            sync(folder)
 
     @staticmethod
     def _key(line: Record) -> str:
@@ -68,10 +73,13 @@ class RunRecords:
         if known is not None:
             return
         path = self.files.lines(name)
-        with writing(path), open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(path):
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if not self._seen[name]:
+                sync(self.folder)  # the first line: the file's name, too, survives a power cut
         self._seen[name][self._key(line)] = line
 
     def write_trajectories(self, rows: list[dict[str, Any]]) -> None:

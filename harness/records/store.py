@@ -23,12 +23,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.disk import writing
 from harness.errors import StoreError
 
+T = TypeVar("T")
 LOG = logging.getLogger("harness.store")
 SMALL = 1 << 16  # bytes; larger entries stay on the disk
 # Seconds between looks at what another process computes: at first, doubled each time, and at most.
@@ -37,6 +39,7 @@ TAKEN = (errno.EACCES, errno.EAGAIN)
 NEW = ".new-"  # what a file is called until it is whole
 STRAY_AFTER = 3600.0  # seconds; no write takes so long
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_lasting: set[Path] = set()  # folders whose own names this process has synced
 
 
 def digest(*parts: Any) -> str:
@@ -164,10 +167,10 @@ class Store:
 
     async def _read_or_claim(self, kind: str, key: str) -> Found | None:
         """The stored value; None once it is ours to compute. Waits while another process computes it."""
-        loop, pause = asyncio.get_running_loop(), LOOK
+        pause = LOOK
         while True:
             # In one go on the disk's thread: the usual case costs one hop.
-            stored, ours = await loop.run_in_executor(self._disk, self._look, kind, key)
+            stored, ours = await self._on_disk(key, self._look, kind, key)
             if stored is not None or ours:
                 return stored
             await asyncio.sleep(pause)
@@ -179,23 +182,38 @@ class Store:
         stored = _whole(path)
         if stored is not None or not self._claims.take(key):
             return stored, False
-        if not os.path.exists(path):
-            return None, True
-        if (stored := _whole(path)) is None:
-            LOG.warning("The stored entry %s is damaged: it is computed anew.", path)
-            self.counts[f"{kind}/damaged"] += 1
-            path.unlink(missing_ok=True)
-            return None, True
-        self._claims.drop(key)  # another process finished it before our claim
-        return stored, False
+        try:
+            if os.path.exists(path) and (stored := _whole(path)) is None:
+                LOG.warning("The stored entry %s is damaged: it is computed anew.", path)
+                self.counts[f"{kind}/damaged"] += 1
+                path.unlink(missing_ok=True)
+        except OSError:
+            self._claims.drop(key)
+            raise
+        if stored is not None:
+            self._claims.drop(key)  # another process finished it before our claim
+        return stored, stored is None
+
+    async def _on_disk(self, key: str, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns on the disk's thread. Who is cancelled waits for its end and holds no claim."""
+        job, cancelled = asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments), None
+        while not job.done():
+            try:
+                await asyncio.wait([job])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            job.exception()  # never "never retrieved"
+            self._claims.drop(key)
+            raise cancelled
+        return job.result()
 
     async def _compute(self, kind: str, key: str, by: str, compute: Callable[[], Awaitable[bytes]]) -> Found:
         """Computes what is claimed, stores it and drops the claim."""
         try:
             value = await compute()
             self.counts[f"{kind}/computed"] += 1
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._disk, _write, self.file(kind, key), by, value)
+            found = await self._on_disk(key, _write, self.file(kind, key), by, value)
         finally:
             self._claims.drop(key)
         if found.value is not value:
@@ -239,11 +257,12 @@ def _read(path: Path) -> Found | None:
         header = json.loads(head)
         if hashlib.sha256(value).hexdigest() != header["sha256"]:
             raise ValueError("its checksum differs")
-    except (ValueError, KeyError) as error:
+        found = Found(value, header["by"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise StoreError(
             f"The stored entry {path} is damaged ({error}). Delete it: a run that needs it computes it anew."
         ) from error
-    return Found(value, header["by"])
+    return found
 
 
 def _whole(path: Path) -> Found | None:
@@ -309,11 +328,28 @@ def _new_file(path: Path, raw: bytes) -> Iterator[str]:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, survives a power cut
-        finally:
-            os.close(folder)
+        sync(path.parent)  # the new name, too, survives a power cut
+        sync_names_above(path.parent)
+
+
+def sync(path: Path) -> None:
+    """The bytes of a file, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_names_above(folder: Path) -> None:
+    """A folder's own name, and those of the folders above it, survive a power cut. Once per process, whoever made them:
+    another process may have ended before it synced them."""
+    folder = folder.absolute()
+    above = takewhile(lambda each: each not in _lasting and not os.path.ismount(each), (folder, *folder.parents))
+    for each in reversed(list(above)):
+        with suppress(PermissionError):  # a folder that is not ours was there before
+            sync(each.parent)
+        _lasting.add(each)
 
 
 def _umask() -> int:
