@@ -144,7 +144,7 @@ class ChildProcess:
         while self.alive:
             await asyncio.sleep(heartbeat.HEARTBEAT)
             why = await heartbeat.missed(self.name, self.ask(SIGN), self._activity, self.note)
-            if why or (why := work.stalled(self.computes and bool(self.open))):
+            if why or (why := work.stalled(min(self.open, default=None) if self.computes else None)):
                 await self._give_up(why)
 
     async def _give_up(self, why: str) -> None:

@@ -56,11 +56,15 @@ class Work:
     def __init__(self, name: str, look: Look) -> None:
         self._name, self._look = name, look
         self._idle = _Idle()
+        self._question: int | None = None
 
-    def stalled(self, asked: bool) -> str | None:
-        """The sentence that says so once nothing was computed for IDLE_LIMIT. asked: there is work now."""
-        if not asked:
-            self._idle = _Idle()
+    def stalled(self, question: int | None) -> str | None:
+        """The sentence that says so once nothing was computed of one question for IDLE_LIMIT.
+
+        question: the oldest one that is open, by its number; None: there is none
+        """
+        if question is None or question != self._question:
+            self._idle, self._question = _Idle(), question
             return None
         self._idle.add(self._look(), HEARTBEAT + LOOK)
         if not self._idle.computes_nothing:

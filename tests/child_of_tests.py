@@ -32,6 +32,9 @@ def _compute():
 async def _answer(question):
     if question == "busy":
         await asyncio.to_thread(time.sleep, WAIT)
+    if question == "wait":
+        await asyncio.sleep(0.3)
+        return "waited"
     if question == "compute":
         return _compute()
     if question == "compute in a thread":

@@ -39,7 +39,7 @@ def run(tmp_path, use, greeting="you"):
         async with child(tmp_path, greeting) as process:
             return await use(process)
 
-    return asyncio.run(within())
+    return asyncio.run(asyncio.wait_for(within(), 60))  # a process that hangs must not keep the suite
 
 
 def test_each_question_gets_its_own_answer_whichever_comes_first(tmp_path):
@@ -198,6 +198,23 @@ def test_one_whose_thread_waits_for_ever_is_ended_where_it_was_to_compute(tmp_pa
         process.computes = True
         with pytest.raises(EngineError, match=r"A child computed nothing for \d s of what it was asked, and was ended"):
             await asyncio.wait_for(process.ask("busy"), 20)
+
+    run(tmp_path, ask)
+
+
+def test_one_that_is_never_without_a_short_question_is_let_be(tmp_path, impatient):
+    """As the trainer of many runs on a slow machine: it computes little, and yet every question is answered."""
+
+    async def ask(process):
+        process.computes = True
+
+        async def one_after_another():
+            for _ in range(6):
+                assert await process.ask("wait") == "waited"
+
+        first = asyncio.create_task(one_after_another())
+        await asyncio.sleep(0.15)
+        await asyncio.gather(first, one_after_another())
 
     run(tmp_path, ask)
 
