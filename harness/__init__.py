@@ -17,7 +17,7 @@ what it stands on   env/: tasks, tools, users    policy/: checkpoints    backend
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command
-                    ends; child_process.py, log_stream.py: our processes and their logs
+                    ends; child_process.py, heartbeat.py, log_stream.py: our processes, their hangs and their logs
 
 Who may know what: launch -> sweep -> loop -> {rollout, validation, backend, env} -> records; fixes -> seams;
 report -> stats -> {records, designs}. The loop knows seams and never a fix. Environments know no policy. Statistics,

@@ -2,7 +2,8 @@
 
 Pickles, each after its length: a greeting and its answer, then numbered questions and their answers, any number of them
 open at once. The process ends, in the middle of its work too, when its input does: so it never outlives the process
-that started it, however that one ended. What libraries print there goes to its log.
+that started it, however that one ended. What libraries print there goes to its log. It is asked for a sign of life now
+and then, and killed when it gives none (heartbeat.py).
 """
 
 import asyncio
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness import heartbeat
 from harness.errors import EngineError, HarnessError
 from harness.log_stream import log_stream
+from harness.machine.processes import Activity, activity, end_group, members
 
 LENGTH = struct.Struct(">Q")
 STOP_AFTER = 10.0  # seconds that a process may take to end before it is killed
+SIGN = "a sign of life"  # a question that the process itself answers
 
 PEAKS: list[float] = []  # GiB: the largest resident memory of each process that was closed
 
@@ -32,15 +36,22 @@ Answers = Callable[[Any], Awaitable[Any]]
 class ChildProcess:
     """The handle. name: of what it is, as errors say it; module: that it runs; log: gets its standard error.
 
+    note: called with a line for a person
+    computes: what it is asked is computed in its own processes, so it hangs if they compute nothing meanwhile
+
     Raises, where it is asked, what answering raised: a HarnessError as it is, anything else as RuntimeError; and
     EngineError once the process has ended.
     """
 
-    def __init__(self, name: str, module: str, log: Path) -> None:
-        self.name, self.module, self.log = name, module, log
+    def __init__(
+        self, name: str, module: str, log: Path, note: Callable[[str], None] = lambda _: None, computes: bool = False
+    ) -> None:
+        self.name, self.module, self.log, self.note, self.computes = name, module, log, note, computes
         self.open: dict[int, asyncio.Future[Any]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._given_up = ""
         self._numbers = itertools.count()
 
     @property
@@ -62,8 +73,7 @@ class ChildProcess:
                 start_new_session=True,  # an interrupt at the terminal is ours to handle
             )
         try:
-            await _send(self._process.stdin, greeting)
-            answer = await _receive(self._process.stdout)
+            answer = await self._greet(greeting)
             if isinstance(answer, BaseException):
                 raise answer
         except (EOFError, ConnectionError):
@@ -73,7 +83,20 @@ class ChildProcess:
             await self.close()
             raise
         self._reading = asyncio.create_task(self._read())
+        self._watching = asyncio.create_task(self._watch())
         return answer
+
+    async def _greet(self, greeting: Any) -> Any:
+        """The answer to it. Raises EOFError when the process ended first, or was given up."""
+        assert self._process
+        await _send(self._process.stdin, greeting)
+        receiving = asyncio.create_task(_receive(self._process.stdout))
+        try:
+            if why := await heartbeat.missed(self.name, _settled(receiving), self._activity, self.note):
+                await self._give_up(why)
+            return await receiving
+        finally:
+            receiving.cancel()
 
     async def ask(self, question: Any) -> Any:
         """The answer. Whoever is cancelled here takes no answer; the process answers all the same."""
@@ -87,9 +110,13 @@ class ChildProcess:
         finally:
             self.open.pop(number, None)
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None and not self._given_up
+
     def assert_alive(self) -> None:
         """Raises EngineError when the process has ended."""
-        if self._process is None or self._process.returncode is not None:
+        if not self.alive:
             raise self._ended()
 
     async def close(self) -> None:
@@ -97,6 +124,9 @@ class ChildProcess:
         process = self._process
         if process is None:
             return
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if process.returncode is None:
             PEAKS.append(_peak_gib(process.pid))
         process.stdin.close()  # type: ignore[union-attr]
@@ -107,6 +137,26 @@ class ChildProcess:
             await process.wait()
         if self._reading is not None:
             await self._reading
+
+    async def _watch(self) -> None:
+        """Gives up a process that gives no sign of life, and one that computes nothing of what it was asked."""
+        work = heartbeat.Work(self.name, self._activity)
+        while self.alive:
+            await asyncio.sleep(heartbeat.HEARTBEAT)
+            why = await heartbeat.missed(self.name, self.ask(SIGN), self._activity, self.note)
+            if why or (why := work.stalled(min(self.open, default=None) if self.computes else None)):
+                await self._give_up(why)
+
+    async def _give_up(self, why: str) -> None:
+        assert self._process
+        self._given_up = why
+        with contextlib.suppress(EngineError):  # what the kernel does not let go of: nobody waits for it
+            await asyncio.to_thread(end_group, self._process.pid)
+        self._fail_open()
+
+    def _activity(self) -> Activity:
+        assert self._process
+        return activity(members(self._process.pid))
 
     async def _read(self) -> None:
         """Hands answers to those who wait, until the process closes its output."""
@@ -124,6 +174,9 @@ class ChildProcess:
             else:
                 future.set_result(answer)
         await self._process.wait()
+        self._fail_open()
+
+    def _fail_open(self) -> None:
         for future in self.open.values():
             if not future.done():
                 future.set_exception(self._ended())
@@ -131,7 +184,7 @@ class ChildProcess:
     def _ended(self) -> EngineError:
         status = f"ended (status {self._process.returncode})" if self._process else "was not started"
         again = "Run the same command again: what was computed so far is kept."
-        return EngineError(f"{self.name} {status}. Its log is {self.log}. {again}")
+        return EngineError(f"{self._given_up or f'{self.name} {status}.'} Its log is {self.log}. {again}")
 
 
 def serve(name: str, make: Callable[[Any], Awaitable[tuple[Any, Answers]]]) -> None:
@@ -153,7 +206,7 @@ async def _serve(name: str, make: Callable[[Any], Awaitable[tuple[Any, Answers]]
     answering: set[asyncio.Task[None]] = set()
 
     async def answer(answers: Answers, number: int, question: Any) -> None:
-        await _send(writer, (number, await _outcome(name, answers(question))))
+        await _send(writer, (number, SIGN if question == SIGN else await _outcome(name, answers(question))))
 
     with contextlib.suppress(EOFError):
         made = await _outcome(name, make(await _receive(reader)))
@@ -168,6 +221,11 @@ async def _serve(name: str, make: Callable[[Any], Awaitable[tuple[Any, Answers]]
             task.add_done_callback(answering.discard)
     sys.stderr.flush()
     os._exit(0)  # what a thread still computes is asked by nobody
+
+
+async def _settled(task: asyncio.Task[Any]) -> None:
+    """Returns when it has ended, however."""
+    await asyncio.wait([task])
 
 
 async def _outcome(name: str, work: Awaitable[Any]) -> Any:

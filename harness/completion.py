@@ -42,9 +42,10 @@ ADVICE = {
     413: "The request is too large for the server, or for what stands between it and the harness.",
 }
 LOOK = "The server's log says more."
+ROUNDING = 1e-3  # nats by which the log-prob of a token that is certain may be above 0
 NO_LOGPROBS = (
-    "the reply has no log-probs although they were requested, or not one finite number for each sampled token. Check "
-    "that nothing between the harness and vLLM drops `logprobs`"
+    "the reply has no log-probs although they were requested, or not one finite number for each sampled token, or one "
+    "above 0. Check that nothing between the harness and vLLM drops `logprobs`"
 )
 NO_IDS = (
     "sends no {what}; the harness compares token ids, so the server must be a vLLM that knows {option}, with nothing "
@@ -227,10 +228,10 @@ def _id(token: str, request: Request) -> int:
 
 
 def _logprobs(tokens: Sequence[Any], sampled: Sequence[int] | None) -> tuple[float, ...] | None:
-    """None unless there is a finite number for each sampled token."""
+    """None unless there is a log-prob for each sampled token: a finite number, not above 0."""
     found = tuple(token.logprob for token in tokens)
     whole = bool(found) and (sampled is None or len(found) == len(sampled))
-    return found if whole and all(map(math.isfinite, found)) else None
+    return found if whole and all(math.isfinite(p) and p <= ROUNDING for p in found) else None
 
 
 def clean(text: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # litellm and ART load in the processes; here they would dela
     from harness.episode_player import Job
 
 NAME = "A player process"
+TRIES = 3  # of a job whose process was lost
 
 
 class PlayerPool:
@@ -27,17 +28,27 @@ class PlayerPool:
     domain_digest: what that domain must be
     in_flight: requests to the server at once, over all processes
     log: file that the processes' standard error is appended to
+    note: called with a line for a person
 
+    A process that is lost is replaced, and its jobs are played by others: an episode is a pure function.
     The processes start with the first job, or with `start()`; that takes as long as litellm's and ART's import.
     """
 
     def __init__(
-        self, count: int, load: Callable[[], Environment], domain_digest: str, in_flight: int, log: Path
+        self,
+        count: int,
+        load: Callable[[], Environment],
+        domain_digest: str,
+        in_flight: int,
+        log: Path,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.load, self.domain_digest = load, domain_digest
         self.in_flight = -(-in_flight // count)
-        self.processes = [ChildProcess(NAME, "harness.player_pool", log) for _ in range(count)]
+        self.log, self.note = log, note
+        self.processes = [self._process() for _ in range(count)]
         self._starting: asyncio.Task[None] | None = None
+        self._replacing = asyncio.Lock()
 
     async def start(self) -> None:
         """Starts the processes and waits until all are ready; no-op when they are. Raises EngineError."""
@@ -46,16 +57,38 @@ class PlayerPool:
         await asyncio.shield(self._starting)
 
     async def play(self, job: "Job") -> Episode:
-        """See `harness.episode_player.Plays`. Raises EngineError, too, when the process has ended."""
+        """See `harness.episode_player.Plays`. Raises EngineError, too, when TRIES processes were lost with it."""
         await self.start()
-        episode: Episode = await min(self.processes, key=lambda p: len(p.open)).ask(job)
-        return episode
+        for left in reversed(range(TRIES)):
+            process = min(self.processes, key=lambda p: len(p.open))
+            try:
+                episode: Episode = await process.ask(job)
+                return episode
+            except EngineError as error:
+                if process.alive or not left:
+                    raise
+                await self._replace(process, error)
+        raise AssertionError("unreachable")
 
     async def close(self) -> None:
         """Ends the processes; open jobs fail with EngineError. Idempotent."""
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
         await asyncio.gather(*(each.close() for each in self.processes))
+
+    def _process(self) -> ChildProcess:
+        return ChildProcess(NAME, "harness.player_pool", self.log, self.note)
+
+    async def _replace(self, lost: ChildProcess, why: EngineError) -> None:
+        """Another process in its place, which all who ask for it wait for. Raises EngineError if it does not start."""
+        async with self._replacing:
+            if lost not in self.processes:
+                return
+            self.note(f"{why} Another one starts.")
+            await lost.close()
+            other = self._process()
+            await self._greet(other)
+            self.processes[self.processes.index(lost)] = other
 
     async def _start(self) -> None:
         try:

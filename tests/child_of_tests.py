@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 import time
 
 from harness.child_process import serve
 from harness.errors import ConfigError
 
 WAIT = 60.0  # seconds; longer than any test waits
+COMPUTES = 1.6  # seconds
 
 
 async def _made(greeting):
@@ -15,12 +17,28 @@ async def _made(greeting):
         raise ConfigError("no such thing")
     if greeting == "die":
         os._exit(3)
+    if greeting == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     return f"hello {greeting}", _answer
+
+
+def _compute():
+    until = time.monotonic() + COMPUTES
+    while time.monotonic() < until:
+        pass
+    return "computed"
 
 
 async def _answer(question):
     if question == "busy":
         await asyncio.to_thread(time.sleep, WAIT)
+    if question == "wait":
+        await asyncio.sleep(0.3)
+        return "waited"
+    if question == "compute":
+        return _compute()
+    if question == "compute in a thread":
+        return await asyncio.to_thread(_compute)
     if question == "wrong":
         raise ConfigError("so wrong")
     if question == "break":

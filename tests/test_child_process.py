@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import heartbeat
 from harness.child_process import PEAKS, ChildProcess
 from harness.errors import ConfigError, EngineError
 
@@ -38,7 +39,7 @@ def run(tmp_path, use, greeting="you"):
         async with child(tmp_path, greeting) as process:
             return await use(process)
 
-    return asyncio.run(within())
+    return asyncio.run(asyncio.wait_for(within(), 60))  # a process that hangs must not keep the suite
 
 
 def test_each_question_gets_its_own_answer_whichever_comes_first(tmp_path):
@@ -109,6 +110,7 @@ def test_a_busy_child_ends_when_its_starter_is_killed(tmp_path):
     program = f"""
 import asyncio, sys
 from pathlib import Path
+from harness import heartbeat
 from harness.child_process import ChildProcess
 
 async def main():
@@ -149,3 +151,94 @@ def test_a_log_that_a_full_disk_does_not_take_keeps_no_answer_back():
             await process.close()
 
     asyncio.run(ask())
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """The times after which a silent process is spoken of and given up, as fractions of a second."""
+    bounds = {"HEARTBEAT": 0.1, "LOOK": 0.05, "SILENCE": 0.3, "IDLE_LIMIT": 0.8, "BUSY_LIMIT": 30.0}
+    for name, seconds in bounds.items():
+        monkeypatch.setattr(heartbeat, name, seconds)
+
+
+def test_a_process_that_is_stopped_is_spoken_of_then_ended_and_everybody_is_told(tmp_path, impatient):
+    async def ask(process):
+        notes = []
+        process.note = notes.append
+        pid = await process.ask("pid")
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(EngineError, match=r"A child gave no answer for \d s and was ended\. Its log is"):
+            await asyncio.wait_for(process.ask(4), 20)
+        with pytest.raises(EngineError, match="gave no answer"):
+            process.assert_alive()
+        assert ended(pid)
+        return notes
+
+    (note,) = run(tmp_path, ask)
+    assert note.startswith("a child has given no answer for 0 s and computes nothing")
+
+
+def test_a_process_that_is_stopped_before_it_has_greeted_is_ended(tmp_path, impatient):
+    with pytest.raises(EngineError, match="gave no answer"):
+        run(tmp_path, lambda process: process.ask(1), "stop")
+
+
+def test_a_process_that_computes_is_waited_for(tmp_path, impatient):
+    """Whether its event loop answers meanwhile, or not: twice as long as one that computes nothing."""
+
+    async def ask(process):
+        process.computes = True
+        return await process.ask("compute"), await process.ask("compute in a thread")
+
+    assert run(tmp_path, ask) == ("computed", "computed")
+
+
+def test_one_whose_thread_waits_for_ever_is_ended_where_it_was_to_compute(tmp_path, impatient):
+    async def ask(process):
+        process.computes = True
+        with pytest.raises(EngineError, match=r"A child computed nothing for \d s of what it was asked, and was ended"):
+            await asyncio.wait_for(process.ask("busy"), 20)
+
+    run(tmp_path, ask)
+
+
+def test_one_that_is_never_without_a_short_question_is_let_be(tmp_path, impatient):
+    """As the trainer of many runs on a slow machine: it computes little, and yet every question is answered."""
+
+    async def ask(process):
+        process.computes = True
+
+        async def one_after_another():
+            for _ in range(6):
+                assert await process.ask("wait") == "waited"
+
+        first = asyncio.create_task(one_after_another())
+        await asyncio.sleep(0.15)
+        await asyncio.gather(first, one_after_another())
+
+    run(tmp_path, ask)
+
+
+def test_one_that_was_asked_for_nothing_or_waits_for_others_is_let_be(tmp_path, impatient):
+    async def ask(process):
+        await asyncio.sleep(1.5)
+        waiting = asyncio.create_task(process.ask("busy"))
+        await asyncio.sleep(1.5)
+        process.assert_alive()
+        waiting.cancel()
+
+    run(tmp_path, ask)
+
+
+def test_time_in_which_nobody_looked_is_not_held_against_a_process(tmp_path, impatient):
+    """As after Ctrl-Z and fg."""
+
+    async def ask(process):
+        pid = await process.ask("pid")
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(0.3)  # a sign of life has been asked for
+        time.sleep(2)
+        os.kill(pid, signal.SIGCONT)
+        assert await process.ask(4) == 8
+
+    run(tmp_path, ask)

@@ -143,6 +143,7 @@ DROPPED = [
     logprobs(math.nan, -0.2),
     logprobs(-0.1, -math.inf),
     logprobs(math.inf, -0.2),
+    logprobs(-0.1, 0.2),
 ]
 
 
@@ -153,6 +154,10 @@ def test_logprobs_that_are_no_numbers_are_as_good_as_none(dropped):
     assert missing.value.asked == 3
     reply, asked = ask(completion(logprobs=dropped), need_logprobs=False)
     assert (reply.turn.logprobs, asked) == (None, 1)
+
+
+def test_a_token_that_is_certain_may_be_rounded_above_0():
+    assert ask(completion(logprobs=logprobs(1e-6, -0.2)))[0].turn.logprobs == (1e-6, -0.2)
 
 
 @pytest.mark.parametrize("sampled", [[1], [1, 2, 3]])

@@ -29,7 +29,7 @@ MAY_KNOW = {
     "env": {"errors", "seams"},
     "machine": {"errors", "paths"},
     "policy": {"errors", "machine"},
-    "engine": {"child_process", "errors", "machine", "records"},
+    "engine": {"child_process", "errors", "heartbeat", "machine", "records"},
     "strict": {"errors"},
     "levels": {"errors", "factors", "fixes", "seams", "strict"},
     "sections": {"errors", "machine", "policy", "strict"},
@@ -37,7 +37,8 @@ MAY_KNOW = {
     "config": {"blocks", "errors", "factors", "levels", "seams", "sections", "strict"},
     "completion": {"episode", "errors"},
     "episode_player": {"completion", "env", "episode", "errors", "factors"},
-    "child_process": {"errors", "log_stream"},
+    "heartbeat": {"machine"},
+    "child_process": {"errors", "heartbeat", "log_stream", "machine"},
     "player_pool": {"child_process", "env", "episode", "episode_player", "errors"},
     "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
     "backend": {"config", "disk", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from harness.env import load_domain
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EngineError
-from harness.player_pool import PlayerPool
+from harness.player_pool import TRIES, PlayerPool
 
 ANSWERS = Path(__file__).parent.parent / "experiments" / "benchmarks" / "answers.py"
 LOAD = partial(load_domain, "mock", tasks=40)
@@ -64,18 +65,46 @@ def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_p
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_a_process_that_dies_fails_its_jobs_and_names_its_log(tmp_path):
-    async def lose(url):
-        players = PlayerPool(1, LOAD, domain().digest, 8, tmp_path / "players.log")
+def test_a_process_that_dies_is_replaced_and_its_jobs_are_played(tmp_path):
+    async def play(url):
+        notes = []
+        players = PlayerPool(1, LOAD, domain().digest, 8, tmp_path / "players.log", notes.append)
         await players.start()
         os.kill(players.processes[0].pid, signal.SIGKILL)
         try:
-            await players.play(jobs(url, 1)[0])
+            return await asyncio.gather(*(players.play(job) for job in jobs(url, 3))), notes
         finally:
             await players.close()
 
-    with pytest.raises(EngineError, match=r"player process ended \(status -9\).*players\.log"):
-        asyncio.run(lose("http://127.0.0.1:9/v1"))
+    with server() as url:
+        played, (note,) = asyncio.run(play(url))
+    assert [episode.task_id for episode in played] == [job.task_id for job in jobs("", 3)]
+    assert re.search(r"player process ended \(status -9\).*players\.log.*Another one starts\.$", note)
+
+
+class Lost:
+    """A process that is there until it is asked."""
+
+    alive, open = True, ()
+
+    async def start(self, greeting):
+        return domain().digest
+
+    async def ask(self, job):
+        self.alive = False
+        raise EngineError("gone")
+
+    async def close(self):
+        pass
+
+
+def test_a_job_that_loses_its_processes_is_given_up(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("harness.player_pool.ChildProcess", lambda *_: made.append(Lost()) or made[-1])
+    players = PlayerPool(1, LOAD, domain().digest, 8, tmp_path / "players.log")
+    with pytest.raises(EngineError, match="gone"):
+        asyncio.run(players.play(jobs("", 1)[0]))
+    assert len(made) == TRIES
 
 
 def test_a_process_with_another_domain_is_refused(tmp_path):

@@ -183,7 +183,7 @@ async def _shared(
 
     async def start_trainer() -> tuple[Any, "TrainerProcess"]:
         shared = await asyncio.to_thread(importlib.import_module, "harness.backend.shared")
-        return shared, await shared.start_trainer(config, policy, logs / "trainer.log")
+        return shared, await shared.start_trainer(config, policy, logs / "trainer.log", note)
 
     # torch, art and litellm load, here and in the trainer's process, while the server starts
     starting = asyncio.create_task(start_trainer())

@@ -10,7 +10,7 @@ import io
 import json
 import random
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +275,7 @@ class SharedBackend(LocalBackend):
             yield
 
 
-async def start_trainer(config: SweepConfig, policy: Policy, log: Path) -> TrainerProcess:
+async def start_trainer(config: SweepConfig, policy: Policy, log: Path, note: Callable[[str], None]) -> TrainerProcess:
     """The trainer of a shared backend, ready to be asked. Raises EngineError if it does not start."""
     torch.set_num_threads(config.backend.threads)  # of this process, which packs: see `Trainer`
     order = TrainerOrder(
@@ -287,7 +287,7 @@ async def start_trainer(config: SweepConfig, policy: Policy, log: Path) -> Train
         threads=config.backend.threads,
         memory_share=config.backend.memory[1] if config.backend.on_gpu else None,
     )
-    trainer = TrainerProcess(order, log)
+    trainer = TrainerProcess(order, log, note)
     await trainer.start()
     return trainer
 

@@ -75,6 +75,10 @@ class Adapter:
             }
         return adam
 
+    def finite(self) -> bool:
+        """Whether every trained parameter is."""
+        return bool(torch.stack([p.detach().abs().max() for p in self.parameters.values()]).isfinite().all())
+
     def leave(self, adam: torch.optim.AdamW) -> State:
         """The state after an update, as bytes; a copy stays on the device."""
         adapter = {_saved(name): p.detach().clone() for name, p in self.parameters.items()}

@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from harness import heartbeat
 from harness.engine import server_process
 from harness.engine.listeners import listeners
 from harness.engine.server_process import ServerConfig, ServerProcess
@@ -32,15 +33,6 @@ CHECK_TOKENS = 8  # greedy tokens per prompt
 # by rounding alone; a foreign adapter moves it by tenths.
 TOLERANCE = {"float32": 1e-3}
 TOLERANCE_16_BIT = 0.03
-
-# Seconds. A server that gives no sign of life is given up sooner if it computes nothing meanwhile than if it does: it
-# may be compiling for a GPU.
-HEARTBEAT = 10.0  # between a sign and the next question for one
-SILENCE = 60.0  # after which it is said
-IDLE_LIMIT = 120.0
-BUSY_LIMIT = 600.0
-LOOK = 1.0  # between two looks at a server that is silent
-IDLE = 0.02  # CPU seconds a second, below which nothing is computed
 
 Answer = list[tuple[str, float]]  # generated (token, log-probability in nats)
 
@@ -74,7 +66,7 @@ class Server:
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {self.api_key}"},
-            timeout=BUSY_LIMIT,
+            timeout=heartbeat.BUSY_LIMIT,
             trust_env=False,  # a proxy would be sent the key
         )
         self._process = ServerProcess(
@@ -180,35 +172,15 @@ class Server:
         return bool(found)
 
     async def _watch(self) -> None:
-        """Asks for one token now and then, through all of vLLM's processes, and gives up a server that does not answer.
-
-        The CPU time that they take tells one that hangs from one that compiles.
-        """
+        """Asks for one token now and then, through all of vLLM's processes, and gives up a server that does not answer:
+        see harness/heartbeat.py."""
         process = self._started()
         while process.alive:
-            await asyncio.sleep(HEARTBEAT)
-            looked, computed, silent = time.monotonic(), process.cpu_seconds(), 0.0
-            sign = asyncio.create_task(self._complete(self.config.name, 1, CHECK_PROMPTS[:1]))
-            said = False
-            try:
-                while not (await asyncio.wait([sign], timeout=LOOK))[0]:
-                    now = time.monotonic()
-                    silent += min(now - looked, 2 * LOOK)  # this process may have been stopped, and looked at nothing
-                    looked = now
-                    idle = process.cpu_seconds() - computed < IDLE * silent
-                    if silent >= SILENCE and not said:
-                        said = True
-                        what = "computes nothing" if idle else "is busy: it may be compiling"
-                        self.note(f"the vLLM server has given no answer for {silent:.0f} s and {what}")
-                    if silent >= (IDLE_LIMIT if idle else BUSY_LIMIT):
-                        why = f"The vLLM server gave no answer for {silent:.0f} s and was ended."
-                        await asyncio.to_thread(process.give_up, why)
-                        return
-                if said and sign.exception() is None:
-                    self.note(f"the vLLM server answers again, after {silent:.0f} s")
-            finally:
-                sign.cancel()
-                await asyncio.gather(sign, return_exceptions=True)
+            await asyncio.sleep(heartbeat.HEARTBEAT)
+            sign = self._complete(self.config.name, 1, CHECK_PROMPTS[:1])
+            if why := await heartbeat.missed("The vLLM server", sign, process.activity, self.note):
+                await asyncio.to_thread(process.give_up, why)
+                return
 
     async def _base_answers(self) -> list[Answer]:
         answer = await self._complete(self.config.name, max_tokens=CHECK_TOKENS)

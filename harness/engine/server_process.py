@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.engine.listeners import sockets_of
 from harness.engine.server_environment import passed_on
 from harness.errors import ConfigError, EngineError
-from harness.machine.processes import cpu_seconds, end_group, members
+from harness.machine.processes import Activity, activity, end_group, members
 
 GUARD = Path(__file__).with_name("guard.py")
 # our vLLM plugin; found through PYTHONPATH, never installed
@@ -178,9 +178,9 @@ class ServerProcess:
             why = self._given_up or f"The vLLM server ended (status {self._guard.returncode})."
             raise EngineError(f"{why} {self.explain()}")
 
-    def cpu_seconds(self) -> float:
-        """What the processes that live of it have computed so far."""
-        return cpu_seconds(members(self._guard.pid))
+    def activity(self) -> Activity:
+        """Of the processes that live of it."""
+        return activity(members(self._guard.pid))
 
     def give_up(self, why: str) -> None:
         """Kills it now; from here on it is gone for this reason."""

@@ -136,7 +136,7 @@ class Trainer:
         """Trains on packed tensors [rows, tokens] from `state`; metrics, one dict per gradient step.
 
         config: ART's options of the loss
-        Raises EngineError when a gradient is not finite: nothing that follows from it would be a result.
+        Raises EngineError when a gradient or a weight is not finite: nothing that follows from it would be a result.
         """
         self.prepare()
         started = time.perf_counter()
@@ -153,6 +153,11 @@ class Trainer:
             metrics.append(step)
         first = {f"first/{name}": metrics[0][f"loss/{name}"] for name in ("probs_corr", "logprob_gap")}
         metrics = [{**step, **first} for step in metrics]  # ART averages over steps: the first one stays apart
+        if not self._adapter.finite():
+            raise EngineError(
+                f"The weights after {len(metrics)} training steps are not finite, though the gradients were. Lower "
+                f"train.learning_rate, which is {learning_rate:g}."
+            )
         new = self._adapter.leave(adam)
         peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
         self.last = replace(spent, updates=1, seconds=time.perf_counter() - started, peak_gib=peak)

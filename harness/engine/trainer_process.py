@@ -8,7 +8,7 @@ question at a time, in the order in which they came; it prepares itself before t
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +83,10 @@ class AsksTrainer(Protocol):
 class TrainerProcess:
     """`AsksTrainer` whose trainer has a process of its own, from `start` to `close`."""
 
-    def __init__(self, order: TrainerOrder, log: Path) -> None:
+    def __init__(self, order: TrainerOrder, log: Path, note: Callable[[str], None] = lambda _: None) -> None:
+        """note: called with a line for a person"""
         self.order = order
-        self._process = ChildProcess(NAME, "harness.engine.trainer_process", log)
+        self._process = ChildProcess(NAME, "harness.engine.trainer_process", log, note, computes=True)
 
     async def start(self) -> None:
         """Returns when the base model is loaded. Raises EngineError if it cannot be."""

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -23,15 +25,30 @@ def members(group: int) -> list[psutil.Process]:
     return found
 
 
-def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """What they and their ended children have computed so far."""
-    total = 0.0
+@dataclass(frozen=True)
+class Activity:
+    """cpu_seconds: that processes and their ended children have computed so far
+    ready: a thread of them runs, or waits for a core or a disk alone"""
+
+    cpu_seconds: float
+    ready: bool
+
+
+def activity(processes: list[psutil.Process]) -> Activity:
+    """What they do."""
+    total, ready = 0.0, False
     for process in processes:
         try:
             total += sum(process.cpu_times()[:4])
-        except psutil.Error:
+            ready = ready or any(_state(stat) in "RD" for stat in Path(f"/proc/{process.pid}/task").glob("*/stat"))
+        except (OSError, psutil.Error):
             continue
-    return total
+    return Activity(total, ready)
+
+
+def _state(stat: Path) -> str:
+    """Of a thread, in one letter; see proc(5)."""
+    return stat.read_text().rpartition(")")[2].split()[0]
 
 
 def end_group(group: int) -> None:

@@ -58,7 +58,7 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     tracking = resolve_mode(config.tracking.mode) != "off"
     with tracked(sweep.folder, tracking, progress.warn) as background:
         async with (
-            _players(sweep, logs) as players,
+            _players(sweep, logs, progress.note) as players,
             build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,
         ):
             await _interleave(sweep, batches, backend, store, players, progress, background)
@@ -67,7 +67,7 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
 
 
 @asynccontextmanager
-async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["PlayerPool | None"]:
+async def _players(sweep: "Sweep", logs: Path, note: Callable[[str], None]) -> AsyncIterator["PlayerPool | None"]:
     """The processes that play the episodes, on their way up; None where this process does."""
     config = sweep.config
     count = config.rollout.processes(config.backend.on_gpu)
@@ -77,7 +77,7 @@ async def _players(sweep: "Sweep", logs: Path) -> AsyncIterator["PlayerPool | No
     from harness.player_pool import PlayerPool
 
     load = partial(load_environment, config.env.source)
-    players = PlayerPool(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log")
+    players = PlayerPool(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log", note)
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:
         yield players

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import server as server_module
+from harness import heartbeat
 from harness.engine import server_process
 from harness.engine.server import Server, ServerConfig
 from harness.errors import ConfigError, EngineError
@@ -223,7 +223,7 @@ def impatient(monkeypatch):
         "IDLE_LIMIT": 0.6,
         "BUSY_LIMIT": 30.0,
     }.items():
-        monkeypatch.setattr(server_module, name, seconds)
+        monkeypatch.setattr(heartbeat, name, seconds)
 
 
 def test_a_server_that_hangs_is_spoken_of_then_ended_and_everybody_is_told(make, impatient, tmp_path):

@@ -191,6 +191,18 @@ def test_a_gradient_that_is_not_finite_is_refused(trainer_with, tensors):
         trainer_with().update(trainer_with().initial_state(3), broken, 1e-3, {})
 
 
+def test_weights_that_are_not_finite_are_refused_though_the_gradients_were(trainer_with, tensors):
+    with pytest.raises(
+        EngineError, match=r"weights after 1 training steps? .* not finite.*learning_rate, which is inf"
+    ):
+        trainer_with().update(trainer_with().initial_state(3), _one_step(tensors), math.inf, {})
+
+
+def _one_step(tensors):
+    """The rows of the first gradient step alone."""
+    return {key: value[:1] if isinstance(value, torch.Tensor) else value for key, value in tensors.items()}
+
+
 def test_a_refused_gradient_leaves_nothing_behind(base, tensors):
     trainer = Trainer(base, "base-digest", Lora(rank=4, alpha=8), Optimiser(), execution=LIKE_A_GPU)
     first = trainer.initial_state(3)
