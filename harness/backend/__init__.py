@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.policy import Policy
     from harness.records.store import Store
     from harness.seams import Rendering
+    from harness.sections import BackendConfig
 
 __all__ = ["SKIPPED", "Backend", "ScoredReply", "Trained", "TrainedContext", "build"]
 
@@ -176,6 +177,7 @@ async def _shared(
 ) -> AsyncIterator[Backend]:
     from harness.engine.server import Server, ServerConfig
 
+    await _room(config.backend, note)
     server = Server(
         ServerConfig(
             path=policy.path,
@@ -209,6 +211,15 @@ async def _shared(
         await asyncio.gather(starting, return_exceptions=True)
         if not starting.cancelled() and starting.exception() is None:
             await starting.result()[1].close()
+
+
+async def _room(backend: "BackendConfig", note: Note) -> None:
+    """Waits until the GPU has both shares of an engine free. Raises EngineError if that takes too long."""
+    from harness.machine.gpu import gpus
+    from harness.machine.gpu_room import wait_for_room
+
+    if backend.on_gpu:
+        await wait_for_room(gpus()[0], sum(backend.memory) * gpus()[0].memory, note)
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:

@@ -2,7 +2,8 @@
 
 setup.py         `harness setup`; environments.py makes the two environments, since vLLM and ART exclude each other's
                  transformers
-gpu.py           which accelerator this process sees; inventory.py: card, memory, disk, keys
+gpu.py           which accelerator this process sees; gpu_room.py: is its memory free, and whose is it?
+inventory.py     card, memory, disk, keys
 memory.py        what a policy needs on one GPU; processes.py: process groups, and their end
 pack.py          `harness pack` (pack_command.py): all that a machine without a network must be brought; unpack.py goes
                  along and sets it up there

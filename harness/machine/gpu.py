@@ -19,13 +19,13 @@ class Gpu:
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """The NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES leaves visible; () without a driver."""
+    """The NVIDIA GPUs of this machine that CUDA_VISIBLE_DEVICES leaves visible, in its order; () without a driver."""
     found = _installed()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return found
     wanted = [part.strip() for part in visible.split(",") if part.strip()]
-    return tuple(gpu for gpu in found if any(_names(part, gpu) for part in wanted))
+    return tuple(gpu for part in wanted for gpu in found if _names(part, gpu))
 
 
 def _names(part: str, gpu: Gpu) -> bool:

@@ -65,6 +65,12 @@ def test_an_engine_sees_the_gpu_that_it_was_given(machine, monkeypatch):
     assert [gpu.name for gpu in gpu.gpus()] == ["NVIDIA H200"]
 
 
+def test_the_first_gpu_is_the_one_that_cuda_takes_for_the_first(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    machine(H100, gpu.Gpu(1, "NVIDIA H200", 140.4))
+    assert [gpu.index for gpu in gpu.gpus()] == [1, 0]
+
+
 def test_a_gpu_may_be_named_by_its_uuid(machine, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-55d6")
     machine(gpu.Gpu(0, "NVIDIA H200", 140.4, "GPU-d998-81d3"), gpu.Gpu(1, "NVIDIA H200", 140.4, "GPU-55d6-c49b"))
