@@ -6,15 +6,20 @@ what they had computed is in the store.
 """
 
 import asyncio
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from harness.errors import ConfigError, DiskError, EngineError
 from harness.sweep.cost import EngineCost
+from harness.sweep.display import duration
 
 LOSSES = 3  # engines that may be lost with a run before the run counts as failed
-STARTS = 3  # of an engine in a row without a unit trained, before its place is given up
+STARTS = 3  # of an engine in a row without a unit trained, before its place is given up for a while
+LOOK = 1.0  # seconds between two looks whether runs wait for such a place
+REST = 300.0  # seconds before a place that was given up is tried again, once each time
 
 RunNames = tuple[str, ...]  # of runs
 
@@ -23,8 +28,8 @@ class PooledEngine(Protocol):
     """An engine somewhere else. `start` and `train` raise EngineError when it is lost, ConfigError when the place
     cannot hold an engine at all, DiskError when nothing can be written there."""
 
-    async def start(self) -> str:
-        """Returns when it can train: `ready on node-7`."""
+    async def start(self, note: Callable[[str], None]) -> str:
+        """Returns when it can train: `ready on node-7`. note: called, now and later, with a line about the engine."""
 
     async def train(self, names: RunNames) -> None:
         """Returns when every run has ended, completed or failed."""
@@ -34,11 +39,15 @@ class PooledEngine(Protocol):
 
 
 class RunQueue:
-    """Units that wait, and those that engines hold. finished: every unit is trained or given up."""
+    """Units that wait, and those that engines hold. finished: every unit is trained or given up.
 
-    def __init__(self, units: Sequence[RunNames]) -> None:
+    places: those that have an engine or are about to
+    """
+
+    def __init__(self, units: Sequence[RunNames], places: int) -> None:
         self.waiting = deque(units)
         self.held = 0
+        self.places = places
         self.losses: Counter[str] = Counter()
         self.given_up: list[str] = []
         self._changed = asyncio.Condition()
@@ -71,16 +80,39 @@ class RunQueue:
             self.held -= 1
             self._changed.notify_all()
 
-    async def wait_finished(self) -> None:
+    async def change_places(self, by: int) -> None:
         async with self._changed:
-            await self._changed.wait_for(lambda: self.finished)
+            self.places += by
+            self._changed.notify_all()
+
+    async def wait_over(self) -> None:
+        """Until it is finished, or no place is left that could go on."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.finished or not self.places)
+
+
+class Vacancy:
+    """How long a place was without an engine because one was lost or did not start. Seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def begin(self, since: float) -> None:
+        self._since = since if self._since is None else self._since
+
+    def end(self) -> None:
+        if self._since is not None:
+            self.seconds += time.monotonic() - self._since
+            self._since = None
 
 
 class EnginePool:
     """make: one maker of engines per place; a place whose engine was lost gets a new one, up to STARTS in a row.
 
+    After that the place is tried again every REST seconds, as long as another one works and runs wait.
     open_runs: of these names, the ones that are not completed; settled: called with runs whose state is final
-    note: called with a line about the pool
+    note: called with a line about the pool; warn: with one that should not be missed
     """
 
     def __init__(
@@ -90,30 +122,33 @@ class EnginePool:
         open_runs: Callable[[RunNames], RunNames],
         settled: Callable[[RunNames], None],
         note: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self.queue = RunQueue(units)
-        self.make, self.open_runs, self.settled, self.note = make, open_runs, settled, note
+        self.queue = RunQueue(units, len(make))
+        self.make, self.open_runs, self.settled, self.note, self.warn = make, open_runs, settled, note, warn
+        self.vacancies = [Vacancy() for _ in make]
         self.spent: list[EngineCost] = []
         self.silent = 0  # engines that were lost and never said what they spent
-        self._starting: set[asyncio.Task[None]] = set()
+        self._unneeded: set[asyncio.Task[None]] = set()  # once the queue is finished: places without an engine
         self._faults: list[ConfigError | DiskError | EngineError] = []
 
     async def work(self) -> None:
         """Returns when every run has ended. Raises what the first place met when no place is left and runs are."""
+        begun = time.monotonic()
         places = [asyncio.create_task(self._fill(number, make)) for number, make in enumerate(self.make)]
-        ending = asyncio.create_task(self.queue.wait_finished())
         try:
-            left = set(places)
-            while left and not ending.done():
-                ended, _ = await asyncio.wait({*left, ending}, return_when=asyncio.FIRST_COMPLETED)
-                left -= ended
-            for place in self._starting:  # an engine that has not come yet is no longer needed
+            await self.queue.wait_over()
+            for vacancy in self.vacancies:
+                vacancy.end()
+            took = time.monotonic() - begun
+            for place in self._unneeded:
                 place.cancel()
             outcomes = await asyncio.gather(*places, return_exceptions=True)
         finally:
-            for task in (*places, ending):
+            for task in places:
                 task.cancel()
-            await asyncio.gather(*places, ending, return_exceptions=True)
+            await asyncio.gather(*places, return_exceptions=True)
+        self._say_vacancies(took)
         for outcome in outcomes:
             if isinstance(outcome, Exception):  # a fault of ours; what an engine may meet is noted by its place
                 raise outcome
@@ -121,39 +156,79 @@ class EnginePool:
             raise self._faults[0]
 
     async def _fill(self, number: int, make: Callable[[], PooledEngine]) -> None:
-        """Keeps one place filled until the queue is finished or the place is given up."""
+        """Keeps one place filled until the queue is finished or the place can hold no engine."""
         failures = 0
-        while failures < STARTS and not self.queue.finished:
-            engine, started = make(), False
-            try:
-                where, started = await self._start(engine), True
-                self.note(f"engine {number}: {where}")
-                while (names := await self.queue.take()) is not None:
-                    await self._train(engine, names)
-                    failures = 0
-                return
-            except (ConfigError, DiskError) as error:  # another engine there would meet the same
-                self._faults.append(error)
-                self.note(f"engine {number} cannot be: {error}")
-                return
-            except EngineError as error:
-                failures += 1
-                self._faults.append(error)
-                self.note(f"engine {number} is lost: {error}")
-            finally:
-                if (spent := await engine.stop()) is not None:
-                    self.spent.append(spent)
-                elif started:
-                    self.silent += 1
+        try:
+            while not self.queue.finished:
+                if failures >= STARTS:
+                    await self._rest(number)
+                failures = await self._engine(number, make, failures)
+        except (ConfigError, DiskError) as error:  # another engine there would meet the same
+            self._faults.append(error)
+            self.warn(f"engine {number} cannot be: {error}")
+        finally:
+            await self.queue.change_places(-1)
 
-    async def _start(self, engine: PooledEngine) -> str:
+    async def _engine(self, number: int, make: Callable[[], PooledEngine], failures: int) -> int:
+        """One engine, to its end. failures: of its place so far, in a row; returned with its own."""
+        engine, started, vacant = make(), False, time.monotonic()
+        try:
+            with self._dispensable():
+                where = await engine.start(lambda line: self.note(f"engine {number}: {line}"))
+            started = True
+            self.vacancies[number].end()
+            self.note(f"engine {number}: {where}")
+            while (names := await self.queue.take()) is not None:
+                await self._train(engine, names)
+                failures = 0
+        except (ConfigError, DiskError, EngineError) as error:
+            self.vacancies[number].begin(time.monotonic() if started else vacant)
+            if not isinstance(error, EngineError):
+                raise
+            failures += 1
+            self._faults.append(error)
+            self.note(f"engine {number} is lost: {error}")
+        finally:
+            if (spent := await engine.stop()) is not None:
+                self.spent.append(spent)
+            elif started:
+                self.silent += 1
+        return failures
+
+    async def _rest(self, number: int) -> None:
+        """Until it is time to try a place again. It counts as none meanwhile: where all rest, the sweep ends."""
+        if self.queue.places > 1:
+            again = f"It is tried again every {REST / 60:.0f} min while others work and runs wait."
+            self.warn(f"engine {number} is given up: lost {STARTS} times in a row. {again}")
+        await self.queue.change_places(-1)
+        try:
+            with self._dispensable():
+                await asyncio.sleep(REST)
+                while not self.queue.waiting:
+                    await asyncio.sleep(LOOK)
+        finally:
+            await self.queue.change_places(+1)
+
+    @contextmanager
+    def _dispensable(self) -> Iterator[None]:
+        """Meanwhile this place has no engine, and needs none once the queue is finished."""
         place = asyncio.current_task()
         assert place is not None
-        self._starting.add(place)
+        self._unneeded.add(place)
         try:
-            return await engine.start()
+            yield
         finally:
-            self._starting.discard(place)
+            self._unneeded.discard(place)
+
+    def _say_vacancies(self, took: float) -> None:
+        """took: seconds from the start of the pool to its last run's end."""
+        short = {number: each.seconds for number, each in enumerate(self.vacancies) if each.seconds}
+        if short:
+            which = ", ".join(f"engine {number} for {duration(seconds)}" for number, seconds in short.items())
+            self.warn(
+                f"ran on fewer engines than the {len(self.make)} planned: without {which}; "
+                f"{sum(short.values()) / 60:.1f} of {len(self.make) * took / 60:.1f} engine-minutes were lost"
+            )
 
     async def _train(self, engine: PooledEngine, names: RunNames) -> None:
         try:

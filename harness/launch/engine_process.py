@@ -5,6 +5,7 @@
     <- the order, as JSON                                   -> {"ready": host} | {"error": text, "kind": class}
     <- ["arm/seed=0", …]: train these runs                  -> {"trained": …}  | {"error": …}
     <- end of input: stop, in the middle of a run too       -> {"spent": …}
+                                              at any time   -> {"note": a line for a person}
 
 The end of input is also how the death of the starter is seen, however it came: no engine outlives it. What libraries
 print goes to the engine's own log. The same process serves a GPU of this node, a Ray actor and a Slurm job.
@@ -21,7 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +35,7 @@ from harness.launch.quiet import quiet
 from harness.launch.work_order import WorkOrder
 from harness.log_stream import log_stream
 from harness.sweep.cost import EngineCost, StartCost
+from harness.sweep.display import Progress
 
 LOG_TAIL = 15  # lines of the log that an error quotes
 KINDS: dict[str, type[HarnessError]] = {"ConfigError": ConfigError, "DiskError": DiskError}
@@ -46,6 +48,7 @@ class EngineProcess:
     def __init__(self, number: int, environment: Mapping[str, str] | None = None) -> None:
         """environment: what differs from this process's, e.g. CUDA_VISIBLE_DEVICES"""
         self.number = number
+        self.note: Callable[[str], None] = lambda _: None  # called from other threads with the engine's notes
         self.environment = dict(environment or {})
         self.log: Path | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -119,7 +122,10 @@ class EngineProcess:
             ended = self._process.poll() is not None
             with contextlib.suppress(queue.Empty):
                 answer: dict[str, Any] = json.loads(self._answers.get(timeout=0.5))
-                return answer
+                if "note" not in answer:
+                    return answer
+                self.note(answer["note"])
+                continue
             if ended:
                 return None
 
@@ -174,6 +180,18 @@ class StarterLines:
         return "" if self.ended.is_set() else await self._lines.get()
 
 
+class LoggedProgress(Progress):
+    """The starter shows the progress, from the records. Here it goes to the log; notes go to the starter, too."""
+
+    def __init__(self, total_runs: int, total_steps: int, told: Callable[[str], None]) -> None:
+        super().__init__(total_runs, total_steps)
+        self._told = told
+
+    def note(self, text: str) -> None:
+        super().note(text)
+        self._told(text)
+
+
 class EngineWork:
     """One engine's work for its starter."""
 
@@ -184,7 +202,6 @@ class EngineWork:
 
     async def work(self) -> None:
         """Until the starter ends it. What stops the engine is said to the starter, then raised."""
-        from harness.sweep.display import Progress
         from harness.sweep.train_runs import work
 
         try:
@@ -197,8 +214,8 @@ class EngineWork:
                     yield [runs[name] for name in json.loads(line)]
                     self._say(trained=line)
 
-            # The starter shows the progress, from the records; here it goes to the log.
-            with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress:
+            steps = len(runs) * sweep.config.train.steps
+            with LoggedProgress(len(runs), steps, lambda line: self._say(note=line)) as progress:
                 await work(sweep, batches(), progress, self.spent.counts, self.logs)
         except Exception as caught:
             error = fault(caught) or caught

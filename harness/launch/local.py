@@ -86,7 +86,8 @@ class _ProcessEngine:
         self.process = EngineProcess(number, visible)
         self.place = f"GPU {', '.join(map(str, share))}" if share else "the CPU"
 
-    async def start(self) -> str:
+    async def start(self, note: Callable[[str], None]) -> str:
+        self.process.note = note
         await self._call(self.process.start, self.order)
         return f"ready on {self.place}"
 

@@ -115,14 +115,14 @@ def _start_actor(cpus: float, gpus: float, number: int) -> Any:
 
 
 class _RayEngine:
-    """An actor as the pool sees it."""
+    """An actor as the pool sees it. What it notes stays in its log."""
 
     def __init__(self, order: WorkOrder, start_actor: Callable[[], Any]) -> None:
         self.order, self.start_actor = order, start_actor
         self.actor: Any = None
         self.started = False
 
-    async def start(self) -> str:
+    async def start(self, note: Callable[[str], None]) -> str:
         self.actor = self.start_actor()
         host = await self._ask(self.actor.start.remote(self.order.to_json()))
         self.started = True

@@ -33,6 +33,7 @@ async def train_on(
             open_runs=lambda names: tuple(name for name in names if not is_completed(sweep.folder, name)),
             settled=settled.update,
             note=progress.note,
+            warn=progress.warn,
         )
         progress.note(f"{len(units)} units of work, places for {len(make)} engines; each starts in a minute or so")
         looking = asyncio.create_task(_look(watch, settled))

@@ -162,13 +162,13 @@ class UnitJob:
 
 
 class _SlurmEngine:
-    """One job after another as the pool sees it."""
+    """One job after another as the pool sees it. What they note stays in their logs."""
 
     def __init__(self, order: WorkOrder, number: int, jobs: Jobs) -> None:
         self.order, self.number, self.jobs = order, number, jobs
         self.spent: list[EngineCost] = []
 
-    async def start(self) -> str:
+    async def start(self, note: Callable[[str], None]) -> str:
         return "a job for each unit"
 
     async def train(self, names: RunNames) -> None:

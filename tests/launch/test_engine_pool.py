@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from harness.errors import ConfigError, EngineError
+from harness.launch import engine_pool
 from harness.launch.engine_pool import LOSSES, STARTS, EnginePool
 from harness.sweep.cost import EngineCost
 
@@ -16,6 +17,7 @@ class Records:
         self.completed: list[str] = []
         self.settled: set[str] = set()
         self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     def pool(self, units, *make) -> EnginePool:
         return EnginePool(
@@ -24,6 +26,7 @@ class Records:
             open_runs=lambda names: tuple(name for name in names if name not in self.completed),
             settled=self.settled.update,
             note=self.notes.append,
+            warn=self.warnings.append,
         )
 
 
@@ -34,7 +37,7 @@ class FakeEngine:
         self.records, self.lost_at, self.starts = records, lost_at, starts
         self.stopped = False
 
-    async def start(self):
+    async def start(self, note):
         await asyncio.sleep(0)
         if not self.starts:
             raise EngineError("no GPU left")
@@ -56,6 +59,7 @@ def work(pool: EnginePool) -> None:
     asyncio.run(asyncio.wait_for(pool.work(), 5))
 
 
+ENDED_ON_FEWER = "ran on fewer engines than the 1 planned"
 UNITS = [("a", "b"), ("c", "d"), ("e", "f")]
 ALL = ["a", "b", "c", "d", "e", "f"]
 
@@ -109,18 +113,18 @@ def test_without_any_engine_the_first_fault_is_raised():
 
 def test_a_machine_that_cannot_hold_an_engine_is_asked_once():
     class Elsewhere(FakeEngine):
-        async def start(self):
+        async def start(self, note):
             raise ConfigError("other versions")
 
     records = Records()
     with pytest.raises(ConfigError, match="other versions"):
         work(records.pool(UNITS, lambda: Elsewhere(records)))
-    assert len(records.notes) == 1
+    assert [line.partition(":")[0] for line in records.warnings] == ["engine 0 cannot be", ENDED_ON_FEWER]
 
 
 def test_the_sweep_does_not_wait_for_an_engine_that_finds_no_place():
     class Pending(FakeEngine):
-        async def start(self):
+        async def start(self, note):
             await asyncio.sleep(60)
 
     records = Records()
@@ -164,3 +168,79 @@ def test_a_fault_of_the_harness_itself_is_not_taken_for_a_lost_engine():
     records = Records()
     with pytest.raises(TypeError, match="a bug"):
         work(records.pool(UNITS, lambda: Broken(records)))
+
+
+@pytest.fixture
+def short_rest(monkeypatch):
+    monkeypatch.setattr(engine_pool, "REST", 0.01)
+    monkeypatch.setattr(engine_pool, "LOOK", 0.01)
+
+
+def test_a_place_that_was_given_up_is_tried_again_while_runs_wait(short_rest):
+    """Its card is free after a while: from then on two engines work, as planned."""
+    records, made = Records(), []
+
+    class Slow(FakeEngine):
+        async def train(self, names):
+            while len(made) <= STARTS + 1:  # until the place has been tried again, twice
+                await asyncio.sleep(0.01)
+            await super().train(names)
+
+    def make():
+        made.append(FakeEngine(records, starts=len(made) > STARTS))
+        return made[-1]
+
+    work(records.pool(UNITS, make, lambda: Slow(records)))
+    assert sorted(records.completed) == ALL
+    assert len(made) == STARTS + 2 and made[-1].starts
+    assert records.warnings[0].startswith("engine 0 is given up: lost 3 times in a row. It is tried again")
+
+
+def test_where_every_place_was_given_up_the_sweep_ends_and_waits_for_none():
+    records = Records()
+    with pytest.raises(EngineError, match="no GPU left"):  # in time: a rest is five minutes
+        work(records.pool(UNITS, *[lambda: FakeEngine(records, starts=False)] * 3))
+
+
+def test_a_resting_place_does_not_keep_a_finished_sweep_waiting():
+    records = Records()
+
+    class Later(FakeEngine):
+        async def train(self, names):
+            await asyncio.sleep(0.05)
+            await super().train(names)
+
+    work(records.pool(UNITS, lambda: FakeEngine(records, starts=False), lambda: Later(records)))
+    assert sorted(records.completed) == ALL
+
+
+def test_a_sweep_says_at_its_end_that_it_ran_on_fewer_engines_than_planned():
+    records = Records()
+
+    class Long(FakeEngine):
+        async def train(self, names):
+            await asyncio.sleep(0.4)
+            await super().train(names)
+
+    pool = records.pool(UNITS, lambda: FakeEngine(records, starts=False), lambda: Long(records))
+    work(pool)
+    assert records.warnings[-1].startswith("ran on fewer engines than the 2 planned: without engine 0 for 1 s; 0.0 of ")
+    assert pool.vacancies[0].seconds == pytest.approx(1.2, abs=0.3)
+    assert pool.vacancies[1].seconds == 0
+
+
+def test_a_sweep_on_all_planned_engines_says_nothing_of_them():
+    records = Records()
+    work(records.pool(UNITS, *[lambda: FakeEngine(records)] * 2))
+    assert not records.warnings
+
+
+def test_what_an_engine_notes_is_said_with_its_number():
+    class Noting(FakeEngine):
+        async def start(self, note):
+            note("GPU 3 has no room")
+            return await super().start(note)
+
+    records = Records()
+    work(records.pool(UNITS, lambda: Noting(records)))
+    assert records.notes[0] == "engine 0: GPU 3 has no room"

@@ -6,12 +6,13 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from harness.errors import ConfigError, EngineError
-from harness.launch.engine_process import EngineProcess
+from harness.launch.engine_process import EngineProcess, LoggedProgress
 from harness.launch.work_order import WorkOrder, digest_of_manifest
 from harness.sweep.plan import prepare
 
@@ -71,6 +72,17 @@ def test_a_killed_engine_is_lost_and_its_log_is_named(order):
     with pytest.raises(EngineError, match=r"engine 3 on .* ended.*engine-3/harness.log"):
         engine.start(order)
     assert engine.stop() is None
+
+
+def test_what_an_engine_notes_reaches_its_starter_between_the_answers():
+    lines: list[str] = []
+    engine = EngineProcess(0)
+    engine.note, engine._process = lines.append, SimpleNamespace(poll=lambda: None)
+    with LoggedProgress(1, 1, lambda line: engine._answers.put(json.dumps({"note": line}))) as progress:
+        progress.note("GPU 1 has no room")
+    engine._answers.put('{"ready": "node-7"}')
+    assert engine._answer() == {"ready": "node-7"}
+    assert lines == ["GPU 1 has no room"]
 
 
 def test_an_engine_ends_when_its_starter_is_gone(order):
