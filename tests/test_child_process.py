@@ -9,6 +9,7 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.child_process import PEAKS, ChildProcess
@@ -149,3 +150,23 @@ def test_a_log_that_a_full_disk_does_not_take_keeps_no_answer_back():
             await process.close()
 
     asyncio.run(ask())
+
+
+def test_it_ends_with_its_starter_while_it_loads_libraries_too(tmp_path):
+    """Found by `experiments/benchmarks/kills.py`: a trainer that was loading torch outlived a killed sweep."""
+    starter = (
+        "import asyncio\n"
+        "from pathlib import Path\n"
+        "from harness.child_process import ChildProcess\n"
+        f"child = ChildProcess('A child', 'tests.slow_child_of_tests', Path({str(tmp_path / 'child.log')!r}))\n"
+        "asyncio.run(child.start('you'))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", starter])
+    deadline = time.monotonic() + 60
+    while not (below := psutil.Process(process.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert below
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert not alive
