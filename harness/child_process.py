@@ -4,6 +4,8 @@ Pickles, each after its length: a greeting and its answer, then numbered questio
 open at once. The process ends, in the middle of its work too, when its input does: so it never outlives the process
 that started it, however that one ended. What libraries print there goes to its log. It is asked for a sign of life now
 and then, and killed when it gives none (heartbeat.py).
+
+    python -m harness.child_process MODULE PID      runs MODULE, and ends with process PID while it loads libraries, too
 """
 
 import asyncio
@@ -11,8 +13,11 @@ import contextlib
 import itertools
 import os
 import pickle
+import runpy
 import struct
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,6 +32,7 @@ from harness.machine.processes import Activity, activity, end_group, members
 LENGTH = struct.Struct(">Q")
 STOP_AFTER = 10.0  # seconds that a process may take to end before it is killed
 SIGN = "a sign of life"  # a question that the process itself answers
+LOOK = 0.5  # seconds between two looks whether the starter lives
 
 PEAKS: list[float] = []  # GiB: the largest resident memory of each process that was closed
 
@@ -65,7 +71,7 @@ class ChildProcess:
         path = [str(Path(harness.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         with self.log.open("a") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self.module),
+                *(sys.executable, "-m", "harness.child_process", self.module, str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -257,3 +263,15 @@ async def _receive(reader: Any) -> Any:
     """Raises EOFError (asyncio.IncompleteReadError is one) at the end of the stream."""
     (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
     return pickle.loads(await reader.readexactly(length))
+
+
+def _end_with(starter: int) -> None:
+    """The end of the input is seen only once the libraries are loaded, which takes seconds, or minutes."""
+    while os.getppid() == starter:
+        time.sleep(LOOK)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)

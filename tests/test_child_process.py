@@ -9,6 +9,7 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import heartbeat
@@ -242,3 +243,23 @@ def test_time_in_which_nobody_looked_is_not_held_against_a_process(tmp_path, imp
         assert await process.ask(4) == 8
 
     run(tmp_path, ask)
+
+
+def test_it_ends_with_its_starter_while_it_loads_libraries_too(tmp_path):
+    """Found by `experiments/benchmarks/kills.py`: a trainer that was loading torch outlived a killed sweep."""
+    starter = (
+        "import asyncio\n"
+        "from pathlib import Path\n"
+        "from harness.child_process import ChildProcess\n"
+        f"child = ChildProcess('A child', 'tests.slow_child_of_tests', Path({str(tmp_path / 'child.log')!r}))\n"
+        "asyncio.run(child.start('you'))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", starter])
+    deadline = time.monotonic() + 60
+    while not (below := psutil.Process(process.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert below
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert not alive

@@ -1,14 +1,10 @@
 """What a sweep asked for, computed and shared is right however often it was started, and whatever was killed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
+from experiments.benchmarks.kills import Budget, KilledSweep, environment, undisturbed
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.reuse import recorded_reuse
@@ -79,34 +75,42 @@ def test_an_engine_that_was_lost_is_silent(sweep):
     assert cost_sentences(load_sweep(sweep))[0].startswith("At least ")
 
 
-TINY = [
-    *("+ablation=smoke", "train.steps=3", "train.groups_per_step=2", "train.rollouts_per_group=2"),
-    *("validation.every=1", "validation.max_tasks=3", "train.val_tasks=50", "tracking=off"),
-]
+class Scripted(Budget):
+    """Kills these roles in this order, each as soon as it has a process."""
+
+    def __init__(self, *roles):
+        super().__init__(left=len(roles))
+        self.script = list(roles)
+
+    def draw(self, roles, rng):
+        return self.script.pop(0) if self.script and self.script[0] in roles else None
 
 
-def started(results, stand_in, **options):
-    command = [sys.executable, "-m", "harness", *TINY, f"results={results}"]
-    env = os.environ | stand_in | {"CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+class AfterAStep(KilledSweep):
+    """Kills once a step is recorded."""
+
+    def _draw(self, length):
+        return 0.0
+
+    def _kill(self, command, budget):
+        if any(path.stat().st_size for path in self.folder.glob("runs/*/*/steps.jsonl")):
+            super()._kill(command, budget)
 
 
-def finished(results, stand_in):
-    process = started(results, stand_in)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode in (0, 3), output  # 3: no endpoint check holds with the stand-in
-    return load_sweep(results / "smoke")
-
-
-def test_a_sweep_that_was_killed_and_continued_has_the_figures_of_one_that_was_not(tmp_path, stand_in):
-    whole = finished(tmp_path / "whole", stand_in)
-    cut, steps = started(tmp_path / "cut", stand_in), tmp_path / "cut/smoke/runs/all_on/seed=0/steps.jsonl"
-    deadline = time.monotonic() + 300
-    while not (steps.exists() and steps.read_text()) and cut.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    cut.send_signal(signal.SIGKILL)
-    cut.communicate()
-    continued = finished(tmp_path / "cut", stand_in)
+def test_a_sweep_that_was_killed_and_continued_is_one_that_was_not(tmp_path):
+    """By `experiments/benchmarks/kills.py`, which does the same at random moments: nothing lost, doubled or left over,
+    the same runs, and effects.json to the byte."""
+    env = environment("stand_in", tmp_path)
+    ending = undisturbed(tmp_path / "whole", env, "plain")
+    killed = AfterAStep(0, "plain", tmp_path / "cut", env, seed=0)
+    killed.run(ending, Scripted("server", "main", "wandb-core"))
+    assert [(kill.role, kill.resumed) for kill in killed.kills] == [
+        ("server", True),
+        ("main", True),
+        ("wandb-core", True),
+    ]
+    assert not killed.faults
+    whole, continued = load_sweep(tmp_path / "whole/smoke"), load_sweep(tmp_path / "cut/smoke")
     assert reuse_rows(continued) == reuse_rows(whole)
     stored = len(list((tmp_path / "cut/smoke/store/episodes").glob("*/*")))
     assert continued.reuse["episodes"]["computed"] == stored  # each was computed once
