@@ -1,6 +1,7 @@
 """Shared by all tests: no network look-ups on import, and configs composed as the command line does."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from hydra import compose, initialize_config_dir
 
 from harness.config import typed
 from harness.paths import CONF
+
+
+def pytest_configure():
+    """Started in the background (`pytest &`, nohup) the suite ignores these signals, and the commands that it starts
+    would inherit that: a program that is handled is started with the default."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_xdist_auto_num_workers(config):
