@@ -193,8 +193,10 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.faults.kind(body["model"], request, sampled) if body.get("temperature") else None
         if kind in STATUSES:
             return self.answer({"error": {"message": "an injected fault", "code": int(kind)}}, int(kind))
-        name, _, step = body["model"].rpartition("@")
-        answers = {"stale": f"{name}@{int(step or 1) - 1}", "base": "base"}.get(kind or "", "")
+        answers = "base" if kind == "base" else ""
+        if kind == "stale":
+            name, _, step = body["model"].rpartition("@")
+            answers = f"{name}@{int(step) - 1}"
         reply = self.policy.reply(body, answers)
         if path := os.environ.get("FAKE_ASKED"):
             other = {name: value for name, value in body.items() if name not in ("messages", "tools")}

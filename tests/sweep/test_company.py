@@ -43,7 +43,7 @@ def sweep(sweep_config, stand_in, tmp_path, monkeypatch):
     """sweep(name, arms, reuse=True): trains these of ARMS; the folder, and what RUN asked of the server."""
     from harness.backend import shared
 
-    async def start_trainer(config, policy, log):
+    async def start_trainer(config, policy, log, note):
         order = shared.TrainerOrder(policy.path, policy.digest, shared.Lora(8, 16), shared.Optimiser())
         return Trainer(order)
 
