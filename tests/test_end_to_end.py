@@ -14,6 +14,7 @@ import pytest
 from harness.factors import FIX
 from harness.fixes import registry
 from harness.records.json_files import read_lines
+from tests.processes import below
 
 pytestmark = pytest.mark.engine
 
@@ -66,9 +67,8 @@ def without_its_server(tmp_path_factory):
     sweep = subprocess.Popen(command(results), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = results / "smoke"
     wait_for(sweep, folder, "store/episodes/*/*")
-    for process in psutil.Process(sweep.pid).children(recursive=True):
-        if "vllm" in " ".join(process.cmdline()).lower():
-            process.kill()
+    for process in below(sweep.pid, "vllm"):
+        process.kill()
     said, _ = sweep.communicate(timeout=400)
     return sweep.returncode, said
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from harness.records.json_files import read_lines
+from tests.processes import below
 
 pytestmark = pytest.mark.engine
 
@@ -152,12 +153,11 @@ def test_no_engine_outlives_a_killed_sweep(tmp_path, start):
     sweep = start(tmp_path, "backend.engines=2")
     folder = tmp_path / "smoke"
 
-    def below() -> list[psutil.Process]:
+    def all_of_it() -> list[psutil.Process]:
         found = psutil.Process(sweep.pid).children(recursive=True)
-        servers = [p for p in found if "stand_in_server" in " ".join(p.cmdline())]
-        return found if len(servers) >= 2 else []
+        return found if len(below(sweep.pid, "stand_in_server")) >= 2 else []
 
-    processes = wait_for(below, sweep, 120)
+    processes = wait_for(all_of_it, sweep, 120)
     assert len(list(folder.glob("logs/engine-*"))) == 2
     os.kill(sweep.pid, 9)
     sweep.communicate()

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from harness.records.json_files import read_lines
+from tests.processes import below
 from tests.tracking.fake_wandb import silent
 
 pytestmark = pytest.mark.engine
@@ -45,11 +46,6 @@ def start(stand_in, tmp_path):
             sweep.kill()
 
 
-def wandb_of(sweep):
-    below = psutil.Process(sweep.pid).children(recursive=True)
-    return [p for p in below if any("wandb" in part for part in p.cmdline()[:3])]
-
-
 def test_a_sweep_of_two_engines_ends_with_whole_records_and_one_line(start, tmp_path):
     output, _ = (sweep := start("train.steps=2", "backend.engines=2")).communicate(timeout=500)
     assert sweep.returncode == INVALID, output
@@ -68,10 +64,10 @@ def test_ctrl_c_ends_one_engine_with_one_line_and_leaves_nothing(start, tmp_path
     while not list(tmp_path.glob("smoke/runs/*/*/steps.jsonl")) and time.monotonic() < deadline:
         assert sweep.poll() is None, sweep.communicate()[0]
         time.sleep(0.1)
-    below = wandb_of(sweep)
+    of_wandb = below(sweep.pid, "wandb")
     sweep.send_signal(signal.SIGINT)
     output, _ = sweep.communicate(timeout=120)
     assert sweep.returncode == 130, output
     assert output.count("W&B failed") == 1 and "Traceback" not in output
-    _, left = psutil.wait_procs(below, timeout=10)
+    _, left = psutil.wait_procs(of_wandb, timeout=10)
     assert not [p for p in left if p.status() != psutil.STATUS_ZOMBIE]

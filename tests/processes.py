@@ -1,0 +1,15 @@
+"""Processes below another one, by their commands."""
+
+from contextlib import suppress
+
+import psutil
+
+
+def below(pid: int, word: str) -> list[psutil.Process]:
+    """Those whose command holds the word, whatever its case; none that has ended meanwhile."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie has no command either
+            if word.lower() in " ".join(process.cmdline()).lower():
+                found.append(process)
+    return found
