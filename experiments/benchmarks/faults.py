@@ -386,7 +386,7 @@ def main() -> None:
         print(f"not as expected: {each.where}, {each.fault}: {each.seen}. {each.text}")
     if options.out:
         lines = ",\n".join(json.dumps(asdict(each), ensure_ascii=False) for each in rows)
-        options.out.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        options.out.write_text(f"[\n{lines}\n]\n".replace(str(kept), "FOLDER"), encoding="utf-8")
     sys.exit(1 if bad else 0)
 
 
