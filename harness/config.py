@@ -121,8 +121,13 @@ class SweepConfig:
         )
 
 
-OURS, STORED = "harness.sections.EnvConfig", "harness.config.EnvConfig"  # now, and in what is recorded of a sweep
-GENERATED = "harness.sections.GeneratedEnvConfig"
+STORED = "harness.config.EnvConfig"  # in what is recorded of a sweep
+# The sections of our own domains, by `env._target_`.
+ENVIRONMENTS: dict[object, type[EnvConfig] | type[GeneratedEnvConfig]] = {
+    "harness.sections.EnvConfig": EnvConfig,
+    STORED: EnvConfig,
+    "harness.sections.GeneratedEnvConfig": GeneratedEnvConfig,
+}
 # The sections that are always the same class. `env` names its own in `_target_`, and so does each level of a fix.
 SECTIONS: dict[str, type[Section]] = {
     section.option: section
@@ -213,7 +218,7 @@ def _sections(data: Mapping[str, Any]) -> dict[str, Any]:
 def option_names(cfg: DictConfig) -> list[str]:
     """The options that a composed configuration has or could have, dotted, as on the command line."""
     names = _dotted(cfg, "")
-    env = GeneratedEnvConfig if cfg.get("env", {}).get("_target_") == GENERATED else EnvConfig
+    env = ENVIRONMENTS.get(cfg.get("env", {}).get("_target_"), EnvConfig)
     sections: dict[str, type[Section]] = {"env": env, **SECTIONS}
     for name, section in sections.items():
         names += [f"{name}.{field.name}" for field in fields(section) if f"{name}.{field.name}" not in names]
@@ -270,7 +275,7 @@ def _section(name: str, options: Any) -> Any:
 
 def is_ours(target: object) -> bool:
     """Whether `env._target_` is a section of our own domains."""
-    return target in (OURS, STORED, GENERATED)
+    return target in ENVIRONMENTS
 
 
 def _environment(options: dict[str, Any]) -> EnvConfig | GeneratedEnvConfig | OwnEnvConfig:
@@ -278,7 +283,7 @@ def _environment(options: dict[str, Any]) -> EnvConfig | GeneratedEnvConfig | Ow
     given = {str(name): value for name, value in options.items() if name != "_target_"}
     target = options.get("_target_")
     if is_ours(target):
-        return GeneratedEnvConfig(**given) if target == GENERATED else EnvConfig(**given)
+        return ENVIRONMENTS[target](**given)
     if not target:
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:

@@ -126,19 +126,17 @@ async def validate(
             unanswered.append(task)
         return asked.episode.outcome.reward
 
-    async def sample(task: str, number: int) -> float | None:
+    async def reward(task: str, sampling: Sampling, seed: int) -> float | None:
         try:
-            asked = await played(task, hot, derive_seed(0, "validation", task, "sample", number))
+            return (await played(task, sampling, seed)).episode.outcome.reward
         except EpisodeError:
             return None
-        return asked.episode.outcome.reward
+
+    async def sample(task: str, number: int) -> float | None:
+        return await reward(task, hot, derive_seed(0, "validation", task, "sample", number))
 
     async def beside(task: str) -> float | None:
-        try:
-            asked = await played(task, protocol.sampling, derive_seed(0, "validation", task))
-        except EpisodeError:
-            return None
-        return asked.episode.outcome.reward
+        return await reward(task, protocol.sampling, derive_seed(0, "validation", task))
 
     async def set_of(ids: tuple[str, ...]) -> dict[str, float | None]:
         return dict(zip(ids, await asyncio.gather(*map(beside, ids)), strict=True))

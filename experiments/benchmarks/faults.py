@@ -117,9 +117,9 @@ TRAINER = {
     "out_of_memory": ("out of memory", "failed", "memory"),
 }
 WORLD = {
-    "tool": ("a tool raises", "the tool's database is gone"),
-    "task": ("a task id that does not exist", "no-such-task"),
     "user": ("the user raises", "the user's service did not answer"),
+    "task": ("a task id that does not exist", "no-such-task"),
+    "tool": ("a tool raises", "the tool's database is gone"),
 }
 
 
@@ -230,12 +230,17 @@ def in_world(folder: Path) -> Iterator[Row]:
     """One seed for each fault of the environment, and one without: each meets a task in its second step alone."""
     from harness.loop import iterate  # here: it loads litellm, which the others do not need
 
-    tasks = list(load_domain("mock").train_ids)[:TASKS]
+    domain = load_domain("mock")
+    tasks = list(domain.train_ids)[:TASKS]
+    calls = {
+        task for task in tasks if "task_" in domain.start(task).first
+    }  # in these the stand-in calls a tool at once
     batches = {seed: [next(each) for each in [iterate(tasks, GROUPS, seed)] for _ in range(STEP)] for seed in range(4)}
     broken = {}
     for seed, kind in enumerate(WORLD, 1):
         met = {task for other, steps in batches.items() if other != seed for step in steps for task in step}
-        broken[next(t for t in batches[seed][STEP - 1] if t not in met | {tasks[0]})] = kind
+        fit = calls if kind == "tool" else set(tasks)
+        broken[next(t for t in batches[seed][STEP - 1] if t in fit - met - {tasks[0]})] = kind
     own = ["env=own", "env._target_=experiments.benchmarks.faulty.load", "+env.tasks=75"]
     given = ",".join(f"{task}:{kind}" for task, kind in broken.items())
     sweep = Sweep(folder, ["-m", "seed=0,1,2,3", f"train.steps={STEP}", *own, f"+env.broken={{{given}}}"])

@@ -226,7 +226,8 @@ async def _room(backend: "BackendConfig", note: Note) -> None:
     from harness.machine.gpu_room import wait_for_room
 
     if backend.on_gpu:
-        await wait_for_room(gpus()[0], sum(backend.memory) * gpus()[0].memory, note)
+        gpu = gpus()[0]
+        await wait_for_room(gpu, sum(backend.memory) * gpu.memory, note)
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:
