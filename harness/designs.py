@@ -206,7 +206,7 @@ def resolution(arms: Sequence[Arm]) -> int | None:
 
 def is_orthogonal(arms: Sequence[Arm]) -> bool:
     """Whether every factor has the levels on and off evenly, and every pair of factors is crossed evenly."""
-    if any(level not in (ON, OFF) for arm in arms for _, level in arm.levels):
+    if not arms or any(level not in (ON, OFF) for arm in arms for _, level in arm.levels):
         return False
     names = arms[0].factors
     return all(sum(signs(arms, f)) == 0 for f in names) and all(

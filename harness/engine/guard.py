@@ -4,7 +4,7 @@
 
 FD is the reading end of a pipe whose writing end only the starter holds. When the starter closes it, or dies in
 any way (`kill -9` included), the pipe reads as ended: the command gets SIGTERM, and 5 seconds later whatever is left
-of the group gets SIGKILL. Should this process itself be killed, the kernel kills the command (PR_SET_PDEATHSIG); the
+of the group gets SIGKILL. vLLM's sockets, which it leaves behind, lie in a folder that goes with the group. Should this process itself be killed, the kernel kills the command (PR_SET_PDEATHSIG); the
 command's own children see to themselves (server_side/harness_vllm_orphans.py).
 Exit status: the command's.
 """
@@ -12,9 +12,11 @@ Exit status: the command's.
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -28,7 +30,8 @@ def main() -> None:
     # only the pipe ends the group, so nothing is left half-ended
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, preexec_fn=_prepare)
+    sockets = tempfile.mkdtemp(prefix="harness-vllm-")
+    child = subprocess.Popen(command, preexec_fn=_prepare, env=os.environ | {"VLLM_RPC_BASE_PATH": sockets})
     while child.poll() is None:
         ended, _, _ = select.select([pipe], [], [], 0.2)
         if ended and not os.read(pipe, 1):
@@ -38,6 +41,7 @@ def main() -> None:
                 time.sleep(0.02)
             break
     status = child.poll()
+    shutil.rmtree(sockets, ignore_errors=True)
     if _others_in_group():
         os.killpg(0, signal.SIGKILL)  # takes this process too, which is the point
     sys.exit(1 if status is None else abs(status))

@@ -159,5 +159,7 @@ def _shapley(switch: Switch, arms: Sequence[Arm], filled: tuple[Array, str] | No
 
 def _is_crossed(arms: Sequence[Arm]) -> bool:
     """Whether the arms are every combination of the levels that are there, and at least two factors vary."""
+    if not arms:  # every arm is a negative control
+        return False
     there = [{arm.level(f) for arm in arms} for f in arms[0].factors]
     return sum(len(levels) > 1 for levels in there) >= 2 and len(set(arms)) == prod(len(levels) for levels in there)

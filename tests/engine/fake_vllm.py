@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
 loaded: set[str] = set()
@@ -74,6 +75,7 @@ if MODE == "dies":
 if MODE == "silent":
     time.sleep(600)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+Path(os.environ["VLLM_RPC_BASE_PATH"], "socket").touch()  # vLLM leaves its sockets behind
 
 
 class Server(http.server.ThreadingHTTPServer):

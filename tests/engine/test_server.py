@@ -199,12 +199,23 @@ def test_no_process_outlives_the_harness(tmp_path, how):
     until(lambda: not members(group))
 
 
+def test_the_servers_sockets_go_with_it(tmp_path):
+    parent = start_a_harness(tmp_path)
+    group = guard_of(parent.pid)
+    until(lambda: list(tmp_path.glob("harness-vllm-*/socket")))
+    parent.kill()
+    parent.wait(10)
+    until(lambda: not members(group))
+    assert not list(tmp_path.glob("harness-vllm-*"))
+
+
 def start_a_harness(tmp_path) -> subprocess.Popen:
     """A process that has started a server and waits."""
     port = server_process.choose_port(None)
     script = (
         "import sys, time; from pathlib import Path; from harness.engine.server_process import ServerProcess\n"
-        f"ServerProcess([sys.executable, {str(FAKE)!r}, '{port}', 'ok'], {{}}, Path({str(tmp_path / 'log')!r}))\n"
+        f"command, env = [sys.executable, {str(FAKE)!r}, '{port}', 'ok'], {{'TMPDIR': {str(tmp_path)!r}}}\n"
+        f"ServerProcess(command, env, Path({str(tmp_path / 'log')!r}))\n"
         "print('started', flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

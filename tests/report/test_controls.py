@@ -131,3 +131,10 @@ def test_a_report_can_be_made_of_control_runs_alone_and_before_they_ran(folder, 
     found = controls_of(sweep, analyse(sweep))
     assert (found.sound, found.failed) == (None, ()) and printed(folder)
     assert len(sweep.with_controls.runs) == len(lines)
+
+
+def test_a_sweep_of_negative_controls_alone_has_a_report(folder):
+    lines = (folder / "plan.jsonl").read_text().splitlines()
+    (folder / "plan.jsonl").write_text("".join(line + "\n" for line in lines if "rate_0" in line))
+    write_report(load_sweep(folder))
+    assert "1 arm, 4 runs" in printed(folder)

@@ -104,12 +104,12 @@ def test_a_sweep_that_was_killed_and_continued_is_one_that_was_not(tmp_path):
     ending = undisturbed(tmp_path / "whole", env, "plain")
     killed = AfterAStep(0, "plain", tmp_path / "cut", env, seed=0)
     killed.run(ending, Scripted("server", "main", "wandb-core"))
+    assert not killed.faults
     assert [(kill.role, kill.resumed) for kill in killed.kills] == [
         ("server", True),
         ("main", True),
         ("wandb-core", True),
     ]
-    assert not killed.faults
     whole, continued = load_sweep(tmp_path / "whole/smoke"), load_sweep(tmp_path / "cut/smoke")
     assert reuse_rows(continued) == reuse_rows(whole)
     stored = len(list((tmp_path / "cut/smoke/store/episodes").glob("*/*")))

@@ -209,3 +209,4 @@ def test_negative_controls_are_counted_beside_the_design_and_train_by_themselves
     assert [line for line in plan_lines(both) if "effect" in line] == [
         line for line in plan_lines(without) if "effect" in line
     ]
+    assert plan_lines(plan(controls, tmp_path))[-1] == "power: this design answers the effect of no factor alone"
