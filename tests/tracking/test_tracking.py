@@ -154,6 +154,27 @@ def test_interleaved_runs_stay_apart(tmp_path, background):
 
 
 @needs_core
+def test_what_a_shell_or_a_job_has_set_for_another_run_neither_merges_nor_renames_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    for name, value in {
+        "WANDB_RUN_ID": "another",
+        "WANDB_RESUME": "must",
+        "WANDB_RUN_GROUP": "other",
+        "WANDB_NAME": "name",
+        "WANDB_JOB_TYPE": "j" * 80,  # longer than W&B takes
+    }.items():
+        monkeypatch.setenv(name, value)
+    background = Background(tmp_path, pytest.fail)
+    for run in ("all_on/seed=0", "without_tools/seed=0"):
+        start(background, run).finish("completed")
+    assert background.close(PATIENCE)
+    found = read_back(tmp_path)
+    assert found.keys() == {"all_on/seed=0", "without_tools/seed=0"}
+    assert {run["group"] for run in found.values()} == {"my_sweep"}
+    assert len({run["id"] for run in found.values()} - {"another"}) == 2
+
+
+@needs_core
 def test_a_replayed_run_replaces_its_earlier_view(tmp_path):
     for _ in range(2):
         background = Background(tmp_path, pytest.fail)
