@@ -4,8 +4,9 @@
 
 FD is the reading end of a pipe whose writing end only the starter holds. When the starter closes it, or dies in
 any way (`kill -9` included), the pipe reads as ended: the command gets SIGTERM, and 5 seconds later whatever is left
-of the group gets SIGKILL. vLLM's sockets, which it leaves behind, lie in a folder that goes with the group. Should this process itself be killed, the kernel kills the command (PR_SET_PDEATHSIG); the
-command's own children see to themselves (server_side/harness_vllm_orphans.py).
+of the group gets SIGKILL. vLLM's sockets, which it leaves behind, lie in a folder that goes with the group. Should this
+process itself be killed, the kernel kills the command (PR_SET_PDEATHSIG); the command's own children see to themselves
+(server_side/harness_vllm_orphans.py).
 Exit status: the command's.
 """
 

@@ -8,6 +8,7 @@
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
     retail_tasks/   domain=retail_generated: generated tasks on small worlds; warm starts are shown others of them
+    search_qa/      env=search_qa: questions about an inbox, a positive control without tau2
 
 A world knows nothing of policies, fixes, rollouts or the store: it is asked for a conversation, told what the policy
 said, and judges. Whoever plays knows `Environment` and `Conversation`, and none of the files behind them.

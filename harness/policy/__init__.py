@@ -5,11 +5,11 @@
     template.py what a chat template does with tools and tool calls, before vLLM and ART find out
     hub.py      models of the Hugging Face hub; qwen.jinja is the template that Qwen's get
     smollm2.py  SmolLM2-135M-Instruct, which is published as a GGUF
-    micro/      0.6 M parameters with a tokenizer and template of its own; in this package
+    micro/, micro_search/   0.6 M parameters with a tokenizer and template of their own; in this package
     command.py  `harness policy list` and `fetch`
 
-The warm starts of micro and smollm2_135m are made by experiments/warm_starts/. No environment, no factor and no engine
-is known here. `load_policy(name or source)` says where the files are; `ready(policy)` makes the folder that
+The warm starts of these two and of smollm2_135m are made by experiments/warm_starts/. No environment, no factor and no
+engine is known here. `load_policy(name or source)` says where the files are; `ready(policy)` makes the folder that
 transformers and vLLM read.
 """
 
@@ -25,13 +25,15 @@ from typing import Any
 
 from harness.errors import ConfigError
 from harness.policy import hub, own, smollm2, template
-from harness.policy.source import HUB_NAMES, POLICIES, PolicySource
+from harness.policy.source import BUNDLED, HUB_NAMES, POLICIES, PolicySource
 
 __all__ = [
+    "BUNDLED",
     "HUB_NAMES",
     "POLICIES",
     "Policy",
     "PolicySource",
+    "bundled",
     "doubles_calls",
     "load_policy",
     "ready",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 MICRO = Path(__file__).parent / "micro" / "checkpoint"
+MICRO_CONTEXT = 1024  # tokens
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ def load_policy(source: str | PolicySource) -> Policy:
     if isinstance(source, PolicySource) and source.is_own:
         return _own(source)
     name = source if isinstance(source, str) else str(source.name)
-    if name == "micro":
-        return Policy(name, MICRO, "hermes", 1024, "float32", digest_files(MICRO))
+    if name in BUNDLED:
+        path = bundled(name)
+        return Policy(name, path, "hermes", MICRO_CONTEXT, "float32", digest_files(path))
     if name == "smollm2_135m":
         return _smollm2_warm(name)
     if name == "smollm2_135m_raw":
@@ -69,6 +73,11 @@ def load_policy(source: str | PolicySource) -> Policy:
     if name in HUB_NAMES:
         return _from_hub(name)
     raise ConfigError(unknown_policy(name))
+
+
+def bundled(name: str) -> Path:
+    """The folder of a policy that comes with the harness."""
+    return MICRO.parents[1] / name / "checkpoint"
 
 
 def unknown_policy(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.machine.environments import progress
-from harness.policy import HUB_NAMES, MICRO, POLICIES, hub, smollm2, unknown_policy
+from harness.policy import BUNDLED, HUB_NAMES, POLICIES, bundled, hub, smollm2, unknown_policy
 
 WARM_START = "python -m experiments.warm_starts.retail --out FOLDER"
 
@@ -33,7 +33,9 @@ def folder(name: str) -> Path:
     """Where a policy lies, or would."""
     if name in HUB_NAMES:
         return hub.checkpoint(name)
-    return {"micro": MICRO, "smollm2_135m": smollm2.warm_checkpoint(), "smollm2_135m_raw": smollm2.checkpoint()}[name]
+    if name in BUNDLED:
+        return bundled(name)
+    return {"smollm2_135m": smollm2.warm_checkpoint(), "smollm2_135m_raw": smollm2.checkpoint()}[name]
 
 
 def how_to_get(name: str) -> str:
@@ -49,8 +51,8 @@ def fetch(name: str, source: Path | None) -> None:
         return
     if name not in POLICIES:
         raise ConfigError(unknown_policy(name))
-    if name == "micro":
-        raise ConfigError(f"micro is part of the harness, in {MICRO}: nothing is to be fetched.")
+    if name in BUNDLED:
+        raise ConfigError(f"{name} is part of the harness, in {folder(name)}: nothing is to be fetched.")
     if name == "smollm2_135m":
         raise ConfigError(f"smollm2_135m is smollm2_135m_raw after a warm start, which is trained: {how_to_get(name)}")
     if name == "smollm2_135m_raw":

@@ -11,7 +11,8 @@ from harness.errors import ConfigError
 from harness.policy import hub
 
 HUB_NAMES = tuple(hub.HUB)
-POLICIES = ("micro", "smollm2_135m", "smollm2_135m_raw", *HUB_NAMES)
+BUNDLED = ("micro", "micro_search")  # they come with the harness
+POLICIES = (*BUNDLED, "smollm2_135m", "smollm2_135m_raw", *HUB_NAMES)
 DTYPES = ("float32", "bfloat16")
 OWN = ("tool_parser", "chat_template", "max_model_len", "dtype")
 

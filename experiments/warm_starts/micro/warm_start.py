@@ -27,16 +27,22 @@ TOOL_WEIGHT = 0.3  # tool answers repeat ids and titles: predicting them teaches
 
 
 def build(out: Path, seed: int, steps: int = STEPS) -> None:
-    """Write the checkpoint folder: about 3 minutes on one core. Same files for same seed and library versions."""
-    torch.manual_seed(seed)
+    """Write micro's checkpoint folder: about 3 minutes on one core. Same files for same seed and library versions."""
     domain = load_domain("mock")
     held_out = frozenset(domain.start(task_id).first for task_id in domain.task_ids)
-    examples = demonstrations.stream(seed, held_out)
-    texts = tokenizer_texts(list(islice(examples, 2000)), domain.tools)
+    build_of(demonstrations.stream(seed, held_out), domain.tools, out, seed, steps)
+
+
+def build_of(
+    examples: Iterator[list[dict[str, Any]]], tools: list[dict[str, Any]], out: Path, seed: int, steps: int = STEPS
+) -> None:
+    """Write the checkpoint folder of a model that is shown these conversations. examples: endless"""
+    torch.manual_seed(seed)
+    texts = tokenizer_texts(list(islice(examples, 2000)), tools)
     words = tokenizer.train(texts, MAX_LENGTH)
     model = LlamaForCausalLM(config(words))
     start_copying(model)
-    data = batches(examples, domain.tools, words, seed)
+    data = batches(examples, tools, words, seed)
     short = batches((conversation[1:] for conversation in examples), None, words, seed)
     first = steps * 2 // 5  # without policy and tools in view, what is to be copied is found sooner
     train(model, chain(islice(short, first), data), steps)
