@@ -71,7 +71,8 @@ class Episode:
 
     def to_bytes(self) -> bytes:
         # vars, not asdict: nothing here is changed later, and asdict copies every list of token ids
-        plain = vars(self) | {"turns": [vars(turn) for turn in self.turns], "outcome": vars(self.outcome)}
+        judged = {name: value for name, value in vars(self.outcome).items() if name != "shaped" or value is not None}
+        plain = vars(self) | {"turns": [vars(turn) for turn in self.turns], "outcome": judged}
         return json.dumps(plain, separators=(",", ":")).encode()
 
     @classmethod

@@ -107,11 +107,11 @@ class PlayerPool:
 
 async def _player(greeting: Any) -> tuple[str, Answers]:
     """The digest of the domain that was made, and what plays in it."""
-    from harness.episode_player import EpisodePlayer
+    from harness.project_player import player_of
 
     load, in_flight = greeting
     domain = load()
-    return domain.digest, EpisodePlayer(domain, in_flight).play
+    return domain.digest, player_of(domain, in_flight).play
 
 
 if __name__ == "__main__":

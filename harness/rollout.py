@@ -18,8 +18,9 @@ from openai.types.chat.chat_completion_token_logprob import ChatCompletionTokenL
 
 from harness.env import Environment
 from harness.episode import EPISODE_VERSION, SCRIPTED, Episode, Turn
-from harness.episode_player import PROVIDER, EpisodePlayer, Job, Plays, Sampling
+from harness.episode_player import PROVIDER, Job, Plays, Sampling
 from harness.errors import EngineError, EpisodeError, MissingLogprobs
+from harness.project_player import player_of
 from harness.records.store import Store, digest
 from harness.seams import Seams
 
@@ -56,7 +57,7 @@ class Rollouts:
     alive: raises EngineError once the server is gone, so that its end is not taken for missing episodes, nor what then
         answers on its port for the server
     in_flight: requests to the server at once, over all runs
-    player: plays the episodes; None: a `EpisodePlayer` in this process
+    player: plays the episodes; None: one in this process
     exact: greedy decoding repeats itself (see `Evidence.exact`)
     user: who talks to the policy (see `Episode.user`)
     batch_invariant: the server computes with other kernels, so what it answers is kept apart
@@ -76,7 +77,7 @@ class Rollouts:
     batch_invariant: bool = False
 
     def __post_init__(self) -> None:
-        self._player = self.player or EpisodePlayer(self.domain, self.in_flight)
+        self._player = self.player or player_of(self.domain, self.in_flight)
         self._without_logprobs: set[str] = set()  # weights of which a reply came without them
         self._had: set[tuple[str, str]] = set()  # run, key of an episode
 

@@ -71,6 +71,7 @@ class Outcome:
         rollout.max_prompt_tokens); `length` (the model's context is full or a reply was cut)
     raised: what upstream's loop would have raised first in this episode: a call whose arguments are no JSON object.
         Here the call is answered by an error text and the episode goes on; None: nothing
+    shaped: the reward that an ART project's own rollout gave; None: the environment gives none but `reward`
     Of an episode that ended otherwise than by `user_stop` or `done` nothing counts as met. An environment sets neither
     `end` nor `raised`: who plays the episode does.
     """
@@ -83,6 +84,7 @@ class Outcome:
     db_match: bool | None
     end: str = "user_stop"
     raised: str | None = None
+    shaped: float | None = None
 
 
 @dataclass(frozen=True)

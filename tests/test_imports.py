@@ -39,8 +39,9 @@ MAY_KNOW = {
     "episode_player": {"completion", "env", "episode", "errors", "factors"},
     "heartbeat": {"machine"},
     "child_process": {"errors", "heartbeat", "log_stream", "machine"},
-    "player_pool": {"child_process", "env", "episode", "episode_player", "errors"},
-    "rollout": {"env", "episode", "episode_player", "errors", "records", "seams"},
+    "player_pool": {"child_process", "env", "episode", "episode_player", "errors", "project_player"},
+    "project_player": {"completion", "env", "episode", "episode_player", "errors", "seams"},
+    "rollout": {"env", "episode", "episode_player", "errors", "project_player", "records", "seams"},
     "backend": {"config", "disk", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"seams", "sections"},
     "validation": {"errors", "factors", "records", "rollout", "seams"},

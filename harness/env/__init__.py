@@ -1,6 +1,7 @@
 """The worlds that the policy acts in, and their users. No model, no tokens, no network.
 
     environment.py  Environment, Conversation: what the harness needs of a world; yours needs no more
+    project.py      Project: an ART project's tasks and own rollout, in the place of an environment
     load.py         plain data -> Environment, with an early word on what is wrong
     domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
     overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from harness.env.environment import Conversation, Environment, task_groups, validation_sets
+from harness.env.project import Project
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
@@ -98,7 +99,7 @@ def _checked(target: str, made: Any) -> Environment:
     _check_groups(target, made)
     _check_sets(target, made)
     _check_tools(target, made.tools)
-    if train:
+    if train and not isinstance(made, Project):  # its own rollout plays
         _check_start(target, made, train[0])
     return made  # type: ignore[no-any-return]
 

@@ -150,6 +150,7 @@ class On:
     an unsuccessful episode is `partial` × met checks / all checks, rounded to 1/1024, at least one of these and at most
     1023; of one that was cut off, by the context or the turn limit, it is 0. (With credit for these, looking things up
     until the context is full earned SmolLM2 on retail nearly as much as serving the customer: experiments/LOG.md, 2.)
+    Where a project's own rollout shapes its reward, that is the reward.
     """
 
     factor: ClassVar[Factor] = FACTOR
@@ -165,6 +166,8 @@ class On:
             )
 
     def training_reward(self, outcome: Outcome) -> float:
+        if outcome.shaped is not None:
+            return round(outcome.shaped * PARTS) / PARTS
         if outcome.reward >= 1.0:
             return 1.0
         met = outcome.actions_matched + outcome.facts_met + bool(outcome.db_match)

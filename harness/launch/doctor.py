@@ -13,9 +13,8 @@ from harness.disk import is_read_only
 from harness.errors import ConfigError, visible
 from harness.machine import certificate, inventory, memory
 from harness.machine.inventory import Card
-from harness.policy import POLICIES, load_policy
+from harness.policy import BUNDLED, POLICIES, load_policy
 
-SMALL = "micro"  # the one policy that trains in minutes on a CPU
 CPU_GIB = 4  # memory that a sweep of it takes, 3.5 GiB measured
 
 
@@ -143,10 +142,10 @@ def _policies(report: Report, found: list[Card]) -> None:
 
 def _fit(name: str, found: list[Card]) -> list[str]:
     if not found:
-        return ["trains on this CPU, in minutes"] if name == SMALL else ["needs a GPU to be of use"]
+        return ["trains on this CPU, in minutes"] if name in BUNDLED else ["needs a GPU to be of use"]
     card = min(found, key=lambda card: card.memory)
-    domain = "mock" if name == SMALL else "retail"
-    return memory.estimate_lines(name, card.name, card.memory, domain=domain, row=512 if name == SMALL else 16384)
+    domain, row = ("mock", 512) if name in BUNDLED else ("retail", 16384)
+    return memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row)
 
 
 def run(asked: Namespace) -> int:

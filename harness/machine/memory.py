@@ -73,6 +73,7 @@ SMOLLM2 = Shape(30, 576, 1536, 9, 3, 64, 49160, tied=True)
 # From the config.json of each repository.
 SHAPES = {
     "micro": Shape(3, 128, 256, 4, 4, 32, 960, tied=True),
+    "micro_search": Shape(3, 128, 256, 4, 4, 32, 896, tied=True),
     "smollm2_135m": SMOLLM2,
     "smollm2_135m_raw": SMOLLM2,
     "qwen3_4b": Shape(36, 2560, 9728, 32, 8, 128, 151936, tied=True, qk_norm=True),

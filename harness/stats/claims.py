@@ -84,7 +84,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """would_confirm: what a sweep would have to show; note: what a reader should know beside the verdict."""
+    """would_confirm: what a sweep would have to show; note: what a reader should know beside the verdict.
+
+    where: options of the environment that it is about; of a sweep with others nothing is said
+    """
 
     id: str
     title: str
@@ -94,7 +97,12 @@ class Claim:
     prediction: str
     would_confirm: str = ""
     note: str = ""
+    where: dict[str, Any] = field(default_factory=dict)
     parts: tuple[Part, ...] = field(default_factory=tuple)
+
+    def is_about(self, sweep: SweepRecords) -> bool:
+        env = (sweep.manifest.get("config") or {}).get("env") or {}
+        return all(env.get(name) == value for name, value in self.where.items())
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -164,7 +172,7 @@ def verdicts(sweep: SweepRecords, claims: Sequence[Claim]) -> tuple[Verdict, ...
     sweep = sweep.main
     outcomes = outcomes_of(sweep)
     out = []
-    for claim in claims:
+    for claim in (claim for claim in claims if claim.is_about(sweep)):
         findings = tuple(_finding(sweep, outcomes, part) for part in claim.parts)
         out.append(Verdict(claim, _together(claim.parts, [f.verdict for f in findings]), findings))
     return tuple(out)

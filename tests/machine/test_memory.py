@@ -3,7 +3,7 @@
 import pytest
 
 from harness.machine import memory
-from harness.policy import MICRO, POLICIES
+from harness.policy import BUNDLED, POLICIES, bundled
 
 H100 = memory.CARDS["H100"]
 
@@ -25,8 +25,9 @@ def test_every_policy_has_a_shape():
     assert set(memory.SHAPES) == set(POLICIES)
 
 
-def test_the_micro_policys_shape_is_its_configs():
-    assert memory.read_shape(MICRO) == memory.SHAPES["micro"]
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_shape_of_a_bundled_policy_is_its_configs(name):
+    assert memory.read_shape(bundled(name)) == memory.SHAPES[name]
 
 
 def test_an_adapter_is_rank_times_inputs_and_outputs_of_each_projection():

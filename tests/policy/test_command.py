@@ -23,7 +23,8 @@ def test_every_policy_is_listed_with_its_place_or_the_command_that_gets_it(capsy
 
 NOT_FETCHED = [
     (["smollm2"], "Did you mean 'smollm2_135m'"),
-    (["micro"], "part of the harness"),
+    (["micro"], "micro is part of the harness"),
+    (["micro_search"], "micro_search is part of the harness"),
     (["smollm2_135m"], "harness policy fetch smollm2_135m_raw, then on a GPU"),
     (["qwen3_4b", "--from", "."], "--from is for smollm2_135m_raw"),
     (["smollm2_135m_raw", "--from", "nothing.whl"], "There is no nothing.whl"),

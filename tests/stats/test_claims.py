@@ -290,9 +290,16 @@ def test_a_fraction_of_the_factorial_does_not_test_the_ranking(tmp_path):
     assert verdict.verdict == NOT_TESTED and "one by one" in verdict.evidence
 
 
-def test_the_issue_asks_for_eight_claims_with_prediction_and_decision_rule():
+def test_a_claim_about_one_environment_is_held_against_no_other(tmp_path):
+    world = {"_target_": "harness.env.search_qa.SearchQa", "shuffled": True}
+    for number, env in enumerate((world, world | {"shuffled": False}, {"domain": "mock"})):
+        folder = write_sweep(tmp_path / f"s{number}", config={"env": env})
+        assert ("i" in found(folder)) is (env is world)
+
+
+def test_each_claim_has_a_prediction_and_a_decision_rule():
     claims = load_claims(CLAIMS)
-    assert [c.id for c in claims] == list("abcdefgh")
+    assert [c.id for c in claims] == list("abcdefghi")
     assert all(c.prediction and c.statement and c.source and c.parts for c in claims)
 
 
