@@ -4,20 +4,25 @@ Files are written, commands run in their order, Python runs, the template's line
 """
 
 import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
 from harness.env import load_environment
+from harness.env.search_qa import SearchQa
+from harness.env.search_qa.agent import calls
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.launch.help import text as help_text
 from harness.player_pool import PlayerPool
+from harness.project_player import ProjectPlayer
 from tests import test_episode_player as fake
 from tests.test_player_pool import server
 
@@ -89,6 +94,7 @@ def test_the_commands_plan_what_the_page_says(folder):
         ("1", "calculator", "micro"),
         ("1", "calculator", "micro"),
         ("8", "calculator", "mine"),
+        ("8", "my_project", "micro_search"),
     ]
     arms = re.findall(r"^  (\S+)/seed=0$", done.stdout, re.MULTILINE)
     assert arms[:5] == ["all_on", "only_scale", "only_tools", "all_off", "without_scale"]
@@ -123,6 +129,18 @@ def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
     episode = asyncio.run(EpisodePlayer(calculator, 4).play(job("http://server/v1")))
     assert (episode.end, episode.outcome.reward) == ("user_stop", 1.0)
     assert episode.messages[3] == {"role": "tool", "tool_call_id": "call_2_0", "name": "add", "content": str(a + b)}
+
+
+def test_the_projects_own_rollout_is_played(importable, monkeypatch):
+    project = load_environment({"_target_": "my_project.ablation.project"})
+    task = project.test_ids[0]
+    question = SearchQa().questions[task]
+    replies = [fake.call(name, json.dumps(arguments)) for name, arguments in calls(question)]
+    monkeypatch.setattr("litellm.acompletion", AsyncMock(side_effect=lambda **r: fake.response(replies.pop(0), r)))
+    asked = replace(job("http://server/v1"), task_id=task)
+    episode = asyncio.run(ProjectPlayer(project, 4).play(asked))
+    assert (episode.end, episode.outcome.reward, episode.outcome.shaped) == ("user_stop", 1.0, 1.5)
+    assert [m if isinstance(m, int) else m["role"] for m in episode.messages][:4] == ["system", "user", 0, "tool"]
 
 
 def test_a_player_process_makes_the_calculator_by_its_target(importable, tmp_path):
