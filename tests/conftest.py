@@ -16,14 +16,18 @@ from hydra import compose, initialize_config_dir
 
 from harness.config import typed
 from harness.paths import CONF
+from tests import forked
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Started in the background (`pytest &`, nohup) the suite ignores these signals, and the commands that it starts
     would inherit that: a program that is handled is started with the default."""
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    if forked.ADDRESS not in os.environ:  # a worker of xdist has it from the process that started it
+        server, folder = forked.serve_tests()
+        config.add_cleanup(lambda: forked.end(server, folder))
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -46,6 +50,16 @@ def sweep_config(tmp_path):
             return typed(*(compose("config", [f"results={tmp_path}", *overrides, *each]) for each in runs))
 
     return make
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and become empty pictures: for tests that read what stands beside them."""
+    svg = lambda _, out, **__: out.write('<svg height="1" width="1"></svg>')  # noqa: E731
+    monkeypatch.setattr("matplotlib.backends.backend_svg.FigureCanvasSVG.print_svg", svg)
+    monkeypatch.setattr(
+        "matplotlib.backends.backend_agg.FigureCanvasAgg.print_png", lambda _, out, **__: out.write(b"a picture")
+    )
 
 
 @pytest.fixture
