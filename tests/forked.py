@@ -167,7 +167,7 @@ def serve_tests() -> "tuple[subprocess.Popen[bytes], Path]":
     folder = Path(tempfile.mkdtemp(prefix="harness-tests-"))
     os.environ[ADDRESS] = str(folder / "socket")
     os.environ[f"{ADDRESS}_ENV"] = json.dumps({k: v for k, v in os.environ.items() if k.startswith(READ_AT_START)})
-    with socket.socket(socket.AF_UNIX) as listening:
+    with socket.socket(socket.AF_UNIX) as listening, (folder / "log").open("wb") as log:
         listening.bind(os.environ[ADDRESS])
         listening.listen(64)
         process = subprocess.Popen(
@@ -175,7 +175,7 @@ def serve_tests() -> "tuple[subprocess.Popen[bytes], Path]":
             pass_fds=[listening.fileno()],
             stdin=PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=(folder / "log").open("wb"),
+            stderr=log,
         )
     return process, folder
 

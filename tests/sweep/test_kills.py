@@ -75,7 +75,8 @@ FORKS = """
 import os, sys
 if os.fork() == 0:
     input()
-    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)", "vllm.entrypoints.openai.api_server"])
+    words = ["-c", "import time; time.sleep(60)", "vllm.entrypoints.openai.api_server"]
+    os.execv(sys.executable, [sys.executable, *words])
 os.wait()
 """
 
