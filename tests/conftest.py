@@ -1,5 +1,7 @@
 """Shared by all tests: no network look-ups on import, and configs composed as the command line does."""
 
+import copy
+import functools
 import os
 import signal
 import sys
@@ -13,17 +15,22 @@ os.environ.pop("WANDB_API_KEY", None)
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from harness.config import typed
 from harness.paths import CONF
+from tests import forked
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Started in the background (`pytest &`, nohup) the suite ignores these signals, and the commands that it starts
     would inherit that: a program that is handled is started with the default."""
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    if forked.ADDRESS not in os.environ:  # a worker of xdist has it from the process that started it
+        server, folder = forked.serve_tests()
+        config.add_cleanup(lambda: forked.end(server, folder))
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -42,10 +49,30 @@ def sweep_config(tmp_path):
     """The typed config of a sweep from overrides, its results in a temporary folder. runs: each one's own overrides"""
 
     def make(*overrides: str, runs=((),)):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return typed(*(compose("config", [f"results={tmp_path}", *overrides, *each]) for each in runs))
+        composed = [copy.deepcopy(_composed(*overrides, *each)) for each in runs]
+        if not any(override.startswith("results=") for override in overrides):
+            for config in composed:
+                config.results = str(tmp_path)
+        return typed(*composed)
 
     return make
+
+
+@functools.cache
+def _composed(*overrides: str) -> DictConfig:
+    """Many tests ask for the same, and it takes a quarter of a second."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made and become empty pictures: for tests that read what stands beside them."""
+    svg = lambda _, out, **__: out.write('<svg height="1" width="1"></svg>')  # noqa: E731
+    monkeypatch.setattr("matplotlib.backends.backend_svg.FigureCanvasSVG.print_svg", svg)
+    monkeypatch.setattr(
+        "matplotlib.backends.backend_agg.FigureCanvasAgg.print_png", lambda _, out, **__: out.write(b"a picture")
+    )
 
 
 @pytest.fixture

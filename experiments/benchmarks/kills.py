@@ -141,8 +141,9 @@ class Command:
         """Notes the processes that are there now."""
         try:
             for process in psutil.Process(self.process.pid).children(recursive=True):
-                if self.seen.get(process, "other") == "other":  # a fork has its parent's command line at first
-                    self.seen[process] = role_of(process)
+                role = role_of(process)  # a fork has its parent's command line at first, one that ended has none
+                if process not in self.seen or role != "other":
+                    self.seen[process] = role
         except psutil.Error:
             pass
 

@@ -1,5 +1,6 @@
 """`placebo=true` and `controls=true`: what they add to a design, and where they add nothing and are refused."""
 
+import functools
 import sys
 
 import pytest
@@ -8,17 +9,25 @@ from harness.config import SweepConfig
 from harness.errors import ConfigError
 from harness.factors import Arm
 from harness.fixes.registry import note
-from harness.launch import launcher, run
+from harness.launch import command_line, launcher, run
 from harness.launch.command_line import understood
 from harness.launch.plugins import register
+from harness.launch.search_path import SearchPath
 
 NEGATIVE = [f"all_on_with_signal={level}" for level in ("shuffled_rewards", "shuffled_advantages", "rate_0")]
 TWO = ["all_on", "only_reward", "only_tools", "all_off"]
 
 
 @pytest.fixture(autouse=True)
-def hydra_knows_our_launchers():
+def hydra_knows_our_launchers(monkeypatch):
+    """And the search path is read once."""
     register()
+    monkeypatch.setattr(command_line, "SearchPath", lambda *_: usual())
+
+
+@functools.cache
+def usual() -> SearchPath:
+    return SearchPath(None, "config", [])
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from harness.records.load import load_sweep
 from harness.report.markdown import markdown
 from harness.report.page import page
@@ -10,6 +12,7 @@ from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import run_folder, write_sweep
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_further_sets_stand_in_a_section_of_their_own_and_in_no_effect(tmp_path):
     folder = write_sweep(tmp_path / "s", seeds=(0, 1), bounds=[0.0, 0.975])
     before = statistics_of(load_sweep(folder))

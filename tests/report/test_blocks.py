@@ -43,6 +43,7 @@ def printed(sweep):
     return console.file.getvalue()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_head_and_the_verdict_name_the_block(sweep, found):
     line = "without naming a block is of learning rate 1.0. Beside it stand the blocks learning rate 0.2."
     for text in (markdown(sweep, found), page(sweep, found), " ".join(printed(sweep).split())):
@@ -70,6 +71,7 @@ def test_every_table_of_arms_has_a_row_for_each_arm_in_each_block(sweep, found):
     assert ["learning rate 0.2" in line for line in shown] == [True, False] and "learning rate 1.0" in shown[1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_section_has_each_effect_in_each_block_and_their_differences(sweep, found):
     section = block_section(sweep, found.blocks)
     (_, blocks), (_, effects), (_, differences) = section.grids
@@ -91,6 +93,7 @@ def test_the_section_has_each_effect_in_each_block_and_their_differences(sweep, 
         assert "By block" in text and "differences from learning rate 1.0" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_another_block_that_is_invalid_is_not_missed(tmp_path):
     folder = write_sweep(tmp_path / "s", blocks=RATES, main_block="learning_rate=1")
     make_invalid(folder, "without_tools/learning_rate=0.2", "tools", "was on")

@@ -50,6 +50,7 @@ def test_what_no_step_could_judge_has_neither(folder):
     assert marks(folder) == ["–", "✓"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_and_its_page_say_what_the_marks_mean(folder):
     sweep = load_sweep(folder)
     found = statistics_of(sweep)

@@ -38,6 +38,7 @@ def test_a_sound_sweep_says_so_in_one_sentence(folder):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_control_that_rises_is_said_loudly_before_the_verdict_everywhere(folder):
     plant(folder, NAMES["shuffled_rewards"], lambda seed, step: 6 + step + seed % 2 * (step > 0))
     loud = f"{DISTRUST}: shuffled_rewards rose ("
@@ -88,6 +89,7 @@ def test_control_arms_are_in_the_tables_and_in_no_figure_of_the_fixes(folder):
     assert {curve.arms[0] for curve in arm_curves(sweep)} == {"all_on", "without_tools", "without_placebo"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_invalid_control_is_listed_with_the_invalid_runs(folder):
     synthetic.make_invalid(folder, NAMES["rate_0"], "signal", "the weights moved")
     assert "the weights moved" in printed(folder)
@@ -110,6 +112,7 @@ def test_the_section_and_its_figure_are_in_page_and_twin(folder):
     assert json.loads((folder / "effects.json").read_text())["controls"]["sound"] is True
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sweep_without_controls_has_no_word_of_them(tmp_path):
     folder = write_sweep(tmp_path / "s")
     write_report(load_sweep(folder))

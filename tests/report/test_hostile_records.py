@@ -46,6 +46,7 @@ def controls(text: str) -> list[str]:
     return re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_markdown_has_no_tag_no_link_and_no_heading_of_theirs(hostile, tmp_path):
     write_report(load_sweep(hostile))
     harmless = write_sweep(tmp_path / "other", seeds=(0, 1))

@@ -54,6 +54,7 @@ def test_a_run_that_lacks_a_validation_for_another_reason_is_left_out(crashed):
     assert (left_out.seed, left_out.why) == (0, "incomplete")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_whose_switch_was_not_shown_count_and_are_counted_by_factor(tmp_path):
     folder = write_sweep(tmp_path / "s", seeds=(0, 1))
     before = to_json(analyse(load_sweep(folder)))
@@ -78,6 +79,7 @@ def test_a_run_that_is_left_out_is_not_counted_among_them(tmp_path):
     assert analyse(load_sweep(folder)).not_shown["reward"] == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("recorded", "baseline"), [({}, "note"), ({"baseline": "as_launched"}, "as_launched")])
 def test_every_report_names_the_baseline_of_its_numbers(recorded, baseline, tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s", seeds=(0, 1), **recorded))

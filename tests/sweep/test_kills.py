@@ -4,12 +4,13 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import psutil
 import pytest
 
-from experiments.benchmarks.kills import Asked, Budget, Kill, Record, committed, doubled, lost, role_of, table
+from experiments.benchmarks.kills import Asked, Budget, Command, Kill, Record, committed, doubled, lost, role_of, table
 from harness.records.json_files import read_object
 
 
@@ -68,6 +69,36 @@ def test_the_guard_is_not_taken_for_the_server_whose_command_it_holds():
         finally:
             process.kill()
             process.communicate()
+
+
+FORKS = """
+import os, sys
+if os.fork() == 0:
+    input()
+    words = ["-c", "import time; time.sleep(60)", "vllm.entrypoints.openai.api_server"]
+    os.execv(sys.executable, [sys.executable, *words])
+os.wait()
+"""
+
+
+def test_a_server_that_was_first_seen_as_a_copy_of_its_guard_is_a_server(tmp_path):
+    """Between fork and exec it has the guard's command line."""
+    guard = subprocess.Popen([sys.executable, "-c", FORKS, "engine/guard.py"], stdin=subprocess.PIPE)
+    command = object.__new__(Command)
+    command.process, command.seen = guard, {}
+    try:
+        for role in ("guard", "server"):
+            deadline = time.monotonic() + 20
+            while role not in command.living() and time.monotonic() < deadline:
+                command.look()
+            assert list(command.living()) == [role]
+            if role == "guard":
+                guard.stdin.write(b"\n")
+                guard.stdin.flush()
+    finally:
+        for process in [*command.seen, guard]:
+            process.kill()
+        guard.communicate()
 
 
 def test_each_role_is_hit_and_no_more_kills_are_given_than_asked():
