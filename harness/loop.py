@@ -156,7 +156,7 @@ def judged(seams: Seams, evidence: Evidence, step: int, records: RunRecords) -> 
     """What every switch has to say of a step, written to the records."""
     checks = [strategy.check(evidence) for strategy in seams.all()]
     for check in checks:
-        records.add("checks", {"step": step, **vars(check)})
+        records.add("checks", {"step": step, **check.record})
     return checks
 
 

@@ -232,6 +232,7 @@ class Check:
     """One factor's manipulation check at one step.
 
     took_effect: None where this step cannot tell (e.g. nothing was sampled); the text then begins with `not shown: `
+    refuted: this step alone makes the run INVALID, also where a level needs `ever`
     """
 
     factor: str
@@ -239,6 +240,11 @@ class Check:
     reading: dict[str, float]
     took_effect: bool | None
     text: str
+    refuted: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "refuted"}
 
 
 class Strategy(Protocol):

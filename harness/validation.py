@@ -108,7 +108,6 @@ async def validate(
 
     missing: list[EpisodeError] = []
     unanswered: list[str] = []  # reference tasks whose first prompt fills the context
-    validated: list[str | None] = []  # the ids that the arm's own validation asks
     computed: list[bool] = []  # of each episode
 
     async def played(task: str, sampling: Sampling, seed: int, model: str = PROVIDER + names.current) -> SourcedEpisode:
@@ -144,10 +143,10 @@ async def validate(
     async def samples_of(task: str) -> tuple[float | None, ...]:
         return tuple(await asyncio.gather(*(sample(task, number) for number in range(further))))
 
-    async def reported(task: str | None) -> float:
-        validated.append(task)
+    async def reported(task: str | None) -> tuple[str | None, float]:
+        """The task that was played, and its reward."""
         if task is None:
-            return 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
+            return None, 0.0  # faithful to upstream: an id past the end raises, and an exception scores 0.0
         # The reference's decoding means the reference's luck; any other draws its own, anew for each seed of the run.
         seed = (
             derive_seed(0, "validation", task) if own == protocol.sampling else derive_seed(run.seed, "reported", task)
@@ -155,13 +154,12 @@ async def validate(
         try:
             asked = await played(task, own, seed, seams.endpoint.model_name(names))
         except EpisodeError:
-            return 0.0  # faithful to upstream: a rollout that raises has reward 0.0
-        return seams.reward.training_reward(asked.episode.outcome)
+            return task, 0.0  # faithful to upstream: a rollout that raises has reward 0.0
+        return asked.episode.task_id, seams.reward.training_reward(asked.episode.outcome)
 
-    async def own_validation() -> list[float] | None:
+    async def own_validation() -> list[tuple[str | None, float]] | None:
         if seams.split.raises and None in split.validation:
             # faithful to upstream: `get_env` stands outside `try`, so the gather raises and what it gathered is lost
-            validated.extend(split.validation)
             return None
         return await asyncio.gather(*(reported(t) for t in split.validation))
 
@@ -181,9 +179,9 @@ async def validate(
         )
     return Validation(
         dict(zip(protocol.task_ids, references, strict=True)),
-        () if reports is None else tuple(zip(validated, reports, strict=True)),
+        tuple(reports or ()),
         time.perf_counter() - started,
-        tuple(validated),
+        split.validation if reports is None else tuple(task for task, _ in reports),
         reports is None,
         dict(zip(protocol.task_ids, samples, strict=True)) if further else {},
         protocol.sample_temperature if further else None,

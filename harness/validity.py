@@ -14,7 +14,7 @@ def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str
     """The factors whose switch did not take effect, each with what was measured.
 
     A level that needs `always` is refuted by one check that failed; one that needs `ever` by having been
-    judged and never held. A check that could not tell (None) decides nothing.
+    judged and never held, or by one step that refutes it alone. A check that could not tell (None) decides nothing.
     """
     checks = list(checks)
     out = []
@@ -23,9 +23,10 @@ def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str
             (n, c) for n, c in enumerate(checks) if c.factor == strategy.factor.name and c.took_effect is not None
         ]
         failed = [c for _, c in judged if not c.took_effect]
-        if not failed or (strategy.needs == "ever" and len(failed) < len(judged)):
+        alone = [c for c in failed if c.refuted]
+        if not failed or (strategy.needs == "ever" and len(failed) < len(judged) and not alone):
             continue
-        out.append({"factor": strategy.factor.name, "reading": f"{strategy.level}: {failed[0].text}"})
+        out.append({"factor": strategy.factor.name, "reading": f"{strategy.level}: {(alone or failed)[0].text}"})
     return out
 
 

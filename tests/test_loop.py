@@ -368,7 +368,7 @@ def test_every_strategy_is_checked_at_every_step_and_recorded_with_the_step_that
         "took_effect": None,
         "text": "seen",
     }
-    assert [vars(check) for check in loop.checks] == [
+    assert [check.record for check in loop.checks] == [
         {k: v for k, v in line.items() if k != "step"} for line in loop.records.of("checks")
     ]
 
@@ -429,7 +429,8 @@ def test_an_episode_in_which_upstream_raised_stays_in_its_group_without_a_messag
         assert [t.reward for t in group] == rewards
         assert [len(t.messages_and_choices) for t in group] == messages
         assert loop.records.of("steps")[0]["missing"] == 0
-        assert next(c for c in loop.checks if c.factor == "logprobs").took_effect is True
+        # the empty one does not lack log-probs
+        assert next(c for c in loop.checks if c.factor == "logprobs").reading["with_logprobs"] == 1.0
 
 
 def test_the_records_of_a_run_are_in_the_order_in_which_it_went():

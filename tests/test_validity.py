@@ -25,6 +25,12 @@ def test_a_level_that_must_hold_at_some_time_may_fail_later():
     assert invalid_factors([check("exploration", False)], SEAMS)[0]["factor"] == "exploration"
 
 
+def test_one_step_that_refutes_a_level_is_excused_by_no_other():
+    lost = replace(check("exploration", False, "temperature asked for: 0"), refuted=True)
+    checks = [check("exploration", True), check("exploration", False, "repeats itself"), lost]
+    assert invalid_factors(checks, SEAMS) == [{"factor": "exploration", "reading": "on: temperature asked for: 0"}]
+
+
 def test_a_check_that_cannot_tell_decides_nothing():
     assert invalid_factors([check("endpoint", None)], SEAMS) == []
 

@@ -97,7 +97,8 @@ class Off:
 
 @dataclass(frozen=True)
 class On:
-    """needs `ever`: a policy that has become certain may well repeat itself later in the run."""
+    """needs `ever`: a policy that has become certain may well repeat itself later in the run. A request that carried
+    another temperature is refuted at once."""
 
     factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
@@ -114,11 +115,11 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         """In 16 bits a few distinct outputs show nothing: rounding gives as many without sampling."""
         distinct, effect = _told(evidence), None
-        greedy = any(one != self.temperature or one <= 0.0 for one in evidence.temperatures_N)
-        if greedy or (distinct and max(distinct) <= 1):
+        other = any(one != self.temperature or one <= 0.0 for one in evidence.temperatures_N)
+        if other or (distinct and max(distinct) <= 1):
             effect = False
         elif distinct and (evidence.exact or _mean(distinct) > ROUNDED):
             effect = True
         expected = "more than 1" if evidence.exact else f"more than {ROUNDED:g}, as 16 bits round"
         text = _text(evidence, effect, f"{self.temperature:g}", expected)
-        return Check(self.factor.name, self.level, _reading(evidence), effect, text)
+        return Check(self.factor.name, self.level, _reading(evidence), effect, text, refuted=other)

@@ -50,6 +50,11 @@ def _reading(evidence: Evidence, share: float | None) -> dict[str, float]:
     }
 
 
+def _has_spread(evidence: Evidence) -> bool:
+    """Whether the rewards of a group that the trainer got differ, so that some rollout has an advantage."""
+    return any(len(set(group.rewards.values())) > 1 for group in evidence.submitted)
+
+
 @dataclass(frozen=True)
 class Off:
     factor: ClassVar[Factor] = FACTOR
@@ -94,13 +99,13 @@ class On:
 
     def check(self, evidence: Evidence) -> Check:
         share = _share(evidence)
-        return Check(
-            self.factor.name,
-            self.level,
-            _reading(evidence, share),
-            None if share is None else share == 1.0,
+        if share is None:
+            return Check(self.factor.name, self.level, _reading(evidence, share), None, NOTHING)
+        unused = share == 1.0 and evidence.trainable_tokens == 0 and _has_spread(evidence)
+        text = (
             f"{share:.0%} of rollouts kept their log-probs (expected 100 %); "
             f"{evidence.trainable_tokens} trainable tokens, {evidence.gradient_steps} gradient steps"
-            if share is not None
-            else NOTHING,
         )
+        if unused:
+            text = f"not shown: {text}, although rewards differ within a group"
+        return Check(self.factor.name, self.level, _reading(evidence, share), None if unused else share == 1.0, text)

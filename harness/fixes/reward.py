@@ -91,6 +91,8 @@ def _check(level: Reward, another: Reward, evidence: Evidence) -> Check:
             False,
             f"{other} of {len(trained)} rollouts have another reward or messages than this level gives",
         )
+    elif changed := [s.task for s in evidence.submitted if sorted(s.rewards.values()) != sorted(s.earned.values())]:
+        effect, text = None, f"not shown: {len(changed)} groups went to the trainer with other rewards than were earned"
     elif apart:
         text = f"all {len(trained)} rollouts are trained with this level's reward, {apart} of them would earn another "
         effect, text = True, f"{text}one at {another.level}"

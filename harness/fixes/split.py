@@ -67,11 +67,13 @@ def _reading(evidence: Evidence) -> dict[str, float]:
 
 
 def _check(level: str, acts_as: str, evidence: Evidence, expected: str) -> Check:
-    """By what its validation asked. acts_as: which of the four levels that must be."""
+    """By the tasks that its validation played. acts_as: which of the four levels that must be."""
     reading = _reading(evidence)
     seen = None
-    if evidence.validation_raised:
-        seen = "crash"
+    if evidence.validated != evidence.split.validation:
+        seen = None
+    elif evidence.validation_raised:
+        seen = "crash" if reading["nonexistent"] else None
     elif reading["nonexistent"]:
         seen = "off" if not reading["overlap"] else None
     elif reading["ids"]:
@@ -79,6 +81,7 @@ def _check(level: str, acts_as: str, evidence: Evidence, expected: str) -> Check
     text = (
         f"{reading['nonexistent']:.0f} of {reading['ids']:.0f} validation ids do not exist, "
         f"{reading['overlap']:.0f} are trained on{', and it raised' * evidence.validation_raised} (expected {expected})"
+        f"{', and not those of its split' * (evidence.validated != evidence.split.validation)}"
     )
     if evidence.validated is None:
         return Check(FACTOR.name, level, reading, None, "not shown: its own validation has asked nothing yet")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
-from harness.seams import Outcome, Scores, TaskSplit
+from harness.seams import Outcome, Scores, Submitted, TaskSplit
 
 BINARY = {"trained_rewards_N": [0.0, 1.0]}  # of a rollout with half of its checks met, and of one that succeeded
 SILENT = {"logprobs_N": [False] * 6, "trainable_tokens": 0, "gradient_steps": 0}
@@ -23,11 +23,9 @@ def scores(gap, preference=0.9, error=0.05, tokens=60):
     return {"scores": Scores(gap, 0.02, 0.02, preference, error, tokens)}
 
 
-SPLIT = TaskSplit(("a", "b"), ("c",))
-
-
 def validated(*ids, raised=False):
-    return {"split": SPLIT, "validated": ids, "validation_raised": raised}
+    """A validation that played the tasks of its split."""
+    return {"split": TaskSplit(("a", "b"), ids), "validated": ids, "validation_raised": raised}
 
 
 PAST_THE_END = validated("c", None, None)
@@ -155,7 +153,13 @@ HAD_NO_EFFECT = [
     (split.On(), validated("b", "c")),
     (split.On(), validated("c", None)),
     (split.On(), validated()),
-    (split.On(), {"split": TaskSplit((), ("d", None)), "validated": ("a", None)}),  # what was asked, not what was meant
+    (
+        split.On(),
+        {"split": TaskSplit((), ("d", None)), "validated": ("a", None)},
+    ),  # what was played, not what was meant
+    (split.On(), {"split": TaskSplit(("a",), ("c", "d")), "validated": ("c",)}),
+    (split.On(), {"split": TaskSplit(("a",), ("c", "d")), "validated": ("y", "z")}),
+    (split.Crash(), validated("c", raised=True)),  # every id exists
     (split.Off(), {}),
     (split.Off(), validated("a", None)),
     (split.Off(), validated("c", None, raised=True)),
@@ -171,6 +175,8 @@ NOT_SHOWN = [
     (reward.OffLater(), ended("length", -1.0)),  # as off
     (reward.OffLater(), BINARY),
     (reward.OffEarlier(), ended("turn_limit", 0.0)),  # as off
+    (reward.On(), {"submitted": [Submitted("a", {0: 1.0, 1: 0.0}, {0: 1.0, 1: 0.5})]}),  # another factor changed them
+    (logprobs.On(), {"trainable_tokens": 0, "submitted": [Submitted("a", {0: 1.0, 1: 0.5}, {0: 1.0, 1: 0.5})]}),
     *((level(), {"validated": None}) for level in (split.Off, split.On, split.Overlap, split.Crash)),
 ]
 
@@ -287,3 +293,11 @@ def test_what_the_trained_contexts_cannot_tell_is_not_shown(module, level, chang
     check = getattr(module, level)().check(evidence(**changes))
     assert check.took_effect is None
     assert check.text.startswith("not shown: ") and why in check.text
+
+
+@pytest.mark.parametrize("carried", [0.0, 1.3])
+def test_a_request_with_another_temperature_refutes_exploration_alone(evidence, carried):
+    level = exploration.On()
+    one_request = [level.temperature] * 5 + [carried]
+    assert level.check(evidence(temperatures_N=one_request)).refuted
+    assert not level.check(evidence(temperatures_N=[level.temperature] * 6)).refuted

@@ -31,7 +31,7 @@ CALLS = {"contexts_M": [SERVED, ODD, TWICE, NEITHER, SERVED | TWICE, ODD | TWICE
 ORDERS = {"openings_M": [SERVED, SERVED, RENDERED, STOCK, SERVED | STOCK, NO_TOOLS, NEITHER]}
 # Of three groups one has no spread, and one no rollout; two rewards differ by rounding alone.
 MIXED = np.array([[0.0, 0.25, np.nan], [0.5, 0.5, 0.5], [np.nan] * 3, [1.0, 1.0, 0.5 + 2e-7]])
-ASKED = {"split": TaskSplit(("a", "b"), ()), "validated": ("b", "c", None, None)}
+ASKED = {"split": TaskSplit(("a", "b"), ("b", "c", None, None)), "validated": ("b", "c", None, None)}
 
 UNPAID = {"other_rewards": 0.0, "told_apart": 0.0}
 
