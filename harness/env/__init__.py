@@ -1,6 +1,7 @@
 """The worlds that the policy acts in, and their users. No model, no tokens, no network.
 
     environment.py  Environment, Conversation: what the harness needs of a world; yours needs no more
+    agents.py       oracle, floor, random: three agents without a model, for any environment
     load.py         plain data -> Environment, with an early word on what is wrong
     domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
     overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds
@@ -25,7 +26,8 @@ from loguru import logger
 
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
-from harness.env.environment import Conversation, Environment, bounds, task_groups, validation_sets  # noqa: E402
+from harness.env.agents import bounds  # noqa: E402
+from harness.env.environment import Conversation, Environment, task_groups, validation_sets  # noqa: E402
 from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
 from harness.seams import Outcome  # noqa: E402

@@ -18,7 +18,7 @@ import hashlib
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from tau2.environment.toolkit import ToolKitBase
 from tau2.evaluator.evaluator_action import ActionEvaluator
 from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
+from harness.env.environment import Call, Step
 from harness.env.overlay import Changes, changes, overlay
 from harness.env.user import UNHEARD, Script
 from harness.errors import ConfigError
@@ -150,6 +151,14 @@ class Domain:
     def start(self, task_id: str, seed: int = 0) -> ScriptedConversation:
         """A new conversation; the seed changes nothing for a script. Raises KeyError for an id that does not exist."""
         return ScriptedConversation(self.world(task_id), self.transfer_ends)
+
+    def solution(self, task_id: str) -> Iterator[Step]:
+        """The gold actions that no tool refuses, then a text with the facts. See `harness.env.environment.Solved`."""
+        world = self.world(task_id)
+        criteria = world.task.evaluation_criteria
+        facts = (criteria.communicate_info or []) if criteria else []
+        yield from (Call(action.name, action.arguments) for action in world.actions)
+        yield "; ".join(("Done", *facts)) + "."
 
 
 class ScriptedConversation:
