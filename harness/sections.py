@@ -36,7 +36,7 @@ FOLDER_NAME = (
 
 @dataclass(frozen=True, config=STRICT)
 class EnvConfig(Section):
-    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone.
+    """domain: see `harness.env.DOMAINS`; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone.
 
     transfer_ends: whether a handover to a human agent ends the conversation: tau-bench v1's rule; tau2's is false
     """

@@ -8,6 +8,7 @@
     user.py         scripted users: who speaks next, and when they stop
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
+    telecom_solo.py  domain=telecom_solo: tau2's telecom without a user: a ticket, and the customer's phone as tools
     retail_tasks/   domain=retail_generated: generated tasks on small worlds; warm starts are shown others of them
 
 A world knows nothing of policies, fixes, rollouts or the store: it is asked for a conversation, told what the policy
@@ -47,7 +48,7 @@ __all__ = [
     "validation_sets",
 ]
 
-DOMAINS = ("mock", "retail", "airline")
+DOMAINS = ("mock", "retail", "airline", "telecom_solo")
 
 
 def load_domain(
@@ -62,7 +63,11 @@ def load_domain(
     if name == "mock":
         from harness.env import mock
 
-        domain = mock.load(tasks=tasks, seed=seed, transfer_ends=transfer_ends)
+        domain: Domain = mock.load(tasks=tasks, seed=seed, transfer_ends=transfer_ends)
+    elif name == "telecom_solo":
+        from harness.env import telecom_solo
+
+        domain = telecom_solo.load(transfer_ends)
     elif name in DOMAINS:
         from harness.env import tau2_tasks
 

@@ -244,18 +244,19 @@ class ScriptedConversation:
         }
         return Outcome(
             reward=float(all(checks[kind]() for kind in basis)),
-            actions_matched=sum(check.action_match and self._called(check.action) for check in actions),
+            actions_matched=sum(check.action_match and called(check.action, self._accepted) for check in actions),
             actions_total=len(actions),
             facts_met=sum(check.met for check in facts),
             facts_total=len(facts),
             db_match=db_match if RewardType.DB in basis else None,
         )
 
-    def _called(self, action: Any) -> bool:
-        """Whether a match is earned. tau2 lets a call without arguments match every action of its name where the
-        task names no `compare_args`; as partial credit that would be a reward for empty calls."""
-        calls = [call for m in self._accepted if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
-        return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
+
+def called(action: Action, accepted: Sequence[Message]) -> bool:
+    """Whether a match is earned by one of the accepted calls. tau2 lets a call without arguments match every action of
+    its name where the task names no `compare_args`; as partial credit that would be a reward for empty calls."""
+    calls = [call for m in accepted if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
+    return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
 
 
 def _digest(*parts: str) -> str:
