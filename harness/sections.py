@@ -85,6 +85,29 @@ class GeneratedEnvConfig(Section):
         return {"_target_": "harness.env.retail_tasks.environment.load", **options, **lists}
 
 
+@dataclass(frozen=True, config=STRICT)
+class Tau1EnvConfig(Section):
+    """tau-bench v1. path: of a checkout of sierra-research/tau-bench
+
+    split: one split, whose first `train_tasks` tasks are trained on and whose others are held out, as in upstream's
+    loop; or official: retail's train and test splits, with its dev split as a further validation set
+    """
+
+    option: ClassVar[str] = "env"
+
+    domain: Literal["tau1_retail", "tau1_airline"]
+    path: str | None = None
+    split: Literal["test", "train", "dev", "official"] = "test"
+    train_tasks: Count = 30
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See `EnvConfig.source`."""
+        path = self.path and str(Path(_folder(self.path)).absolute())
+        call = {"name": self.domain.removeprefix("tau1_"), "path": path}
+        return {"_target_": "harness.env.tau1.load", **call, "split": self.split, "train_tasks": self.train_tasks}
+
+
 @plain_dataclass(frozen=True)
 class OwnEnvConfig:
     """An environment of one's own: `target`, a dotted path, is called with `arguments`, in every process that plays."""

@@ -9,6 +9,7 @@
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
     telecom_solo.py  domain=telecom_solo: tau2's telecom without a user: a ticket, and the customer's phone as tools
+    tau1.py         domain=tau1_retail, tau1_airline: tau-bench v1, from a checkout whose path is given
     retail_tasks/   domain=retail_generated: generated tasks on small worlds; warm starts are shown others of them
 
 A world knows nothing of policies, fixes, rollouts or the store: it is asked for a conversation, told what the policy
