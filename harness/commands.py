@@ -79,6 +79,9 @@ def _dashboard(parser: Parser) -> None:
 
 def _doctor(parser: Parser) -> None:
     parser.add_argument(
+        "options", metavar="KEY=VALUE", nargs="*", help="an environment to look at instead, as for a sweep: env=retail"
+    )
+    parser.add_argument(
         "--results", metavar="FOLDER", type=Path, default=Path("results"), help="where results would go"
     )
 
@@ -116,6 +119,7 @@ MORE_SETUP = (
 )
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."
+MORE_DOCTOR = "With env=NAME: an environment's tasks, its prompts, and what agents without a model earn in it."
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
 MORE_COMPLETION = (
     'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
@@ -136,7 +140,9 @@ COMMANDS = {
         "harness.tracking.dashboard.command", "save a W&B workspace and report of an uploaded sweep", _dashboard
     ),
     "archive": Command("harness.launch.archive_command", "keep a sweep's records in one file, to commit", _sweep),
-    "doctor": Command("harness.launch.doctor", "what this machine has, what it lacks, which policies fit", _doctor),
+    "doctor": Command(
+        "harness.launch.doctor", "what this machine has, what it lacks, which policies fit", _doctor, MORE_DOCTOR
+    ),
     "certificate": Command(
         "harness.launch.certificate",
         "measure whether answers depend on what else is asked at the same time",

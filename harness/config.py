@@ -26,6 +26,7 @@ from harness.sections import (
     ReuseConfig,
     RolloutConfig,
     StatsConfig,
+    Tau1EnvConfig,
     TopLevel,
     TrackingConfig,
     TrainConfig,
@@ -69,7 +70,7 @@ class SweepConfig:
     runs: tuple[RunConfig, ...]
     factors: Factors
     baseline: str
-    env: EnvConfig | GeneratedEnvConfig | OwnEnvConfig
+    env: EnvConfig | GeneratedEnvConfig | Tau1EnvConfig | OwnEnvConfig
     user: UserConfig
     rollout: RolloutConfig
     train: TrainConfig
@@ -123,10 +124,17 @@ class SweepConfig:
 
 STORED = "harness.config.EnvConfig"  # in what is recorded of a sweep
 # The sections of our own domains, by `env._target_`.
-ENVIRONMENTS: dict[object, type[EnvConfig] | type[GeneratedEnvConfig]] = {
+OurEnvConfig = EnvConfig | GeneratedEnvConfig | Tau1EnvConfig
+ENVIRONMENTS: dict[object, type[OurEnvConfig]] = {
     "harness.sections.EnvConfig": EnvConfig,
     STORED: EnvConfig,
     "harness.sections.GeneratedEnvConfig": GeneratedEnvConfig,
+    "harness.sections.Tau1EnvConfig": Tau1EnvConfig,
+}
+OF_DOMAIN: dict[object, type[OurEnvConfig]] = {  # where it is not EnvConfig
+    "retail_generated": GeneratedEnvConfig,
+    "tau1_retail": Tau1EnvConfig,
+    "tau1_airline": Tau1EnvConfig,
 }
 # The sections that are always the same class. `env` names its own in `_target_`, and so does each level of a fix.
 SECTIONS: dict[str, type[Section]] = {
@@ -278,7 +286,7 @@ def is_ours(target: object) -> bool:
     return target in ENVIRONMENTS
 
 
-def _environment(options: dict[str, Any]) -> EnvConfig | GeneratedEnvConfig | OwnEnvConfig:
+def _environment(options: dict[str, Any]) -> OurEnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
     given = {str(name): value for name, value in options.items() if name != "_target_"}
     target = options.get("_target_")
@@ -288,7 +296,7 @@ def _environment(options: dict[str, Any]) -> EnvConfig | GeneratedEnvConfig | Ow
         raise ConfigError("Which environment? Give env._target_=package.module.function, or choose env=mock.")
     if "domain" not in given:
         return OwnEnvConfig(str(target), given)
-    group = GeneratedEnvConfig if given["domain"] == "retail_generated" else EnvConfig
+    group = OF_DOMAIN.get(given["domain"], EnvConfig)
     ours = {f.name: f.default for f in fields(group)}
     for name in given.keys() & ours.keys() - {"domain"}:
         if given[name] != ours[name]:

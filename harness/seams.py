@@ -66,6 +66,7 @@ class Outcome:
     """What the official evaluator says of one finished episode.
 
     reward: the raw benchmark reward, 0.0 or 1.0
+    facts_met, facts_total: what was to be said; without a user (telecom_solo) what was to hold at the end
     db_match: None where the task has no database check
     end: `user_stop`; `done` (a tool ended the conversation); `turn_limit`; `prompt_limit` (the prompt passed
         rollout.max_prompt_tokens); `length` (the model's context is full or a reply was cut)

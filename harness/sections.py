@@ -36,7 +36,7 @@ FOLDER_NAME = (
 
 @dataclass(frozen=True, config=STRICT)
 class EnvConfig(Section):
-    """domain: mock, retail, airline; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone.
+    """domain: see `harness.env.DOMAINS`; tasks, task_seed: of the mock domain's generator; task_ids: these tasks alone.
 
     transfer_ends: whether a handover to a human agent ends the conversation: tau-bench v1's rule; tau2's is false
     """
@@ -83,6 +83,29 @@ class GeneratedEnvConfig(Section):
         options = {name: value for name, value in vars(self).items() if name != "domain"}
         lists = {name: value and tuple(value) for name, value in options.items() if name.endswith("kinds")}
         return {"_target_": "harness.env.retail_tasks.environment.load", **options, **lists}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Tau1EnvConfig(Section):
+    """tau-bench v1. path: of a checkout of sierra-research/tau-bench
+
+    split: one split, whose first `train_tasks` tasks are trained on and whose others are held out, as in upstream's
+    loop; or official: retail's train and test splits, with its dev split as a further validation set
+    """
+
+    option: ClassVar[str] = "env"
+
+    domain: Literal["tau1_retail", "tau1_airline"]
+    path: str | None = None
+    split: Literal["test", "train", "dev", "official"] = "test"
+    train_tasks: Count = 30
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """See `EnvConfig.source`."""
+        path = self.path and str(Path(_folder(self.path)).absolute())
+        call = {"name": self.domain.removeprefix("tau1_"), "path": path}
+        return {"_target_": "harness.env.tau1.load", **call, "split": self.split, "train_tasks": self.train_tasks}
 
 
 @plain_dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
     environment.py  Environment, Conversation: what the harness needs of a world; yours needs no more
     project.py      Project: an ART project's tasks and own rollout, in the place of an environment
+    agents.py       oracle, floor, random: three agents without a model, for any environment
     load.py         plain data -> Environment, with an early word on what is wrong
     domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
     overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds
     user.py         scripted users: who speaks next, and when they stop
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
+    telecom_solo.py  domain=telecom_solo: tau2's telecom without a user: a ticket, and the customer's phone as tools
+    tau1.py         domain=tau1_retail, tau1_airline: tau-bench v1, from a checkout whose path is given
     retail_tasks/   domain=retail_generated: generated tasks on small worlds; warm starts are shown others of them
     search_qa/      env=search_qa: questions about an inbox, a positive control without tau2
 
@@ -27,7 +30,8 @@ from loguru import logger
 
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
-from harness.env.environment import Conversation, Environment, bounds, task_groups, validation_sets  # noqa: E402
+from harness.env.agents import bounds  # noqa: E402
+from harness.env.environment import Conversation, Environment, task_groups, validation_sets  # noqa: E402
 from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
 from harness.seams import Outcome  # noqa: E402
@@ -47,7 +51,7 @@ __all__ = [
     "validation_sets",
 ]
 
-DOMAINS = ("mock", "retail", "airline")
+DOMAINS = ("mock", "retail", "airline", "telecom_solo")
 
 
 def load_domain(
@@ -62,7 +66,11 @@ def load_domain(
     if name == "mock":
         from harness.env import mock
 
-        domain = mock.load(tasks=tasks, seed=seed, transfer_ends=transfer_ends)
+        domain: Domain = mock.load(tasks=tasks, seed=seed, transfer_ends=transfer_ends)
+    elif name == "telecom_solo":
+        from harness.env import telecom_solo
+
+        domain = telecom_solo.load(transfer_ends)
     elif name in DOMAINS:
         from harness.env import tau2_tasks
 

@@ -18,7 +18,7 @@ import hashlib
 import json
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from tau2.environment.toolkit import ToolKitBase
 from tau2.evaluator.evaluator_action import ActionEvaluator
 from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
+from harness.env.environment import Call, Step
 from harness.env.overlay import Changes, changes, overlay
 from harness.env.user import UNHEARD, Script
 from harness.errors import ConfigError
@@ -151,6 +152,14 @@ class Domain:
         """A new conversation; the seed changes nothing for a script. Raises KeyError for an id that does not exist."""
         return ScriptedConversation(self.world(task_id), self.transfer_ends)
 
+    def solution(self, task_id: str) -> Iterator[Step]:
+        """The gold actions that no tool refuses, then a text with the facts. See `harness.env.environment.Solved`."""
+        world = self.world(task_id)
+        criteria = world.task.evaluation_criteria
+        facts = (criteria.communicate_info or []) if criteria else []
+        yield from (Call(action.name, action.arguments) for action in world.actions)
+        yield "; ".join(("Done", *facts)) + "."
+
 
 class ScriptedConversation:
     """A `Conversation` with a scripted user. Not shared between threads.
@@ -235,18 +244,19 @@ class ScriptedConversation:
         }
         return Outcome(
             reward=float(all(checks[kind]() for kind in basis)),
-            actions_matched=sum(check.action_match and self._called(check.action) for check in actions),
+            actions_matched=sum(check.action_match and called(check.action, self._accepted) for check in actions),
             actions_total=len(actions),
             facts_met=sum(check.met for check in facts),
             facts_total=len(facts),
             db_match=db_match if RewardType.DB in basis else None,
         )
 
-    def _called(self, action: Any) -> bool:
-        """Whether a match is earned. tau2 lets a call without arguments match every action of its name where the
-        task names no `compare_args`; as partial credit that would be a reward for empty calls."""
-        calls = [call for m in self._accepted if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
-        return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
+
+def called(action: Action, accepted: Sequence[Message]) -> bool:
+    """Whether a match is earned by one of the accepted calls. tau2 lets a call without arguments match every action of
+    its name where the task names no `compare_args`; as partial credit that would be a reward for empty calls."""
+    calls = [call for m in accepted if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
+    return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
 
 
 def _digest(*parts: str) -> str:

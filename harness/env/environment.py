@@ -12,12 +12,14 @@ Three things are asked beyond the signatures:
 - Many conversations are under way at once in one process. They share the environment, which must not change.
 
 Where some tasks are variants of one another, an environment also has `task_groups` (`TaskGroups` below); further sets
-of held-out tasks are `validation_sets`, and what rewards lie between `bounds`.
+of held-out tasks are `validation_sets`; what solves a task is its `solution`, from which follows what rewards lie
+between (agents.py), unless it says so itself (`bounds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.seams import Outcome
@@ -122,6 +124,25 @@ class ValidationSets(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Call:
+    """A tool call."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+Step = Call | str  # what an agent does: a call, or a text for the user
+
+
+class Solved(Protocol):
+    """What an environment has besides where it knows what solves its tasks."""
+
+    def solution(self, task_id: str) -> Iterable[Step]:
+        """What an agent that makes no mistake does, whatever the answers are. Raises KeyError for an unknown id."""
+        ...
+
+
 class Bounded(Protocol):
     """What an environment has besides where it can say what rewards lie between."""
 
@@ -134,12 +155,6 @@ def validation_sets(environment: Environment) -> dict[str, tuple[str, ...]]:
     """Those that the environment declares; empty where it declares none."""
     declared = getattr(environment, "validation_sets", None) or {}
     return {name: tuple(ids) for name, ids in declared.items()}
-
-
-def bounds(environment: Environment, task_ids: Sequence[str]) -> tuple[float, float] | None:
-    """None where the environment does not say."""
-    known = getattr(environment, "bounds", None)
-    return None if known is None else known(task_ids)
 
 
 def task_groups(environment: Environment) -> dict[str, str]:

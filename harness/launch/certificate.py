@@ -10,35 +10,19 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import open_dict
-
 from harness.backend import server_config
-from harness.config import SweepConfig, typed
+from harness.config import SweepConfig
 from harness.endings import run_stoppable
 from harness.env import load_environment
 from harness.errors import ConfigError
-from harness.launch.command_line import understood
-from harness.launch.plugins import register
+from harness.launch.one_run import composed
 from harness.launch.quiet import quiet
-from harness.launch.search_path import SearchPath
-from harness.levels import factors_of_one
 from harness.machine import certificate
 from harness.machine.certificate import Certificate
 from harness.policy import load_policy, ready
 from harness.sweep.certified import subject
-
-
-def composed(options: Sequence[str]) -> SweepConfig:
-    """The configuration of one run. Raises ConfigError."""
-    register()
-    cfg = SearchPath(None, "config", []).compose(understood(options))
-    with open_dict(cfg):
-        del cfg["hydra"]
-    cfg.factors = list(factors_of_one(cfg))
-    return typed(cfg)
 
 
 async def measured(config: SweepConfig) -> Certificate:

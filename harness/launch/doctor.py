@@ -1,7 +1,8 @@
 """`harness doctor`: what this machine has, what of it is missing for a run, and which policies fit.
 
 Says of each missing thing what to do. Exit status 1 if nothing can run here. Takes about a second: torch is not
-imported. Memory and times of policies are estimates (harness/machine/memory.py).
+imported. Memory and times of policies are estimates (harness/machine/memory.py). With options it examines the
+environment that they choose instead (env_doctor.py).
 """
 
 import os
@@ -149,6 +150,11 @@ def _fit(name: str, found: list[Card]) -> list[str]:
 
 
 def run(asked: Namespace) -> int:
+    if asked.options:
+        from harness.launch.env_doctor import lines
+
+        print(visible("\n".join(lines(asked.options))))
+        return 0
     report = examine(asked.results)
     print("\n".join(report.lines))
     if report.blocked:

@@ -8,8 +8,9 @@ from functools import cache
 
 import pytest
 
-from harness.env import load_environment, validation_sets
-from harness.env.retail_tasks.agent import faultless, idle, played
+from harness.env import bounds, load_environment, validation_sets
+from harness.env.agents import DONE
+from harness.env.retail_tasks.agent import faultless, played
 from harness.env.retail_tasks.environment import OFFICIAL, UNSEEN, kinds_of, load
 from harness.env.retail_tasks.requests import KINDS
 from harness.env.retail_tasks.worlds import HALVES, Population
@@ -61,13 +62,13 @@ def test_each_set_of_tasks_is_drawn_from_its_own_customers(monkeypatch):
 
 def test_an_agent_without_mistakes_solves_all_held_out_tasks_and_an_idle_one_none():
     assert len(generated().test_ids) == 60
-    assert generated().bounds(generated().test_ids) == (0.0, 1.0)
+    assert bounds(generated(), generated().test_ids) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("requests", [2, 3])
 def test_harder_tasks_have_more_requests_and_can_be_solved(requests):
     made = load(tasks=3, validation_tasks=6, requests=requests)
-    assert made.bounds(made.test_ids)[1] == 1.0
+    assert bounds(made, made.test_ids)[1] == 1.0
     assert all(len(made.task(task).goals) == requests for task in (*made.train_ids, *made.test_ids))
 
 
@@ -76,7 +77,7 @@ def test_kinds_that_are_never_trained_on_make_a_set_of_their_own():
     seen = {*kinds_of(made.train_ids), *kinds_of(made.test_ids)}
     assert not seen & {"swap", "give_back"} and len(seen) > 4
     assert set(kinds_of(made.validation_sets[UNSEEN])) == {"swap", "give_back"}
-    assert made.bounds(made.validation_sets[UNSEEN]) == (0.0, 1.0)
+    assert bounds(made, made.validation_sets[UNSEEN]) == (0.0, 1.0)
     assert UNSEEN not in generated().validation_sets
     assert set(kinds_of(load(tasks=5, validation_tasks=5, kinds=["cancel"]).train_ids)) == {"cancel"}
 
@@ -85,7 +86,7 @@ def test_tau2s_own_held_out_tasks_are_a_set_with_tau2s_prompt_and_tools():
     made = generated()
     assert validation_sets(made)[OFFICIAL] == retail().test_ids
     assert (made.system_prompt, made.tools) == (retail().system_prompt, retail().tools)
-    assert made.bounds(retail().test_ids) == (0.05, 1.0)  # two of the 40 ask for nothing that can be done
+    assert bounds(made, retail().test_ids) == (0.05, 1.0)  # two of the 40 ask for nothing that can be done
 
 
 def test_a_longer_list_starts_with_the_shorter_one_and_a_seed_draws_other_tasks():
@@ -169,7 +170,7 @@ def test_the_loop_trains_and_validates_on_it():
 
     def play(task_id, model, seed):
         task, right = made.task(task_id), task_id in made.test_ids or seed % 2
-        outcome = played(task, faultless(task, task.goals) if right else idle()).outcome
+        outcome = played(task, faultless(task, task.goals) if right else [DONE] * 5).outcome
         return replace(episode(task_id), outcome=outcome)
 
     loop = Loop(steps=1, size=4, play=play, domain=made, held_out=made.test_ids)

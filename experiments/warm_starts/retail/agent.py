@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
-from harness.env.retail_tasks.agent import HOLD_ON, Step, database_of, faultless, lookups
+from harness.env.environment import Call, Step
+from harness.env.retail_tasks.agent import HOLD_ON, database_of, faultless, lookups
 from harness.env.retail_tasks.generator import RetailTask
-from harness.env.retail_tasks.goals import RETURN, SWAPS, TRANSFER, Call, Goal
+from harness.env.retail_tasks.goals import RETURN, SWAPS, TRANSFER, Goal
 
 # How often the agent decides rightly, where it may decide wrongly.
 RIGHT = {

@@ -4,7 +4,7 @@
     customer.py   what a customer has, and how they introduce themselves
     requests.py   what they ask for: a sentence, and the goal behind it
     goals.py      Call, Goal: the calls that a request needs and what must be said
-    agent.py      who makes no mistake, and who does nothing: ceiling and floor of the rewards
+    agent.py      who makes no mistake: the solution of a task
     environment.py  domain=retail_generated: the tasks as an environment, with held-out customers in two halves
     generator.py  RetailTask: generated, one of tau2's training tasks, or one of these under new ids
 

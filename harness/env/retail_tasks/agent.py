@@ -1,4 +1,4 @@
-"""The agent that makes no mistake, and the one that does nothing: what rewards on generated tasks lie between.
+"""The agent that makes no mistake on generated tasks.
 
 `faultless` follows tau2's retail policy: find the customer, look up the orders one after another until what is asked
 for is found, look up the products, propose, act on the user's yes, report. It is told the goals; the scripted agent of
@@ -16,16 +16,15 @@ from typing import Any
 from tau2.domains.retail.data_model import RetailDB
 
 from harness.env.domain import ScriptedConversation
+from harness.env.environment import Call, Step
 from harness.env.retail_tasks.generator import RetailTask
-from harness.env.retail_tasks.goals import PRODUCT, RETURN, SWAPS, TRANSFER, Call, Goal
+from harness.env.retail_tasks.goals import PRODUCT, RETURN, SWAPS, TRANSFER, Goal
 from harness.seams import Outcome
 
 HOLD_ON = "YOU ARE BEING TRANSFERRED TO A HUMAN AGENT. PLEASE HOLD ON."  # tau2's retail policy wants these words
 QUESTION = "Shall I go ahead (yes/no)?"
 DONE = "All done."
-NOTHING = "Done."
 
-Step = Call | str  # a tool call, or a text for the user
 Message = dict[str, Any]
 
 
@@ -57,12 +56,6 @@ def played(task: RetailTask, steps: Iterable[Step]) -> Played:
                 break
             messages.append({"role": "user", "content": reply})
     return Played(messages, episode.outcome(stopped))
-
-
-def idle() -> Iterator[Step]:
-    """Says that it is done, as often as the user may answer."""
-    while True:
-        yield NOTHING
 
 
 def faultless(task: RetailTask, goals: tuple[Goal, ...]) -> Iterator[Step]:

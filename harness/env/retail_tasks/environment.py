@@ -11,14 +11,15 @@ sample of what the generator makes for the customers of its half.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from random import Random
 
 from harness.env import tau2_tasks
 from harness.env.domain import Domain
-from harness.env.retail_tasks.agent import faultless, idle, played
+from harness.env.environment import Step
+from harness.env.retail_tasks.agent import faultless
 from harness.env.retail_tasks.generator import RetailTask, generate, known
 from harness.env.retail_tasks.requests import KINDS
 from harness.env.retail_tasks.worlds import HALVES, Population
@@ -56,12 +57,10 @@ class GeneratedRetail(Domain):
             return known(self._retail, task_id)
         return self._generated[task_id]
 
-    def bounds(self, task_ids: Sequence[str]) -> tuple[float, float]:
-        """See `harness.env.environment.Bounded`."""
-        tasks = [self.task(task_id) for task_id in task_ids]
-        floor = [played(task, idle()).outcome.reward for task in tasks]
-        ceiling = [played(task, faultless(task, task.goals)).outcome.reward for task in tasks]
-        return sum(floor) / len(tasks), sum(ceiling) / len(tasks)
+    def solution(self, task_id: str) -> Iterator[Step]:
+        """See `harness.env.environment.Solved`."""
+        task = self.task(task_id)
+        return faultless(task, task.goals)
 
 
 def load(

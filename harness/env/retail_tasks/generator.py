@@ -23,8 +23,9 @@ from tau2.domains.retail.data_model import RetailDB
 from tau2.domains.retail.tools import RetailTools
 
 from harness.env.domain import Domain, TaskWorld
+from harness.env.environment import Call
 from harness.env.retail_tasks.customer import Customer, Unfit, introduction, manner
-from harness.env.retail_tasks.goals import CALCULATE, READS, Call, Goal
+from harness.env.retail_tasks.goals import CALCULATE, READS, Goal
 from harness.env.retail_tasks.requests import KINDS, REQUESTS
 from harness.env.retail_tasks.worlds import Population, Relabelling, customers, small
 from harness.env.user import confirming

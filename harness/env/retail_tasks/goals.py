@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from harness.env.environment import Call
 
 SWAPS = {"delivered": "exchange_delivered_order_items", "pending": "modify_pending_order_items"}
 RETURN = "return_delivered_order_items"
@@ -11,12 +12,6 @@ TRANSFER = "transfer_to_human_agents"
 PRODUCT = "get_product_details"
 READS = ("find_user_id_by_email", "find_user_id_by_name_zip", "get_user_details", "get_order_details", PRODUCT)
 CALCULATE = "calculate"
-
-
-@dataclass(frozen=True)
-class Call:
-    name: str
-    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any
 
 from tau2.domains.retail.data_model import GiftCard, Order, OrderItem, UserAddress, Variant
 
+from harness.env.environment import Call
 from harness.env.retail_tasks.customer import METHODS, Customer, Unfit
-from harness.env.retail_tasks.goals import CALCULATE, RETURN, SWAPS, Call, Goal
+from harness.env.retail_tasks.goals import CALCULATE, RETURN, SWAPS, Goal
 
 Request = tuple[str, Goal]
 

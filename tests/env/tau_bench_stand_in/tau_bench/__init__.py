@@ -1,0 +1,1 @@
+"""A small stand-in for sierra-research/tau-bench: its interface, six orders, tasks of our own."""
