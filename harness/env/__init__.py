@@ -25,7 +25,14 @@ from loguru import logger
 
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
-from harness.env.environment import Conversation, Environment, bounds, task_groups, validation_sets  # noqa: E402
+from harness.env.environment import (  # noqa: E402
+    Conversation,
+    Environment,
+    bounds,
+    declared_user,
+    task_groups,
+    validation_sets,
+)
 from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
 from harness.seams import Outcome  # noqa: E402
@@ -39,6 +46,7 @@ __all__ = [
     "Environment",
     "Outcome",
     "bounds",
+    "declared_user",
     "load_domain",
     "load_environment",
     "task_groups",

@@ -12,7 +12,8 @@ Three things are asked beyond the signatures:
 - Many conversations are under way at once in one process. They share the environment, which must not change.
 
 Where some tasks are variants of one another, an environment also has `task_groups` (`TaskGroups` below); further sets
-of held-out tasks are `validation_sets`, and what rewards lie between `bounds`.
+of held-out tasks are `validation_sets`, and what rewards lie between `bounds`. Where the user asks a model, `user` says
+who it is.
 """
 
 from __future__ import annotations
@@ -128,6 +129,24 @@ class Bounded(Protocol):
     def bounds(self, task_ids: Sequence[str]) -> tuple[float, float]:
         """Mean rewards on these tasks: of an agent that does nothing, and of one that makes no mistake."""
         ...
+
+
+class DeclaredUser(Protocol):
+    """What an environment has besides where its user is more than a script: one that asks a model, or that draws luck
+    from a conversation's seed."""
+
+    @property
+    def user(self) -> Mapping[str, Any]:
+        """Who the user is and how it is asked, all that changes what it says: `{"kind": "model", "model": …,
+        "temperature": …}`. Plain data. It stands in each episode's record and is part of its key, in place of
+        `{"kind": "scripted"}`."""
+        ...
+
+
+def declared_user(environment: Environment) -> dict[str, Any] | None:
+    """Who the environment says its user is; None where it does not say."""
+    declared = getattr(environment, "user", None)
+    return None if declared is None else dict(declared)
 
 
 def validation_sets(environment: Environment) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import json
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
 AWAITED = ("opening", "reply")
+OUR_USERS = ("scripted", "withholding", "llm")  # kinds of `user=`
 
 
 def load_environment(source: Mapping[str, Any]) -> Environment:
@@ -97,6 +99,7 @@ def _checked(target: str, made: Any) -> Environment:
         )
     _check_groups(target, made)
     _check_sets(target, made)
+    _check_user(target, getattr(made, "user", None))
     _check_tools(target, made.tools)
     if train:
         _check_start(target, made, train[0])
@@ -127,6 +130,24 @@ def _check_sets(target: str, made: Environment) -> None:
             raise ConfigError(
                 f"{OPTION}={target}: task {shared[0]!r} of validation_sets[{name!r}] is also in train_ids or test_ids."
             )
+
+
+def _check_user(target: str, declared: Any) -> None:
+    if declared is None:
+        return
+    kind = declared.get("kind") if isinstance(declared, Mapping) else None
+    if not isinstance(kind, str) or kind in OUR_USERS or not _is_plain(dict(declared)):
+        raise ConfigError(
+            f"{OPTION}={target}: user is {declared!r}; expected who the user is as plain data, with a kind that is "
+            f"none of {', '.join(OUR_USERS)}: {{'kind': 'model', 'model': 'gpt-4o', 'temperature': 0.0}}."
+        )
+
+
+def _is_plain(data: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(data, allow_nan=False)) == data)
+    except (TypeError, ValueError):
+        return False
 
 
 def _check_tools(target: str, tools: Any) -> None:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness.config import RunConfig, SweepConfig
-from harness.env import Environment, bounds, load_environment, task_groups, validation_sets
+from harness.env import Environment, bounds, declared_user, load_environment, task_groups, validation_sets
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError, closest
 from harness.machine.gpu import gpus
@@ -42,6 +43,11 @@ class Sweep:
     source: Source | None = None
     source_name: str | None = None
     also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """Who talks to the policy: whom the environment declares, else whom the configuration names."""
+        return declared_user(self.domain) or self.config.user.identity()
 
     def parts(self, runs: Sequence[RunConfig]) -> list[tuple["Sweep", list[RunConfig]]]:
         """What one engine can train: the runs of one policy and one size of the optimiser's batches, as a sweep."""
@@ -236,7 +242,9 @@ def _content(sweep: Sweep) -> dict[str, str]:
     apart = _varies(sweep.config, "policy")
     policies = {f"policy of {name}": policy.digest for name, policy in sweep.policies.items()}
     policies = policies if apart else {"policy": sweep.policy.digest}
-    return {**policies, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
+    declared = declared_user(sweep.domain)
+    user = {} if declared is None else {"user": json.dumps(declared, sort_keys=True)}
+    return {**policies, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION), **user}
 
 
 def _splits(config: SweepConfig, domain: Environment) -> dict[str, TaskSplit]:

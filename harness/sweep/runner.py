@@ -53,7 +53,7 @@ class Runner:
             in_flight=config.backend.requests,
             exact=policy.dtype == "float32",
             player=player,
-            user=config.user.identity(),
+            user=sweep.user,
             batch_invariant=config.backend.batch_invariant,
         )
         sizes = config.rollout
