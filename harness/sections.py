@@ -25,6 +25,7 @@ TRAINING_TASKS = "a whole number above 0, since without tasks the training set i
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
 LOOKS = "a list of one to four numbers of seeds, rising from at least 2, such as [4,6,8,10]"
 REQUESTS = "a list of kinds of requests, such as [swap,cancel]"
+TAKEN_BY_USERS: dict[str, tuple[str, ...]] = {"scripted": (), "withholding": ("patience", "reserve")}
 REWARD = "a difference of rewards, above 0 and below 1"
 NEEDS_GPU = "backend.batch_invariant=true needs an NVIDIA GPU (H100 or newer): vLLM has no such kernels for CPUs."
 WITHOUT_IT = "Leave it out; `harness certificate` measures how far answers in company differ on this machine."
@@ -100,21 +101,32 @@ class OwnEnvConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class UserConfig(Section):
-    """Who talks to the policy. kind: scripted, the user that the environment brings, who asks no model.
+    """Who talks to the policy. kind: scripted, the user that the environment brings, who asks no model and has no luck;
+    withholding, a persona with luck of its own, who tells what it knows when it is asked.
 
-    model, temperature: of a user that is a model; null for a scripted one
+    patience: of a withholding user: answers that bring the policy nothing new, before it stops
+    reserve: of a withholding user: how often it holds back what it can
     """
 
     option: ClassVar[str] = "user"
 
-    kind: Literal["scripted"] = "scripted"
-    model: str | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, description="a number in [0, 2]")] | None = None
+    kind: Literal["scripted", "withholding"] = "scripted"
+    patience: Whole | None = None
+    reserve: Share | None = None
 
     def __post_init__(self) -> None:
-        for name in ("model", "temperature"):
-            if getattr(self, name) is not None:
-                raise ConfigError(f"user.{name} is given, and a scripted user asks no model. Leave it out.")
+        takes = TAKEN_BY_USERS[self.kind]
+        for name in ("patience", "reserve"):
+            given = getattr(self, name) is not None
+            if given and name not in takes:
+                raise ConfigError(f"user.{name} is given, and a {self.kind} user has none. Leave it out.")
+            if not given and name in takes:
+                raise ConfigError(f"user.{name} is missing; user={self.kind} has it in its group.")
+
+    @property
+    def has_luck(self) -> bool:
+        """Whether two conversations may differ although the policy says the same."""
+        return self.kind != "scripted"
 
     def identity(self) -> dict[str, Any]:
         """Who the user is and how it is asked: what an episode depends on and records. Only what is given."""

@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 
 from harness.config import typed
 from harness.env import load_environment
+from harness.sweep.estimate import count_steps, plan_lines
+from harness.sweep.plan import preview, work_of
 from harness.errors import ConfigError
 from harness.fixes import registry
 from harness.fixes.registry import note
@@ -225,9 +227,10 @@ REFUSED = [
     ("fix.exploration.temperature=true", "fix.exploration.temperature"),
     ("fix.exploration.temperature=hot", "fix.exploration.temperature"),
     ("tracking.mode=loud", "tracking.mode"),
-    ("user.kind=llm", "user.kind is llm; expected one of scripted"),
-    ("+user.model=gpt-4o", "user.model is given, and a scripted user asks no model"),
-    ("+user.temperature=0.5", "user.temperature is given, and a scripted user asks no model"),
+    ("user.kind=model", "user.kind is model; expected one of scripted, withholding"),
+    ("user.kind=withholding", "user.patience is missing; user=withholding has it in its group"),
+    ("+user.patience=2", "user.patience is given, and a scripted user has none. Leave it out"),
+    ("+user.reserve=1.5", "user.reserve is 1.5; expected a share between 0 and 1"),
     ("+user.prompt=x", r"No option is called 'user.prompt'"),
     ("env.transfer_ends=1", "env.transfer_ends is 1; expected true or false"),
     ("policy.lora_rank=0", "policy.lora_rank"),
@@ -244,6 +247,38 @@ def test_who_the_user_is_stands_in_the_record_and_an_older_configuration_means_a
     config, older = sweep_config(), sweep_config("~user")
     assert config.user.identity() == {"kind": "scripted"} == config.resolved(config.runs[0])["user"]
     assert (older.user, older.shared) == (config.user, config.shared)
+
+
+def test_a_withholding_user_stands_in_the_record_with_its_options(sweep_config):
+    config = sweep_config("user=withholding", "user.patience=1")
+    wanted = {"kind": "withholding", "patience": 1, "reserve": 0.4}
+    assert config.user.identity() == wanted == config.resolved(config.runs[0])["user"]
+
+
+def test_with_a_user_who_has_luck_no_update_is_ruled_out_where_rollouts_are_greedy(sweep_config):
+    """Ties are what keeps fix/exploration=off from learning, and another user for each rollout breaks them."""
+    sealing = {user: sweep_config(f"user={user}").factors.sealing for user in ("scripted", "withholding")}
+    assert sealing == {"scripted": ("exploration", "logprobs"), "withholding": ("logprobs",)}
+    plan = work_of(preview(sweep_config("user=withholding", "train.steps=3", "fix/exploration=off")), None)
+    assert count_steps(plan).distinct_updates == 3
+
+
+def test_the_user_reaches_the_environment_and_the_plan(sweep_config):
+    plan = work_of(preview(sweep_config("user=withholding", "user.reserve=0.25")), None)
+    assert "user withholding (patience 3, reserve 0.25)" in plan_lines(plan)
+    assert not [line for line in plan_lines(work_of(preview(sweep_config()), None)) if line.startswith("user ")]
+    digests = {preview(sweep_config(f"user={user}")).domain.digest for user in ("scripted", "withholding")}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [("tests.env.test_load.World", "brings its own user"), ("tests.env.test_load.modelled", r"\(model\)")],
+)
+def test_an_environment_with_its_own_user_is_played_with_no_other(env, message, sweep_config):
+    sizes = ("train.train_tasks=2", "train.val_tasks=4")
+    with pytest.raises(ConfigError, match=f"user=withholding: env=world.*{message}"):
+        preview(sweep_config("env=own", f"env._target_={env}", "user=withholding", *sizes))
 
 
 def test_what_ends_a_conversation_reaches_the_environment(sweep_config):

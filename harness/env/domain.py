@@ -14,14 +14,14 @@ judges anything.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import warnings
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, Self
 
 from tau2.data_model.message import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from tau2.data_model.tasks import Action, EvaluationCriteria, RewardType, Task
@@ -32,7 +32,8 @@ from tau2.evaluator.evaluator_action import ActionEvaluator
 from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
 from harness.env.overlay import Changes, changes, overlay
-from harness.env.user import UNHEARD, Script
+from harness.env.user import UNHEARD, Script, ScriptedUser
+from harness.env.withholding import Scenario, WithholdingUser, of_task
 from harness.errors import ConfigError
 from harness.seams import Outcome
 
@@ -44,7 +45,10 @@ warnings.filterwarnings("ignore", message="Pydantic serializer warnings", catego
 
 @dataclass(frozen=True)
 class TaskWorld:
-    """What all episodes of one task share. own: whether its database is its alone, and so part of its content"""
+    """What all episodes of one task share. own: whether its database is its alone, and so part of its content
+
+    scenario: what a withholding user knows and wants; None: what the task's instructions say
+    """
 
     task: Task
     script: Script
@@ -52,6 +56,7 @@ class TaskWorld:
     toolkit: type[ToolKitBase]
     policy: str
     own: bool = False
+    scenario: Scenario | None = None
 
     def environment(self) -> Environment:
         """A fresh tau2 environment of its own (about 0.05 ms)."""
@@ -81,10 +86,60 @@ class TaskWorld:
         return changes(environment.tools.db, self.database), accepted
 
 
+class SpokenUser(Protocol):
+    """A user who asks no model: what it says is there at once. first: its opening"""
+
+    first: str
+
+    def closing(self, after_tool: bool) -> bool:
+        """Whether it may stop at the assistant's next text. after_tool: whether a tool was used right before it."""
+        ...
+
+    def answer(self, text: str, after_tool: bool) -> str | None:
+        """What it says to a text; None: it stops."""
+        ...
+
+
+class Users(Protocol):
+    """Who talks in a domain's conversations."""
+
+    def content(self, world: TaskWorld) -> list[str]:
+        """What an episode of the task depends on besides the task and its script."""
+        ...
+
+    def user(self, world: TaskWorld, seed: int) -> SpokenUser: ...
+
+
+class Scripted:
+    def content(self, world: TaskWorld) -> list[str]:
+        return []
+
+    def user(self, world: TaskWorld, seed: int) -> SpokenUser:
+        return ScriptedUser(world.script)
+
+
+@dataclass(frozen=True)
+class Withholding:
+    """See `WithholdingUser`."""
+
+    patience: int
+    reserve: float
+
+    def content(self, world: TaskWorld) -> list[str]:
+        return ["withholding", self._scenario(world).content]
+
+    def user(self, world: TaskWorld, seed: int) -> SpokenUser:
+        return WithholdingUser(self._scenario(world), seed, self.patience, self.reserve)
+
+    def _scenario(self, world: TaskWorld) -> Scenario:
+        return world.scenario or of_task(world.task)
+
+
 class Domain:
     """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads.
 
     transfer_ends: whether a call of `transfer_to_human_agents` ends the conversation, as in tau-bench v1
+    users: who talks in its conversations
     task_groups: which tasks are variants of one another, by id; validation_sets: further held-out tasks, by the name of
         their set (environment.py)
     """
@@ -100,6 +155,7 @@ class Domain:
         validation_sets: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.name = name
+        self.users: Users = Scripted()
         self.transfer_ends = transfer_ends
         self._worlds: Mapping[str, TaskWorld] = {world.task.id: world for world in worlds}
         self.task_ids = tuple(self._worlds)
@@ -119,6 +175,13 @@ class Domain:
         further = [part for name, ids in self.validation_sets.items() for part in (f"set {name}", *ids)]
         return _digest(*parts, *(self.task_digest(task_id) for task_id in self.task_ids), *ending, *further)
 
+    def withholding(self, patience: int, reserve: float) -> Self:
+        """The domain with a withholding user in place of the scripted one."""
+        made = copy.copy(self)
+        made.users = Withholding(patience, reserve)
+        made.__dict__.pop("digest", None)
+        return made
+
     def part(self, task_ids: Collection[str]) -> Domain:
         """The domain with these tasks alone, in its own order. Raises ConfigError for ids that it does not have."""
         if unknown := sorted(set(task_ids) - set(self.task_ids)):
@@ -133,7 +196,9 @@ class Domain:
                 "expected at least one of each."
             )
         worlds = [self._worlds[i] for i in self.task_ids if i in task_ids]
-        return Domain(self.name, worlds, train, test, self.transfer_ends, self.task_groups)
+        made = Domain(self.name, worlds, train, test, self.transfer_ends, self.task_groups)
+        made.users = self.users
+        return made
 
     def world(self, task_id: str) -> TaskWorld:
         """Raises KeyError for an id that does not exist."""
@@ -145,30 +210,33 @@ class Domain:
         script = world.script
         stops = ["confirms"] if script.confirms else []
         own = [world.database.model_dump_json()] if world.own else []
-        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops, *own)
+        user = self.users.content(world)
+        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops, *own, *user)
 
     def start(self, task_id: str, seed: int = 0) -> ScriptedConversation:
         """A new conversation; the seed changes nothing for a script. Raises KeyError for an id that does not exist."""
-        return ScriptedConversation(self.world(task_id), self.transfer_ends)
+        world = self.world(task_id)
+        return ScriptedConversation(world, self.transfer_ends, self.users.user(world, seed))
 
 
 class ScriptedConversation:
-    """A `Conversation` with a scripted user. Not shared between threads.
+    """A `Conversation` with a user who asks no model. Not shared between threads.
 
+    user: None: one who follows the task's script
     first, answer: what `opening` and `reply` give, for who awaits nothing
     messages: the conversation as tau2's evaluators take it, without the empty texts that tau2 refuses
     done: whether a tool has ended it
     """
 
-    def __init__(self, world: TaskWorld, transfer_ends: bool = False) -> None:
+    def __init__(self, world: TaskWorld, transfer_ends: bool = False, user: SpokenUser | None = None) -> None:
         self._world = world
         self._environment = world.environment()
-        self._replies = deque(world.script.replies)
+        self._user = user or ScriptedUser(world.script)
         self._transfer_ends = transfer_ends
         self._accepted: list[Message] = []  # the calls that no tool refused
         self._silent = False  # whether the assistant's last word was an empty text
         self.done = False
-        self.first = world.script.opening
+        self.first = self._user.first
         self.messages: list[Message] = [UserMessage(role="user", content=self.first)]
 
     async def opening(self) -> str:
@@ -194,7 +262,7 @@ class ScriptedConversation:
     @property
     def closing(self) -> bool:
         """Whether the user may stop after the assistant's next text."""
-        return not self._replies or (self._world.script.confirms and self._after_tool)
+        return self._user.closing(self._after_tool)
 
     @property
     def _after_tool(self) -> bool:
@@ -209,12 +277,10 @@ class ScriptedConversation:
         self._silent = not text.strip()
         if self._silent:
             return UNHEARD
-        satisfied = self._world.script.satisfied(text, self._after_tool)
+        answer = self._user.answer(text, self._after_tool)
         self.messages.append(AssistantMessage(role="assistant", content=text))
-        if satisfied or not self._replies:
-            return None
-        answer = self._replies.popleft()
-        self.messages.append(UserMessage(role="user", content=answer))
+        if answer is not None:
+            self.messages.append(UserMessage(role="user", content=answer))
         return answer
 
     def outcome(self, stopped: bool) -> Outcome:

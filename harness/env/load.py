@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from harness.env.environment import Conversation, Environment, task_groups, validation_sets
+from harness.env.environment import Conversation, Environment, declared_user, task_groups, validation_sets
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
@@ -23,8 +23,33 @@ AWAITED = ("opening", "reply")
 OUR_USERS = ("scripted", "withholding", "llm")  # kinds of `user=`
 
 
-def load_environment(source: Mapping[str, Any]) -> Environment:
-    """Calls `source["_target_"]` with the rest of `source` and checks what comes back. Raises ConfigError."""
+def load_environment(source: Mapping[str, Any], user: Mapping[str, Any] | None = None) -> Environment:
+    """Calls `source["_target_"]` with the rest of `source`, checks what comes back, and gives it its user. Raises
+    ConfigError.
+
+    user: who it is (`UserConfig.identity`); None: the environment's own
+    """
+    return _with_user(_made(source), user or {"kind": "scripted"})
+
+
+def _with_user(made: Environment, user: Mapping[str, Any]) -> Environment:
+    if user["kind"] == "scripted":
+        return made
+    declared = declared_user(made)
+    if declared is not None:
+        raise ConfigError(
+            f"user={user['kind']}: env={made.name} brings a user of its own ({declared['kind']}). Leave user out."
+        )
+    change = getattr(made, user["kind"], None)
+    if change is None:
+        raise ConfigError(
+            f"user={user['kind']}: env={made.name} brings its own user. Domains of tau2 (env=mock, retail, "
+            "retail_single, retail_generated, airline) can be played with another one."
+        )
+    return change(**{name: value for name, value in user.items() if name != "kind"})  # type: ignore[no-any-return]
+
+
+def _made(source: Mapping[str, Any]) -> Environment:
     arguments = {name: value for name, value in source.items() if name != "_target_"}
     target = str(source["_target_"])
     factory = _find(target)

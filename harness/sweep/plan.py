@@ -93,6 +93,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
             for c in config.runs
         },
         ended=raises,
+        user=sweep.user,
         split=config.validation.split,
         samples=config.validation.samples,
         policy=sweep.policy.name,
@@ -191,7 +192,8 @@ def _ready(sweep: Sweep) -> Sweep:
 def _load(config: SweepConfig) -> Sweep:
     if len({c.run.name for c in config.runs}) < len(config.runs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
-    domain = load_environment(config.env.source)
+    domain = load_environment(config.env.source, config.user.identity())
+    config = config.with_luck if declared_user(domain) else config
     if not domain.test_ids:
         raise ConfigError(
             f"Domain {domain.name} has no held-out task with {len(domain.train_ids)} tasks in all; "

@@ -76,7 +76,7 @@ async def _players(sweep: "Sweep", logs: Path, note: Callable[[str], None]) -> A
         return
     from harness.player_pool import PlayerPool
 
-    load = partial(load_environment, config.env.source)
+    load = partial(load_environment, config.env.source, config.user.identity())
     players = PlayerPool(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log", note)
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:

@@ -18,12 +18,15 @@ from tau2.domains.retail.data_model import RetailDB
 from harness.env.domain import ScriptedConversation
 from harness.env.retail_tasks.generator import RetailTask
 from harness.env.retail_tasks.goals import PRODUCT, RETURN, SWAPS, TRANSFER, Call, Goal
+from harness.env.withholding import NOTHING_NEW
 from harness.seams import Outcome
 
 HOLD_ON = "YOU ARE BEING TRANSFERRED TO A HUMAN AGENT. PLEASE HOLD ON."  # tau2's retail policy wants these words
 QUESTION = "Shall I go ahead (yes/no)?"
 DONE = "All done."
 NOTHING = "Done."
+WHO = "Who are you? Please tell me your email, or your name and zip code."
+MORE = "What else should I know about your request?"
 
 Step = Call | str  # a tool call, or a text for the user
 Message = dict[str, Any]
@@ -37,9 +40,12 @@ class Played:
     outcome: Outcome
 
 
-def played(task: RetailTask, steps: Iterable[Step]) -> Played:
-    """A conversation in which the assistant takes these steps, up to the user's end, in tau2's real environment."""
-    episode = ScriptedConversation(task.world)
+def played(task: RetailTask, steps: Iterable[Step], conversation: ScriptedConversation | None = None) -> Played:
+    """A conversation in which the assistant takes these steps, up to the user's end, in tau2's real environment.
+
+    conversation: with the task's scripted user, if none is given
+    """
+    episode = conversation or ScriptedConversation(task.world)
     messages: list[Message] = [{"role": "user", "content": episode.first}]
     stopped = False
     for step in steps:
@@ -57,6 +63,15 @@ def played(task: RetailTask, steps: Iterable[Step]) -> Played:
                 break
             messages.append({"role": "user", "content": reply})
     return Played(messages, episode.outcome(stopped))
+
+
+def thorough(task: RetailTask, goals: tuple[Goal, ...], conversation: ScriptedConversation) -> Iterator[Step]:
+    """What the faultless agent does with a user who holds facts back: it asks until it hears nothing new."""
+    if not re.search(r"@|\b\d{5}\b", conversation.first):
+        yield WHO
+    while conversation.messages[-1].content not in NOTHING_NEW:
+        yield MORE
+    yield from faultless(task, goals)
 
 
 def idle() -> Iterator[Step]:

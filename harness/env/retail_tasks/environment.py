@@ -11,14 +11,14 @@ sample of what the generator makes for the customers of its half.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from random import Random
 
 from harness.env import tau2_tasks
-from harness.env.domain import Domain
-from harness.env.retail_tasks.agent import faultless, idle, played
+from harness.env.domain import Domain, ScriptedConversation, Withholding
+from harness.env.retail_tasks.agent import Step, faultless, idle, played, thorough
 from harness.env.retail_tasks.generator import RetailTask, generate, known
 from harness.env.retail_tasks.requests import KINDS
 from harness.env.retail_tasks.worlds import HALVES, Population
@@ -58,10 +58,19 @@ class GeneratedRetail(Domain):
 
     def bounds(self, task_ids: Sequence[str]) -> tuple[float, float]:
         """See `harness.env.environment.Bounded`."""
-        tasks = [self.task(task_id) for task_id in task_ids]
-        floor = [played(task, idle()).outcome.reward for task in tasks]
-        ceiling = [played(task, faultless(task, task.goals)).outcome.reward for task in tasks]
-        return sum(floor) / len(tasks), sum(ceiling) / len(tasks)
+        floor = [self._earned(task_id, lambda task, talk: idle()) for task_id in task_ids]
+        ceiling = [self._earned(task_id, self._without_mistakes) for task_id in task_ids]
+        return sum(floor) / len(floor), sum(ceiling) / len(ceiling)
+
+    def _earned(self, task_id: str, agent: Callable[[RetailTask, ScriptedConversation], Iterator[Step]]) -> float:
+        """The agent's reward on a task, with one luck of its user."""
+        task, conversation = self.task(task_id), self.start(task_id)
+        return played(task, agent(task, conversation), conversation).outcome.reward
+
+    def _without_mistakes(self, task: RetailTask, conversation: ScriptedConversation) -> Iterator[Step]:
+        if isinstance(self.users, Withholding):
+            return thorough(task, task.goals, conversation)
+        return faultless(task, task.goals)
 
 
 def load(
