@@ -310,6 +310,7 @@ def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, A
     does not take."""
     shared = {key: value for key, value in data.items() if key not in (*NO_NUMBER, *OF_A_RUN)}
     shared["policy"] = sections["policy"].plain()
+    shared["user"] = sections["user"].identity()
     env = sections["env"]
     # what is stored under the older name goes on under the same digest
     older = {"_target_": STORED} if isinstance(env, EnvConfig) else {}

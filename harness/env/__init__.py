@@ -5,6 +5,7 @@
     domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
     overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds
     user.py         scripted users: who speaks next, and when they stop
+    withholding.py  the withholding user: luck, facts that are told when they are asked for
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
     retail_tasks/   domain=retail_generated: generated tasks on small worlds; warm starts are shown others of them
@@ -26,10 +27,13 @@ from loguru import logger
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
 from harness.env.environment import (  # noqa: E402
+    AwaitedUser,
     Conversation,
     Environment,
+    Role,
     bounds,
     declared_user,
+    spent_in,
     task_groups,
     validation_sets,
 )
@@ -42,13 +46,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOMAINS",
+    "AwaitedUser",
     "Conversation",
     "Environment",
     "Outcome",
+    "Role",
     "bounds",
     "declared_user",
     "load_domain",
     "load_environment",
+    "spent_in",
     "task_groups",
     "validation_sets",
 ]

@@ -31,7 +31,9 @@ from tau2.environment.toolkit import ToolKitBase
 from tau2.evaluator.evaluator_action import ActionEvaluator
 from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
+from harness.env.environment import AwaitedUser, Plays, Role
 from harness.env.overlay import Changes, changes, overlay
+from harness.env.tau2_role import role_of
 from harness.env.user import UNHEARD, Script, ScriptedUser
 from harness.env.withholding import Scenario, WithholdingUser, of_task
 from harness.errors import ConfigError
@@ -107,15 +109,15 @@ class Users(Protocol):
         """What an episode of the task depends on besides the task and its script."""
         ...
 
-    def user(self, world: TaskWorld, seed: int) -> SpokenUser: ...
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> TaskConversation: ...
 
 
 class Scripted:
     def content(self, world: TaskWorld) -> list[str]:
         return []
 
-    def user(self, world: TaskWorld, seed: int) -> SpokenUser:
-        return ScriptedUser(world.script)
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> ScriptedConversation:
+        return ScriptedConversation(world, transfer_ends)
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,26 @@ class Withholding:
     def content(self, world: TaskWorld) -> list[str]:
         return ["withholding", self._scenario(world).content]
 
-    def user(self, world: TaskWorld, seed: int) -> SpokenUser:
-        return WithholdingUser(self._scenario(world), seed, self.patience, self.reserve)
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> ScriptedConversation:
+        user = WithholdingUser(self._scenario(world), seed, self.patience, self.reserve)
+        return ScriptedConversation(world, transfer_ends, user)
 
     def _scenario(self, world: TaskWorld) -> Scenario:
         return world.scenario or of_task(world.task)
+
+
+@dataclass(frozen=True)
+class PlayedByModel:
+    """A model that is told what tau2 tells its own."""
+
+    play: Plays
+
+    def content(self, world: TaskWorld) -> list[str]:
+        role = role_of(world.task)
+        return ["played by a model", role.system, role.greeting, *role.stops]
+
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> AwaitedConversation:
+        return AwaitedConversation(world, transfer_ends, self.play(role_of(world.task), seed))
 
 
 class Domain:
@@ -177,8 +194,30 @@ class Domain:
 
     def withholding(self, patience: int, reserve: float) -> Self:
         """The domain with a withholding user in place of the scripted one."""
+        return self._with(Withholding(patience, reserve))
+
+    def played_by(self, play: Plays) -> Self:
+        """See `harness.env.environment.ModelUsers`."""
+        return self._with(PlayedByModel(play))
+
+    def role(self, task_id: str) -> Role:
+        """See `harness.env.environment.ModelUsers`."""
+        return role_of(self.world(task_id).task)
+
+    def scripted(self, task_id: str) -> ScriptedConversation:
+        """A conversation with the scripted user, whoever the domain's is. Raises KeyError."""
+        return ScriptedConversation(self.world(task_id), self.transfer_ends)
+
+    def expected_messages(self, task_ids: Sequence[str]) -> float | None:
+        """Of the user in an episode, its stop included, where users say their requests one after the other."""
+        scripts = [self.world(task_id).script for task_id in task_ids]
+        if any(script.confirms for script in scripts):
+            return None
+        return sum(2 + len(script.replies) for script in scripts) / len(scripts)
+
+    def _with(self, users: Users) -> Self:
         made = copy.copy(self)
-        made.users = Withholding(patience, reserve)
+        made.users = users
         made.__dict__.pop("digest", None)
         return made
 
@@ -213,35 +252,39 @@ class Domain:
         user = self.users.content(world)
         return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops, *own, *user)
 
-    def start(self, task_id: str, seed: int = 0) -> ScriptedConversation:
+    def start(self, task_id: str, seed: int = 0) -> TaskConversation:
         """A new conversation; the seed changes nothing for a script. Raises KeyError for an id that does not exist."""
-        world = self.world(task_id)
-        return ScriptedConversation(world, self.transfer_ends, self.users.user(world, seed))
+        return self.users.start(self.world(task_id), seed, self.transfer_ends)
 
 
-class ScriptedConversation:
-    """A `Conversation` with a user who asks no model. Not shared between threads.
+class TaskConversation:
+    """A task being played, all but its user. Not shared between threads.
 
-    user: None: one who follows the task's script
-    first, answer: what `opening` and `reply` give, for who awaits nothing
     messages: the conversation as tau2's evaluators take it, without the empty texts that tau2 refuses
     done: whether a tool has ended it
     """
 
-    def __init__(self, world: TaskWorld, transfer_ends: bool = False, user: SpokenUser | None = None) -> None:
+    def __init__(self, world: TaskWorld, transfer_ends: bool) -> None:
         self._world = world
         self._environment = world.environment()
-        self._user = user or ScriptedUser(world.script)
         self._transfer_ends = transfer_ends
         self._accepted: list[Message] = []  # the calls that no tool refused
         self._silent = False  # whether the assistant's last word was an empty text
         self.done = False
-        self.first = self._user.first
-        self.messages: list[Message] = [UserMessage(role="user", content=self.first)]
+        self.messages: list[Message] = []
+
+    @property
+    def closing(self) -> bool:
+        """Whether the user may stop after the assistant's next text."""
+        raise NotImplementedError
 
     async def opening(self) -> str:
         """The user's first message."""
-        return self.first
+        raise NotImplementedError
+
+    async def reply(self, text: str) -> str | None:
+        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+        raise NotImplementedError
 
     def call_tool(self, call_id: str, name: str, arguments: Any) -> str:
         """The tool's answer. A wrong name or wrong arguments are answered by an error text, never raised."""
@@ -260,28 +303,21 @@ class ScriptedConversation:
         return answer.content or ""
 
     @property
-    def closing(self) -> bool:
-        """Whether the user may stop after the assistant's next text."""
-        return self._user.closing(self._after_tool)
-
-    @property
     def _after_tool(self) -> bool:
         return isinstance(self.messages[-1], ToolMessage)
 
-    async def reply(self, text: str) -> str | None:
-        """See `answer`."""
-        return self.answer(text)
-
-    def answer(self, text: str) -> str | None:
-        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+    def _hear(self, text: str) -> bool:
+        """Keeps a text of the assistant; False for one that is empty or blank."""
         self._silent = not text.strip()
-        if self._silent:
-            return UNHEARD
-        answer = self._user.answer(text, self._after_tool)
-        self.messages.append(AssistantMessage(role="assistant", content=text))
-        if answer is not None:
-            self.messages.append(UserMessage(role="user", content=answer))
-        return answer
+        if not self._silent:
+            self.messages.append(AssistantMessage(role="assistant", content=text))
+        return not self._silent
+
+    def _say(self, text: str | None) -> str | None:
+        """Keeps a text of the user."""
+        if text is not None:
+            self.messages.append(UserMessage(role="user", content=text))
+        return text
 
     def outcome(self, stopped: bool) -> Outcome:
         """Score the conversation so far. stopped: whether the user or a tool ended it; else no check counts as met, as
@@ -313,6 +349,60 @@ class ScriptedConversation:
         task names no `compare_args`; as partial credit that would be a reward for empty calls."""
         calls = [call for m in self._accepted if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
         return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
+
+
+class ScriptedConversation(TaskConversation):
+    """A `Conversation` with a user who asks no model.
+
+    user: None: one who follows the task's script
+    first, answer: what `opening` and `reply` give, for who awaits nothing
+    """
+
+    def __init__(self, world: TaskWorld, transfer_ends: bool = False, user: SpokenUser | None = None) -> None:
+        super().__init__(world, transfer_ends)
+        self._user = user or ScriptedUser(world.script)
+        self.first = self._user.first
+        self._say(self.first)
+
+    @property
+    def closing(self) -> bool:
+        return self._user.closing(self._after_tool)
+
+    async def opening(self) -> str:
+        return self.first
+
+    async def reply(self, text: str) -> str | None:
+        return self.answer(text)
+
+    def answer(self, text: str) -> str | None:
+        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+        after_tool = self._after_tool
+        return self._say(self._user.answer(text, after_tool)) if self._hear(text) else UNHEARD
+
+
+class AwaitedConversation(TaskConversation):
+    """A `Conversation` with a user who has to be waited for. spent: what the user cost"""
+
+    def __init__(self, world: TaskWorld, transfer_ends: bool, user: AwaitedUser) -> None:
+        super().__init__(world, transfer_ends)
+        self._user = user
+
+    @property
+    def closing(self) -> bool:
+        """After a tool call most texts are reports."""
+        return self._after_tool
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        return self._user.spent
+
+    async def opening(self) -> str:
+        first = await self._user.opening()
+        self._say(first)
+        return first
+
+    async def reply(self, text: str) -> str | None:
+        return self._say(await self._user.reply(text)) if self._hear(text) else UNHEARD
 
 
 def _digest(*parts: str) -> str:

@@ -15,7 +15,15 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from harness.env.environment import Conversation, Environment, declared_user, task_groups, validation_sets
+from harness.env.environment import (
+    AwaitedUser,
+    Conversation,
+    Environment,
+    Role,
+    declared_user,
+    task_groups,
+    validation_sets,
+)
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
@@ -40,13 +48,19 @@ def _with_user(made: Environment, user: Mapping[str, Any]) -> Environment:
         raise ConfigError(
             f"user={user['kind']}: env={made.name} brings a user of its own ({declared['kind']}). Leave user out."
         )
-    change = getattr(made, user["kind"], None)
+    change = getattr(made, "played_by" if user["kind"] == "llm" else user["kind"], None)
     if change is None:
         raise ConfigError(
             f"user={user['kind']}: env={made.name} brings its own user. Domains of tau2 (env=mock, retail, "
             "retail_single, retail_generated, airline) can be played with another one."
         )
+    if user["kind"] == "llm":
+        return change(_nobody)  # type: ignore[no-any-return]
     return change(**{name: value for name, value in user.items() if name != "kind"})  # type: ignore[no-any-return]
+
+
+def _nobody(role: Role, seed: int) -> AwaitedUser:
+    raise AssertionError("who plays attaches the model first: harness.users.attached")
 
 
 def _made(source: Mapping[str, Any]) -> Environment:

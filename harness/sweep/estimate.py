@@ -20,6 +20,7 @@ from harness.report.cost_text import duration
 from harness.stats.effects import fails
 from harness.stats.outcomes import outcomes_of
 from harness.stats.power import Variance, power_lines, variance_of
+from harness.sweep.user_cost import PlannedUser, cost_lines
 
 # Wall seconds per computed episode, updates and start included, with policy=micro on env=mock. Source: the full
 # factorial of one seed on 2 cores of an AMD EPYC: 3,402 episodes and 64 updates computed in 148 s.
@@ -45,7 +46,7 @@ class PlannedWork:
     main_block: its name; episodes_of, policies: of each block, by name; episodes and policy are the main one's
     sampled_apart: whether the blocks differ in how episodes are sampled and rewarded
     samples: further episodes of each reference task at the first and the last validation
-    user: who it is, as `UserConfig.identity` says it
+    user: who it is, as `UserConfig.identity` says it; model_user: where it is a model
     """
 
     runs: tuple[Run, ...]
@@ -76,6 +77,7 @@ class PlannedWork:
     also_every: int | None = None
     also_bounds: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
     user: Mapping[str, object] = field(default_factory=lambda: dict(SCRIPTED))
+    model_user: PlannedUser | None = None
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -212,6 +214,7 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
+        *(cost_lines(plan.model_user, todo.distinct_episodes, earlier) if plan.model_user else ()),
         _time_line(todo, rate, plan),
         *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier), plan.groups),
     ]

@@ -20,6 +20,7 @@ from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, refuse_full_disk, sweep_name, write_plan
 from harness.sweep.partition import partition
 from harness.sweep.source import Source, source_now, without_weight
+from harness.sweep.user_cost import PlannedUser
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         },
         ended=raises,
         user=sweep.user,
+        model_user=_model_user(sweep),
         split=config.validation.split,
         samples=config.validation.samples,
         policy=sweep.policy.name,
@@ -102,6 +104,22 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         reuse=config.reuse.enabled,
         results=config.results,
         engines=engines and min(engines, len(partition(runs, engines, factors))),
+    )
+
+
+def _model_user(sweep: Sweep) -> PlannedUser | None:
+    """None where the user is no model of ours."""
+    user, domain = sweep.config.user, sweep.domain
+    if user.kind != "llm" or user.model is None:
+        return None
+    ids = (*sweep.train_ids, *sweep.reference_ids)
+    roles = [len(domain.role(task_id).system) for task_id in ids]  # type: ignore[attr-defined]
+    expected = getattr(domain, "expected_messages", None)
+    return PlannedUser(
+        user.model,
+        sum(roles) / len(roles),
+        expected(ids) if expected else None,
+        sweep.config.rollout.max_turns,
     )
 
 
@@ -193,6 +211,10 @@ def _load(config: SweepConfig) -> Sweep:
     if len({c.run.name for c in config.runs}) < len(config.runs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
     domain = load_environment(config.env.source, config.user.identity())
+    if config.user.kind == "llm":
+        from harness.users.provider import check  # litellm loads with it
+
+        check(config.user, key=not config.plan_only)
     config = config.with_luck if declared_user(domain) else config
     if not domain.test_ids:
         raise ConfigError(

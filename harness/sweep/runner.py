@@ -16,6 +16,7 @@ from harness.records.store import Store
 from harness.rollout import Rollouts, Sampling
 from harness.seams import Check, Rendering
 from harness.sweep.display import Progress
+from harness.users import attached
 from harness.validation import ReferenceProtocol
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Runner:
         litellm.suppress_debug_info = True
         policy, config = sweep.policy, sweep.config
         rollouts = Rollouts(
-            sweep.domain,
+            sweep.domain if player else attached(sweep.domain, config.user, store),
             policy.digest,
             store,
             endpoint=backend.endpoint,

@@ -30,7 +30,7 @@ def build(out: Path, seed: int, steps: int = STEPS) -> None:
     """Write the checkpoint folder: about 3 minutes on one core. Same files for same seed and library versions."""
     torch.manual_seed(seed)
     domain = load_domain("mock")
-    held_out = frozenset(domain.start(task_id).first for task_id in domain.task_ids)
+    held_out = frozenset(domain.scripted(task_id).first for task_id in domain.task_ids)
     examples = demonstrations.stream(seed, held_out)
     texts = tokenizer_texts(list(islice(examples, 2000)), domain.tools)
     words = tokenizer.train(texts, MAX_LENGTH)

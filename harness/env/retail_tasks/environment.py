@@ -17,7 +17,7 @@ from functools import cache
 from random import Random
 
 from harness.env import tau2_tasks
-from harness.env.domain import Domain, ScriptedConversation, Withholding
+from harness.env.domain import Domain, Scripted, ScriptedConversation, Withholding
 from harness.env.retail_tasks.agent import Step, faultless, idle, played, thorough
 from harness.env.retail_tasks.generator import RetailTask, generate, known
 from harness.env.retail_tasks.requests import KINDS
@@ -63,8 +63,10 @@ class GeneratedRetail(Domain):
         return sum(floor) / len(floor), sum(ceiling) / len(ceiling)
 
     def _earned(self, task_id: str, agent: Callable[[RetailTask, ScriptedConversation], Iterator[Step]]) -> float:
-        """The agent's reward on a task, with one luck of its user."""
-        task, conversation = self.task(task_id), self.start(task_id)
+        """The agent's reward on a task, with one luck of its user; for a user who is a model, with the scripted one."""
+        task = self.task(task_id)
+        users = self.users if isinstance(self.users, Withholding) else Scripted()
+        conversation = users.start(task.world, 0, self.transfer_ends)
         return played(task, agent(task, conversation), conversation).outcome.reward
 
     def _without_mistakes(self, task: RetailTask, conversation: ScriptedConversation) -> Iterator[Step]:
