@@ -44,7 +44,7 @@ class Runner:
         litellm.suppress_debug_info = True
         policy, config = sweep.policy, sweep.config
         rollouts = Rollouts(
-            sweep.domain if player else attached(sweep.domain, config.user, store),
+            sweep.domain if player else attached(sweep.domain, config.user, store.path, store.reuse),
             policy.digest,
             store,
             endpoint=backend.endpoint,

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -22,12 +23,12 @@ from harness.completion import clean, status_of
 from harness.env import Role
 from harness.errors import EngineError, UserError
 from harness.factors import derive_seed
-from harness.records.store import Store, digest
+from harness.records.store import digest
 from harness.sections import UserConfig
 from harness.users.prices import Price, price_of
 from harness.users.provider import key_of, provider_of
+from harness.users.replies import Replies
 
-KIND = "user_replies"  # in the store
 ATTEMPTS = 6
 PAUSE, PAUSE_AT_MOST = 1.0, 60.0  # seconds before the second attempt, doubled before each further one
 ODD_AT_MOST = 2  # answers that cannot be used, of one message
@@ -75,22 +76,21 @@ class UserModel:
     """
 
     options: UserConfig
-    store: Store
+    replies: Replies
     price: Price | None
     key: str | None
     sends_seed: bool
     requests: asyncio.Semaphore = field(repr=False)
 
     @classmethod
-    def of(cls, options: UserConfig, store: Store, at_once: int | None = None) -> UserModel:
-        """Raises ConfigError where the model cannot be asked."""
+    def of(cls, options: UserConfig, store: Path, reuse: bool = True, at_once: int | None = None) -> UserModel:
+        """store, reuse: see `Replies`. Raises ConfigError where the model cannot be asked."""
         litellm.suppress_debug_info = True  # it prints advice at every error otherwise
         provider = provider_of(options.model or "")
         supported = litellm.get_supported_openai_params(options.model or "", provider) or []
         return cls(
             options,
-            # A stored reply is not audited: it would be paid for again.
-            Store(store.path, store.reuse, counts=store.counts),
+            Replies(store, reuse),
             price_of(options.model or ""),
             key_of(options),
             "seed" in supported,
@@ -103,18 +103,11 @@ class UserModel:
         pay: told what each answer cost, or that one was found
         Raises UserError, and EngineError where nobody can go on.
         """
-        asked = False
-
-        async def ask() -> bytes:
-            nonlocal asked
-            asked = True
-            return (await self._asked(messages, seed, role, opens, pay)).encode()
-
-        key = digest(KIND, self.options.identity(), list(messages), seed, opens)
-        found = await self.store.get(KIND, key, "user", ask)
+        key = digest("user reply", self.options.identity(), messages, seed, opens)
+        text, asked = await self.replies.get(key, lambda: self._asked(messages, seed, role, opens, pay))
         if not asked:
             pay(Spent(found=1))
-        return found.value.decode()
+        return text
 
     async def _asked(self, messages: list[dict[str, str]], seed: int, role: Role, opens: bool, pay: Pay) -> str:
         odd, failure, pause = 0, "", PAUSE

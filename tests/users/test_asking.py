@@ -12,7 +12,6 @@ import pytest
 
 from harness.env import Role
 from harness.errors import ConfigError, EngineError, EpisodeError, UserError
-from harness.records.store import Store
 from harness.sections import UserConfig
 from harness.users import asking
 from harness.users.asking import ATTEMPTS, Spent, UserModel, without_secrets
@@ -34,7 +33,7 @@ def at_once(monkeypatch):
 
 def model(url, folder, at_once=None, **options):
     given = {"kind": "llm", "model": "hosted_vllm/q", "api_base": url, "temperature": 0.5, "max_tokens": 64} | options
-    return UserModel.of(UserConfig(**given), Store(folder), at_once)
+    return UserModel.of(UserConfig(**given), folder, at_once=at_once)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EpisodeError, UserError
 from harness.factors import derive_seed
 from harness.player_pool import PlayerPool
-from harness.records.store import Store
 from harness.sections import UserConfig
 from harness.users import asking, attached, load_played
 from harness.users.asking import Spent
@@ -72,7 +71,7 @@ def job(url, task="mock_000", turns=6):
 
 
 async def play(policy, user, folder, turns=6):
-    domain = attached(load_environment(SOURCE, IDENTITY), user_config(user), Store(folder))
+    domain = attached(load_environment(SOURCE, IDENTITY), user_config(user), folder)
     return await EpisodePlayer(domain, 4).play(job(policy, turns=turns))
 
 
@@ -141,7 +140,7 @@ def test_player_processes_ask_the_model_and_share_what_it_said(tmp_path):
             there = await pool.play(job(policy_url))
         finally:
             await pool.close()
-        here = attached(load_environment(SOURCE, config.identity()), config, Store(tmp_path / "store"))
+        here = attached(load_environment(SOURCE, config.identity()), config, tmp_path / "store")
         return there, await EpisodePlayer(here, 4).play(job(policy_url))
 
     with serving(*[CLOSE, completion("All done.")] * 2) as (policy_url, _), serving(*user) as (user_url, asked):
