@@ -1,4 +1,4 @@
-"""What a user model said is found again: asked for once, first come where several ask, anew where a file is damaged.
+"""What a user model said is found again: asked for once, first come where several ask, anew where damaged."""
 
 import asyncio
 
