@@ -50,7 +50,7 @@ def play(model: Any, tokenizer: Any, domain: Domain, task_ids: list[str], temper
     """One episode per entry of `task_ids`, all at once."""
     torch.manual_seed(seed)
     plays = [Play(task_id) for task_id in task_ids]
-    episodes = [domain.start(task_id) for task_id in task_ids]
+    episodes = [domain.scripted(task_id) for task_id in task_ids]
     chats: list[list[dict[str, Any]]] = [
         [{"role": "system", "content": domain.system_prompt}, {"role": "user", "content": e.first}] for e in episodes
     ]

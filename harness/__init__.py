@@ -11,9 +11,9 @@ one run             loop.py; rollout.py, episode.py, completion.py, episode_play
                     player_pool.py: episodes, what a server's answer is taken for, and who plays
                     validation.py: reference and reported; evidence.py, scoring.py, validity.py: did each
                     switch take effect?
-what it stands on   env/: tasks, tools, users    policy/: checkpoints    backend/: served and trained
-                    engine/: vLLM and the trainer behind `backend=shared`    machine/: GPUs, environments
-                    records/: files of a sweep, and the store of results
+what it stands on   env/: tasks, tools, users    users/: users that are models    policy/: checkpoints
+                    backend/: served and trained    engine/: vLLM and the trainer behind `backend=shared`
+                    machine/: GPUs, environments    records/: files of a sweep, and the store of results
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command

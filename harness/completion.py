@@ -133,7 +133,7 @@ async def _send(request: Request) -> Any:
 
 def _passing(request: Request, error: openai.OpenAIError) -> Exception:
     """What failed, if the same request may succeed when it is sent again. Raises ContextFull and EngineError."""
-    status = _status(error)
+    status = status_of(error)
     if status == 501 or (400 <= status < 500 and status not in PASSING):
         if FULL.search(str(error)):
             raise ContextFull(str(error)) from error
@@ -149,7 +149,7 @@ def _passing(request: Request, error: openai.OpenAIError) -> Exception:
     return error
 
 
-def _status(error: BaseException) -> int:
+def status_of(error: BaseException) -> int:
     """The HTTP status that the server sent; 200 or 500 from litellm where there was none.
 
     It is on the first errors of the chain. litellm's own classes go by words as well: a refusal that counts 429 tokens

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.blocks import NONE, Block, refuse_differences
 from harness.errors import ConfigError, closest
 from harness.factors import CONTROL, NOTE, Factor, Factors, Run
-from harness.levels import arm_of, compared_names, declared, held, others, refuse_foreign_to, seams_of
+from harness.levels import arm_of, compared_names, declared, held, others, refuse_foreign_to, seams_of, with_luck
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
@@ -108,6 +108,11 @@ class SweepConfig:
         block = {BLOCK: config.block.as_dict} if config.block.options else {}
         return {"fix": config.fix, **config.shared, "seed": config.run.seed, **block}
 
+    @property
+    def with_luck(self) -> "SweepConfig":
+        """The sweep where the environment's user has luck of its own."""
+        return replace(self, factors=with_luck(self.factors, self.runs[0].seams))
+
     def of(self, runs: Sequence[RunConfig]) -> "SweepConfig":
         """The sweep of some of the runs, with what the first one's block has."""
         first = runs[0]
@@ -185,9 +190,10 @@ def typed(*configs: DictConfig) -> SweepConfig:
         runs.append(RunConfig(run, seams, each["fix"], **own, block=block, shared=shared_of[block.name]))
     distinct = tuple({block.name: block for block in blocks}.values())
     main = next((b.name for b in distinct if b.as_dict == data[0].get(BLOCK_DEFAULTS)), distinct[0].name)
+    factors = declared(configs[0], names)
     return SweepConfig(
         tuple(runs),
-        declared(configs[0], names),
+        with_luck(factors, runs[0].seams) if sections_of[main]["user"].has_luck else factors,
         top.baseline,
         **sections_of[main],
         results=Path(top.results),
@@ -312,6 +318,7 @@ def _shared(data: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, A
     does not take."""
     shared = {key: value for key, value in data.items() if key not in (*NO_NUMBER, *OF_A_RUN)}
     shared["policy"] = sections["policy"].plain()
+    shared["user"] = sections["user"].identity()
     env = sections["env"]
     # what is stored under the older name goes on under the same digest
     older = {"_target_": STORED} if isinstance(env, EnvConfig) else {}

@@ -50,6 +50,7 @@ class Episode:
     turns: none where the first prompt fills the context
     seconds: wall-clock time of the computation
     user: who the user was and how it was asked (see `UserConfig`)
+    spent: what a user who is a model cost (`harness.users.asking.Spent`); None: it was none
     """
 
     task_id: str
@@ -58,6 +59,7 @@ class Episode:
     outcome: Outcome
     seconds: float
     user: dict[str, Any] = field(default_factory=lambda: dict(SCRIPTED))
+    spent: dict[str, int] | None = None
 
     @property
     def end(self) -> str:
@@ -73,6 +75,8 @@ class Episode:
         # vars, not asdict: nothing here is changed later, and asdict copies every list of token ids
         judged = {name: value for name, value in vars(self.outcome).items() if name != "shaped" or value is not None}
         plain = vars(self) | {"turns": [vars(turn) for turn in self.turns], "outcome": judged}
+        if self.spent is None:
+            del plain["spent"]
         return json.dumps(plain, separators=(",", ":")).encode()
 
     @classmethod
@@ -86,6 +90,7 @@ class Episode:
             Outcome(**data["outcome"], **before_4),
             data["seconds"],
             data.get("user", dict(SCRIPTED)),
+            data.get("spent"),
         )
 
 

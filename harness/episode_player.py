@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import litellm
 
 from harness.completion import PROVIDER, ContextFull, Reply, Request, clean, complete
-from harness.env import Conversation, Environment
+from harness.env import Conversation, Environment, spent_in
 from harness.episode import SCRIPTED, Episode, Turn
+from harness.errors import EpisodeError
 from harness.factors import derive_seed
 
 __all__ = ["PROVIDER", "EpisodePlayer", "Job", "Plays", "Sampling"]
@@ -79,8 +80,15 @@ class EpisodePlayer:
 
     async def play(self, job: Job) -> Episode:
         """See `Plays`."""
-        started = time.perf_counter()
         env = self.domain.start(job.task_id, derive_seed(job.seed, "user"))
+        try:
+            return await self._play(job, env)
+        except EpisodeError as error:
+            error.spent = spent_in(env)
+            raise
+
+    async def _play(self, job: Job, env: Conversation) -> Episode:
+        started = time.perf_counter()
         messages = [_message("system", self.domain.system_prompt), _message("user", await env.opening())]
         kept: list[dict[str, Any] | int] = list(messages)
         turns: list[Turn] = []
@@ -117,7 +125,7 @@ class EpisodePlayer:
             turns[-1] = replace(turns[-1], prompt_ids=await self._prompt_ids(job, messages[:sent]))
         outcome = replace(env.outcome(stopped=end in ("user_stop", "done")), end=end, raised=raised)
         seconds = time.perf_counter() - started
-        return Episode(job.task_id, tuple(kept), tuple(turns), outcome, seconds, dict(job.user))
+        return Episode(job.task_id, tuple(kept), tuple(turns), outcome, seconds, dict(job.user), spent_in(env))
 
     async def _act(self, env: Conversation, turn: Turn, messages: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Does what the turn says and adds it to `messages`; the message that answers it, None if the user stops."""

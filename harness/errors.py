@@ -7,14 +7,15 @@ HarnessError
 ├── StoreError     a stored result cannot be read or written, or records differ from a replay
 │   └── DiskError      a file cannot be written: make room or choose another folder, run the same command again
 └── EpisodeError   one episode met an infrastructure failure: it is retried, then counted as missing
-    └── MissingLogprobs   no reply carried the log-probs that were needed: who needs none may ask again without
+    ├── MissingLogprobs   no reply carried the log-probs that were needed: who needs none may ask again without
+    └── UserError         the user, a model, gave no answer that can be used
 
 Each message says what happened, what was expected, and what to do next.
 """
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
@@ -66,11 +67,20 @@ class DiskError(StoreError):
 
 
 class EpisodeError(HarnessError):
-    """Infrastructure failed within one episode. Retried; then missing data, never reward 0."""
+    """Infrastructure failed within one episode. Retried; then missing data, never reward 0.
+
+    spent: what the episode's user, a model, had cost by then
+    """
+
+    spent: Mapping[str, int] | None = None
 
 
 class MissingLogprobs(EpisodeError):
     """The deployment dropped the log-probs of a reply that needed them, or sent some that are no numbers."""
+
+
+class UserError(EpisodeError):
+    """A user who is a model gave no answer that can be used, in all attempts."""
 
 
 def exit_of(error: HarnessError) -> Exit:

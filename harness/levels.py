@@ -46,6 +46,12 @@ def declared(cfg: DictConfig, names: Sequence[str]) -> Factors:
     return Factors(tuple(_class(cfg, name).factor for name in names))
 
 
+def with_luck(factors: Factors, seams: Seams) -> Factors:
+    """The factors where the user has luck of its own: what some declare of equal rewards does not hold there."""
+    others = {s.factor.name: s.with_luck for s in seams.all() if hasattr(s, "with_luck")}
+    return Factors(tuple(others.get(factor.name, factor) for factor in factors))
+
+
 def _class(cfg: DictConfig, name: str) -> type[Strategy]:
     """The class behind a fix's chosen level."""
     target = str(cfg.fix[name].get("_target_"))

@@ -139,13 +139,19 @@ class Rollouts:
     async def _play(self, job: Job) -> Episode:
         try:
             episode = await self._player.play(job)
-        except EpisodeError:
+        except EpisodeError as error:
+            self._count(error.spent)
             self.alive()
             raise
+        self._count(episode.spent)
         self.alive()
         # A player knows names; what they stand for is known here.
         turns = (replace(turn, answered_by=self.weights(turn.answered_by)) for turn in episode.turns)
         return replace(episode, turns=tuple(turns))
+
+    def _count(self, spent: Mapping[str, int] | None) -> None:
+        """What users cost, beside what the store counts."""
+        self.store.counts.update({f"user/{name}": value for name, value in (spent or {}).items()})
 
 
 async def gather_groups(

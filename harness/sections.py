@@ -4,6 +4,7 @@ An option is called SECTION.FIELD on the command line, and has its values in the
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
@@ -25,6 +26,17 @@ TRAINING_TASKS = "a whole number above 0, since without tasks the training set i
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
 LOOKS = "a list of one to four numbers of seeds, rising from at least 2, such as [4,6,8,10]"
 REQUESTS = "a list of kinds of requests, such as [swap,cancel]"
+MODEL = "a model by litellm's name, such as gpt-4o or hosted_vllm/NAME"
+# By kind of user, the options that it takes, and those that it needs.
+OF_USERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "scripted": ((), ()),
+    "withholding": (("patience", "reserve"), ("patience", "reserve")),
+    "llm": (
+        ("model", "api_base", "temperature", "max_tokens", "key_variable", "concurrency", "timeout"),
+        ("model",),
+    ),
+}
+NOT_WHO = ("key_variable", "concurrency", "timeout")  # how a model is reached, not what it says
 REWARD = "a difference of rewards, above 0 and below 1"
 NEEDS_GPU = "backend.batch_invariant=true needs an NVIDIA GPU (H100 or newer): vLLM has no such kernels for CPUs."
 WITHOUT_IT = "Leave it out; `harness certificate` measures how far answers in company differ on this machine."
@@ -123,25 +135,67 @@ class OwnEnvConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class UserConfig(Section):
-    """Who talks to the policy. kind: scripted, the user that the environment brings, who asks no model.
+    """Who talks to the policy. kind: scripted, the user that the environment brings, who asks no model and has no luck;
+    withholding, a persona with luck of its own, who tells what it knows when it is asked; llm, a model.
 
-    model, temperature: of a user that is a model; null for a scripted one
+    Of a withholding user. patience: answers that bring the policy nothing new, before it stops; reserve: how often it
+    holds back what it can
+    Of a model. model: litellm's name; api_base: of an endpoint that speaks OpenAI's protocol, None: the provider's own;
+    temperature, max_tokens: per message, None: the provider's default; key_variable: the environment variable that
+    holds the key, None: the provider's usual one; concurrency: requests at once, of an engine; timeout: of an answer,
+    in seconds
     """
 
     option: ClassVar[str] = "user"
 
-    kind: Literal["scripted"] = "scripted"
-    model: str | None = None
+    kind: Literal["scripted", "withholding", "llm"] = "scripted"
+    patience: Whole | None = None
+    reserve: Share | None = None
+    model: Annotated[str, Field(min_length=1, description=MODEL)] | None = None
+    api_base: str | None = None
     temperature: Annotated[float, Field(ge=0, le=2, description="a number in [0, 2]")] | None = None
+    max_tokens: Count | None = None
+    key_variable: str | None = None
+    concurrency: Count | None = None
+    timeout: Positive | None = None
 
     def __post_init__(self) -> None:
-        for name in ("model", "temperature"):
-            if getattr(self, name) is not None:
-                raise ConfigError(f"user.{name} is given, and a scripted user asks no model. Leave it out.")
+        takes, needs = OF_USERS[self.kind]
+        given = [name for name, value in vars(self).items() if value is not None and name != "kind"]
+        if foreign := [name for name in given if name not in takes]:
+            owner = next(kind for kind, (its, _) in OF_USERS.items() if foreign[0] in its)
+            raise ConfigError(f"user.{foreign[0]} is given, an option of user={owner}, and the user is {self.kind}.")
+        if missing := [name for name in needs if name not in given]:
+            example = ": user.model=gpt-4o, or openai/NAME with user.api_base" if missing == ["model"] else ""
+            raise ConfigError(f"user.{missing[0]} is missing, and user={self.kind} needs it{example}.")
+        if self.api_base is not None and not re.fullmatch(r"https?://[^\s@?#]+", self.api_base):
+            # it may hold a password: it is not shown
+            raise ConfigError(
+                "user.api_base is no plain address; expected http://HOST:PORT/v1, without a password or a query. A key "
+                "comes from the environment (user.key_variable)."
+            )
+        if self.key_variable is not None and not re.fullmatch(r"[A-Za-z_]\w{0,63}", self.key_variable):
+            raise ConfigError(
+                "user.key_variable is no name of an environment variable; expected one such as OPENAI_API_KEY. The key "
+                "itself stands in no option, since options are recorded."
+            )
+
+    @property
+    def has_luck(self) -> bool:
+        """Whether two conversations may differ although the policy says the same."""
+        return self.kind != "scripted"
+
+    @property
+    def at_once(self) -> int:
+        return self.concurrency or 16
+
+    @property
+    def seconds(self) -> float:
+        return self.timeout or 60.0
 
     def identity(self) -> dict[str, Any]:
         """Who the user is and how it is asked: what an episode depends on and records. Only what is given."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None and name not in NOT_WHO}
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,5 +1,6 @@
 """Every config file composes and instantiates; what is out of range is refused at the door."""
 
+import re
 from copy import deepcopy
 from itertools import product
 
@@ -13,6 +14,8 @@ from harness.errors import ConfigError
 from harness.fixes import registry
 from harness.fixes.registry import note
 from harness.paths import CONF
+from harness.sweep.estimate import count_steps, plan_lines
+from harness.sweep.plan import preview, work_of
 
 NOTE = note()
 
@@ -23,15 +26,22 @@ GROUPS = [
 ]
 
 
-@pytest.mark.parametrize(("group", "option"), [each for each in GROUPS if each[1] != "own"])
+ASKING = [
+    ("policy", "own", "policy.path=FOLDER"),
+    ("env", "own", "env._target_=package"),
+    ("user", "llm", "user.model=gpt-4o"),
+]
+
+
+@pytest.mark.parametrize(("group", "option"), [each for each in GROUPS if each not in [a[:2] for a in ASKING]])
 def test_every_option_composes_and_instantiates(group, option, run_config):
     run_config(f"{group}={option}")
 
 
-@pytest.mark.parametrize(("group", "wanted"), [("policy", "policy.path=FOLDER"), ("env", "env._target_=package")])
-def test_a_group_of_ones_own_asks_for_what_is_ones_own(group, wanted, run_config):
+@pytest.mark.parametrize(("group", "option", "wanted"), ASKING)
+def test_a_group_that_needs_something_of_ones_own_asks_for_it(group, option, wanted, run_config):
     with pytest.raises(ConfigError, match=wanted):
-        run_config(f"{group}=own")
+        run_config(f"{group}={option}")
 
 
 @pytest.mark.parametrize("ablation", sorted(p.stem for p in (CONF / "ablation").glob("*.yaml")))
@@ -225,9 +235,13 @@ REFUSED = [
     ("fix.exploration.temperature=true", "fix.exploration.temperature"),
     ("fix.exploration.temperature=hot", "fix.exploration.temperature"),
     ("tracking.mode=loud", "tracking.mode"),
-    ("user.kind=llm", "user.kind is llm; expected one of scripted"),
-    ("+user.model=gpt-4o", "user.model is given, and a scripted user asks no model"),
-    ("+user.temperature=0.5", "user.temperature is given, and a scripted user asks no model"),
+    ("user.kind=model", "user.kind is model; expected one of scripted, withholding, llm"),
+    ("user.kind=withholding", "user.patience is missing, and user=withholding needs it"),
+    ("user.kind=llm", "user.model is missing, and user=llm needs it: user.model=gpt-4o"),
+    ("+user.model=gpt-4o", "user.model is given, an option of user=llm, and the user is scripted"),
+    ("+user.patience=2", "user.patience is given, an option of user=withholding, and the user is scripted"),
+    ("+user.temperature=3", r"user.temperature is 3; expected a number in \[0, 2\]"),
+    ("+user.reserve=1.5", "user.reserve is 1.5; expected a share between 0 and 1"),
     ("+user.prompt=x", r"No option is called 'user.prompt'"),
     ("env.transfer_ends=1", "env.transfer_ends is 1; expected true or false"),
     ("policy.lora_rank=0", "policy.lora_rank"),
@@ -244,6 +258,74 @@ def test_who_the_user_is_stands_in_the_record_and_an_older_configuration_means_a
     config, older = sweep_config(), sweep_config("~user")
     assert config.user.identity() == {"kind": "scripted"} == config.resolved(config.runs[0])["user"]
     assert (older.user, older.shared) == (config.user, config.shared)
+
+
+def test_a_withholding_user_stands_in_the_record_with_its_options(sweep_config):
+    config = sweep_config("user=withholding", "user.patience=1")
+    wanted = {"kind": "withholding", "patience": 1, "reserve": 0.4}
+    assert config.user.identity() == wanted == config.resolved(config.runs[0])["user"]
+
+
+ASKED = ("user=llm", "user.model=hosted_vllm/q")
+SECRETS = [
+    ("user.api_base=http://me:hunter2@host/v1", "user.api_base is no plain address"),
+    ("user.api_base='http://host/v1?key=hunter2'", "user.api_base is no plain address"),
+    ("user.key_variable=sk-hunter2", "user.key_variable is no name of an environment variable"),
+]
+
+
+@pytest.mark.parametrize(("option", "message"), SECRETS)
+def test_a_secret_in_an_option_is_refused_and_not_repeated(option, message, sweep_config):
+    with pytest.raises(ConfigError, match=message) as refused:
+        sweep_config(*ASKED, option)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_model_as_user_stands_in_the_record_without_how_it_is_reached(sweep_config):
+    config = sweep_config(*ASKED, "user.temperature=null", "user.concurrency=2", "user.key_variable=MY_KEY")
+    wanted = {"kind": "llm", "model": "hosted_vllm/q", "max_tokens": 512}
+    assert config.user.identity() == wanted == config.resolved(config.runs[0])["user"]
+    assert config.user.at_once == 2
+
+
+def test_a_plan_says_what_a_model_as_user_will_cost(sweep_config):
+    def lines(*options):
+        return [x for x in plan_lines(work_of(preview(sweep_config("plan_only=true", *options)), None)) if "user" in x]
+
+    who, messages, price = lines("user=llm", "user.model=gpt-4o", "train.steps=0", "validation.max_tasks=10")
+    assert who == "user llm (model gpt-4o, temperature 0.0, max_tokens 512)"
+    # step 0 alone: 10 reference tasks and 45 reported ones; users of mock say one or two requests, and stop
+    assert messages.startswith("user's messages: about 122 (2.2 of an episode: assumed")
+    assert "at most 605 (one for each of the policy's 10 replies)" in messages
+    assert re.search(r"about \$0\.19, at most \$1\.\d+, at \$2.5 and \$10 for a million tokens", price)
+    assert "list prices of litellm" in price
+    assert "not known" in lines(*ASKED)[-1]
+
+
+def test_with_a_user_who_has_luck_no_update_is_ruled_out_where_rollouts_are_greedy(sweep_config):
+    """Ties are what keeps fix/exploration=off from learning, and another user for each rollout breaks them."""
+    sealing = {user: sweep_config(f"user={user}").factors.sealing for user in ("scripted", "withholding")}
+    assert sealing == {"scripted": ("exploration", "logprobs"), "withholding": ("logprobs",)}
+    plan = work_of(preview(sweep_config("user=withholding", "train.steps=3", "fix/exploration=off")), None)
+    assert count_steps(plan).distinct_updates == 3
+
+
+def test_the_user_reaches_the_environment_and_the_plan(sweep_config):
+    plan = work_of(preview(sweep_config("user=withholding", "user.reserve=0.25")), None)
+    assert "user withholding (patience 3, reserve 0.25)" in plan_lines(plan)
+    assert not [line for line in plan_lines(work_of(preview(sweep_config()), None)) if line.startswith("user ")]
+    digests = {preview(sweep_config(f"user={user}")).domain.digest for user in ("scripted", "withholding")}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [("tests.env.test_load.World", "brings its own user"), ("tests.env.test_load.modelled", r"\(model\)")],
+)
+def test_an_environment_with_its_own_user_is_played_with_no_other(env, message, sweep_config):
+    sizes = ("train.train_tasks=2", "train.val_tasks=4")
+    with pytest.raises(ConfigError, match=f"user=withholding: env=world.*{message}"):
+        preview(sweep_config("env=own", f"env._target_={env}", "user=withholding", *sizes))
 
 
 def test_what_ends_a_conversation_reaches_the_environment(sweep_config):

@@ -18,7 +18,6 @@ import pytest
 
 from harness.env import load_environment
 from harness.env.search_qa import SearchQa
-from harness.env.search_qa.agent import calls
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.launch.help import text as help_text
 from harness.player_pool import PlayerPool
@@ -134,8 +133,7 @@ def test_the_calculator_is_played_as_any_environment(importable, monkeypatch):
 def test_the_projects_own_rollout_is_played(importable, monkeypatch):
     project = load_environment({"_target_": "my_project.ablation.project"})
     task = project.test_ids[0]
-    question = SearchQa().questions[task]
-    replies = [fake.call(name, json.dumps(arguments)) for name, arguments in calls(question)]
+    replies = [fake.call(call.name, json.dumps(call.arguments)) for call in SearchQa().solution(task)]
     monkeypatch.setattr("litellm.acompletion", AsyncMock(side_effect=lambda **r: fake.response(replies.pop(0), r)))
     asked = replace(job("http://server/v1"), task_id=task)
     episode = asyncio.run(ProjectPlayer(project, 4).play(asked))

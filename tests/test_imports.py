@@ -44,6 +44,7 @@ MAY_KNOW = {
     "rollout": {"env", "episode", "episode_player", "errors", "project_player", "records", "seams"},
     "backend": {"config", "disk", "engine", "episode", "errors", "factors", "machine", "policy", "records", "rollout"}
     | {"seams", "sections"},
+    "users": {"completion", "disk", "env", "errors", "factors", "records", "sections"},
     "validation": {"errors", "factors", "records", "rollout", "seams"},
     "validity": {"factors", "records", "seams"},
     "evidence": {"backend", "episode", "records", "rollout", "seams"},

@@ -217,3 +217,16 @@ def test_the_end_of_the_server_is_not_taken_for_a_missing_episode(tmp_path):
         ask(tmp_path, Plays(EpisodeError("3 requests failed")), gone)
     with pytest.raises(EpisodeError, match="3 requests failed"):
         ask(tmp_path, Plays(EpisodeError("3 requests failed")))
+
+
+def test_what_a_user_costs_is_counted_once_also_where_its_episode_fails(tmp_path):
+    played = rollouts(tmp_path / "a", Plays(replace(PLAYED, spent={"calls": 2, "nanodollars": 7})))
+    one(played)
+    one(played)  # found
+    assert (played.store.counts["user/calls"], played.store.counts["user/nanodollars"]) == (2, 7)
+    error = EpisodeError("the user is gone")
+    error.spent = {"calls": 1, "nanodollars": 3}
+    failed = rollouts(tmp_path / "b", Plays(error))
+    with pytest.raises(EpisodeError):
+        one(failed)
+    assert (failed.store.counts["user/calls"], failed.store.counts["user/nanodollars"]) == (1, 3)

@@ -30,7 +30,7 @@ def gold_episode(domain: Domain, task_id: str) -> tuple[ScriptedConversation, fl
     """One gold conversation; the episode and its reward."""
     criteria = domain.world(task_id).task.evaluation_criteria
     assert criteria is not None
-    episode = domain.start(task_id)
+    episode = domain.scripted(task_id)
     for i, action in enumerate(criteria.actions or []):
         episode.call_tool(f"call_{i}", action.name, action.arguments)
     said: str | None = "Done: " + "; ".join(criteria.communicate_info or [])

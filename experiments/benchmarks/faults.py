@@ -233,7 +233,7 @@ def in_world(folder: Path) -> Iterator[Row]:
     domain = load_domain("mock")
     tasks = list(domain.train_ids)[:TASKS]
     calls = {
-        task for task in tasks if "task_" in domain.start(task).first
+        task for task in tasks if "task_" in domain.scripted(task).first
     }  # in these the stand-in calls a tool at once
     batches = {seed: [next(each) for each in [iterate(tasks, GROUPS, seed)] for _ in range(STEP)] for seed in range(4)}
     broken = {}

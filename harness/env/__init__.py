@@ -7,6 +7,7 @@
     domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
     overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds
     user.py         scripted users: who speaks next, and when they stop
+    withholding.py  the withholding user: luck, facts that are told when they are asked for
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
     telecom_solo.py  domain=telecom_solo: tau2's telecom without a user: a ticket, and the customer's phone as tools
@@ -31,7 +32,16 @@ from loguru import logger
 logger.disable("tau2")  # before its first import, which warns of a missing .env; its tools log every answer
 
 from harness.env.agents import bounds  # noqa: E402
-from harness.env.environment import Conversation, Environment, task_groups, validation_sets  # noqa: E402
+from harness.env.environment import (  # noqa: E402
+    AwaitedUser,
+    Conversation,
+    Environment,
+    Role,
+    declared_user,
+    spent_in,
+    task_groups,
+    validation_sets,
+)
 from harness.env.load import load_environment  # noqa: E402
 from harness.errors import ConfigError  # noqa: E402
 from harness.seams import Outcome  # noqa: E402
@@ -41,12 +51,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOMAINS",
+    "AwaitedUser",
     "Conversation",
     "Environment",
     "Outcome",
+    "Role",
     "bounds",
+    "declared_user",
     "load_domain",
     "load_environment",
+    "spent_in",
     "task_groups",
     "validation_sets",
 ]

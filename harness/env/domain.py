@@ -14,14 +14,14 @@ judges anything.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import warnings
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, Self
 
 from tau2.data_model.message import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from tau2.data_model.tasks import Action, EvaluationCriteria, RewardType, Task
@@ -31,9 +31,11 @@ from tau2.environment.toolkit import ToolKitBase
 from tau2.evaluator.evaluator_action import ActionEvaluator
 from tau2.evaluator.evaluator_communicate import CommunicateEvaluator
 
-from harness.env.environment import Call, Step
+from harness.env.environment import AwaitedUser, Call, Plays, Role, Step
 from harness.env.overlay import Changes, changes, overlay
-from harness.env.user import UNHEARD, Script
+from harness.env.tau2_role import role_of
+from harness.env.user import UNHEARD, Script, ScriptedUser
+from harness.env.withholding import Scenario, WithholdingUser, of_task
 from harness.errors import ConfigError
 from harness.seams import Outcome
 
@@ -45,7 +47,10 @@ warnings.filterwarnings("ignore", message="Pydantic serializer warnings", catego
 
 @dataclass(frozen=True)
 class TaskWorld:
-    """What all episodes of one task share. own: whether its database is its alone, and so part of its content"""
+    """What all episodes of one task share. own: whether its database is its alone, and so part of its content
+
+    scenario: what a withholding user knows and wants; None: what the task's instructions say
+    """
 
     task: Task
     script: Script
@@ -53,6 +58,7 @@ class TaskWorld:
     toolkit: type[ToolKitBase]
     policy: str
     own: bool = False
+    scenario: Scenario | None = None
 
     def environment(self) -> Environment:
         """A fresh tau2 environment of its own (about 0.05 ms)."""
@@ -82,10 +88,75 @@ class TaskWorld:
         return changes(environment.tools.db, self.database), accepted
 
 
+class SpokenUser(Protocol):
+    """A user who asks no model: what it says is there at once. first: its opening"""
+
+    first: str
+
+    def closing(self, after_tool: bool) -> bool:
+        """Whether it may stop at the assistant's next text. after_tool: whether a tool was used right before it."""
+        ...
+
+    def answer(self, text: str, after_tool: bool) -> str | None:
+        """What it says to a text; None: it stops."""
+        ...
+
+
+class Users(Protocol):
+    """Who talks in a domain's conversations."""
+
+    def content(self, world: TaskWorld) -> list[str]:
+        """What an episode of the task depends on besides the task and its script."""
+        ...
+
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> TaskConversation: ...
+
+
+class Scripted:
+    def content(self, world: TaskWorld) -> list[str]:
+        return []
+
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> ScriptedConversation:
+        return ScriptedConversation(world, transfer_ends)
+
+
+@dataclass(frozen=True)
+class Withholding:
+    """See `WithholdingUser`."""
+
+    patience: int
+    reserve: float
+
+    def content(self, world: TaskWorld) -> list[str]:
+        return ["withholding", self._scenario(world).content]
+
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> ScriptedConversation:
+        user = WithholdingUser(self._scenario(world), seed, self.patience, self.reserve)
+        return ScriptedConversation(world, transfer_ends, user)
+
+    def _scenario(self, world: TaskWorld) -> Scenario:
+        return world.scenario or of_task(world.task)
+
+
+@dataclass(frozen=True)
+class PlayedByModel:
+    """A model that is told what tau2 tells its own."""
+
+    play: Plays
+
+    def content(self, world: TaskWorld) -> list[str]:
+        role = role_of(world.task)
+        return ["played by a model", role.system, role.greeting, *role.stops]
+
+    def start(self, world: TaskWorld, seed: int, transfer_ends: bool) -> AwaitedConversation:
+        return AwaitedConversation(world, transfer_ends, self.play(role_of(world.task), seed))
+
+
 class Domain:
     """Tasks, tools and policy of one benchmark domain. Built once, then read by any number of threads.
 
     transfer_ends: whether a call of `transfer_to_human_agents` ends the conversation, as in tau-bench v1
+    users: who talks in its conversations
     task_groups: which tasks are variants of one another, by id; validation_sets: further held-out tasks, by the name of
         their set (environment.py)
     """
@@ -101,6 +172,7 @@ class Domain:
         validation_sets: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.name = name
+        self.users: Users = Scripted()
         self.transfer_ends = transfer_ends
         self._worlds: Mapping[str, TaskWorld] = {world.task.id: world for world in worlds}
         self.task_ids = tuple(self._worlds)
@@ -120,6 +192,35 @@ class Domain:
         further = [part for name, ids in self.validation_sets.items() for part in (f"set {name}", *ids)]
         return _digest(*parts, *(self.task_digest(task_id) for task_id in self.task_ids), *ending, *further)
 
+    def withholding(self, patience: int, reserve: float) -> Self:
+        """The domain with a withholding user in place of the scripted one."""
+        return self._with(Withholding(patience, reserve))
+
+    def played_by(self, play: Plays) -> Self:
+        """See `harness.env.environment.ModelUsers`."""
+        return self._with(PlayedByModel(play))
+
+    def role(self, task_id: str) -> Role:
+        """See `harness.env.environment.ModelUsers`."""
+        return role_of(self.world(task_id).task)
+
+    def scripted(self, task_id: str) -> ScriptedConversation:
+        """A conversation with the scripted user, whoever the domain's is. Raises KeyError."""
+        return ScriptedConversation(self.world(task_id), self.transfer_ends)
+
+    def expected_messages(self, task_ids: Sequence[str]) -> float | None:
+        """Of the user in an episode, its stop included, where users say their requests one after the other."""
+        scripts = [self.world(task_id).script for task_id in task_ids]
+        if any(script.confirms for script in scripts):
+            return None
+        return sum(2 + len(script.replies) for script in scripts) / len(scripts)
+
+    def _with(self, users: Users) -> Self:
+        made = copy.copy(self)
+        made.users = users
+        made.__dict__.pop("digest", None)
+        return made
+
     def part(self, task_ids: Collection[str]) -> Domain:
         """The domain with these tasks alone, in its own order. Raises ConfigError for ids that it does not have."""
         if unknown := sorted(set(task_ids) - set(self.task_ids)):
@@ -134,7 +235,9 @@ class Domain:
                 "expected at least one of each."
             )
         worlds = [self._worlds[i] for i in self.task_ids if i in task_ids]
-        return Domain(self.name, worlds, train, test, self.transfer_ends, self.task_groups)
+        made = Domain(self.name, worlds, train, test, self.transfer_ends, self.task_groups)
+        made.users = self.users
+        return made
 
     def world(self, task_id: str) -> TaskWorld:
         """Raises KeyError for an id that does not exist."""
@@ -146,11 +249,12 @@ class Domain:
         script = world.script
         stops = ["confirms"] if script.confirms else []
         own = [world.database.model_dump_json()] if world.own else []
-        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops, *own)
+        user = self.users.content(world)
+        return _digest(world.task.model_dump_json(), script.opening, *script.replies, *stops, *own, *user)
 
-    def start(self, task_id: str, seed: int = 0) -> ScriptedConversation:
+    def start(self, task_id: str, seed: int = 0) -> TaskConversation:
         """A new conversation; the seed changes nothing for a script. Raises KeyError for an id that does not exist."""
-        return ScriptedConversation(self.world(task_id), self.transfer_ends)
+        return self.users.start(self.world(task_id), seed, self.transfer_ends)
 
     def solution(self, task_id: str) -> Iterator[Step]:
         """The gold actions that no tool refuses, then a text with the facts. See `harness.env.environment.Solved`."""
@@ -161,28 +265,34 @@ class Domain:
         yield "; ".join(("Done", *facts)) + "."
 
 
-class ScriptedConversation:
-    """A `Conversation` with a scripted user. Not shared between threads.
+class TaskConversation:
+    """A task being played, all but its user. Not shared between threads.
 
-    first, answer: what `opening` and `reply` give, for who awaits nothing
     messages: the conversation as tau2's evaluators take it, without the empty texts that tau2 refuses
     done: whether a tool has ended it
     """
 
-    def __init__(self, world: TaskWorld, transfer_ends: bool = False) -> None:
+    def __init__(self, world: TaskWorld, transfer_ends: bool) -> None:
         self._world = world
         self._environment = world.environment()
-        self._replies = deque(world.script.replies)
         self._transfer_ends = transfer_ends
         self._accepted: list[Message] = []  # the calls that no tool refused
         self._silent = False  # whether the assistant's last word was an empty text
         self.done = False
-        self.first = world.script.opening
-        self.messages: list[Message] = [UserMessage(role="user", content=self.first)]
+        self.messages: list[Message] = []
+
+    @property
+    def closing(self) -> bool:
+        """Whether the user may stop after the assistant's next text."""
+        raise NotImplementedError
 
     async def opening(self) -> str:
         """The user's first message."""
-        return self.first
+        raise NotImplementedError
+
+    async def reply(self, text: str) -> str | None:
+        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+        raise NotImplementedError
 
     def call_tool(self, call_id: str, name: str, arguments: Any) -> str:
         """The tool's answer. A wrong name or wrong arguments are answered by an error text, never raised."""
@@ -201,30 +311,21 @@ class ScriptedConversation:
         return answer.content or ""
 
     @property
-    def closing(self) -> bool:
-        """Whether the user may stop after the assistant's next text."""
-        return not self._replies or (self._world.script.confirms and self._after_tool)
-
-    @property
     def _after_tool(self) -> bool:
         return isinstance(self.messages[-1], ToolMessage)
 
-    async def reply(self, text: str) -> str | None:
-        """See `answer`."""
-        return self.answer(text)
-
-    def answer(self, text: str) -> str | None:
-        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+    def _hear(self, text: str) -> bool:
+        """Keeps a text of the assistant; False for one that is empty or blank."""
         self._silent = not text.strip()
-        if self._silent:
-            return UNHEARD
-        satisfied = self._world.script.satisfied(text, self._after_tool)
-        self.messages.append(AssistantMessage(role="assistant", content=text))
-        if satisfied or not self._replies:
-            return None
-        answer = self._replies.popleft()
-        self.messages.append(UserMessage(role="user", content=answer))
-        return answer
+        if not self._silent:
+            self.messages.append(AssistantMessage(role="assistant", content=text))
+        return not self._silent
+
+    def _say(self, text: str | None) -> str | None:
+        """Keeps a text of the user."""
+        if text is not None:
+            self.messages.append(UserMessage(role="user", content=text))
+        return text
 
     def outcome(self, stopped: bool) -> Outcome:
         """Score the conversation so far. stopped: whether the user or a tool ended it; else no check counts as met, as
@@ -257,6 +358,60 @@ def called(action: Action, accepted: Sequence[Message]) -> bool:
     its name where the task names no `compare_args`; as partial credit that would be a reward for empty calls."""
     calls = [call for m in accepted if isinstance(m, AssistantMessage) for call in m.tool_calls or []]
     return any(c.name == action.name and (c.arguments or not action.arguments) for c in calls)
+
+
+class ScriptedConversation(TaskConversation):
+    """A `Conversation` with a user who asks no model.
+
+    user: None: one who follows the task's script
+    first, answer: what `opening` and `reply` give, for who awaits nothing
+    """
+
+    def __init__(self, world: TaskWorld, transfer_ends: bool = False, user: SpokenUser | None = None) -> None:
+        super().__init__(world, transfer_ends)
+        self._user = user or ScriptedUser(world.script)
+        self.first = self._user.first
+        self._say(self.first)
+
+    @property
+    def closing(self) -> bool:
+        return self._user.closing(self._after_tool)
+
+    async def opening(self) -> str:
+        return self.first
+
+    async def reply(self, text: str) -> str | None:
+        return self.answer(text)
+
+    def answer(self, text: str) -> str | None:
+        """The user's next message after an assistant text; None: the user stopped, the episode ended well."""
+        after_tool = self._after_tool
+        return self._say(self._user.answer(text, after_tool)) if self._hear(text) else UNHEARD
+
+
+class AwaitedConversation(TaskConversation):
+    """A `Conversation` with a user who has to be waited for. spent: what the user cost"""
+
+    def __init__(self, world: TaskWorld, transfer_ends: bool, user: AwaitedUser) -> None:
+        super().__init__(world, transfer_ends)
+        self._user = user
+
+    @property
+    def closing(self) -> bool:
+        """After a tool call most texts are reports."""
+        return self._after_tool
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        return self._user.spent
+
+    async def opening(self) -> str:
+        first = await self._user.opening()
+        self._say(first)
+        return first
+
+    async def reply(self, text: str) -> str | None:
+        return self._say(await self._user.reply(text)) if self._hear(text) else UNHEARD
 
 
 def _digest(*parts: str) -> str:

@@ -13,12 +13,13 @@ Three things are asked beyond the signatures:
 
 Where some tasks are variants of one another, an environment also has `task_groups` (`TaskGroups` below); further sets
 of held-out tasks are `validation_sets`; what solves a task is its `solution`, from which follows what rewards lie
-between (agents.py), unless it says so itself (`bounds`).
+between (agents.py), unless it says so itself (`bounds`). Where the user asks a model, `user` says who it is; where our
+model may play the user (`user=llm`), there are `role` and `played_by`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -149,6 +150,83 @@ class Bounded(Protocol):
     def bounds(self, task_ids: Sequence[str]) -> tuple[float, float]:
         """Mean rewards on these tasks: of an agent that does nothing, and of one that makes no mistake."""
         ...
+
+
+class DeclaredUser(Protocol):
+    """What an environment has besides where its user is more than a script: one that asks a model, or that draws luck
+    from a conversation's seed."""
+
+    @property
+    def user(self) -> Mapping[str, Any]:
+        """Who the user is and how it is asked, all that changes what it says: `{"kind": "model", "model": …,
+        "temperature": …}`. Plain data. It stands in each episode's record and is part of its key, in place of
+        `{"kind": "scripted"}`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a model is told that plays the user of a task.
+
+    system: its instructions; greeting: the assistant's words that its opening answers
+    stops: words of which one in a message ends the conversation
+    """
+
+    system: str
+    stops: tuple[str, ...]
+    greeting: str = "Hi! How can I help you today?"
+
+    def ends(self, text: str) -> bool:
+        return any(stop in text for stop in self.stops)
+
+
+class AwaitedUser(Protocol):
+    """A user of one conversation who has to be waited for. spent: what it cost (see `Spends`)"""
+
+    @property
+    def spent(self) -> Mapping[str, int]: ...
+
+    async def opening(self) -> str: ...
+
+    async def reply(self, text: str) -> str | None:
+        """Its answer to a text of the policy, which is not blank; None: it stops."""
+        ...
+
+
+Plays = Callable[[Role, int], AwaitedUser]  # given a role and the seed of the user's luck
+
+
+class Spends(Protocol):
+    """What a conversation has besides where its user costs something."""
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        """So far: calls, tokens and money by name, each a whole number that adds up."""
+        ...
+
+
+class ModelUsers(Protocol):
+    """What an environment has besides where a model may play its users (`user=llm`)."""
+
+    def role(self, task_id: str) -> Role:
+        """Raises KeyError for an id that does not exist."""
+        ...
+
+    def played_by(self, play: Plays) -> Environment:
+        """The environment with these users in place of its own. Its digests depend on the roles."""
+        ...
+
+
+def declared_user(environment: Environment) -> dict[str, Any] | None:
+    """Who the environment says its user is; None where it does not say."""
+    declared = getattr(environment, "user", None)
+    return None if declared is None else dict(declared)
+
+
+def spent_in(conversation: Conversation) -> dict[str, int] | None:
+    """None where it does not say."""
+    spent = getattr(conversation, "spent", None)
+    return None if spent is None else dict(spent)
 
 
 def validation_sets(environment: Environment) -> dict[str, tuple[str, ...]]:

@@ -8,22 +8,63 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import json
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from harness.env.environment import Conversation, Environment, task_groups, validation_sets
+from harness.env.environment import (
+    AwaitedUser,
+    Conversation,
+    Environment,
+    Role,
+    declared_user,
+    task_groups,
+    validation_sets,
+)
 from harness.env.project import Project
 from harness.errors import ConfigError, HarnessError
 
 OPTION = "env._target_"
 AWAITED = ("opening", "reply")
+OUR_USERS = ("scripted", "withholding", "llm")  # kinds of `user=`
 
 
-def load_environment(source: Mapping[str, Any]) -> Environment:
-    """Calls `source["_target_"]` with the rest of `source` and checks what comes back. Raises ConfigError."""
+def load_environment(source: Mapping[str, Any], user: Mapping[str, Any] | None = None) -> Environment:
+    """Calls `source["_target_"]` with the rest of `source`, checks what comes back, and gives it its user. Raises
+    ConfigError.
+
+    user: who it is (`UserConfig.identity`); None: the environment's own
+    """
+    return _with_user(_made(source), user or {"kind": "scripted"})
+
+
+def _with_user(made: Environment, user: Mapping[str, Any]) -> Environment:
+    if user["kind"] == "scripted":
+        return made
+    declared = declared_user(made)
+    if declared is not None:
+        raise ConfigError(
+            f"user={user['kind']}: env={made.name} brings a user of its own ({declared['kind']}). Leave user out."
+        )
+    change = getattr(made, "played_by" if user["kind"] == "llm" else user["kind"], None)
+    if change is None:
+        raise ConfigError(
+            f"user={user['kind']}: env={made.name} brings its own user. Domains of tau2 (env=mock, retail, "
+            "retail_single, retail_generated, airline) can be played with another one."
+        )
+    if user["kind"] == "llm":
+        return change(_nobody)  # type: ignore[no-any-return]
+    return change(**{name: value for name, value in user.items() if name != "kind"})  # type: ignore[no-any-return]
+
+
+def _nobody(role: Role, seed: int) -> AwaitedUser:
+    raise AssertionError("who plays attaches the model first: harness.users.attached")
+
+
+def _made(source: Mapping[str, Any]) -> Environment:
     arguments = {name: value for name, value in source.items() if name != "_target_"}
     target = str(source["_target_"])
     factory = _find(target)
@@ -98,6 +139,7 @@ def _checked(target: str, made: Any) -> Environment:
         )
     _check_groups(target, made)
     _check_sets(target, made)
+    _check_user(target, getattr(made, "user", None))
     _check_tools(target, made.tools)
     if train and not isinstance(made, Project):  # its own rollout plays
         _check_start(target, made, train[0])
@@ -128,6 +170,24 @@ def _check_sets(target: str, made: Environment) -> None:
             raise ConfigError(
                 f"{OPTION}={target}: task {shared[0]!r} of validation_sets[{name!r}] is also in train_ids or test_ids."
             )
+
+
+def _check_user(target: str, declared: Any) -> None:
+    if declared is None:
+        return
+    kind = declared.get("kind") if isinstance(declared, Mapping) else None
+    if not isinstance(kind, str) or kind in OUR_USERS or not _is_plain(dict(declared)):
+        raise ConfigError(
+            f"{OPTION}={target}: user is {declared!r}; expected who the user is as plain data, with a kind that is "
+            f"none of {', '.join(OUR_USERS)}: {{'kind': 'model', 'model': 'gpt-4o', 'temperature': 0.0}}."
+        )
+
+
+def _is_plain(data: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(data, allow_nan=False)) == data)
+    except (TypeError, ValueError):
+        return False
 
 
 def _check_tools(target: str, tools: Any) -> None:

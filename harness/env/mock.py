@@ -8,6 +8,7 @@ is not. A policy mostly solves all tasks of a kind or none, so those of a kind a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -27,6 +28,7 @@ from tau2.domains.mock.utils import MOCK_DB_PATH, MOCK_POLICY_PATH
 
 from harness.env.domain import Domain, TaskWorld
 from harness.env.user import by_lines
+from harness.env.withholding import Fact, Line, Scenario
 
 TRAIN_TASKS = 30
 
@@ -60,6 +62,10 @@ PHRASES = {
         'add a task "{title}" for {user}',
         'open a new task "{title}" for {user}',
     ),
+}
+# Words of a question that ask for what a request is about.
+TOPICS = {
+    verb: ("task", "tasks", "id", *(("title", "user", "whom", "name") if verb == "create" else ())) for verb in PHRASES
 }
 STATUS = {"complete": "completed", "reopen": "pending"}
 
@@ -139,15 +145,40 @@ def draw(kind: str, random: Random) -> Variant:
 
 
 def _phrase(request: Request, random: Random) -> str:
-    phrase = random.choice(PHRASES[request.verb])
+    return _worded(random.choice(PHRASES[request.verb]), request)
+
+
+def _worded(phrase: str, request: Request) -> str:
     phrase = phrase.format(task=request.task_id, title=request.title, user=request.user_id)
     if not request.report:
         return phrase
     return f"{phrase} and tell me its {'id' if request.verb == 'create' else 'title'}"
 
 
-def _line(phrases: list[str], random: Random) -> str:
+def _line(phrases: Sequence[str], random: Random) -> str:
     return random.choice(("Please ", "Hi, please ", "Can you ")) + ", then ".join(phrases) + "."
+
+
+def scenario(variant: Variant) -> Scenario:
+    """What a withholding user makes of the variant: it may name its tasks, a title or an owner only when asked."""
+    turns = tuple(tuple(_may_hold(request) for request in turn) for turn in variant.turns)
+    wanted = [f"{request.task_id} {request.title} {request.verb}" for request in variant.requests]
+    handed_over = "transfer" if any(request.verb == "delete" for request in variant.requests) else ""
+    return Scenario(turns, _line, f"{' '.join(wanted)} {handed_over}".lower(), confirms=False)
+
+
+def _may_hold(request: Request) -> Line:
+    full = tuple(_worded(phrase, request) for phrase in PHRASES[request.verb])
+    fact = Fact(tuple(f"Please {wording}." for wording in full), TOPICS[request.verb])
+    return Line(full, tuple((_worded(phrase, request), fact) for phrase in _shortened(request.verb)))
+
+
+def _shortened(verb: str) -> list[str]:
+    """Its phrases without what they are about."""
+    if verb == "create":
+        bare = [phrase.replace(' "{title}"', "") for phrase in PHRASES[verb]]
+        return [*bare, *(phrase.replace(" for {user}", "") for phrase in PHRASES[verb])]
+    return [phrase.replace("{task}", "a task") for phrase in PHRASES[verb]]
 
 
 def as_task(variant: Variant, task_id: str) -> Task:
@@ -191,7 +222,7 @@ def world(variant: Variant, task_id: str, base: MockDB, policy: str) -> TaskWorl
     task = as_task(variant, task_id)
     toolkit = MockTools(base)
     toolkit.update_db(task.initial_state.initialization_data.agent_data)  # as tau2's Environment.set_state does
-    return TaskWorld(task, by_lines(task), toolkit.db, MockTools, policy)
+    return TaskWorld(task, by_lines(task), toolkit.db, MockTools, policy, scenario=scenario(variant))
 
 
 def load(tasks: int = 75, seed: int = 0, transfer_ends: bool = False) -> Domain:

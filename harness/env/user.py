@@ -9,6 +9,7 @@ goes on waiting.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from tau2.data_model.tasks import StructuredUserInstructions, Task
 CONFIRMATION = "Yes, please go ahead."
 UNHEARD = "I did not get an answer."  # to an empty text
 CONFIRMATIONS = 4  # turns after which the user stops in any case; tau2's scenarios need one or two confirmations
-_OFFER = re.compile(r"\b(anything|something) else\b|\b(further|other) (help|assistance|questions)\b", re.IGNORECASE)
+OFFER = re.compile(r"\b(anything|something) else\b|\b(further|other) (help|assistance|questions)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,25 @@ class Script:
         """Whether the user stops at this text. after_tool: whether the assistant used a tool right before it."""
         if not self.confirms or not after_tool:
             return False
-        return "?" not in text or _OFFER.search(text) is not None
+        return "?" not in text or OFFER.search(text) is not None
+
+
+class ScriptedUser:
+    """A conversation's user who follows a script. first: the opening"""
+
+    def __init__(self, script: Script) -> None:
+        self.script, self.first = script, script.opening
+        self._replies = deque(script.replies)
+
+    def closing(self, after_tool: bool) -> bool:
+        """Whether it may stop at the assistant's next text."""
+        return not self._replies or (self.script.confirms and after_tool)
+
+    def answer(self, text: str, after_tool: bool) -> str | None:
+        """The next reply; None: it stops."""
+        if self.script.satisfied(text, after_tool) or not self._replies:
+            return None
+        return self._replies.popleft()
 
 
 def by_lines(task: Task) -> Script:

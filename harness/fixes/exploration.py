@@ -9,7 +9,7 @@ evidence:   the temperature that requests carried; distinct outputs at equal pro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +30,8 @@ FACTOR = Factor(
     baselines=("note",),
     launched="every launch configuration has temperature=1.0 (OpenPipe/ART dev/tau-bench/run_training.py)",
 )
+# A user with luck of its own gives the greedy rollouts of a group other rewards, so there are updates.
+WITH_LUCK = replace(FACTOR, no_update=())
 
 
 # Distinct greedy rollouts per group, on average, that rounding in 16 bits accounts for. Measured on retail with groups
@@ -72,6 +74,7 @@ def _text(evidence: Evidence, effect: bool | None, temperature: str, expected: s
 class Off:
     factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "off"
+    with_luck: ClassVar[Factor] = WITH_LUCK
     needs: ClassVar[str] = "always"
     # faithful to upstream: `--temperature` defaults to 0.0
     temperature: float = 0.0
@@ -102,6 +105,7 @@ class On:
 
     factor: ClassVar[Factor] = FACTOR
     level: ClassVar[str] = "on"
+    with_luck: ClassVar[Factor] = WITH_LUCK
     needs: ClassVar[str] = "ever"
     temperature: float = 0.7
 

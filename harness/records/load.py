@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from harness.errors import ConfigError, visible
 from harness.factors import NOTE, Factor, Factors
+from harness.records.json_files import parse_lines
 from harness.records.layout import SweepFiles
 from harness.records.schema import (
     CheckRecord,
@@ -28,8 +29,16 @@ from harness.records.schema import (
     not_shown,
 )
 
+SCRIPTED: dict[str, Any] = {"kind": "scripted"}  # the user of sweeps that name none
 MARGIN = 0.05  # of sweeps that were made before it could be chosen
 MOCK_KINDS = 15  # of the tasks mock_000, mock_001, …, one after the other
+
+
+def user_of(manifest: Record) -> dict[str, Any]:
+    """Who talked to the policy in a sweep, by its manifest."""
+    declared = (manifest.get("content") or {}).get("user")
+    named = next(iter(parse_lines(str(declared))[0]), None) if declared else (manifest.get("config") or {}).get("user")
+    return named if isinstance(named, dict) else dict(SCRIPTED)
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,11 @@ class SweepRecords:
         """The factors as the sweep keeps them. Of one that kept none, the names: nothing is assumed of them."""
         kept = self.manifest.get("factors")
         return Factors(tuple(map(Factor.from_record, kept))) if kept else Factors.named(self.factors)
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """Who talked to the policy: whom the environment declared, else whom the configuration named."""
+        return user_of(self.manifest)
 
     @property
     def baseline(self) -> str:

@@ -1,5 +1,7 @@
 """What a sweep cost, and how to make it again."""
 
+from collections.abc import Mapping
+
 from harness.records.load import SweepRecords
 from harness.records.reuse import Reuse
 from harness.report.arm_rows import reuse_rows
@@ -23,6 +25,8 @@ def cost_sentences(sweep: SweepRecords) -> tuple[str, ...]:
             + (" What was killed never said what it spent." if least else "")
         )
         lines[0] = f"{lines[0][0].upper()}{lines[0][1:]}"
+    if user := sweep.reuse.get("user"):
+        lines.append(_of_the_user(user))
     factors = [f"{f:.1f} times fewer {row.kind}" for row in reuse_rows(sweep) if (f := reuse_factor(row)) and f > 1.05]
     if factors:
         lines.append(
@@ -30,6 +34,16 @@ def cost_sentences(sweep: SweepRecords) -> tuple[str, ...]:
             "number is what its run would have had alone."
         )
     return tuple(lines)
+
+
+def _of_the_user(spent: Mapping[str, int]) -> str:
+    """What a user who is a model cost, at list prices."""
+    calls, unpriced = spent.get("calls", 0), spent.get("unpriced", 0)
+    tokens = f"{spent.get('prompt_tokens', 0):,} tokens of prompts and {spent.get('reply_tokens', 0):,} of replies"
+    price = f"${spent.get('nanodollars', 0) / 10**9:.2f}" if unpriced < calls else "at a price that is not known"
+    partly = f" without {unpriced:,} calls whose price is not known" if 0 < unpriced < calls else ""
+    found = f"; {spent['found']:,} messages were found in the store" if spent.get("found") else ""
+    return f"The user, a model, was asked {calls:,} times: {tokens}, {price}{partly}{found}."
 
 
 def says_too_little(sweep: SweepRecords) -> bool:

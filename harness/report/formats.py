@@ -1,10 +1,10 @@
 """How numbers and states are written, the same in the terminal, the page and the markdown twin."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.factors import BASELINES
-from harness.records.load import RecordedRun, SweepRecords
+from harness.records.load import SCRIPTED, RecordedRun, SweepRecords
 from harness.records.reuse import Reuse
 from harness.report.arm_rows import ArmRow
 from harness.report.source_text import mixed_sources
@@ -130,7 +130,16 @@ def _value(value: Any) -> str:
 def baseline(sweep: SweepRecords) -> str:
     """Which loop the numbers belong to."""
     loop = BASELINES.get(sweep.baseline, "a loop that this harness does not know")
-    return f"Baseline {sweep.baseline}: off is {loop}."
+    lines = [f"Baseline {sweep.baseline}: off is {loop}."]
+    if (who := sweep.user) != SCRIPTED:
+        lines.append(f"User: {user(who)}.")
+    return " ".join(lines)
+
+
+def user(who: Mapping[str, Any]) -> str:
+    """`withholding (patience 3, reserve 0.4)`."""
+    options = ", ".join(f"{name} {value}" for name, value in who.items() if name != "kind")
+    return f"{who.get('kind')} ({options})" if options else str(who.get("kind"))
 
 
 def invalid_lines(sweep: SweepRecords) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@ import os
 import resource
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,8 @@ class StartCost:
             | recorded.get(kind, {})
             for kind in KINDS
         }
+        if user := _added(before.get("user", {}), [part.counts for part in parts]):
+            out["user"] = user
         seconds = before.get("seconds", {})
         out["seconds"] = {
             "wall": seconds.get("wall", 0.0) + time.perf_counter() - self.started,
@@ -89,6 +92,14 @@ class StartCost:
         if silent := before.get("silent_engines", 0) + self.silent:
             out["silent_engines"] = silent
         write_object(path, out)
+
+
+def _added(before: Mapping[str, int], counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """What users who are models cost, in all starts; empty where none is one."""
+    total = Counter(before)
+    for each in counts:
+        total.update({name.removeprefix("user/"): n for name, n in each.items() if name.startswith("user/")})
+    return dict(total)
 
 
 def _recorded(folder: Path) -> dict[str, dict[str, int | None]]:

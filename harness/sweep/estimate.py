@@ -14,12 +14,13 @@ from harness.blocks import NONE
 from harness.designs import alias_table, is_orthogonal, named_design, resolution
 from harness.factors import BASELINES, EPISODES, NOTE, Arm, Factors, Run
 from harness.records.layout import SweepFiles
-from harness.records.load import load_sweep
+from harness.records.load import SCRIPTED, load_sweep, user_of
 from harness.report import effect_text, formats
 from harness.report.cost_text import duration
 from harness.stats.effects import fails
 from harness.stats.outcomes import outcomes_of
 from harness.stats.power import Variance, power_lines, variance_of
+from harness.sweep.user_cost import PlannedUser, cost_lines
 
 # Wall seconds per computed episode, updates and start included, with policy=micro on env=mock. Source: the full
 # factorial of one seed on 2 cores of an AMD EPYC: 3,402 episodes and 64 updates computed in 148 s.
@@ -45,6 +46,7 @@ class PlannedWork:
     main_block: its name; episodes_of, policies: of each block, by name; episodes and policy are the main one's
     sampled_apart: whether the blocks differ in how episodes are sampled and rewarded
     samples: further episodes of each reference task at the first and the last validation
+    user: who it is, as `UserConfig.identity` says it; model_user: where it is a model
     """
 
     runs: tuple[Run, ...]
@@ -74,6 +76,8 @@ class PlannedWork:
     also: Mapping[str, int] = field(default_factory=dict)
     also_every: int | None = None
     also_bounds: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    user: Mapping[str, object] = field(default_factory=lambda: dict(SCRIPTED))
+    model_user: PlannedUser | None = None
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -205,10 +209,12 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         *([f"on these {formats.bounds(*plan.bounds)}"] if plan.bounds else []),
         *_also_lines(plan),
         f"baseline {plan.baseline}: off is {BASELINES[plan.baseline]}",
+        *([f"user {formats.user(plan.user)}"] if plan.user != SCRIPTED else []),
         *([f"blocks: {', '.join(plan.blocks)}; the report speaks of {plan.main_block} first"] if blocks else []),
         *(f"  {run.name}" for run in plan.runs),
         f"updates:  {todo.updates:,} asked for, about {todo.distinct_updates:,} distinct",
         f"episodes: {todo.episodes:,} asked for, about {todo.distinct_episodes:,} distinct",
+        *(cost_lines(plan.model_user, todo.distinct_episodes, earlier) if plan.model_user else ()),
         _time_line(todo, rate, plan),
         *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier), plan.groups),
     ]
@@ -257,7 +263,7 @@ def _time_line(todo: StepCounts, rate: Pace | None, plan: PlannedWork) -> str:
 
 
 def earlier_sweeps(plan: PlannedWork) -> list[Path]:
-    """Folders of finished sweeps with the same policy, domain, backend and reference tasks, newest first."""
+    """Folders of finished sweeps with the same policy, domain, user, backend and reference tasks, newest first."""
     found = []
     for folder in plan.results.glob("*"):
         files = SweepFiles(folder)
@@ -265,7 +271,8 @@ def earlier_sweeps(plan: PlannedWork) -> list[Path]:
         config = manifest.get("config") or {}
         same = [(config.get(part) or {}).get(key) for part, key in (("policy", "name"), ("env", "domain"))]
         same += [manifest.get("backend", "shared"), (config.get("validation") or {}).get("split", "test")]
-        if same == [plan.policy, plan.domain, plan.backend, plan.split] and _seconds(files.reuse()):
+        same += [user_of(manifest)]
+        if same == [plan.policy, plan.domain, plan.backend, plan.split, plan.user] and _seconds(files.reuse()):
             found.append((str(manifest.get("created", "")), folder))
     return [folder for _, folder in sorted(found, reverse=True)]
 

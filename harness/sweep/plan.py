@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness.config import RunConfig, SweepConfig
-from harness.env import Environment, bounds, load_environment, task_groups, validation_sets
+from harness.env import Environment, bounds, declared_user, load_environment, task_groups, validation_sets
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError, closest
 from harness.machine.gpu import gpus
@@ -19,6 +20,7 @@ from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, refuse_full_disk, sweep_name, write_plan
 from harness.sweep.partition import partition
 from harness.sweep.source import Source, source_now, without_weight
+from harness.sweep.user_cost import PlannedUser
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Sweep:
     source: Source | None = None
     source_name: str | None = None
     also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """Who talks to the policy: whom the environment declares, else whom the configuration names."""
+        return declared_user(self.domain) or self.config.user.identity()
 
     def parts(self, runs: Sequence[RunConfig]) -> list[tuple["Sweep", list[RunConfig]]]:
         """What one engine can train: the runs of one policy and one size of the optimiser's batches, as a sweep."""
@@ -87,6 +94,8 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
             for c in config.runs
         },
         ended=raises,
+        user=sweep.user,
+        model_user=_model_user(sweep),
         split=config.validation.split,
         samples=config.validation.samples,
         policy=sweep.policy.name,
@@ -95,6 +104,22 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         reuse=config.reuse.enabled,
         results=config.results,
         engines=engines and min(engines, len(partition(runs, engines, factors))),
+    )
+
+
+def _model_user(sweep: Sweep) -> PlannedUser | None:
+    """None where the user is no model of ours."""
+    user, domain = sweep.config.user, sweep.domain
+    if user.kind != "llm" or user.model is None:
+        return None
+    ids = (*sweep.train_ids, *sweep.reference_ids)
+    roles = [len(domain.role(task_id).system) for task_id in ids]  # type: ignore[attr-defined]
+    expected = getattr(domain, "expected_messages", None)
+    return PlannedUser(
+        user.model,
+        sum(roles) / len(roles),
+        expected(ids) if expected else None,
+        sweep.config.rollout.max_turns,
     )
 
 
@@ -185,7 +210,12 @@ def _ready(sweep: Sweep) -> Sweep:
 def _load(config: SweepConfig) -> Sweep:
     if len({c.run.name for c in config.runs}) < len(config.runs):
         raise ConfigError("The same run is asked for twice; each arm needs each seed once.")
-    domain = load_environment(config.env.source)
+    domain = load_environment(config.env.source, config.user.identity())
+    if config.user.kind == "llm":
+        from harness.users.provider import check  # litellm loads with it
+
+        check(config.user, key=not config.plan_only)
+    config = config.with_luck if declared_user(domain) else config
     if not domain.test_ids:
         raise ConfigError(
             f"Domain {domain.name} has no held-out task with {len(domain.train_ids)} tasks in all; "
@@ -236,7 +266,9 @@ def _content(sweep: Sweep) -> dict[str, str]:
     apart = _varies(sweep.config, "policy")
     policies = {f"policy of {name}": policy.digest for name, policy in sweep.policies.items()}
     policies = policies if apart else {"policy": sweep.policy.digest}
-    return {**policies, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION)}
+    declared = declared_user(sweep.domain)
+    user = {} if declared is None else {"user": json.dumps(declared, sort_keys=True)}
+    return {**policies, "domain": sweep.domain.digest, "episodes": str(EPISODE_VERSION), **user}
 
 
 def _splits(config: SweepConfig, domain: Environment) -> dict[str, TaskSplit]:

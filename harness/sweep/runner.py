@@ -16,6 +16,7 @@ from harness.records.store import Store
 from harness.rollout import Rollouts, Sampling
 from harness.seams import Check, Rendering
 from harness.sweep.display import Progress
+from harness.users import attached
 from harness.validation import ReferenceProtocol
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Runner:
         litellm.suppress_debug_info = True
         policy, config = sweep.policy, sweep.config
         rollouts = Rollouts(
-            sweep.domain,
+            sweep.domain if player else attached(sweep.domain, config.user, store.path, store.reuse),
             policy.digest,
             store,
             endpoint=backend.endpoint,
@@ -53,7 +54,7 @@ class Runner:
             in_flight=config.backend.requests,
             exact=policy.dtype == "float32",
             player=player,
-            user=config.user.identity(),
+            user=sweep.user,
             batch_invariant=config.backend.batch_invariant,
         )
         sizes = config.rollout

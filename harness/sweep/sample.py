@@ -130,7 +130,8 @@ def _trainer_of(files: SweepFiles) -> Trained:
 
     config = _config(files)
     seams = {each.run.name: each.seams for each in config.runs}
-    domain, loaded = load_environment(config.env.source), {p: load_policy(p) for p in {c.policy for c in config.runs}}
+    domain = load_environment(config.env.source, config.user.identity())
+    loaded = {p: load_policy(p) for p in {c.policy for c in config.runs}}
     known = set((files.manifest().get("content") or {}).values())
     if not {policy.digest for policy in loaded.values()} <= known:
         raise ConfigError("the policy on this machine is not the one that the sweep ran with")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from harness.backend import Backend, build
 from harness.config import RunConfig
 from harness.disk import fault
-from harness.env import load_environment
 from harness.episode import same_rollout
 from harness.errors import EngineError, HarnessError, visible
 from harness.records.layout import SweepFiles
@@ -22,6 +21,7 @@ from harness.records.schema import FILES, UNRECORDED, Record
 from harness.records.store import Store
 from harness.sweep.display import Progress
 from harness.tracking import Background, Tracker, resolve_mode, tracked
+from harness.users import load_played
 from harness.validity import ended_early, findings, invalid_factors, unjudged
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ async def _players(sweep: "Sweep", logs: Path, note: Callable[[str], None]) -> A
         return
     from harness.player_pool import PlayerPool
 
-    load = partial(load_environment, config.env.source)
+    at_once = -(-config.user.at_once // count)
+    place = SweepFiles(sweep.folder).store
+    load = partial(load_played, config.env.source, config.user, place, config.reuse.enabled, at_once)
     players = PlayerPool(count, load, sweep.domain.digest, config.backend.requests, logs / "players.log", note)
     starting = asyncio.create_task(players.start())  # beside the engine; the first episode waits for it
     try:

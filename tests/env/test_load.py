@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness.env import Conversation, Environment, load_domain, load_environment, task_groups
+from harness.env import Conversation, Environment, declared_user, load_domain, load_environment, task_groups
 from harness.errors import ConfigError
 
 HERE = "tests.env.test_load"
-TOOL = {"type": "function", "function": {"name": "add"}}
+TOOL = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"properties": {}}}}
 
 
 class Talk:
@@ -67,6 +67,9 @@ numbered, repeated, toolless = changed(train_ids=[1, 2]), changed(test_ids=["a"]
 a_dict, constant = dict, 5
 grouped, nameless = changed(task_groups={"t0": "sum", "t1": "sum"}), changed(task_groups=["t0", "t1"])
 absent = changed(task_groups={"t9": "sum"})
+modelled = changed(user={"kind": "model", "model": "m"})
+kindless, borrowed = changed(user={"model": "m"}), changed(user={"kind": "llm"})
+opaque, timed = changed(user={"kind": 5}), changed(user={"kind": "model", "since": object()})
 
 
 def failing():
@@ -101,6 +104,10 @@ REFUSED = [
     (f"{HERE}.repeated", "task 'a' is listed twice"),
     (f"{HERE}.toolless", "is no tool schema"),
     (f"{HERE}.nameless", r"task_groups is \['t0', 't1'\]; expected the name of a group by task id"),
+    (f"{HERE}.kindless", r"user is \{'model': 'm'\}; expected who the user is as plain data, with a kind"),
+    (f"{HERE}.borrowed", "a kind that is none of scripted, withholding, llm"),
+    (f"{HERE}.opaque", "expected who the user is as plain data"),
+    (f"{HERE}.timed", "expected who the user is as plain data"),
     (f"{HERE}.absent", "task_groups names task 't9', which is in neither train_ids nor test_ids"),
 ]
 
@@ -115,6 +122,11 @@ def test_an_environment_may_say_which_tasks_are_variants_of_one_another():
     made = load_environment({"_target_": f"{HERE}.grouped"})
     assert task_groups(made) == {"t0": "sum", "t1": "sum"}
     assert task_groups(load_environment({"_target_": f"{HERE}.World"})) == {}
+
+
+def test_an_environment_may_say_who_its_user_is():
+    assert declared_user(load_environment({"_target_": f"{HERE}.modelled"})) == {"kind": "model", "model": "m"}
+    assert declared_user(load_environment({"_target_": f"{HERE}.World"})) is None
 
 
 def test_an_argument_that_it_does_not_take_is_named():

@@ -8,9 +8,8 @@ from collections import Counter
 
 import pytest
 
-from harness.env import load_environment
+from harness.env import bounds, load_environment
 from harness.env.search_qa import SearchQa
-from harness.env.search_qa.agent import answered, calls
 from harness.env.search_qa.inbox import FACTS, WAYS
 from harness.errors import ConfigError
 
@@ -19,11 +18,11 @@ PLAIN, UPDATE, POINTER = "000.plain.day", "001.update.day", "002.pointer.day"
 
 
 def play(task, *skipped, world=WORLD, **changes):
-    """The outcome of the faultless agent without these calls, its answer or source changed."""
+    """The outcome of the solution without these calls, its answer or source changed."""
     search = world.start(task, 0)
-    for number, (name, arguments) in enumerate(calls(world.questions[task])):
+    for number, call in enumerate(world.solution(task)):
         if number not in skipped:
-            search.call_tool("", name, arguments | (changes if name == "return_answer" else {}))
+            search.call_tool("", call.name, call.arguments | (changes if call.name == "return_answer" else {}))
     return search.outcome(stopped=True)
 
 
@@ -35,7 +34,7 @@ def test_the_environment_is_one_as_anybody_brings():
 def test_every_question_can_be_answered_by_searching_and_reading():
     for seed in range(3):
         world = SearchQa(tasks=120, task_seed=seed, shuffled=seed > 0)
-        assert world.bounds(list(world.questions)) == (0.0, 1.0)
+        assert bounds(world, list(world.questions)) == (0.0, 1.0)
 
 
 def test_any_fifteen_questions_hold_each_pair_of_way_and_fact_once():
@@ -106,13 +105,17 @@ def test_the_answer_ends_the_conversation_and_a_text_without_one_earns_nothing()
     search = WORLD.start(PLAIN, 0)
     assert not search.done and asyncio.run(search.reply("It is Monday.")) is None
     assert search.outcome(stopped=True).reward == 0.0
-    assert answered(search, WORLD.questions[PLAIN]).reward == 1.0 and search.done
+    for call in WORLD.solution(PLAIN):
+        assert not search.done
+        search.call_tool("", call.name, call.arguments)
+    assert search.done
     assert asyncio.run(WORLD.start(PLAIN, 0).reply(" ")) == "I did not get an answer."
 
 
 def test_what_did_not_end_well_counts_nothing():
     search = WORLD.start(PLAIN, 0)
-    answered(search, WORLD.questions[PLAIN])
+    for call in WORLD.solution(PLAIN):
+        search.call_tool("", call.name, call.arguments)
     cut = search.outcome(stopped=False)
     assert (cut.reward, cut.actions_matched, cut.facts_met) == (0.0, 0, 0)
 

@@ -122,3 +122,24 @@ def test_a_sweep_that_was_killed_and_continued_is_one_that_was_not(tmp_path, mon
     assert continued.reuse["episodes"]["computed"] == stored  # each was computed once
     assert cost_sentences(continued)[0].startswith("At least ")
     assert "killed" not in cost_sentences(whole)[0]
+
+
+def test_what_a_user_who_is_a_model_cost_adds_up_over_starts_and_engines(sweep):
+    spent = {"user/calls": 3, "user/found": 1, "user/prompt_tokens": 900, "user/reply_tokens": 40, "user/unpriced": 0}
+    for _ in range(2):
+        start = StartCost()
+        start.counts.update(spent | {"user/nanodollars": 5 * 10**7})
+        start.elsewhere.append(EngineCost({"user/calls": 1, "user/nanodollars": 10**7}, 0.0, 0.1))
+        start.add_to(sweep / "reuse.json")
+    user = json.loads((sweep / "reuse.json").read_text())["user"]
+    assert (user["calls"], user["prompt_tokens"], user["nanodollars"]) == (8, 1800, 12 * 10**7)
+    (said,) = [line for line in cost_sentences(load_sweep(sweep)) if "user" in line]
+    assert said == (
+        "The user, a model, was asked 8 times: 1,800 tokens of prompts and 80 of replies, $0.12; 2 messages were found "
+        "in the store."
+    )
+
+
+def test_without_a_model_as_user_nothing_is_said_of_one(sweep):
+    assert "user" not in replayed(sweep)
+    assert not [line for line in cost_sentences(load_sweep(sweep)) if "user" in line]

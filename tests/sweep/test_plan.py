@@ -346,3 +346,25 @@ def test_a_planned_sweep_of_generated_tasks_records_their_kinds_and_its_plan_cou
     execute(sweep_config("sweep=t", "plan_only=true", runs=[[], ["fix/tools=off"]]), lambda *_: None)
     said = capsys.readouterr().out
     assert "45 held-out tasks in 15 groups of variants" in said and "× 45 tasks in 15 groups of variants" in said
+
+
+WORLD = ("env=own", "env._target_=tests.env.test_load.modelled")
+MODELLED = (*WORLD, "train.train_tasks=2", "train.val_tasks=4")
+
+
+def test_the_user_that_an_environment_declares_stands_in_place_of_a_scripted_one(sweep_config, tmp_path):
+    sweep = prepare(sweep_config("sweep=s", *MODELLED))
+    assert sweep.user == {"kind": "model", "model": "m"}
+    assert SweepFiles(tmp_path / "s").manifest()["content"]["user"] == '{"kind": "model", "model": "m"}'
+    scripted = prepare(sweep_config("sweep=t"))
+    assert scripted.user == {"kind": "scripted"}
+    assert "user" not in SweepFiles(tmp_path / "t").manifest()["content"]
+
+
+def test_a_sweep_is_not_continued_with_another_user_of_its_environment(sweep_config, monkeypatch):
+    config = sweep_config("sweep=s", *MODELLED)
+    prepare(config)
+    other = {"kind": "model", "model": "another"}
+    monkeypatch.setattr("harness.sweep.plan.declared_user", lambda environment: other)
+    with pytest.raises(ConfigError, match=r'content.user: .*"m".* there, .*"another".* now'):
+        prepare(config)

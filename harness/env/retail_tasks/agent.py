@@ -19,11 +19,15 @@ from harness.env.domain import ScriptedConversation
 from harness.env.environment import Call, Step
 from harness.env.retail_tasks.generator import RetailTask
 from harness.env.retail_tasks.goals import PRODUCT, RETURN, SWAPS, TRANSFER, Goal
+from harness.env.withholding import NOTHING_NEW
 from harness.seams import Outcome
 
 HOLD_ON = "YOU ARE BEING TRANSFERRED TO A HUMAN AGENT. PLEASE HOLD ON."  # tau2's retail policy wants these words
 QUESTION = "Shall I go ahead (yes/no)?"
 DONE = "All done."
+NOTHING = "Done."
+WHO = "Who are you? Please tell me your email, or your name and zip code."
+MORE = "What else should I know about your request?"
 
 Message = dict[str, Any]
 
@@ -36,9 +40,12 @@ class Played:
     outcome: Outcome
 
 
-def played(task: RetailTask, steps: Iterable[Step]) -> Played:
-    """A conversation in which the assistant takes these steps, up to the user's end, in tau2's real environment."""
-    episode = ScriptedConversation(task.world)
+def played(task: RetailTask, steps: Iterable[Step], conversation: ScriptedConversation | None = None) -> Played:
+    """A conversation in which the assistant takes these steps, up to the user's end, in tau2's real environment.
+
+    conversation: with the task's scripted user, if none is given
+    """
+    episode = conversation or ScriptedConversation(task.world)
     messages: list[Message] = [{"role": "user", "content": episode.first}]
     stopped = False
     for step in steps:
@@ -56,6 +63,21 @@ def played(task: RetailTask, steps: Iterable[Step]) -> Played:
                 break
             messages.append({"role": "user", "content": reply})
     return Played(messages, episode.outcome(stopped))
+
+
+def thorough(task: RetailTask, goals: tuple[Goal, ...], conversation: ScriptedConversation) -> Iterator[Step]:
+    """What the faultless agent does with a user who holds facts back: it asks until it hears nothing new."""
+    if not re.search(r"@|\b\d{5}\b", conversation.first):
+        yield WHO
+    while conversation.messages[-1].content not in NOTHING_NEW:
+        yield MORE
+    yield from faultless(task, goals)
+
+
+def idle() -> Iterator[Step]:
+    """Says that it is done, as often as the user may answer."""
+    while True:
+        yield NOTHING
 
 
 def faultless(task: RetailTask, goals: tuple[Goal, ...]) -> Iterator[Step]:

@@ -11,15 +11,15 @@ sample of what the generator makes for the customers of its half.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from random import Random
 
 from harness.env import tau2_tasks
-from harness.env.domain import Domain
+from harness.env.domain import Domain, Scripted, ScriptedConversation, Withholding
 from harness.env.environment import Step
-from harness.env.retail_tasks.agent import faultless
+from harness.env.retail_tasks.agent import faultless, idle, played, thorough
 from harness.env.retail_tasks.generator import RetailTask, generate, known
 from harness.env.retail_tasks.requests import KINDS
 from harness.env.retail_tasks.worlds import HALVES, Population
@@ -60,6 +60,24 @@ class GeneratedRetail(Domain):
     def solution(self, task_id: str) -> Iterator[Step]:
         """See `harness.env.environment.Solved`."""
         task = self.task(task_id)
+        return faultless(task, task.goals)
+
+    def bounds(self, task_ids: Sequence[str]) -> tuple[float, float]:
+        """See `harness.env.environment.Bounded`."""
+        floor = [self._earned(task_id, lambda task, talk: idle()) for task_id in task_ids]
+        ceiling = [self._earned(task_id, self._without_mistakes) for task_id in task_ids]
+        return sum(floor) / len(floor), sum(ceiling) / len(ceiling)
+
+    def _earned(self, task_id: str, agent: Callable[[RetailTask, ScriptedConversation], Iterator[Step]]) -> float:
+        """The agent's reward on a task, with one luck of its user; for a user who is a model, with the scripted one."""
+        task = self.task(task_id)
+        users = self.users if isinstance(self.users, Withholding) else Scripted()
+        conversation = users.start(task.world, 0, self.transfer_ends)
+        return played(task, agent(task, conversation), conversation).outcome.reward
+
+    def _without_mistakes(self, task: RetailTask, conversation: ScriptedConversation) -> Iterator[Step]:
+        if isinstance(self.users, Withholding):
+            return thorough(task, task.goals, conversation)
         return faultless(task, task.goals)
 
 

@@ -5,7 +5,6 @@ tools are calls to a search engine, and each step on the way to the answer is cr
 
     inbox.py        e-mails and questions, generated from a seed; SQLite's FTS5 searches them
     environment.py  SearchQa, an Environment as anybody's, and its Conversation
-    agent.py        an agent without mistakes: the ceiling of rewards
 
 Nothing of tau2 is used here.
 """
