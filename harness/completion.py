@@ -141,7 +141,7 @@ def _passing(request: Request, error: openai.OpenAIError) -> Exception:
             f"The server at {request.base_url} refused a request for {request.model} ({status}): {error} "
             f"{ADVICE.get(status, LOOK)}"
         ) from error
-    first = _chain(error)[-1]
+    first = chain(error)[-1]
     if isinstance(first, ValidationError) and first.title == ChoiceLogprobs.__name__:
         return MissingLogprobs(NO_LOGPROBS)  # a number that JSON does not know is sent as null
     if "Invalid response object" in str(error):  # with a traceback
@@ -155,11 +155,11 @@ def status_of(error: BaseException) -> int:
     It is on the first errors of the chain. litellm's own classes go by words as well: a refusal that counts 429 tokens
     is a rate limit to them.
     """
-    statuses = [getattr(each, "status_code", None) for each in _chain(error)]
+    statuses = [getattr(each, "status_code", None) for each in chain(error)]
     return next((status for status in reversed(statuses) if isinstance(status, int)), 0)
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def chain(error: BaseException) -> list[BaseException]:
     """The error, and before each the one that it came from."""
     found, link = [], error
     while link is not None and not isinstance(link, StopIteration):

@@ -54,8 +54,8 @@ def settled(work: Coroutine[Any, Any, Any]) -> Any:
 
 @contextmanager
 def serving(*answers: Any):
-    """(base URL, requests). An answer: a body, (status, body), or None, which drops the connection; bytes go as they
-    are; a function is given the request and returns one of these. The last one is given again and again."""
+    """(base URL, requests). Answers: a body, (status, body, headers…), or None, which drops the connection; bytes go as
+    they are; a function is given the request and returns one of these. The last one is given again and again."""
     left, asked = list(answers), []
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,11 +67,13 @@ def serving(*answers: Any):
             if answer is None:
                 self.close_connection = True
                 return
-            status, body = answer if isinstance(answer, tuple) else (200, answer)
+            status, body, *headers = answer if isinstance(answer, tuple) else (200, answer)
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(raw)))
+            for name, value in headers:
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(raw)
 

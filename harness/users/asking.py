@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import litellm
 import openai
 
-from harness.completion import clean, status_of
+from harness.completion import chain, clean, status_of
 from harness.env import Role
 from harness.errors import EngineError, UserError
 from harness.factors import derive_seed
@@ -191,6 +191,9 @@ def without_secrets(text: str, key: str | None = None) -> str:
 
 def _named_pause(error: openai.OpenAIError) -> float:
     """Seconds that the endpoint asks to wait; 0 where it does not."""
-    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
-    named = headers.get("retry-after", "")
+    headers = [
+        getattr(each, "litellm_response_headers", None) or getattr(each, "headers", None) for each in chain(error)
+    ]
+    headers += [getattr(getattr(each, "response", None), "headers", None) for each in chain(error)]
+    named = next((each["retry-after"] for each in headers if each and "retry-after" in each), "")
     return float(named) if re.fullmatch(r"\d+(\.\d+)?", named) else 0.0

@@ -142,6 +142,16 @@ def test_pauses_double_and_an_endpoint_may_name_a_longer_one(tmp_path, monkeypat
     with pytest.raises(UserError):
         ask(tmp_path, refusal(500))
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
+    pauses.clear()
+    ask(tmp_path, (*refusal(429), ("retry-after", "7")), completion("A lamp."))
+    assert pauses == [7.0]
+
+
+def test_no_client_asks_again_by_itself(tmp_path):
+    """OpenAI's own does so twice, unless it is told not to."""
+    with pytest.raises(UserError) as failed:
+        ask(tmp_path, refusal(500), model="openai/q")
+    assert failed.value.asked == ATTEMPTS
 
 
 def test_an_opening_that_ends_the_conversation_is_asked_for_again(tmp_path):
