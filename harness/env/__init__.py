@@ -7,7 +7,8 @@
     domain.py       tau2's worlds: one task played call by call, scored by tau2's official evaluators
     overlay.py      copy-on-write databases: an episode costs what it touches, not what the database holds
     user.py         scripted users: who speaks next, and when they stop
-    withholding.py  the withholding user: luck, facts that are told when they are asked for
+    withholding.py  the withholding user: luck, facts that are told when they are asked for; tau2_role.py: what a model
+                    is told that plays the user
     mock.py         domain=mock: a seeded generator of small tasks over tau2's mock tools
     tau2_tasks.py   domain=retail, airline: tau2's own tasks with their official splits
     telecom_solo.py  domain=telecom_solo: tau2's telecom without a user: a ticket, and the customer's phone as tools
