@@ -17,7 +17,7 @@ import litellm
 from harness.completion import PROVIDER, ContextFull, Reply, Request, clean, complete
 from harness.env import Conversation, Environment, spent_in
 from harness.episode import SCRIPTED, Episode, Turn
-from harness.errors import EpisodeError
+from harness.errors import EngineError, EpisodeError
 from harness.factors import derive_seed
 
 __all__ = ["PROVIDER", "EpisodePlayer", "Job", "Plays", "Sampling"]
@@ -123,7 +123,13 @@ class EpisodePlayer:
                 break
         if turns and turns[-1].prompt_ids is None:
             turns[-1] = replace(turns[-1], prompt_ids=await self._prompt_ids(job, messages[:sent]))
-        outcome = replace(env.outcome(stopped=end in ("user_stop", "done")), end=end, raised=raised)
+        judged = env.outcome(stopped=end in ("user_stop", "done"))
+        if not 0.0 <= judged.reward <= 1.0:
+            raise EngineError(
+                f"env={self.domain.name} judges task {job.task_id} with reward {judged.reward}; expected 0 to 1, where 1.0 "
+                'is success: intervals and "no effect" are about such rewards.'
+            )
+        outcome = replace(judged, end=end, raised=raised)
         seconds = time.perf_counter() - started
         return Episode(job.task_id, tuple(kept), tuple(turns), outcome, seconds, dict(job.user), spent_in(env))
 

@@ -226,8 +226,14 @@ def _says(message: Mapping[str, Any], turn: Turn) -> bool:
 
 def _outcome(made: art.Trajectory, turns: Sequence[Turn], task_id: str) -> Outcome:
     reward, success = float(made.reward), float(made.metrics.get(SUCCESS, made.reward))
-    if not (math.isfinite(reward) and math.isfinite(success)):
-        raise EngineError(f"The trajectory of task {task_id} has reward {reward} and {SUCCESS} {success}; no numbers.")
+    if not math.isfinite(reward):
+        raise EngineError(f"The trajectory of task {task_id} has reward {reward}; expected a finite number.")
+    if not 0.0 <= success <= 1.0:
+        what = f"metric {SUCCESS!r}" if SUCCESS in made.metrics else "reward, which stands for its success,"
+        raise EngineError(
+            f"The trajectory of task {task_id} has the {what} {success}; expected 0 to 1, which validation is made of. "
+            f"Give trajectory.metrics[{SUCCESS!r}]; the reward may be any number."
+        )
     end = "length" if any(turn.finish_reason == "length" for turn in turns) else "user_stop"
     return Outcome(success, 0, 0, 0, 0, None, end, shaped=reward)
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.backend.context import Contexts
 from harness.env import load_domain
+from harness.env.domain import ScriptedConversation
 from harness.env.user import UNHEARD
 from harness.episode_player import EpisodePlayer, Job, Sampling
 from harness.errors import EngineError, EpisodeError
@@ -274,3 +275,10 @@ def test_halves_of_a_character_reach_no_tool_and_the_trajectory_is_tokenised(ser
     json.dumps(episode.messages, ensure_ascii=False).encode()
     made = trajectory(SourcedEpisode(episode, "key", None), 0, SEAMS, domain().tools)
     assert Contexts(str(MICRO), domain().tools).ids_of(made, Rendering())
+
+
+@pytest.mark.parametrize("reward", [-1.0, 2.0, float("nan")])
+def test_a_reward_that_is_no_share_is_refused_since_statistics_take_it_for_one(served, monkeypatch, reward):
+    monkeypatch.setattr(ScriptedConversation, "outcome", lambda self, stopped: Outcome(reward, 0, 0, 0, 0, None))
+    with pytest.raises(EngineError, match="env=mock judges task mock_000 with reward .*; expected 0 to 1"):
+        served([text()], job())

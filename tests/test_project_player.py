@@ -55,7 +55,7 @@ async def rollout(model, task, ask=with_openai, **options):
 
 
 def project(played=rollout, **changes):
-    tasks = {"a": {"reward": 1.5, "metrics": {"success": 1}}, "b": {"reward": -0.3, "metrics": {}}}
+    tasks = {"a": {"reward": 1.5, "metrics": {"success": 1}}, "b": {"reward": 0.3, "metrics": {}}}
     fields = dict(name="mine", rollout=played, train={"a": tasks["a"]}, validation={"b": tasks["b"]}, tools=TOOLS)
     return Project(**fields | {"version": "1"} | changes)
 
@@ -115,7 +115,22 @@ def test_success_is_what_is_validated_and_the_projects_reward_what_is_trained(se
 
 def test_without_a_metric_of_success_the_reward_is_both(served):
     outcome = served([call(), text()], asked=job("b"))[0].outcome
-    assert (outcome.reward, outcome.shaped) == (-0.3, -0.3)
+    assert (outcome.reward, outcome.shaped) == (0.3, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("reward", "metrics", "said"),
+    [
+        (-0.3, {}, "the reward, which stands for its success, -0.3; expected 0 to 1"),
+        (1.5, {}, "the reward, which stands for its success, 1.5"),
+        (0.5, {"success": 2}, "the metric 'success' 2.0"),
+        (0.5, {"success": float("nan")}, "the metric 'success' nan"),
+    ],
+)
+def test_success_that_is_no_share_is_refused_since_statistics_take_it_for_one(served, reward, metrics, said):
+    tasks = {"a": {"reward": reward, "metrics": metrics}}
+    with pytest.raises(EngineError, match=said):
+        served([call(), text()], train=tasks)
 
 
 def test_equal_rewards_are_equal_binary_fractions():
@@ -207,7 +222,7 @@ def test_a_reward_that_is_no_number_is_refused(served, number):
         made.reward = number
         return made
 
-    with pytest.raises(EngineError, match="no numbers"):
+    with pytest.raises(EngineError, match="expected a finite number"):
         served([call(), text()], odd)
 
 
