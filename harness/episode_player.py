@@ -126,8 +126,8 @@ class EpisodePlayer:
         judged = env.outcome(stopped=end in ("user_stop", "done"))
         if not 0.0 <= judged.reward <= 1.0:
             raise EngineError(
-                f"env={self.domain.name} judges task {job.task_id} with reward {judged.reward}; expected 0 to 1, where 1.0 "
-                'is success: intervals and "no effect" are about such rewards.'
+                f"env={self.domain.name} judges task {job.task_id} with reward {judged.reward}; expected 0 to 1, where "
+                "1.0 is success: intervals are about such rewards."
             )
         outcome = replace(judged, end=end, raised=raised)
         seconds = time.perf_counter() - started

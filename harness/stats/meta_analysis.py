@@ -1,6 +1,7 @@
 """One estimate from several that are of different settings: fixed and random effects.
 
-Fixed: the mean of these settings, weighted with 1 / v. What another setting would give is not asked.
+Fixed: the plain mean of these settings. What another setting would give is not asked. Weighted with 1 / v it would be
+that of the settings in which least can happen: an effect of zero has the smallest variance.
 Random: the mean over settings of which these are a sample. They differ by a variance τ² (Paule & Mandel 1982, J. Res.
 NBS 87, 377-385; the better of the simple estimators for few studies: Veroniki et al. 2016, Res. Synth. Methods 7,
 55-79), and the interval is that of Hartung, Knapp, Sidik and Jonkman: Student's t with k − 1 degrees of freedom and the
@@ -60,7 +61,7 @@ def meta_analysis(values_K: Array, covariance_K_K: Array) -> MetaAnalysis:
         raise ValueError("A meta-analysis needs at least two estimates, each with a variance above zero.")
     q = _heterogeneity(values_K, own)
     tau2 = _paule_mandel(values_K, own)
-    value, error = _weighted(values_K, covariance_K_K, own)
+    value, error = _weighted(values_K, covariance_K_K, np.ones(settings))
     fixed = _pooled(value, error, float(norm.ppf(0.5 + LEVEL / 2)), float(2 * norm.sf(abs(value) / error)))
     value, error = _weighted(values_K, covariance_K_K + tau2 * np.eye(settings), own + tau2)
     error *= max(1.0, _heterogeneity(values_K, own + tau2) / (settings - 1)) ** 0.5

@@ -281,3 +281,10 @@ def test_the_command_prints_a_table_and_json(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["settings"][0]["seeds"] == [0, 1, 2]
     assert run_command("combine", folders[:1]) == 2
     assert "at least two sweeps" in capsys.readouterr().err
+
+
+def test_the_fixed_effect_is_the_mean_of_the_settings_also_where_one_of_them_is_surely_zero():
+    """Weighted by precision it would be .008 here, and its interval would hold none of the settings' mean."""
+    found = meta_analysis(np.array([0.0, 0.18, 0.14]), np.diag([0.011, 0.1, 0.1]) ** 2)
+    assert found.fixed.value == pytest.approx(0.32 / 3)
+    assert found.fixed.high - found.fixed.value == pytest.approx(1.959964 * (0.011**2 + 2 * 0.1**2) ** 0.5 / 3)
