@@ -5,6 +5,9 @@ libraries, and no module of the harness, when the first command is asked for. Ea
 the life of `python -m harness ARGUMENTS`: its own environment, folder, umask and files, the modules of the harness
 loaded anew. What such a command starts (trainer, players, engines) is started as ever.
 
+For commands that plan or refuse. Sweeps that train start a process of their own: in one that was forked the trainer
+ended by itself twice, and nobody knows why.
+
 Not the same as in a fresh process: the command line that `ps` shows, the hash seed (one for all), whatever a library
 reads or prints when it is loaded, and the ending: exit functions run and outputs are flushed, but nothing is torn down.
 So `start` refuses another LITELLM_, OMP_, ... than the server's, and where the start or the ending itself is the
@@ -135,12 +138,6 @@ def start(
     os.close(out_end)
     os.close(error_end)
     return Process(["python", "-m", "harness", *arguments], answers, out, error)
-
-
-def popen(command: Sequence[str], stdin: int | None = None, text: bool = True, **options: Any) -> Process:
-    """In the place of subprocess.Popen where a program of ours starts `python -m harness`."""
-    assert list(command[:3]) == [sys.executable, "-m", "harness"] and text
-    return start(*command[3:], **options)
 
 
 def run(*arguments: str, timeout: float | None = None, **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -14,7 +14,6 @@ import pytest
 from harness.factors import FIX
 from harness.fixes import registry
 from harness.records.json_files import read_lines
-from tests import forked
 from tests.processes import below
 
 pytestmark = pytest.mark.engine
@@ -29,20 +28,12 @@ TINY = [
 ]
 
 
-def arguments(results: Path, *overrides: str) -> list[str]:
-    return ["+ablation=smoke", f"results={results}", *TINY, *overrides]
-
-
-def as_users_do(results: Path) -> str:
-    """In a process of its own; the others are forked, which saves them the loading of libraries."""
-    command = [sys.executable, "-m", "harness", *arguments(results)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def command(results: Path, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", "harness", "+ablation=smoke", f"results={results}", *TINY, *overrides]
 
 
 def run(results: Path, *overrides: str) -> str:
-    done = forked.run(*arguments(results, *overrides), timeout=400)
+    done = subprocess.run(command(results, *overrides), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -63,7 +54,7 @@ def stored(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("store/*/*/*") if not path.name.startswith(".")}
 
 
-def wait_for(sweep: forked.Process, folder: Path, stored_files: str) -> None:
+def wait_for(sweep: subprocess.Popen, folder: Path, stored_files: str) -> None:
     deadline = time.monotonic() + 300
     while not list(folder.glob(stored_files)) and sweep.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -73,7 +64,7 @@ def wait_for(sweep: forked.Process, folder: Path, stored_files: str) -> None:
 def without_its_server(tmp_path_factory):
     """A sweep whose server is killed once it has answered: its exit code, and what it said."""
     results = tmp_path_factory.mktemp("results")
-    sweep = forked.start(*arguments(results), stderr=subprocess.STDOUT)
+    sweep = subprocess.Popen(command(results), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = results / "smoke"
     wait_for(sweep, folder, "store/episodes/*/*")
     for process in below(sweep.pid, "vllm"):
@@ -92,13 +83,13 @@ def test_a_server_that_dies_is_named_and_replaced(without_its_server):
 def killed_and_resumed(tmp_path_factory):
     """A sweep that is killed (-9) after its first update, and started again by the same command."""
     folder = tmp_path_factory.mktemp("results") / "smoke"
-    first = forked.start(*arguments(folder.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(command(folder.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(first, folder, "store/updates/*/*")
     server = [p for p in psutil.Process(first.pid).children(recursive=True) if p.is_running()]
     before = stored(folder)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    output = as_users_do(folder.parent)
+    output = run(folder.parent)
     return folder, before, server, output
 
 
@@ -177,7 +168,7 @@ def test_a_finished_sweep_starts_no_engine_again(killed_and_resumed):
 
 def test_another_configuration_is_refused_in_the_same_folder(killed_and_resumed):
     folder, *_ = killed_and_resumed
-    done = forked.run(*arguments(folder.parent, "train.learning_rate=2e-4"))
+    done = subprocess.run(command(folder.parent, "train.learning_rate=2e-4"), capture_output=True, text=True)
     assert done.returncode != 0
     assert "train.learning_rate: 0.0015 there, 0.0002 now" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,13 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.records.load import load_sweep
 from harness.stats.effects import analyse
-from tests import forked
 
 ELSEWHERE = Path(__file__).with_name("elsewhere")
 CONF = ["--config-dir", str(ELSEWHERE / "mine" / "conf")]
@@ -16,8 +17,13 @@ CONF = ["--config-dir", str(ELSEWHERE / "mine" / "conf")]
 
 def harness(results: Path, *overrides: str) -> str:
     paths = [str(ELSEWHERE), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    done = forked.run(*CONF, "-m", f"results={results}", *overrides, env=env, timeout=400)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *CONF, "-m", f"results={results}", *overrides],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -8,6 +8,7 @@ import art
 import litellm
 import pytest
 from art.utils.litellm import convert_litellm_choice_to_openai
+from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from openai import AsyncOpenAI
 
 from harness.env import load_environment
@@ -36,9 +37,16 @@ async def with_litellm(model, messages, **options):
     """As Art-E does."""
     options = {"tools": TOOLS, "max_completion_tokens": 8, **options}
     name = f"hosted_vllm/{model.get_inference_name()}"
+    client = AsyncHTTPHandler()  # not litellm's own, which outlives the event loop
     answer = await litellm.acompletion(
-        model=name, base_url=model.inference_base_url, api_key=model.inference_api_key, messages=messages, **options
+        model=name,
+        base_url=model.inference_base_url,
+        api_key=model.inference_api_key,
+        messages=messages,
+        client=client,
+        **options,
     )
+    await client.close()
     return convert_litellm_choice_to_openai(answer.choices[0])
 
 
@@ -79,13 +87,8 @@ def served(monkeypatch):
         monkeypatch.setattr(litellm, "acompletion", acompletion)
         monkeypatch.setattr("harness.completion.PAUSE", 0)
 
-        async def scenario():
-            try:
-                return await ProjectPlayer(project(played, **changes), 4).play(asked or job("a"))
-            finally:
-                await litellm.close_litellm_async_clients()
-
-        return asyncio.run(scenario()), requests
+        player = ProjectPlayer(project(played, **changes), 4)
+        return asyncio.run(player.play(asked or job("a"))), requests
 
     return play
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from harness.env.agents import Awaits
 from harness.env.environment import (
     AwaitedUser,
     Conversation,
@@ -61,7 +62,7 @@ def _with_user(made: Environment, user: Mapping[str, Any]) -> Environment:
 
 
 def _nobody(role: Role, seed: int) -> AwaitedUser:
-    raise AssertionError("who plays attaches the model first: harness.users.attached")
+    raise Awaits("who plays attaches the model first: harness.users.attached")
 
 
 def _made(source: Mapping[str, Any]) -> Environment:

@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tau2
 from tau2.data_model.message import AssistantMessage, Message, ToolCall
@@ -96,7 +96,9 @@ class SoloWorld(TaskWorld):
 
 
 class TelecomSolo(Domain):
-    """See the module."""
+    """See the module. user: there is none, so no other one can take its place"""
+
+    user: ClassVar[dict[str, str]] = {"kind": "none"}
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from harness.stats.pairing import Pairing
 from harness.stats.profiles import ArmSummary, Triple
 from harness.stats.sweep_statistics import SweepStatistics
 from harness.stats.unseen_failures import UnseenFailures, unseen_failures
+from harness.stats.verdicts import UNDECIDED
 
 OUTCOME_MEANS = (
     "final: reward at the last validation. area: time-averaged reward. slope: reward per training step. "
@@ -175,7 +176,8 @@ def interactions_section(effects: Effects) -> Section | None:
 
 
 def _starred(effect: Effect) -> str:
-    return formats.signed(effect.value) + ("*" if effect.p_holm is not None and effect.p_holm < 0.05 else "")
+    decided = effect.verdict != UNDECIDED and effect.p_holm is not None and effect.p_holm < 0.05
+    return formats.signed(effect.value) + "*" * decided
 
 
 def shapley_section(effects: Effects) -> Section | None:

@@ -7,7 +7,7 @@ from harness.stats.by_step import EffectCurve, StepEffect
 from harness.stats.effect_map import Place
 from harness.stats.effects import Effect, Effects
 from harness.stats.settling import FALLING, RISING, SETTLED, Settling
-from harness.stats.verdicts import DEPENDS
+from harness.stats.verdicts import DEPENDS, LOWERS, RAISES
 
 
 def depending(effects: Effects, found: Sequence[Effect]) -> list[str]:
@@ -75,11 +75,11 @@ def short_cell(point: StepEffect) -> str:
 
 
 def decided(point: StepEffect) -> bool:
-    return point.p_holm is not None and point.p_holm < 0.05
+    return point.p_holm is not None and point.p_holm < 0.05 and point.verdict in (RAISES, LOWERS)
 
 
 def decided_together(point: StepEffect) -> bool:
-    return point.p_all is not None and point.p_all < 0.05
+    return point.p_all is not None and point.p_all < 0.05 and point.verdict in (RAISES, LOWERS)
 
 
 def leading_curves(effects: Effects) -> tuple[EffectCurve, ...]:

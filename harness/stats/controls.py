@@ -31,6 +31,7 @@ from harness.stats.intervals import LEVEL
 from harness.stats.looks import ALPHA
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import Outcomes, outcomes_of
+from harness.stats.verdicts import UNDECIDED
 
 # The comparison that stands for a placebo: the first of these that a sweep answers.
 KINDS = ("leave_one_out", "main", "added_alone")
@@ -119,7 +120,7 @@ def _placebo(effects: Effects, name: str) -> Placebo:
     if not found:
         return Placebo(name, None, None)
     p = found[0].p_holm
-    return Placebo(name, found[0], bool(p is not None and p < 1 - LEVEL))
+    return Placebo(name, found[0], p is not None and p < 1 - LEVEL and found[0].verdict != UNDECIDED)
 
 
 def _negatives(sweep: SweepRecords) -> tuple[Estimate | None, tuple[NegativeControl, ...]]:

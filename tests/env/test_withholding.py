@@ -16,6 +16,7 @@ from harness.env.user import first_person
 from harness.env.withholding import CONFIRMED, NOTHING_NEW, REFUSED, WAITING, Fact, Line, Scenario, WithholdingUser
 
 SEEDS = range(3)
+DOMAINS_WITH_USERS = [name for name in DOMAINS if name != "telecom_solo"]  # where a ticket stands in its place
 PATIENCE, RESERVE = 3, 0.4  # of conf/user/withholding.yaml
 
 
@@ -121,7 +122,7 @@ def conversation(of: Domain, task_id: str, seed: int) -> list[str | None]:
     return [talk.first, *(talk.answer(text) for text in texts)]
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", DOMAINS_WITH_USERS)
 def test_another_seed_is_another_luck_and_the_same_seed_the_same_conversation(name):
     of = domain(name)
     for task_id in of.train_ids[:8]:
@@ -133,7 +134,7 @@ def test_the_same_seed_is_the_same_conversation_in_every_process():
     code = (
         "import json; from tests.env.test_withholding import *; "
         "print(json.dumps([domain('retail').digest, "
-        "*(conversation(domain(n), domain(n).train_ids[3], 7) for n in DOMAINS)]))"
+        "*(conversation(domain(n), domain(n).train_ids[3], 7) for n in DOMAINS_WITH_USERS)]))"
     )
     seen = {
         subprocess.run(
@@ -145,7 +146,7 @@ def test_the_same_seed_is_the_same_conversation_in_every_process():
         ).stdout
         for salt in ("1", "2")
     }
-    here = [domain("retail").digest, *(conversation(domain(n), domain(n).train_ids[3], 7) for n in DOMAINS)]
+    here = [domain("retail").digest, *(conversation(domain(n), domain(n).train_ids[3], 7) for n in DOMAINS_WITH_USERS)]
     assert [json.loads(out) for out in seen] == [here]
 
 

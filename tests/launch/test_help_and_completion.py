@@ -90,7 +90,7 @@ COMPLETED = [
     (["claims", "--cl"], "--", ["--help", "--claims", "--json"]),
     (["track", "s", "--mode"], "o", ["online", "offline"]),
     (["policy"], "", ["list", "fetch"]),
-    (["policy", "fetch"], "mi", ["micro"]),
+    (["policy", "fetch"], "mi", ["micro", "micro_search"]),
     (["policy", "fetch", "micro"], "--", ["--help", "--from"]),
     (["completion"], "", ["bash", "zsh", "fish"]),
     ([], "+abl", ["+ablation="]),
@@ -146,7 +146,7 @@ def bash(tmp_path):
 
 BASH_LINES = [
     ("harness repo", ["report "]),
-    ("harness policy fetch mic", ["micro "]),
+    ("harness policy fetch mic", ["micro ", "micro_search "]),
     ("harness fix/tools", ["fix/tools="]),
     ("harness +ablation=all fix/tools=o", ["off ", "on "]),  # what stands behind the =, which splits words in bash
     ("harness train.st", ["train.steps="]),

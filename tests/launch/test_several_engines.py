@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import psutil
 import pytest
 
 from harness.records.json_files import read_lines
-from tests import forked
 from tests.processes import below
 
 pytestmark = pytest.mark.engine
@@ -38,14 +38,15 @@ RAY = ["hydra/launcher=ray", "hydra.launcher.address=local", "backend.engines=2"
 def start(stand_in):
     """(results, overrides) -> the started command."""
 
-    def popen(results: Path, *overrides: str) -> forked.Process:
-        env = os.environ | stand_in
-        return forked.start(*TINY, *overrides, f"results={results}", env=env, stderr=subprocess.STDOUT)
+    def popen(results: Path, *overrides: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={results}"]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, env=os.environ | stand_in, **output)
 
     return popen
 
 
-def wait_for(what, process: forked.Process, seconds: float):
+def wait_for(what, process: subprocess.Popen[str], seconds: float):
     """What `what()` finds, once it finds something."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
 from harness.records.json_files import read_lines
-from tests import forked
 from tests.processes import below
 from tests.tracking.fake_wandb import silent
 
@@ -36,9 +36,9 @@ def start(stand_in, tmp_path):
         online = {"WANDB_MODE": "online", "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": address}
 
         def popen(*overrides):
-            command = [*TINY, *overrides, f"results={tmp_path}"]
-            env = os.environ | stand_in | online
-            started.append(forked.start(*command, env=env, stderr=subprocess.STDOUT))
+            command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={tmp_path}"]
+            output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            started.append(subprocess.Popen(command, env=os.environ | stand_in | online, **output))
             return started[-1]
 
         yield popen

@@ -2,12 +2,16 @@
 
 import json
 
+import pytest
+
 from harness.records.load import load_sweep
 from harness.report.markdown import markdown
 from harness.report.page import page
 from harness.report.step_figures import steps_figure
 from harness.report.step_sections import steps_section
+from harness.report.step_text import decided, decided_together, short_cell
 from harness.report.verdict import caveats, verdict_sentences
+from harness.stats.by_step import StepEffect
 from harness.stats.effects import analyse
 from harness.stats.more_seeds import needs
 from harness.stats.outcomes import outcomes_of
@@ -125,3 +129,11 @@ def test_the_count_of_missing_seeds_says_what_the_report_says(tmp_path):
     undecided = {e.factors[0] for e in effects.of("leave_one_out") if e.verdict == "undecided"}
     found = {n.effect.factors[0]: n for n in needs(outcomes_of(rising), "leave_one_out", effects.effects).undecided}
     assert set(found) == undecided
+
+
+@pytest.mark.parametrize(("verdict", "marked"), [("raises", True), ("lowers", True), ("undecided", False)])
+def test_a_step_is_marked_only_where_its_verdict_is_decided(verdict, marked):
+    """Lost runs can leave an effect undecided whose p-value is small: they might have turned its sign."""
+    point = StepEffect(4, verdict=verdict, value=0.2, low=0.1, high=0.3, p_holm=0.001, p_all=0.001)
+    assert decided(point) is decided_together(point) is marked
+    assert short_cell(point).endswith("*") is marked

@@ -1,12 +1,9 @@
 """What a sweep asked for, computed and shared is right however often it was started, and whatever was killed."""
 
 import json
-import subprocess
-from types import SimpleNamespace
 
 import pytest
 
-from experiments.benchmarks import kills
 from experiments.benchmarks.kills import Budget, KilledSweep, environment, undisturbed
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
@@ -15,7 +12,6 @@ from harness.report import formats
 from harness.report.arm_rows import reuse_rows
 from harness.report.cost_text import cost_sentences
 from harness.sweep.cost import EngineCost, StartCost
-from tests import forked
 from tests.synthetic import leave_one_out, write_sweep
 
 
@@ -101,13 +97,11 @@ class AfterAStep(KilledSweep):
             super()._kill(command, budget)
 
 
-def test_a_sweep_that_was_killed_and_continued_is_one_that_was_not(tmp_path, monkeypatch):
+def test_a_sweep_that_was_killed_and_continued_is_one_that_was_not(tmp_path):
     """By `experiments/benchmarks/kills.py`, which does the same at random moments: nothing lost, doubled or left over,
     the same runs, and effects.json to the byte."""
     env = environment("stand_in", tmp_path)
     ending = undisturbed(tmp_path / "whole", env, "plain")
-    # the same bytes, whatever the order of sets: the others have another hash seed
-    monkeypatch.setattr(kills, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked.popen}))
     killed = AfterAStep(0, "plain", tmp_path / "cut", env, seed=0)
     killed.run(ending, Scripted("server", "main", "wandb-core"))
     assert not killed.faults
