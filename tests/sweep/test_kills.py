@@ -56,15 +56,16 @@ def test_two_lines_of_one_step_are_doubled_but_not_those_of_two_factors(folder):
 
 
 def test_the_guard_is_not_taken_for_the_server_whose_command_it_holds():
-    program = [sys.executable, "-c", "input()"]
+    program = [sys.executable, "-c", "print(flush=True); input()"]
     commands = {
         "guard": ["engine/guard.py", "vllm.entrypoints.openai.api_server"],
         "server": ["vllm.entrypoints.openai.api_server"],
         "other": ["something"],
     }
     for role, words in commands.items():
-        process = subprocess.Popen([*program, *words], stdin=subprocess.PIPE)
+        process = subprocess.Popen([*program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
+            process.stdout.readline()  # it has the command by now
             assert role_of(psutil.Process(process.pid)) == role
         finally:
             process.kill()
