@@ -19,18 +19,14 @@ from omegaconf import DictConfig
 
 from harness.config import typed
 from harness.paths import CONF
-from tests import forked
 
 
-def pytest_configure(config):
+def pytest_configure():
     """Started in the background (`pytest &`, nohup) the suite ignores these signals, and the commands that it starts
     would inherit that: a program that is handled is started with the default."""
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
-    if forked.ADDRESS not in os.environ:  # a worker of xdist has it from the process that started it
-        server, folder = forked.serve_tests()
-        config.add_cleanup(lambda: forked.end(server, folder))
 
 
 def pytest_xdist_auto_num_workers(config):

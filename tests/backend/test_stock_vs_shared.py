@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 
 import harness
 from harness.stats.intervals import crossed_spread
-from tests import forked
 
 PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "stock_vs_shared.py"
 spec = importlib.util.spec_from_file_location("stock_vs_shared", PATH)
@@ -220,6 +220,6 @@ def test_every_part_is_a_real_program_with_its_own_results(tmp_path):
 )
 def test_single_runs_and_several_seeds_are_commands_that_the_harness_takes(part, options, runs, tmp_path):
     argv = benchmark.command(part, tmp_path, 2, "smoke", [*options, "plan_only=true"])
-    done = forked.run(*argv[3:], cwd=PATH.parent.parent.parent)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=PATH.parent.parent.parent)
     assert done.returncode == 0, done.stderr
     assert f"{runs} to do" in done.stdout

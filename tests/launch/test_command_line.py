@@ -19,7 +19,6 @@ from harness.launch import command_line, launcher, run
 from harness.launch.command_line import understood
 from harness.launch.plugins import register
 from harness.launch.search_path import SearchPath
-from tests import forked
 
 ROOT = Path(__file__).parents[2]
 joined = " ".join
@@ -44,7 +43,6 @@ def usual() -> SearchPath:
 
 
 def harness(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-m", "harness", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
@@ -462,7 +460,7 @@ def test_help_is_left_to_hydra(monkeypatch):
 
 
 def planned(*arguments: str, cwd: Path) -> list[str]:
-    done = forked.run(*arguments, "plan_only=true", cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = harness(*arguments, "plan_only=true", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return [line.strip() for line in done.stdout.splitlines() if "/seed=" in line]
 
@@ -497,7 +495,7 @@ def test_a_command_plans_its_runs_and_makes_nothing(arguments, runs, tmp_path):
     ids=lambda v: joined(v) if isinstance(v, list) else "",
 )
 def test_a_mistake_ends_with_2_and_no_traceback(arguments, message, tmp_path):
-    done = forked.run(*arguments, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = harness(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("ConfigError: ") and "Error " not in done.stderr  # nothing of Hydra's own

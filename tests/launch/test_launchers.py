@@ -21,7 +21,6 @@ from harness.launch.slurm_launcher import Jobs, SlurmLauncher, UnitJob, sum_of
 from harness.machine.gpu import Gpu
 from harness.sections import BackendConfig
 from harness.sweep.cost import EngineCost, StartCost
-from tests import forked
 
 CPU = {"kind": "shared", "device": "cpu"}
 
@@ -133,7 +132,7 @@ def test_help_lists_the_launchers():
 @pytest.mark.parametrize("sweep", [["+ablation=smoke"], []], ids=["sweep", "one run"])
 def test_without_sbatch_the_error_says_what_to_do(sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    done = forked.run(*sweep, "hydra/launcher=slurm", f"results={tmp_path}")
+    done = harness(*sweep, "hydra/launcher=slurm", f"results={tmp_path}")
     assert done.returncode != 0
     assert "hydra.launcher.cluster=local" in done.stderr and "Traceback" not in done.stderr
 
