@@ -15,6 +15,7 @@ Each message says what happened, what was expected, and what to do next.
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
@@ -81,6 +82,12 @@ class MissingLogprobs(EpisodeError):
 
 class UserError(EpisodeError):
     """A user who is a model gave no answer that can be used, in all attempts."""
+
+
+def raised(error: BaseException) -> str:
+    """'ValueError: no tasks (mine/envs.py, line 12)': what somebody's code raised, and where"""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
 
 
 def exit_of(error: HarnessError) -> Exit:

@@ -11,7 +11,6 @@ import asyncio
 import json
 import math
 import time
-import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from harness.env import Environment
 from harness.env.project import Project
 from harness.episode import Episode, Turn
 from harness.episode_player import EpisodePlayer, Job, Plays
-from harness.errors import EngineError, EpisodeError, HarnessError
+from harness.errors import EngineError, EpisodeError, HarnessError, raised
 from harness.seams import Outcome
 
 SUCCESS = "success"  # the metric of a trajectory that says whether its task was solved
@@ -66,7 +65,7 @@ class ProjectPlayer:
                 made = await self.project.rollout(model, self.project.task(job.task_id))
             except Exception as error:
                 if line.failure is None and not line.full:
-                    raise EpisodeError(f"The rollout of task {job.task_id} raised {_where(error)}") from error
+                    raise EpisodeError(f"The rollout of task {job.task_id} raised {raised(error)}") from error
                 made = None
         if line.failure is not None:
             raise line.failure
@@ -84,7 +83,7 @@ class ProjectPlayer:
 class Line:
     """What one rollout asks of the policy's server.
 
-    turns: the replies, in the order in which they came
+    turns: the replies, in the order in which they came; asked: requests, also those under way
     failure: the first that was no end of an episode; from then on nothing is asked any more
     full: whether a prompt filled the context, or the rollout asked for more replies than an episode may have
     """
@@ -96,6 +95,7 @@ class Line:
     sent: list[Mapping[str, Any]] = field(default_factory=list)
     failure: HarnessError | None = None
     full: str = ""
+    asked: int = 0
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
@@ -128,7 +128,8 @@ class Line:
         if self.failure is not None:
             raise self.failure
         _check(asked, self.tools)
-        number, sampling = len(self.turns), self.job.sampling
+        number, sampling = self.asked, self.job.sampling
+        self.asked += 1
         if number >= sampling.max_turns:
             self.full = "turn_limit"
             raise ContextFull(f"an episode has at most {sampling.max_turns} replies (rollout.max_turns)")
@@ -274,9 +275,3 @@ def _completion(number: int, turn: Turn, prompt_tokens: int) -> dict[str, Any]:
 def _refused(status: int, text: str) -> web.Response:
     error = {"message": text, "type": "BadRequestError", "param": None, "code": status}
     return web.Response(status=status, text=json.dumps({"error": error}), content_type="application/json")
-
-
-def _where(error: Exception) -> str:
-    """'ValueError: no answer (mine/rollout.py, line 12)'"""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

@@ -276,7 +276,7 @@ class Exploration(Strategy, Protocol):
 
 class Reward(Strategy, Protocol):
     def training_reward(self, outcome: Outcome) -> float:
-        """In [-1, 1]; 1 only for raw success."""
+        """In [-1, 1]; 1 only for raw success. Where a project shapes its rewards, any finite number."""
         ...
 
     def trains_on(self, outcome: Outcome) -> bool:

@@ -110,6 +110,15 @@ def test_name_temperature_seed_and_logprobs_are_the_harness_s_and_messages_and_t
     assert [len(turn.prompt_ids) for turn in episode.turns] == [20, 40]
 
 
+def test_requests_of_one_rollout_at_the_same_time_have_seeds_of_their_own(served):
+    async def twice(model, task):
+        await asyncio.gather(*(with_openai(model, ASKED) for _ in range(2)))
+        return art.Trajectory(messages_and_choices=list(ASKED), reward=0.5)
+
+    _, requests = served([text(), text()], twice)
+    assert sorted(request["seed"] for request in requests) == [5, 6]
+
+
 def test_success_is_what_is_validated_and_the_projects_reward_what_is_trained(served):
     outcome = served([call(), text()])[0].outcome
     assert (outcome.reward, outcome.shaped, outcome.end) == (1.0, 1.5, "user_stop")

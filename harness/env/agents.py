@@ -108,6 +108,11 @@ def play(environment: Environment, task_id: str, agent: Agent, seed: int = 0) ->
     return Played(conversation.outcome(stopped), stopped, replies)
 
 
+def opening(environment: Environment, task_id: str) -> str:
+    """The user's first message. Raises Awaits."""
+    return _now(environment.start(task_id, 0).opening())
+
+
 def _now(coroutine: Coroutine[Any, Any, T]) -> T:
     """What a coroutine returns that waits for nothing."""
     try:

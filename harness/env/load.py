@@ -9,7 +9,6 @@ import difflib
 import importlib
 import inspect
 import json
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -26,7 +25,7 @@ from harness.env.environment import (
     validation_sets,
 )
 from harness.env.project import Project
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, HarnessError, raised
 
 OPTION = "env._target_"
 AWAITED = ("opening", "reply")
@@ -75,7 +74,7 @@ def _made(source: Mapping[str, Any]) -> Environment:
     except HarnessError:
         raise
     except Exception as error:
-        raise ConfigError(f"{OPTION}={target} raised {_where(error)}.") from error
+        raise ConfigError(f"{OPTION}={target} raised {raised(error)}.") from error
 
 
 def _find(target: str) -> Callable[..., Any]:
@@ -100,13 +99,13 @@ def _module(target: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{OPTION}={target}: importing {name} raised {_where(error)}.") from error
+            raise ConfigError(f"{OPTION}={target}: importing {name} raised {raised(error)}.") from error
         raise ConfigError(
             f"{OPTION}={target}: no module {error.name!r} can be imported. Install its package, or name its folder in "
             "PYTHONPATH: other processes import it as well."
         ) from None
     except Exception as error:
-        raise ConfigError(f"{OPTION}={target}: importing {name} raised {_where(error)}.") from error
+        raise ConfigError(f"{OPTION}={target}: importing {name} raised {raised(error)}.") from error
 
 
 def _accepts(target: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -205,7 +204,7 @@ def _check_start(target: str, made: Environment, task_id: str) -> None:
     try:
         started = made.start(task_id, 0)
     except Exception as error:
-        raise ConfigError(f"{OPTION}={target}: start({task_id!r}, 0) raised {_where(error)}.") from error
+        raise ConfigError(f"{OPTION}={target}: start({task_id!r}, 0) raised {raised(error)}.") from error
     if missing := _missing(started, Conversation):
         raise ConfigError(
             f"{OPTION}={target}: start({task_id!r}, 0) gave a {type(started).__name__} without {', '.join(missing)}. "
@@ -222,9 +221,3 @@ def _check_start(target: str, made: Environment, task_id: str) -> None:
 def _missing(made: Any, protocol: type) -> list[str]:
     wanted = [name for name in vars(protocol) if not name.startswith("_")]
     return [name for name in wanted if inspect.getattr_static(made, name, None) is None]
-
-
-def _where(error: Exception) -> str:
-    """'ValueError: no tasks (mine/envs.py, line 12)'"""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

@@ -66,18 +66,23 @@ def _reading(evidence: Evidence) -> dict[str, float]:
     return {"nonexistent": float(missing), "overlap": float(overlap), "ids": float(len(asked)), "raised": raised}
 
 
+def _acted_as(evidence: Evidence, reading: dict[str, float]) -> str | None:
+    """As which of the four levels its validation acted; None: as none of them."""
+    if evidence.validated != evidence.split.validation:
+        return None
+    if evidence.validation_raised:
+        return "crash" if reading["nonexistent"] else None
+    if reading["nonexistent"]:
+        return None if reading["overlap"] else "off"
+    if reading["ids"]:
+        return "overlap" if reading["overlap"] else "on"
+    return None
+
+
 def _check(level: str, acts_as: str, evidence: Evidence, expected: str) -> Check:
     """By the tasks that its validation played. acts_as: which of the four levels that must be."""
     reading = _reading(evidence)
-    seen = None
-    if evidence.validated != evidence.split.validation:
-        seen = None
-    elif evidence.validation_raised:
-        seen = "crash" if reading["nonexistent"] else None
-    elif reading["nonexistent"]:
-        seen = "off" if not reading["overlap"] else None
-    elif reading["ids"]:
-        seen = "overlap" if reading["overlap"] else "on"
+    seen = _acted_as(evidence, reading)
     text = (
         f"{reading['nonexistent']:.0f} of {reading['ids']:.0f} validation ids do not exist, "
         f"{reading['overlap']:.0f} are trained on{', and it raised' * evidence.validation_raised} (expected {expected})"

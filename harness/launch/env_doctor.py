@@ -3,7 +3,6 @@
 A task that the oracle (harness/env/agents.py) does not solve is one that no policy can be expected to solve.
 """
 
-import asyncio
 import json
 import statistics
 import time
@@ -40,7 +39,7 @@ class Measured:
 def lines(options: Sequence[str]) -> list[str]:
     """The examination of the environment that the options choose. Raises ConfigError."""
     config = composed(options)
-    environment = load_environment(config.env.source)
+    environment = load_environment(config.env.source, config.user.identity())
     size, unit = _sizes(config)
     sets = {"train": environment.train_ids, "held out": environment.test_ids, **validation_sets(environment)}
     found = [measured(name, environment, ids, size) for name, ids in sets.items() if ids]
@@ -61,8 +60,10 @@ def lines(options: Sequence[str]) -> list[str]:
 
 def measured(name: str, environment: Environment, ids: Sequence[str], size: Callable[[str], int]) -> Measured:
     common = opening_of_all(environment)
-    openings = [asyncio.run(environment.start(task_id, 0).opening()) for task_id in ids]
-    prompts = tuple(size(common + opening) for opening in openings)
+    try:
+        prompts = tuple(size(common + agents.opening(environment, task_id)) for task_id in ids)
+    except agents.Awaits:
+        prompts = (size(common),) * len(ids)  # a model's first message costs money
     rewards: dict[str, float] = {}
     milliseconds: float | None = None
     unsolved: tuple[str, ...] = ()

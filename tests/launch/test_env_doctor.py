@@ -48,14 +48,14 @@ def test_what_is_wrong_is_said_as_for_a_sweep(capsys):
 
 
 def test_the_tasks_that_the_oracle_fails_are_named(monkeypatch):
-    monkeypatch.setattr(env_doctor, "load_environment", lambda source: Paying())
+    monkeypatch.setattr(env_doctor, "load_environment", lambda source, user: Paying())
     assert env_doctor.lines(["env=mock"])[-1] == "the oracle fails at 1 of held out: t2"
 
 
 def test_an_environment_that_knows_no_solutions_says_how_to_give_them(monkeypatch):
     made = Paying()
     made.solution = None
-    monkeypatch.setattr(env_doctor, "load_environment", lambda source: made)
+    monkeypatch.setattr(env_doctor, "load_environment", lambda source, user: made)
     text = env_doctor.lines(["env=mock"])
     assert text[-1].startswith("oracle: this environment does not say what solves its tasks")
     assert text[2].split()[-1] == "-"
@@ -64,7 +64,7 @@ def test_an_environment_that_knows_no_solutions_says_how_to_give_them(monkeypatc
 def test_a_user_who_is_a_model_is_not_asked(monkeypatch):
     made = Paying()
     made.start = lambda task_id, seed: Asked()
-    monkeypatch.setattr(env_doctor, "load_environment", lambda source: made)
+    monkeypatch.setattr(env_doctor, "load_environment", lambda source, user: made)
     assert env_doctor.lines(["env=mock"])[-1] == "its user is a model: nothing was played"
 
 
@@ -73,3 +73,11 @@ def test_the_tokens_are_those_of_the_policy_that_is_chosen():
     found = env_doctor.measured("t", Paying(), ["t0", "t1"], len)
     assert found.prompts == (len(env_doctor.opening_of_all(Paying()) + "Begin."),) * 2
     assert found.rewards == {"floor": 0.0, "random": 1.0, "oracle": 1.0} and agents.CALLS > 1
+
+
+def test_it_plays_with_the_user_that_is_chosen(capsys):
+    lines = shown(capsys, "env=retail_generated", "env.tasks=3", "env.validation_tasks=2", "user=withholding")
+    openings = [line.split()[3] for line in lines[2:4]]
+    assert openings != [line.split()[3] for line in shown(capsys, *"env=retail_generated env.tasks=3".split())[2:4]]
+    asked = shown(capsys, "env=mock", "user=llm", "user.model=gpt-4o")
+    assert asked[-1] == "its user is a model: nothing was played"
