@@ -19,6 +19,7 @@ USUAL = SimulatedWorld()
 NULL = SimulatedWorld(off=NONE_OFF, sealed=False)
 WEAK = SimulatedWorld(gain=1.6, off=(("endpoint", 0.0), ("tools", 0.8), ("reward", 0.6)), seed_sd=0.4, run_sd=0.3)
 COLLAPSES = SimulatedWorld(collapse=0.15)
+BY_CHANCE = replace(NULL, collapse=0.5, seed_sd=0.0, run_sd=0.0)  # a run takes off or not, and nothing else differs
 CEILING = SimulatedWorld(base=0.6, gain=2.2)
 FLOOR = SimulatedWorld(base=-3.0, gain=1.2)
 ITEMS = ItemResponseWorld()
@@ -97,6 +98,10 @@ SETTINGS = (
     Setting("null, 2 seeds, 15 tasks", LOO, 2, LEAVE, replace(NULL, tasks=15)),
     Setting("null, 5 seeds", LOO, 5, LEAVE, NULL),
     Setting("null, 1 seed", LOO, 1, LEAVE, NULL),
+    *(
+        Setting(f"null, half of all runs collapse, alike otherwise, {seeds} seeds", LOO, seeds, LEAVE, BY_CHANCE)
+        for seeds in (2, 3, 4, 5)
+    ),
     # With one seed the truth is that of its runs; without luck of their own their effects are zero.
     Setting("null, 1 seed, runs alike", LOO, 1, LEAVE, replace(NULL, run_sd=0.0)),
     Setting("null, full factorial, 1 seed, runs alike", "full_factorial", 1, FULL, replace(NULL, run_sd=0.0)),
