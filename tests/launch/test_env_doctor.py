@@ -78,6 +78,6 @@ def test_the_tokens_are_those_of_the_policy_that_is_chosen():
 def test_it_plays_with_the_user_that_is_chosen(capsys):
     lines = shown(capsys, "env=retail_generated", "env.tasks=3", "env.validation_tasks=2", "user=withholding")
     openings = [line.split()[3] for line in lines[2:4]]
-    assert openings != [line.split()[3] for line in shown(capsys, *"env=retail_generated env.tasks=3".split())[2:4]]
+    assert openings != [line.split()[3] for line in shown(capsys, "env=retail_generated", "env.tasks=3")[2:4]]
     asked = shown(capsys, "env=mock", "user=llm", "user.model=gpt-4o")
     assert asked[-1] == "its user is a model: nothing was played"
