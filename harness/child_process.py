@@ -10,7 +10,6 @@ and then, and killed when it gives none (heartbeat.py).
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import os
 import pickle
@@ -220,8 +219,6 @@ async def _serve(name: str, make: Callable[[Any], Awaitable[tuple[Any, Answers]]
         if isinstance(made, Exception):
             await _send(writer, made)
             return
-        gc.freeze()  # the libraries, which would be looked through again and again
-        gc.enable()
         greeted, answers = made
         await _send(writer, greeted)
         while True:
@@ -277,5 +274,4 @@ def _end_with(starter: int) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
-    gc.disable()  # libraries load an eighth faster; until the greeting is answered
     runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)

@@ -50,11 +50,6 @@ def test_each_question_gets_its_own_answer_whichever_comes_first(tmp_path):
     assert run(tmp_path, ask) == ("hello you", [2, 4, 6])
 
 
-def test_a_process_that_answers_frees_what_it_no_longer_needs(tmp_path):
-    """Only while it loads libraries nothing is collected."""
-    assert run(tmp_path, lambda process: process.ask("collects")) is True
-
-
 def test_what_libraries_print_goes_to_the_log_and_not_into_the_answers(tmp_path):
     assert run(tmp_path, lambda process: process.ask("print")) == "printed"
     assert "a library's line" in (tmp_path / "child.log").read_text()
