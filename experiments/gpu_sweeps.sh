@@ -1,55 +1,56 @@
 #!/usr/bin/env bash
-# The sweeps of generated retail tasks on a GPU node (docs/gpu.md sets it up):  experiments/gpu_sweeps.sh tune|sweep
+# The sweeps of generated retail tasks on a GPU node (docs/gpu.md sets it up):  experiments/gpu_sweeps.sh STAGE [WARM_START]
 #
-# tune    the greedy reward of each candidate on the tuning customers, one after another, and the one nearest to .3
-# sweep   leave_one_out with that candidate, on fresh seeds and the verdict's customers; start it again to continue
+# warm_start  trains a warm start and writes its checkpoint to $POLICIES
+# rates       all fixes on at three learning rates, on the tuning customers and a tuning seed
+# sweep       leave_one_out at the main rate, on fresh seeds and the verdict's customers
+# other_rates leave_one_out at the two other rates, two seeds
+# ppo         without_endpoint and all_on with loss ppo, two seeds
 #
-# A candidate is a warm start and a number of requests a task. WARM lists the folders of warm starts that
-# `python -m experiments.warm_starts.retail --out FOLDER` made. What is tuned never sees the verdict's customers or seeds.
+# WARM_START is wrong_decisions (its demonstrations decide wrongly at known rates) or under_trained (they do not, and are
+# few). Start a stage again to continue it. What is tuned never sees the verdict's customers or seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 RESULTS=${RESULTS:-results}
-WARM=${WARM:-"warm under_trained"}
-SEEDS=${SEEDS:-11,12,13,14,15,16,17,18}
+POLICIES=${POLICIES:-warm_starts}
+SEEDS=${SEEDS:-11,12,13,14,15}
+RATE=${RATE:-1e-3}
+OTHER_RATES=${OTHER_RATES:-3e-4,3e-3}
 MORE=${MORE:-}  # further options, such as backend.engines_per_gpu=2
-CHOICE=$RESULTS/retail_generated_choice
-COMMON=(env=retail_generated "env.unseen_kinds=[move_order]" policy=smollm2_135m train=smollm2 rollout=retail)
 
-apply() { python3 -m experiments.warm_starts.retail --apply "$1"; }
+stage=${1:-} warm=${2:-wrong_decisions}
+case "$warm" in
+  wrong_decisions) how=() ;;
+  under_trained) how=(--faultless --steps 500) ;;
+  *) echo "No warm start is called '$warm'. Valid: wrong_decisions, under_trained" >&2; exit 2 ;;
+esac
 
-case "${1:-}" in
-  tune)
-    : > "$CHOICE.candidates"
-    for warm in $WARM; do
-      apply "$warm"
-      for requests in 1 2; do
-        name=tune_$(basename "$warm")_$requests
-        python3 -m harness "${COMMON[@]}" env.requests=$requests env.customers=tuning env.task_seed=1 seed=100 \
-          train.train_tasks=12 train.groups_per_step=2 train.steps=1 validation.every=1 tracking=off \
-          results="$RESULTS" sweep="$name" $MORE || { echo "$name did not end; it is no candidate"; continue; }
-        reward=$(python3 -c "
-import json, pathlib, sys
-lines = next(pathlib.Path(sys.argv[1]).glob('runs/*/*/validation.jsonl')).read_text().splitlines()
-print(json.loads(lines[0])['reference']['mean'])" "$RESULTS/$name")
-        echo "$warm $requests $reward" | tee -a "$CHOICE.candidates"
-      done
-    done
-    python3 -c "
-import sys
-rows = [line.split() for line in sys.stdin]
-print(*min(rows, key=lambda row: abs(float(row[2]) - 0.3))[:2])" < "$CHOICE.candidates" | tee "$CHOICE"
+run() {
+  # shellcheck disable=SC2086
+  python3 -m harness "$@" env=retail_generated env.requests=1 "env.unseen_kinds=[move_order]" \
+    policy.path="$POLICIES/smollm2_$warm" policy.tool_parser=hermes train=smollm2 rollout=retail train.steps=12 \
+    train.groups_per_step=8 validation.every=4 tracking=off results="$RESULTS" $MORE
+}
+
+verdict() { run +ablation=leave_one_out train.train_tasks=240 "validation.also=[unseen_kinds]" "$@"; }
+
+case "$stage" in
+  warm_start)
+    python3 -m experiments.warm_starts.retail "${how[@]}" --out "$POLICIES/adapter_$warm" \
+      --checkpoint "$POLICIES/smollm2_$warm"
     ;;
-  sweep)
-    [ -s "$CHOICE" ] || { echo "$CHOICE is not there; run \`$0 tune\` first" >&2; exit 2; }
-    read -r warm requests < "$CHOICE"
-    apply "$warm"
-    # shellcheck disable=SC2086
-    python3 -m harness +ablation=leave_one_out seed="$SEEDS" "${COMMON[@]}" env.requests="$requests" \
-      "validation.also=[unseen_kinds]" train.train_tasks=240 train.groups_per_step=8 train.steps=10 validation.every=5 \
-      tracking=off results="$RESULTS" sweep=retail_generated $MORE
+  rates)
+    run -m train.learning_rate=3e-4,1e-3,3e-3 seed=100 env.customers=tuning env.task_seed=1 train.train_tasks=240 \
+      sweep="tune_$warm"
+    ;;
+  sweep) verdict seed="$SEEDS" train.learning_rate="$RATE" sweep="retail_$warm" ;;
+  other_rates) verdict seed=11,12 train.learning_rate="$OTHER_RATES" sweep="retail_${warm}_rates" ;;
+  ppo)
+    run -m fix/endpoint=on,off seed=11,12 train.loss=ppo train.learning_rate="$RATE" train.train_tasks=240 \
+      sweep="retail_${warm}_ppo"
     ;;
   *)
-    sed -n '2,8p' "$0" >&2
+    sed -n '2,13p' "$0" >&2
     exit 2
     ;;
 esac

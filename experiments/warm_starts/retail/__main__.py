@@ -2,6 +2,7 @@
 
 --out FOLDER    train on this machine's GPU, write the adapter (40 MB in files of at most 15 MiB), then apply it
 --apply FOLDER  write the checkpoint from the base and an adapter that was trained elsewhere; needs no GPU
+--checkpoint FOLDER  where the checkpoint goes, for policy.path=; else it is policy=smollm2_135m
 --show N        print N demonstrations
 --tiny          try the training for a few steps without a GPU, with the micro policy's weights
 """
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--apply", type=Path, metavar="FOLDER", help="write the checkpoint from the adapter in here")
     what.add_argument("--show", type=int, metavar="N", help="print demonstrations")
     what.add_argument("--tiny", action="store_true", help="try the training on a CPU")
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="where; else policy=smollm2_135m")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--steps", type=int, default=default.steps, help="rows, one gradient step each")
     parser.add_argument("--minutes", type=float, default=default.minutes, help="of training at most")
@@ -66,10 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.tiny:
             tiny(given.seed)
         elif given.apply:
-            apply(given.apply)
+            apply(given.apply, given.checkpoint)
         else:
             train(given.out, settings, given.device)
-            apply(given.out)
+            apply(given.out, given.checkpoint)
     except HarnessError as error:
         print(f"python -m experiments.warm_starts.retail: {error}", file=sys.stderr)
         return 1
@@ -87,12 +89,14 @@ def train(out: Path, settings: Settings, device: str) -> None:
     warm_start(base, weights_digest(base), out, settings, device, progress("warm start"))
 
 
-def apply(adapter: Path) -> None:
+def apply(adapter: Path, checkpoint: Path | None = None) -> None:
+    """checkpoint: None for the one that policy=smollm2_135m reads."""
     from experiments.warm_starts.retail.checkpoint import apply
 
-    say = progress("warm start")
-    apply(smollm2.base(), adapter, smollm2.warm_checkpoint())
-    say(f"{smollm2.warm_checkpoint()} is ready: policy=smollm2_135m")
+    made = checkpoint or smollm2.warm_checkpoint()
+    apply(smollm2.base(), adapter, made)
+    chosen = f"policy.path={checkpoint} policy.tool_parser=hermes" if checkpoint else "policy=smollm2_135m"
+    progress("warm start")(f"{made} is ready: {chosen}")
 
 
 def tiny(seed: int) -> None:
