@@ -3,7 +3,7 @@
 #
 # warm_start  trains a warm start and writes its checkpoint to $POLICIES
 # rates       all fixes on at three learning rates, on the tuning customers and a tuning seed
-# sweep       leave_one_out at the main rate, on fresh seeds and the verdict's customers
+# sweep       leave_one_out at the rate with the highest mean of rates' validations, fresh seeds, the verdict's customers
 # other_rates leave_one_out at the two other rates, two seeds
 # ppo         without_endpoint and all_on with loss ppo, two seeds
 #
@@ -13,15 +13,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 RESULTS=${RESULTS:-results}
 POLICIES=${POLICIES:-warm_starts}
-SEEDS=${SEEDS:-11,12,13,14,15}
-RATE=${RATE:-1e-3}
-OTHER_RATES=${OTHER_RATES:-3e-4,3e-3}
+SEEDS=${SEEDS:-11,12,13,14,15,16}
 MORE=${MORE:-}  # further options, such as backend.engines_per_gpu=2
 
 stage=${1:-} warm=${2:-wrong_decisions}
 case "$warm" in
-  wrong_decisions) how=() ;;
-  under_trained) how=(--faultless --steps 500) ;;
+  wrong_decisions) how=() rate=3e-4 others=1e-4,1e-3 ;;
+  under_trained) how=(--faultless --steps 500) rate=1e-3 others=1e-4,3e-4 ;;
   *) echo "No warm start is called '$warm'. Valid: wrong_decisions, under_trained" >&2; exit 2 ;;
 esac
 
@@ -43,10 +41,10 @@ case "$stage" in
     run -m train.learning_rate=3e-4,1e-3,3e-3 seed=100 env.customers=tuning env.task_seed=1 train.train_tasks=240 \
       sweep="tune_$warm"
     ;;
-  sweep) verdict seed="$SEEDS" train.learning_rate="$RATE" sweep="retail_$warm" ;;
-  other_rates) verdict seed=11,12 train.learning_rate="$OTHER_RATES" sweep="retail_${warm}_rates" ;;
+  sweep) verdict seed="$SEEDS" train.learning_rate=$rate sweep="retail_$warm" ;;
+  other_rates) verdict seed=11,12 train.learning_rate=$others sweep="retail_${warm}_rates" ;;
   ppo)
-    run -m fix/endpoint=on,off seed=11,12 train.loss=ppo train.learning_rate="$RATE" train.train_tasks=240 \
+    run -m fix/endpoint=on,off seed=11,12 train.loss=ppo train.learning_rate=$rate train.train_tasks=240 \
       sweep="retail_${warm}_ppo"
     ;;
   *)
