@@ -121,8 +121,10 @@ class Scores:
     gap: |served - scored| under the weights that are said to have answered
     rival_gap: the same under the rival's weights (`Names.rival`); NaN where nobody has them
     apart: |difference| of the two scores
-    preference, error: (|served - rival| - |served - answering|) / (their sum), from -1 (only the rival explains it) to
-        1, and the standard error of this mean
+    preference: (|served - rival| - |served - answering|) / (their sum), from -1 (only the rival explains it) to 1; the
+        mean over the tokens on which the two weights differ by at least their mean difference
+    error: the standard error of that mean, between replies; NaN with one
+    replies: that have such tokens
     """
 
     gap: float
@@ -131,6 +133,7 @@ class Scores:
     preference: float
     error: float
     tokens: int
+    replies: int
 
 
 @dataclass(frozen=True)

@@ -339,7 +339,7 @@ def test_fewer_logprobs_than_sampled_tokens_are_none_and_an_empty_trajectory_say
 
 
 def test_what_else_the_evidence_is_told():
-    scores = Scores(0.0, 0.0, 0.0, 0.0, 0.0, 1)
+    scores = Scores(0.0, 0.0, 0.0, 0.0, 0.0, 1, 1)
     found = evidence(sampled(*FULL), temperature=0.3, exact=False, scores=scores)
     assert found.scores is scores
     assert (found.step, found.temperature, found.exact) == (STEP, 0.3, False)

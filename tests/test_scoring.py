@@ -59,8 +59,8 @@ def test_the_least_probable_turns_are_scored_and_more_of_them_where_the_sampler_
 
 
 def test_of_equally_probable_turns_the_first_rollout_of_each_task_comes_first():
-    _, backend = scored(table(*(rollout(key) for key in ("b0", "a0", "b1", "a1", "b2", "a2"))))
-    assert [reply.episode for reply in backend.scored[0][1]] == ["b0", "a0", "b1", "a1"]
+    _, backend = scored(table(*(rollout(f"{task}{n}") for n in range(5) for task in "ba")))
+    assert [reply.episode for reply in backend.scored[0][1]] == ["b0", "a0", "b1", "a1", "b2", "a2", "b3", "a3"]
 
 
 def test_an_episode_counts_once():
@@ -90,9 +90,10 @@ def test_an_episode_without_a_reply_is_left_out():
 
 
 def test_what_is_compared_is_what_was_served():
-    found, _ = scored(table(rollout("x", turn((1, 2, 3)))))  # served with -0.1 for every token
+    found, _ = scored(table(rollout("x", turn((1, 2))), rollout("y", turn((3,)))))  # served with -0.1 for every token
     assert (found.gap, found.rival_gap, found.apart) == pytest.approx((0.0, 0.2, 0.2), abs=1e-6)
-    assert (found.preference, found.error, found.tokens) == pytest.approx((1.0, 0.0, 3), abs=1e-6)
+    assert (found.preference, found.error) == pytest.approx((1.0, 0.0), abs=1e-6)
+    assert (found.tokens, found.replies) == (3, 2)
 
 
 def test_weights_that_the_trainer_does_not_have_give_no_scores_and_a_rival_no_comparison():
@@ -102,23 +103,44 @@ def test_weights_that_the_trainer_does_not_have_give_no_scores_and_a_rival_no_co
     assert all(math.isnan(value) for value in (found.rival_gap, found.apart, found.preference, found.error))
 
 
+def comparison(served, answering, rival, reply=None):
+    """Each token a reply of its own, if no more is said."""
+    arrays = (np.array(each, float) for each in (served, answering, rival))
+    return compared(*arrays, np.arange(len(served)) if reply is None else np.array(reply))
+
+
 def test_the_comparison_is_paired_by_token():
-    served, answering, rival = np.array([-1.0, -2.0, -3.0]), np.array([-1.1, -2.0, -3.0]), np.array([-1.0, -2.3, -3.2])
-    found = compared(served, answering, rival)
+    found = comparison([-1.0, -2.0, -3.0], [-1.1, -2.0, -3.0], [-1.0, -1.9, -3.1])
     better = [-1.0, 1.0, 1.0]
-    assert found.gap == pytest.approx(0.1 / 3) and found.rival_gap == pytest.approx(0.5 / 3)
-    assert found.apart == pytest.approx(0.6 / 3)
+    assert found.gap == pytest.approx(0.1 / 3) and found.rival_gap == pytest.approx(0.2 / 3)
+    assert found.apart == pytest.approx(0.1)
     assert found.preference == pytest.approx(np.mean(better))
     assert found.error == pytest.approx(np.std(better, ddof=1) / 3**0.5)
-    assert math.isnan(compared(served[:1], answering[:1], rival[:1]).error)
+    assert math.isnan(comparison([-1.0], [-1.1], [-1.0]).error)
 
 
 def test_a_token_counts_by_how_much_nearer_one_is_and_not_by_how_far_both_are_off():
-    served, answering, rival = np.array([-1.0, -9.0]), np.array([-1.1, -8.0]), np.array([-1.3, -6.0])
-    assert compared(served, answering, rival).preference == pytest.approx((0.2 / 0.4 + 2.0 / 4.0) / 2)
+    found = comparison([0.0, 0.0], [1.0, 8.0], [3.0, 10.0])
+    assert found.preference == pytest.approx((2.0 / 4.0 + 2.0 / 18.0) / 2)
+
+
+def test_a_token_on_which_the_two_weights_hardly_differ_is_not_asked():
+    found = comparison([-1.0, -2.0, -1e-5], [-1.01, -2.01, -2e-5], [-1.2, -2.2, -1e-5])
+    assert (found.preference, found.tokens, found.replies) == (pytest.approx(0.19 / 0.21), 3, 2)
+
+
+def test_tokens_of_one_reply_are_no_independent_witnesses():
+    """Sixty tokens in three replies, of which each speaks with one voice, say no more than three tokens do."""
+    voices = np.repeat([1.0, 1.0, -1.0], 20)
+    rival = np.where(voices > 0, -1.2, -1.0)
+    answering = np.where(voices > 0, -1.0, -1.2)
+    alone = comparison(-np.ones(60), answering, rival)
+    together = comparison(-np.ones(60), answering, rival, np.repeat([0, 1, 2], 20))
+    assert together.preference == alone.preference == pytest.approx(1 / 3)
+    assert together.error == pytest.approx(np.std([1, 1, -1], ddof=1) / 3**0.5)
+    assert together.error > 4 * alone.error
 
 
 def test_equal_weights_are_not_apart():
-    same = np.array([-1.0, -2.0])
-    found = compared(np.array([-1.1, -2.2]), same, same)
+    found = comparison([-1.1, -2.2], [-1.0, -2.0], [-1.0, -2.0])
     assert (found.apart, found.preference, found.error) == (0.0, 0.0, 0.0)

@@ -41,10 +41,9 @@ FACTOR = Factor(
 # an adapter within the tolerance passes if it is nearer than the rival.
 TOLERANCE_EXACT = 1e-4
 TOLERANCE_16_BIT = 0.03
-# Standard errors by which one of two weights must explain the served log-probs better, and over how many tokens at
-# least. Tokens of one reply are not independent, and a sweep makes thousands of such checks: 4 come by chance in one of
-# 30,000.
-CLEARLY = 4.0
+# One of two weights explains the served log-probs better if that comes by chance in one of so many checks: a sweep makes
+# thousands. Over how many tokens and replies at least: replies count, tokens of one depend on each other.
+CHANCE = 1 / 30_000
 LEAST_TOKENS = 30
 
 
@@ -59,8 +58,16 @@ def explained(scores: Scores | None, exact: bool) -> bool | None:
         return None
     if not scores.gap <= (TOLERANCE_EXACT if exact else TOLERANCE_16_BIT):
         return False
-    clear = scores.tokens >= LEAST_TOKENS and abs(scores.preference) > CLEARLY * scores.error
+    enough = scores.tokens >= LEAST_TOKENS and scores.replies > 1
+    clear = enough and abs(scores.preference) > _errors_by_chance(scores.replies) * scores.error
     return scores.preference > 0 if clear else None
+
+
+def _errors_by_chance(replies: int) -> float:
+    """Standard errors that so many replies exceed in CHANCE of all checks, to either side: Student's t."""
+    from scipy.special import stdtrit  # a quarter of a second that --help need not wait for
+
+    return float(stdtrit(replies - 1, 1 - CHANCE / 2))
 
 
 def _share_current(evidence: Evidence) -> float | None:
@@ -120,6 +127,7 @@ def _reading(evidence: Evidence, share: float | None) -> dict[str, float]:
         "preference": math.nan if scores is None else scores.preference,
         "preference_error": math.nan if scores is None else scores.error,
         "scored_tokens": 0.0 if scores is None else float(scores.tokens),
+        "telling_replies": 0.0 if scores is None else float(scores.replies),
     }
 
 

@@ -32,7 +32,7 @@ def evidence():
         trained_rewards_N=[reward.On().training_reward(HALF), 1.0],
         empty_N=[False, False],
         validated=("c",),
-        scores=Scores(gap=1e-6, rival_gap=0.02, apart=0.02, preference=0.9, error=0.05, tokens=120),
+        scores=Scores(gap=1e-6, rival_gap=0.02, apart=0.02, preference=0.9, error=0.05, tokens=120, replies=24),
         temperatures_N=[0.7] * 6,
         openings_M=[frozenset({"served"})] * 5,
         contexts_M=[None, *[frozenset({"served"})] * 4],

@@ -14,13 +14,13 @@ SERVED, RENDERED, STOCK, NO_TOOLS, TWICE, ODD, NEITHER = (
     frozenset(kinds) for kinds in ({"served"}, {"rendered"}, {"stock_order"}, {"no_tools"}, {"twice"}, {"once"}, ())
 )
 EITHER_ORDER, ALIKE, ONCE_AS_TWICE = SERVED | STOCK, SERVED | STOCK | NO_TOOLS, SERVED | TWICE
-SAME = {"scores": Scores(gap=1e-8, rival_gap=1e-8, apart=0.0, preference=0.0, error=0.0, tokens=60)}
+SAME = {"scores": Scores(gap=1e-8, rival_gap=1e-8, apart=0.0, preference=0.0, error=0.0, tokens=60, replies=12)}
 GREEDY = {"temperature": 0.0, "temperatures_N": [0.0] * 6}
 PAIRS = {"rewards_G_R": np.zeros((2, 2)), "distinct_G": [2, 2]}
 
 
-def scores(gap, preference=0.9, error=0.05, tokens=60):
-    return {"scores": Scores(gap, 0.02, 0.02, preference, error, tokens)}
+def scores(gap, preference=0.9, error=0.05, tokens=60, replies=24):
+    return {"scores": Scores(gap, 0.02, 0.02, preference, error, tokens, replies)}
 
 
 def validated(*ids, raised=False):
@@ -44,7 +44,7 @@ TOOK_EFFECT = [
     (endpoint.Off(), {**BASE, "step": 1}),
     (endpoint.On(), scores(9e-5)),
     (endpoint.On(), {**scores(0.014), "exact": False}),
-    (endpoint.On(), scores(1e-6, 0.21)),
+    (endpoint.On(), scores(1e-6, 0.27)),
     (endpoint.On(), scores(1e-6, tokens=30)),
     (tools.On(), {}),
     (tools.On(), {"context_equal_M": [False] * 5}),  # a policy that spells its calls oddly is no broken switch
@@ -94,9 +94,9 @@ HAD_NO_EFFECT = [
     (endpoint.On(), {**scores(0.04), "exact": False}),
     (endpoint.On(), scores(0.3, 0.0, 0.0)),  # somebody else's adapter, where the two weights are equal
     (endpoint.On(), scores(float("nan"))),
-    (endpoint.On(), {**scores(0.03, -0.21), "exact": False}),  # the step before answered
+    (endpoint.On(), {**scores(0.03, -0.27), "exact": False}),  # the step before answered
     (endpoint.Off(), {**BASE, **scores(1.1e-4)}),
-    (endpoint.Off(), {**BASE, **scores(1e-6, -0.21)}),
+    (endpoint.Off(), {**BASE, **scores(1e-6, -0.27)}),
     (endpoint.Off(), {}),
     (endpoint.Off(), {"answered_by_current_N": [False] * 6}),
     (endpoint.Off(), {"policy_moved": False}),
@@ -252,11 +252,13 @@ NOT_SHOWN = [
     (endpoint.Off(), {**BASE, "scores": None}),
     (endpoint.On(), SAME),  # the first step, and one after a step that trained nothing
     (endpoint.Off(), {"asked_current": False, "policy_moved": False, **SAME}),  # nothing was trained
-    (endpoint.On(), {**scores(0.03, 0.19), "exact": False}),  # too little was learned to tell the two apart
-    (endpoint.On(), {**scores(0.03, -0.19), "exact": False}),
+    (endpoint.On(), {**scores(0.03, 0.24), "exact": False}),  # too little was learned to tell the two apart
+    (endpoint.On(), {**scores(0.03, -0.24), "exact": False}),
+    (endpoint.On(), {**scores(0.03, -0.27, replies=8), "exact": False}),  # tokens of one reply depend on each other
+    (endpoint.On(), scores(1e-6, 1.0, 0.0, replies=1)),
     (endpoint.On(), scores(1e-6, tokens=29)),
     (endpoint.On(), scores(1e-6, 0.0, 0.0)),
-    (endpoint.Off(), {**BASE, **scores(0.03, 0.19), "exact": False}),
+    (endpoint.Off(), {**BASE, **scores(0.03, 0.24), "exact": False}),
     (endpoint.On(), scores(1e-6, float("nan"), float("nan"))),  # nobody has the rival's weights
     (exploration.Off(), {"distinct_G": [0, 0], **GREEDY}),  # no two rollouts had an equal prompt
     (exploration.Off(), {**PAIRS, **GREEDY, "exact": False}),  # of two rollouts rounding makes as many as sampling

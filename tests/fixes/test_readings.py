@@ -42,8 +42,9 @@ SCORES = {
     "preference": 0.018,
     "preference_error": 0.001,
     "scored_tokens": 120.0,
+    "telling_replies": 24.0,
 }
-SCORED = {"scores": Scores(1e-6, 0.02, 0.019, 0.018, 0.001, 120)}
+SCORED = {"scores": Scores(1e-6, 0.02, 0.019, 0.018, 0.001, 120, 24)}
 
 READINGS = [
     (
@@ -64,6 +65,7 @@ READINGS = [
             "answered_by_current_weights": math.nan,
             **dict.fromkeys(SCORES, math.nan),
             "scored_tokens": 0.0,
+            "telling_replies": 0.0,
         },
     ),
     (tools, THIRD, {"opening_equal": 1 / 3, "context_equal": 0.5}),
@@ -124,7 +126,7 @@ TEXTS = [
     ),
     (
         endpoint.On(),
-        {"scores": Scores(2.46e-7, 0.0123, 0.0121, 0.9, 0.01, 70)},
+        {"scores": Scores(2.46e-7, 0.0123, 0.0121, 0.9, 0.01, 70, 8)},
         "100% of rollouts were answered by the weights of step 2 (expected 100 %); the served log-probs are 2.5e-07 "
         "nats from those of the weights that should have answered and 0.012 from those of their rival (70 tokens, "
         "0.012 between the two)",
