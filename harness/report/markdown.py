@@ -135,7 +135,7 @@ def _arms(sweep: SweepRecords) -> Iterator[str]:
     heads = ["arm", *(["block"] if len(sweep.blocks) > 1 else []), " ".join(formats.letters(sweep.factors).values())]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
-    yield f"\n{sentence(formats.legend(sweep))} {formats.CAPTION}"
+    yield f"\n{sentence(formats.legend(sweep))} {formats.caption(arm_rows(sweep))}"
 
 
 def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:
