@@ -16,6 +16,7 @@ from harness.report.source_text import rerun_hint
 from harness.report.verdict import verdict_sentences
 from harness.stats.controls import controls_of
 from harness.stats.effects import analyse
+from harness.stats.reward_range import CUT, is_cut
 from harness.stats.verdicts import NOT_SHOWN
 
 NUMBERS = ("seed", "first", "last", "slope", "area", "reported", "gap")
@@ -62,8 +63,10 @@ def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[Rend
     controls = controls_of(sweep.main, effects)
     for sentence in control_line(controls):
         yield Text(sentence, style="bold red" if controls and controls.failed else "")
-    for sentence in verdict_sentences(sweep.main, effects):
-        yield Text(sentence)
+    said = verdict_sentences(sweep.main, effects)
+    yield from map(Text, said)
+    if any(map(is_cut, said)):
+        yield Text(CUT, style="dim")
 
 
 def arm_table(sweep: SweepRecords, narrow: bool = False) -> Table:

@@ -107,9 +107,9 @@ def _section(section: Section) -> Iterator[str]:
     for caption, grid in (*section.grids, *section.folded):
         yield f"\n{sentence(caption)}\n" if caption else ""
         yield from _table(grid.heads, grid.rows)
-    if section.notes:
+    if notes := section.all_notes:
         yield ""
-        yield from (f"- {sentence(note)}" for note in section.notes)
+        yield from (f"- {sentence(note)}" for note in notes)
 
 
 def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _table(found: Needs) -> Table:
     for need in found.undecided:
         table.add_row(
             Text(effect_text.short(need.effect)),
-            Text(effect_text.estimate(need.effect)),
+            Text(effect_text.final(need.effect)),
             _as_estimated(need),
             "" if need.why and need.as_margin is None and not _is_large(need) else _number(need.as_margin),
             str(need.runs) if need.as_estimated else formats.NONE,

@@ -11,6 +11,7 @@ from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import LEVEL
+from harness.stats.reward_range import CUT, is_cut
 from harness.stats.stopped_updates import StoppedWithout, stopped_without
 from harness.stats.verdicts import (
     DEPENDS,
@@ -222,6 +223,8 @@ def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
         )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
+    if any(map(is_cut, verdict_sentences(sweep, effects))):
+        lines.append(CUT)
     return tuple(lines)
 
 
@@ -267,7 +270,7 @@ def _gate_line(holds: Sequence[bool | None]) -> str:
 
 
 def _with_interval(effect: Effect) -> str:
-    return f"{effect_text.short(effect)} ({effect_text.estimate(effect)}{', one seed' * (effect.seeds == 1)})"
+    return f"{effect_text.short(effect)} ({effect_text.final(effect)}{', one seed' * (effect.seeds == 1)})"
 
 
 def _largest_first(found: Sequence[Effect], verdict: str) -> list[Effect]:

@@ -37,8 +37,9 @@ from harness.stats.intervals import settled
 from harness.stats.looks import Judged, judge, level_now
 from harness.stats.measured import Measured, measure
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, OF_TASKS, READINGS, REFERENCE
-from harness.stats.outcomes import Outcomes, outcomes_of
+from harness.stats.outcomes import Outcomes, outcomes_of, step_weights
 from harness.stats.ranking import kendall, spearman
+from harness.stats.reward_range import cut, reach
 from harness.stats.shown import shown
 from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, in_groups, missed
 from harness.stats.worst_case import notes as bound_notes
@@ -249,9 +250,10 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
     tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
     over = _seeds_text(spread.seeds, outcomes) + tasks
+    ends = _ends(low, high, part, measured, outcomes)
     return Finding(
         verdict,
-        f"{part.says}: {what} is {_number(spread.mean, part)} [{_number(low, part)}, {_number(high, part)}] over {over}"
+        f"{part.says}: {what} is {_number(spread.mean, part)} [{ends}] over {over}"
         f"{doubt}, expected {_words(part.interval)} ({verdict}).",
         spread.seeds,
     )
@@ -373,6 +375,15 @@ def _logs(part: Part) -> dict[str, float]:
     """The bounds on the scale of the measure: a ratio is a difference of logarithms."""
     assert part.interval is not None
     return {k: float(np.log(v)) if part.over else v for k, v in part.interval.items()}
+
+
+def _ends(low: float, high: float, part: Part, measured: Measured | None, outcomes: Outcomes) -> str:
+    """The ends of an interval; of what is measured on rewards between 0 and 1, cut where these end."""
+    within = (low, high)
+    if measured:
+        within = reach(measured.contrast.weights_A, step_weights(REFERENCE[part.metric], outcomes.steps))
+    low, high, before, after = cut(low, high, within)
+    return f"{before}{_number(low, part)}, {_number(high, part)}{after}"
 
 
 def _number(value: float, part: Part) -> str:
