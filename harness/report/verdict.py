@@ -11,7 +11,7 @@ from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import LEVEL
-from harness.stats.reward_range import CUT, is_cut
+from harness.stats.reward_range import CUT, DIFFERENCE, is_cut
 from harness.stats.stopped_updates import StoppedWithout, stopped_without
 from harness.stats.verdicts import (
     DEPENDS,
@@ -126,12 +126,25 @@ def _rise(sweep: SweepRecords, effects: Effects) -> str:
             return f"With all fixes on the policy stays at {formats.reward(first)}; "
         return f"With all fixes on the policy goes from {formats.reward(first)} to {formats.reward(far)} and back; "
     went = f"With all fixes on the policy goes from {formats.reward(first)} to {formats.reward(last)}"
-    if effects.fails:
+    return f"{went}{_decline(effects)}; "
+
+
+def _decline(effects: Effects) -> str:
+    """Whether training itself failed, where the policy ended lower than it began; else nothing."""
+    found = effects.decline
+    if found is None:
+        return ""
+    change = f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high, found.seeds, DIFFERENCE)}"
+    change += ", one seed" * (found.seeds == 1)
+    if found.shown:
         return (
-            f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
-            "shows which arms break earlier, not what a fix is good for; "
+            f" ({change}): training itself failed here (by its learning rate, its reward or the policy), so this sweep "
+            "shows which arms break earlier, not what a fix is good for"
         )
-    return f"{went}; "
+    return (
+        f" ({change}): whether training itself failed is not shown, but so long as the policy does not rise nobody "
+        "sees what a fix is good for"
+    )
 
 
 def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:

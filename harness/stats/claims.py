@@ -32,7 +32,8 @@ from harness.errors import ConfigError
 from harness.factors import differ_in
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import fails, ranking_draws
+from harness.stats.decline import fails
+from harness.stats.effects import ranking_draws
 from harness.stats.intervals import settled
 from harness.stats.looks import Judged, judge, level_now
 from harness.stats.measured import Measured, measure

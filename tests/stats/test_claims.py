@@ -125,7 +125,7 @@ def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_said_of_what_is_l
         path.write_text("\n".join([first, *fallen]) + "\n")
     verdicts = found(sweep)
     assert {verdicts[name].verdict for name in "acdeg"} == {NOT_TESTED}
-    assert "with all fixes on the policy got worse" in verdicts["g"].evidence
+    assert "with all fixes on the policy ended below its start" in verdicts["g"].evidence
 
 
 def test_a_validation_on_the_training_tasks_tests_no_claim_about_held_out_ones(sweep):
