@@ -9,6 +9,9 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
               where every episode is the same, or from five seeds on, and where each seed shows the switches that are
               compared
 
+A ratio has a floor under both numbers (measures.py). Where both lie below it there is none: a part of which every seed
+is like that is not tested, and one of which some are is inconclusive.
+
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; a part that
 repeats a manipulation check (`check`) does not confirm it alone. It is not tested where an arm that it needs is not in
 the sweep, or has no run that counts; nor where a part asks what is learned, in a sweep whose policy gets worse even
@@ -51,6 +54,7 @@ BOUNDS = ("at_least", "at_most", "above")
 RULED = ("ranking", *REFERENCE)
 LEARNED = (*RULED, "reported_rise", "grad_norm")
 Array = np.ndarray
+Readings = dict[int, tuple[float, float]]  # by seed: the measure and its grid
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,9 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
             verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
+    if part.over and (none := _no_ratio(part, *(_by_seed(sweep, outcomes, part, a) for a in (part.arm, part.over)))):
+        verdict, few = INCONCLUSIVE, f"in {len(none)} further seed{'s' * (len(none) > 1)}"
+        doubt += f"; {few} both lie below {FLOORS[part.metric]:g} and have no ratio"
     if measured:
         if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
             verdict = INCONCLUSIVE
@@ -297,10 +304,13 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged
     own = _by_seed(sweep, outcomes, part, part.arm)
     if other := part.minus or part.over:
         compared = _by_seed(sweep, outcomes, part, other)
+        none = _no_ratio(part, own, compared)
+        if none and none == own.keys() & compared.keys():
+            return f"in every seed both lie below {FLOORS[part.metric]:g}, so there is no ratio"
         own = {
             seed: (value - part.times * compared[seed][0], max(grid, part.times * compared[seed][1]))
             for seed, (value, grid) in own.items()
-            if seed in compared
+            if seed in compared and seed not in none
         }
     if not own:
         return "the records hold no measurement of it"
@@ -308,7 +318,15 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged
     return judge(np.array(values)[:, None], tuple(own), max(grids), outcomes.looks), None
 
 
-def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> dict[int, tuple[float, float]]:
+def _no_ratio(part: Part, own: Readings, compared: Readings) -> set[int]:
+    """Seeds in which both numbers of a ratio lie below its floor: next to nothing over next to nothing is no 1."""
+    if not part.over:
+        return set()
+    floor = float(np.log(FLOORS[part.metric]))
+    return {seed for seed in own.keys() & compared.keys() if max(own[seed][0], compared[seed][0]) <= floor}
+
+
+def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> Readings:
     """The measure (of a ratio its logarithm, not below its floor) and its grid, of each seed that has it."""
     read = MEASURES[part.metric]
     found = {run.seed: read(run, outcomes.steps) for run in _runs(sweep, outcomes, arm)}
