@@ -9,6 +9,7 @@ from harness.report.arm_rows import is_all, reference_curve
 from harness.report.curves import average
 from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
+from harness.stats.by_chance import ENOUGH, WRONG, wrong_by_chance
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import LEVEL
 from harness.stats.reward_range import CUT, DIFFERENCE, is_cut
@@ -164,7 +165,20 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
     often = how_often(effects.looks)
-    return f"{sure}over {_over(sweep, effects, found)}{f', {often}' * bool(often)}{probable}."
+    said = f"{sure}over {_over(sweep, effects, found)}{f', {often}' * bool(often)}{probable}."
+    return f"{said}{_by_chance(kind, min(e.seeds for e in decided))}" if decided else said
+
+
+def _by_chance(kind: str, seeds: int) -> str:
+    """What so few seeds are worth where runs are of two kinds; nothing where they are enough. seeds: the fewest that
+    decide an effect"""
+    wrong = wrong_by_chance(kind, seeds)
+    if wrong is None:
+        return ""
+    return (
+        f" Where runs take off or fail by chance, {100 * wrong:.1f} % of sweeps of {seeds} seeds find an effect that "
+        f"is not there ({ENOUGH} seeds: {100 * WRONG[ENOUGH]:.1f} %)."
+    )
 
 
 def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:

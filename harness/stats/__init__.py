@@ -10,7 +10,7 @@ by_step.py    every effect at every validation, with a band; settling.py: whethe
               reward stays
 decline.py    does the policy get worse with all fixes on, and is that shown?
 reward_range.py   what an estimate can be at all, and an interval that is cut there for print
-unseen_failures.py   what few seeds cannot see, from unseen_failures.json
+unseen_failures.py   what few seeds cannot see, from unseen_failures.json; by_chance.py: what they see that is not there
 stopped_updates.py   without which fixes no update was made
 blocks.py     effects in each block of a sweep (learning rates), and their interaction with the block
 controls.py   do placebos seem to matter, and negative controls to learn?
