@@ -13,7 +13,7 @@ from harness.stats.effects import Effect, Effects, Ranking
 from harness.stats.outcomes import OUTCOMES, step_weights
 from harness.stats.pairing import Pairing
 from harness.stats.profiles import ArmSummary, Triple
-from harness.stats.reward_range import ARM, Range, reach, reach_of
+from harness.stats.reward_range import ARM, CUT, Range, is_cut, reach, reach_of
 from harness.stats.sweep_statistics import SweepStatistics
 from harness.stats.unseen_failures import UnseenFailures, unseen_failures
 from harness.stats.verdicts import UNDECIDED
@@ -193,8 +193,8 @@ def shapley_section(effects: Effects) -> Section | None:
         return None
     total = sum(e.value or 0.0 for e in found)
     ordered = sorted(found, key=lambda e: -(e.value or 0.0))
-    known = abs(total) > 1e-9
-    percents = [f"{100 * (e.value or 0.0) / total:.0f} %" if known else formats.NONE for e in ordered]
+    known = abs(total) > effects.margin  # shares of next to nothing say nothing
+    percents = [f"{round(100 * (e.value or 0.0) / total)} %" if known else formats.NONE for e in ordered]
     shares = [share.replace("-", "−") for share in percents]
     rows = tuple(
         (e.factors[0], effect_text.final(e), share, effect_text.p_value(e.p_holm))
@@ -289,9 +289,10 @@ def claims_line(answer: SweepStatistics) -> str:
     counts = [(v, sum(x.verdict == v for x in answer.verdicts)) for v in MARKS]
     tested = [x for x in answer.verdicts if x.verdict != NOT_TESTED]
     one_seed = ", all at one seed" if tested and all(x.seeds == 1 for x in tested) else ""
+    arrows = f". {CUT.rstrip('.')}" if any(is_cut(x.evidence) for x in answer.verdicts) else ""
     return (
         ", ".join(f"{n} {v}" for v, n in counts if n) + f"{one_seed}, baseline {answer.effects.baseline}. "
-        "Each part has a 95 % interval of its own, not corrected for the number of parts and claims"
+        f"Each part has a 95 % interval of its own, not corrected for the number of parts and claims{arrows}"
     )
 
 

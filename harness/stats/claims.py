@@ -249,15 +249,17 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
             verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
-    if part.over and (none := _no_ratio(part, *(_by_seed(sweep, outcomes, part, a) for a in (part.arm, part.over)))):
-        verdict, few = INCONCLUSIVE, f"in {len(none)} further seed{'s' * (len(none) > 1)}"
-        doubt += f"; {few} both lie below {FLOORS[part.metric]:g} and have no ratio"
+    none = _no_ratio(part, *(_by_seed(sweep, outcomes, part, a) for a in (part.arm, part.over))) if part.over else set()
+    if none:
+        verdict = INCONCLUSIVE
     if measured:
         if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
             verdict = INCONCLUSIVE
         doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
     tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
     over = _seeds_text(spread.seeds, outcomes) + tasks
+    if none:
+        over = f"{spread.seeds} seeds; in {len(none)} more both lie below {FLOORS[part.metric]:g} and have no ratio"
     ends = _ends(low, high, part, measured, outcomes)
     return Finding(
         verdict,
