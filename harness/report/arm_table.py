@@ -48,7 +48,7 @@ def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[Rend
     fits = console is None or least_width(wide, console) <= console.width
     yield wide if fits else arm_table(every, narrow=True)
     if not fits:
-        yield Text(f"Not shown on {console.width if console else 0} columns: {', '.join(WIDE)}.", style="dim")
+        yield Text(f"Left out on {console.width if console else 0} columns: {', '.join(WIDE)}.", style="dim")
     yield Text(f"{formats.legend(sweep)} {formats.caption(arm_rows(every))}", style="dim")
     yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(every), "red")
     failed = formats.failed_lines(every)

@@ -184,4 +184,4 @@ def test_on_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(width, t
     row = next(line for line in lines if line.startswith("without_tools"))
     assert "…" not in row and "done" in row
     assert ("slope" in next(line for line in lines if line.startswith("arm "))) == (width == 120)
-    assert any("Not shown on" in line for line in lines) == (width < 120)
+    assert any("Left out on" in line for line in lines) == (width < 120)
