@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.report.arm_table import print_report
 from harness.report.effect_figures import forest_figure
 from harness.report.markdown import markdown
 from harness.report.page import page
+from harness.report.seeds_command import parts
 from harness.report.step_figures import steps_figure
+from harness.stats.claims import load_claims, verdicts
+from harness.stats.command import verdict_table
 from harness.stats.effects import analyse
+from harness.stats.more_seeds import needs
+from harness.stats.outcomes import outcomes_of
 from harness.stats.reward_range import CUT
 from harness.stats.sweep_statistics import effects_json, statistics_of
 from tests.synthetic import TASKS, run_folder, write_sweep
@@ -70,3 +76,11 @@ def test_the_figures_are_cut_with_arrowheads(wide):
 def test_a_report_without_such_an_interval_says_nothing_of_arrows(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s", seeds=range(5)))
     assert CUT not in markdown(sweep, statistics_of(sweep))
+
+
+def test_the_counts_of_missing_seeds_and_the_claims_explain_their_arrows(wide):
+    effects = analyse(wide)
+    lines = parts(wide, effects, needs(outcomes_of(wide), "leave_one_out", effects.effects))
+    assert CUT in [line for line in lines if isinstance(line, str)]
+    found = verdicts(wide, load_claims(CLAIMS))
+    assert any("→" in v.evidence for v in found) and verdict_table(found, "note").caption == CUT
