@@ -162,10 +162,11 @@ BLOCK, BLOCK_DEFAULTS = "block", "block_defaults"  # options of a run's block; w
 OF_A_RUN = ("fix", "seed", BLOCK)  # what the runs of a block differ in
 WHEREABOUTS = ("sweep", "results", "plan_only")
 RESUME, MIXED = "resume", "mixed"
+HANDOVER = "handover_ends"  # what `env.transfer_ends` follows in our environments
 WISHES = ("placebo", "controls")  # that the command line turns into factors and levels; a recorded sweep has none
 TOP_LEVEL = ("seed", "baseline", *WHEREABOUTS)  # what stands beside the sections
-# where results go, and what of the fixes it compares
-NO_NUMBER = (*WHEREABOUTS, RESUME, "factors", *WISHES, BLOCK_DEFAULTS)
+# where results go, what of the fixes it compares, and what only other options follow
+NO_NUMBER = (*WHEREABOUTS, RESUME, HANDOVER, "factors", *WISHES, BLOCK_DEFAULTS)
 
 
 def typed(*configs: DictConfig) -> SweepConfig:
@@ -178,7 +179,7 @@ def typed(*configs: DictConfig) -> SweepConfig:
     firsts = _of_blocks(data, blocks)
     sections_of = {block: _sections(_known(first)) for block, first in firsts.items()}
     shared_of = {block: _shared(first, sections_of[block]) for block, first in firsts.items()}
-    top = TopLevel(**{name: data[0][name] for name in (*TOP_LEVEL, RESUME, *WISHES) if name in data[0]})
+    top = TopLevel(**{name: data[0][name] for name in (*TOP_LEVEL, RESUME, HANDOVER, *WISHES) if name in data[0]})
     runs = []
     names = compared_names(configs[0])
     for cfg, each, block in zip(configs, data, blocks, strict=True):
@@ -226,7 +227,8 @@ def _of_blocks(data: Sequence[dict[str, Any]], blocks: Sequence[Block]) -> dict[
 
 
 def _sections(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _section(name, data[name]) for name in ("env", *SECTIONS)}
+    follows = {"transfer_ends": data.get(HANDOVER, False)}
+    return {name: _section(name, data[name], follows) for name in ("env", *SECTIONS)}
 
 
 def option_names(cfg: DictConfig) -> list[str]:
@@ -264,7 +266,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _known(data: dict[str, Any]) -> dict[str, Any]:
     """The data; ConfigError for a key of the top level that is missing or that nothing reads."""
     needed = ["fix", "env", *SECTIONS, "seed", "baseline", *WHEREABOUTS, "factors"]
-    names = [*needed, RESUME, *WISHES, BLOCK, BLOCK_DEFAULTS]
+    names = [*needed, RESUME, HANDOVER, *WISHES, BLOCK, BLOCK_DEFAULTS]
     for name in needed:
         if name not in data:
             raise ConfigError(f"The configuration has no {name}; a run needs one.")
@@ -274,11 +276,12 @@ def _known(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _section(name: str, options: Any) -> Any:
+def _section(name: str, options: Any, follows: Mapping[str, Any]) -> Any:
+    """follows: options of our environments that are not said there, with what they follow"""
     if not isinstance(options, dict):
         raise ConfigError(f"{name} is {shown(options)}; expected the options of a group: `{name}=…` chooses one.")
     if name == "env":
-        return _environment(options)
+        return _environment(options, follows)
     section = SECTIONS[name]
     given = dict(options)
     target = given.pop("_target_", None)  # configurations name it that were made when there was one to choose
@@ -292,7 +295,7 @@ def is_ours(target: object) -> bool:
     return target in ENVIRONMENTS
 
 
-def _environment(options: dict[str, Any]) -> OurEnvConfig | OwnEnvConfig:
+def _environment(options: dict[str, Any], follows: Mapping[str, Any]) -> OurEnvConfig | OwnEnvConfig:
     """The typed section `env`. Over a group of ours another `_target_` takes none of that group's options."""
     given = {str(name): value for name, value in options.items() if name != "_target_"}
     target = options.get("_target_")
@@ -303,7 +306,7 @@ def _environment(options: dict[str, Any]) -> OurEnvConfig | OwnEnvConfig:
     if "domain" not in given:
         return OwnEnvConfig(str(target), given)
     group = OF_DOMAIN.get(given["domain"], EnvConfig)
-    ours = {f.name: f.default for f in fields(group)}
+    ours = {f.name: follows.get(f.name, f.default) for f in fields(group)}
     for name in given.keys() & ours.keys() - {"domain"}:
         if given[name] != ours[name]:
             raise ConfigError(

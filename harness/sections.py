@@ -431,6 +431,7 @@ class TopLevel(Section):
 
     baseline: which loop `off` means (see `factors.BASELINES`)
     resume: same, or mixed: a sweep that was begun with another source (files, versions) goes on with this one
+    handover_ends: what `env.transfer_ends` follows where nobody says otherwise
     placebo: compare a placebo beside the fixes; controls: negative controls beside the design
     """
 
@@ -440,5 +441,6 @@ class TopLevel(Section):
     results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
     plan_only: bool
     resume: Literal["same", "mixed"] = "same"
+    handover_ends: bool = False
     placebo: bool = False
     controls: bool = False

@@ -333,6 +333,28 @@ def test_what_ends_a_conversation_reaches_the_environment(sweep_config):
     assert not load_environment(sweep_config().env.source).transfer_ends
 
 
+ENDS = ("mock", "retail", "retail_single", "airline", "telecom_solo", "retail_generated")
+
+
+@pytest.mark.parametrize("env", ENDS)
+def test_as_launched_a_handover_ends_an_episode_as_in_tau_bench_v1(env, sweep_config):
+    assert sweep_config("baseline=as_launched", f"env={env}").env.transfer_ends is True
+    assert sweep_config("baseline=as_launched", f"env={env}", "env.transfer_ends=false").env.transfer_ends is False
+    assert sweep_config(f"env={env}").env.transfer_ends is False
+
+
+def test_an_environment_without_that_option_is_not_given_it(sweep_config):
+    assert "transfer_ends" not in sweep_config("baseline=as_launched", "env=search_qa").shared["env"]
+    own = sweep_config("baseline=as_launched", "env._target_=mine.load")
+    assert own.env.source == {"_target_": "mine.load"}
+
+
+def test_what_a_handover_does_is_no_further_number(sweep_config):
+    assert "handover_ends" not in sweep_config("baseline=as_launched").shared
+    with pytest.raises(ConfigError, match="handover_ends is maybe; expected true or false"):
+        sweep_config("handover_ends=maybe", "env=search_qa")
+
+
 def test_a_folder_replaces_the_policy_that_the_group_names(sweep_config, tmp_path):
     config = sweep_config(f"policy.path={tmp_path}/mine", "policy.tool_parser=hermes")
     assert config.policy.name == "mine"

@@ -3,7 +3,7 @@
 A line on disk has the keys of `line()`; a sweep that was made by older code may lack some of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
@@ -166,6 +166,11 @@ def not_shown(checks: Iterable[Judged]) -> tuple[str, ...]:
     for check in checks:
         told[check.factor] = told.get(check.factor, False) or check.took_effect is not None
     return tuple(factor for factor, shown in told.items() if not shown)
+
+
+def validity_word(valid: bool, hidden: Collection[str]) -> str:
+    """Of a run that completed, for who watches it. hidden: its factors whose checks never could tell"""
+    return "INVALID" if not valid else "not shown" if hidden else "valid"
 
 
 @dataclass(frozen=True)

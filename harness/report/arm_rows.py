@@ -35,6 +35,8 @@ class ArmRow:
     states: dict[str, int]
     at_step: int | None  # the least advanced run's last validated step
     block: str = ""
+    not_shown_runs: int = 0  # completed and not INVALID, with a switch that no step could judge
+    not_shown_factors: tuple[str, ...] = ()
 
 
 def arm_rows(sweep: SweepRecords) -> tuple[ArmRow, ...]:
@@ -143,6 +145,7 @@ def _arm_row(arm: str, runs: Sequence[RecordedRun]) -> ArmRow:
     curves = [curve for run in counted if (curve := reference_curve(run))]
     ends = [run.validations[-1] for run in counted if run.validations]
     invalid = [run for run in runs if not run.valid]
+    hidden = [run for run in runs if run.valid and run.state == "completed" and run.not_shown]
     return ArmRow(
         arm=arm,
         levels=runs[0].levels,
@@ -161,6 +164,8 @@ def _arm_row(arm: str, runs: Sequence[RecordedRun]) -> ArmRow:
         states=dict(Counter(run.state for run in runs)),
         at_step=min((run.validations[-1].step for run in runs if run.validations), default=None),
         block=runs[0].block,
+        not_shown_runs=len(hidden),
+        not_shown_factors=tuple(dict.fromkeys(factor for run in hidden for factor in run.not_shown)),
     )
 
 

@@ -16,6 +16,8 @@ from harness.report.source_text import rerun_hint
 from harness.report.verdict import verdict_sentences
 from harness.stats.controls import controls_of
 from harness.stats.effects import analyse
+from harness.stats.reward_range import CUT, is_cut
+from harness.stats.verdicts import NOT_SHOWN
 
 NUMBERS = ("seed", "first", "last", "slope", "area", "reported", "gap")
 WIDE = ("slope", "area", "reported", "gap")  # of them, those that a narrow terminal does without
@@ -46,8 +48,8 @@ def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[Rend
     fits = console is None or least_width(wide, console) <= console.width
     yield wide if fits else arm_table(every, narrow=True)
     if not fits:
-        yield Text(f"Not shown on {console.width if console else 0} columns: {', '.join(WIDE)}.", style="dim")
-    yield Text(f"{formats.legend(sweep)} {formats.CAPTION}", style="dim")
+        yield Text(f"Left out on {console.width if console else 0} columns: {', '.join(WIDE)}.", style="dim")
+    yield Text(f"{formats.legend(sweep)} {formats.caption(arm_rows(every))}", style="dim")
     yield from _attention("INVALID: a switch did not take effect", formats.invalid_lines(every), "red")
     failed = formats.failed_lines(every)
     yield from _attention("Failed", failed, "red")
@@ -61,14 +63,16 @@ def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[Rend
     controls = controls_of(sweep.main, effects)
     for sentence in control_line(controls):
         yield Text(sentence, style="bold red" if controls and controls.failed else "")
-    for sentence in verdict_sentences(sweep.main, effects):
-        yield Text(sentence)
+    said = verdict_sentences(sweep.main, effects)
+    yield from map(Text, said)
+    if any(map(is_cut, said)):
+        yield Text(CUT, style="dim")
 
 
 def arm_table(sweep: SweepRecords, narrow: bool = False) -> Table:
     """One row per arm and block; fits 100 columns without blocks, where long arm names give way first.
 
-    narrow: without the columns WIDE, for 60 columns: half a number would be worse than none
+    narrow: without the columns WIDE and what was not shown, for 60 columns: half a number would be worse than none
     """
     short = formats.letters(sweep.factors)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
@@ -116,9 +120,14 @@ def _cells(row: ArmRow, sweep: SweepRecords, short: dict[str, str], narrow: bool
         *([formats.block(sweep, row.block)] if len(sweep.blocks) > 1 else []),
         " ".join(formats.dots(row, sweep.factors)),
         *(numbers[name] for name in NUMBERS if not (narrow and name in WIDE)),
-        Text(formats.validity(row, short), style="bold red" if row.invalid_runs else ""),
+        Text(_validity(row, short, narrow), style="bold red" if row.invalid_runs else ""),
         Text(formats.state(row, sweep.total_steps), style="red" if row.states.get("failed") else ""),
     ]
+
+
+def _validity(row: ArmRow, short: dict[str, str], narrow: bool) -> str:
+    said = formats.validity(row, short)
+    return NOT_SHOWN if narrow and said.startswith(NOT_SHOWN) else said
 
 
 def _style(row: ArmRow) -> str:

@@ -6,6 +6,7 @@ from harness.records.load import SweepRecords
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
 from harness.stats.blocks import ALIKE, KINDS, LARGER, SMALLER, BlockEffect, Blocks, Difference
+from harness.stats.reward_range import DIFFERENCE
 from harness.stats.verdicts import MIXED, NOT_ANSWERED, NOT_SHOWN, UNDECIDED
 
 VERDICTS = {
@@ -17,6 +18,7 @@ VERDICTS = {
     NOT_SHOWN: "not shown",
     NOT_ANSWERED: "not answered",
 }
+OF_DIFFERENCES = 2 * DIFFERENCE[0], 2 * DIFFERENCE[1]
 MEANS = (
     "Each cell: the effect on the final reference reward in that block alone, with its 95 % interval and verdict. "
     "p-values behind the verdicts are Holm-corrected over the fixes of one block, not over the blocks.",
@@ -92,7 +94,7 @@ def _effect(effect: BlockEffect | None) -> str:
         return formats.NONE
     shown = formats.signed(effect.value)
     if not effect.identical:
-        shown += f" {effect_text.interval(effect.low, effect.high, effect.seeds)}"
+        shown += f" {effect_text.interval(effect.low, effect.high, effect.seeds, DIFFERENCE)}"
     return f"{shown}, {effect_text.VERDICTS[effect.verdict]}"
 
 
@@ -116,4 +118,4 @@ def _estimate(difference: Difference) -> str:
     value = formats.signed(difference.value)
     if difference.identical:
         return value
-    return f"{value} {effect_text.interval(difference.low, difference.high, difference.seeds)}"
+    return f"{value} {effect_text.interval(difference.low, difference.high, difference.seeds, OF_DIFFERENCES)}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
 from harness.stats.controls import Controls, Estimate, NegativeControl, Placebo
+from harness.stats.reward_range import DIFFERENCE
 
 FIGURE = "controls"
 DISTRUST = "DO NOT TRUST THIS SWEEP'S VERDICT"
@@ -56,7 +57,7 @@ def _placebo_clause(placebo: Placebo) -> str:
 
 def _shown(placebo: Placebo) -> str:
     assert placebo.effect is not None
-    return effect_text.estimate(placebo.effect) + ", one seed" * (placebo.effect.seeds == 1)
+    return effect_text.final(placebo.effect) + ", one seed" * (placebo.effect.seeds == 1)
 
 
 def _placebo_failed(placebo: Placebo) -> str:
@@ -100,9 +101,7 @@ def _placebos_grid(placebos: Sequence[Placebo]) -> Grid:
             continue
         kind = effect_text.KIND_TITLES[effect.kind]
         p = effect_text.p_value(effect.p_holm)
-        rows.append(
-            (placebo.factor, kind, effect_text.estimate(effect), p, "FAILS" if placebo.matters else "not shown")
-        )
+        rows.append((placebo.factor, kind, effect_text.final(effect), p, "FAILS" if placebo.matters else "not shown"))
     return Grid(("placebo", "comparison", "final", "p", "matters"), tuple(rows))
 
 
@@ -130,5 +129,5 @@ def _estimate(found: Estimate | None) -> str:
     return (
         formats.NONE
         if found is None
-        else f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high, found.seeds)}"
+        else f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high, found.seeds, DIFFERENCE)}"
     )

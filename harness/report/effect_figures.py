@@ -12,6 +12,7 @@ from harness.report.step_figures import CAPTION as STEPS_CAPTION
 from harness.report.step_figures import steps_figure
 from harness.stats.effects import Effect, Effects
 from harness.stats.profiles import ArmSummary, heights
+from harness.stats.reward_range import DIFFERENCE, Range, cut, reach_of
 from harness.stats.verdicts import DEPENDS, LOWERS, NO_EFFECT, RAISES, margin_of
 
 if TYPE_CHECKING:
@@ -40,10 +41,15 @@ def forest_figure(effects: Effects, width: float = WIDE) -> "Figure":
     return figure
 
 
-def _bar(axes: "Axes", low: float | None, high: float | None, y: int, **style: Any) -> None:
-    """An interval; nothing where there is none."""
-    if low is not None and high is not None:
-        axes.plot([low, high], [y, y], **style)
+def _bar(axes: "Axes", low: float | None, high: float | None, y: int, within: Range, **style: Any) -> None:
+    """An interval, with an arrowhead where it is cut; nothing where there is none."""
+    if low is None or high is None:
+        return
+    low, high, before, after = cut(low, high, within)
+    axes.plot([low, high], [y, y], **style)
+    for end, is_there, mark in ((low, before, "<"), (high, after, ">")):
+        if is_there:
+            axes.plot(end, y, mark, color=style["color"], ms=5, zorder=style["zorder"], clip_on=False)
 
 
 def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
@@ -56,8 +62,9 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
             axes.annotate("not answered", (0, y), (4, 0), **style)
             continue
         colour = {RAISES: BLUE, LOWERS: VERMILLION}.get(effect.verdict, "#444444")
-        _bar(axes, effect.low_all, effect.high_all, y, color=colour, lw=1.1, zorder=2)
-        _bar(axes, effect.low, effect.high, y, color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
+        within = reach_of(effect.kind, "final", (0,))
+        _bar(axes, effect.low_all, effect.high_all, y, within, color=colour, lw=1.1, zorder=2)
+        _bar(axes, effect.low, effect.high, y, within, color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
         mark = {NO_EFFECT: "s", DEPENDS: "D"}.get(effect.verdict, "o")
         face = colour if effect.verdict in (RAISES, LOWERS) else "white"
         axes.plot(effect.value, y, mark, mfc=face, mec=colour, mew=1.6, ms=7.5, zorder=4)
@@ -78,7 +85,10 @@ def _margin(effects: Effects, kind: str) -> float:
 def _limits(effects: Effects, kinds: Sequence[str]) -> tuple[float, float]:
     """One scale for these kinds: all their intervals, and the strip of next to nothing, are inside."""
     margin = _margin(effects, kinds[0])
-    ends = [x for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None]
+    least, most = reach_of(kinds[0], "final", (0,))
+    ends = [
+        min(max(x, least), most) for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None
+    ]
     low, high = min([-margin, *ends]), max([2 * margin, *ends])
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
@@ -91,7 +101,7 @@ def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
     for y, effect in enumerate(found):
         value = effect.value or 0.0
         axes.barh(y, value, height=0.6, color=BLUE if value >= 0 else VERMILLION, zorder=2)
-        _bar(axes, effect.low, effect.high, y, color=BLACK, lw=1.3, marker="|", ms=7, zorder=3)
+        _bar(axes, effect.low, effect.high, y, DIFFERENCE, color=BLACK, lw=1.3, marker="|", ms=7, zorder=3)
     axes.axvline(0, color=BLACK, lw=0.8)
     axes.set_yticks(range(len(found)), [e.factors[0] for e in found], fontsize=10)
     axes.set_ylim(len(found) - 0.5, -0.5)
@@ -151,10 +161,10 @@ CAPTIONS = {
     "forest": (
         "Thick: 95 % interval of the effect alone; thin: 95 % for all of them together. Filled: decided after Holm's "
         "correction; hollow circle: undecided; hollow square: no effect, the thin line lies within the grey strip; "
-        "diamond: it depends (see the notes). "
+        "diamond: it depends (see the notes); arrowhead: cut where rewards end. "
         "The scales differ: a mean over the factorial is diluted by closed gates."
     ),
-    "shapley": "Lines: 95 % intervals.",
+    "shapley": "Lines: 95 % intervals, with an arrowhead where they are cut, since rewards end there.",
     "profiles": "Bands: 95 % intervals over seeds and tasks. Arms with the same profile are one line.",
     "steps": STEPS_CAPTION,
 }

@@ -10,9 +10,10 @@ from harness.report.sections import Grid, Section
 from harness.report.step_sections import STABLE, stability_cells, steps_section
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED
 from harness.stats.effects import Effect, Effects, Ranking
-from harness.stats.outcomes import OUTCOMES
+from harness.stats.outcomes import OUTCOMES, step_weights
 from harness.stats.pairing import Pairing
 from harness.stats.profiles import ArmSummary, Triple
+from harness.stats.reward_range import ARM, CUT, Range, is_cut, reach, reach_of
 from harness.stats.sweep_statistics import SweepStatistics
 from harness.stats.unseen_failures import UnseenFailures, unseen_failures
 from harness.stats.verdicts import UNDECIDED
@@ -79,7 +80,8 @@ def _effects_grid(effects: Effects, kind: str, today: Mapping[str, str]) -> Grid
         cells = [effect_text.name(effect), effect_text.verdict(effect)]
         for outcome in outcomes:
             same = effects.of(kind, outcome)[place]
-            cells += [effect_text.estimate(same), effect_text.p_value(same.p_holm)]
+            within = reach_of(kind, outcome, effects.steps)
+            cells += [effect_text.estimate(same, within), effect_text.p_value(same.p_holm)]
         if today:
             cells.append(effect_text.yes_or_no(today, effect))
         rows.append(tuple(cells))
@@ -118,7 +120,8 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
     if shown:
         stable = stability_cells(effects)
         rows = [
-            (s.arm, str(s.seeds), *(_triple(t, s.seeds) for t in _triples(s)), stable.get(s.arm, "")) for s in shown
+            (s.arm, str(s.seeds), *(_triple(t, s.seeds, w) for t, w in _triples(s, effects)), stable.get(s.arm, ""))
+            for s in shown
         ]
         columns = ("arm", "seeds", *OUTCOMES, "IQM of area", "stability")
         out.append(("Every arm with its intervals and interquartile mean (IQM)", Grid(columns, tuple(rows))))
@@ -133,12 +136,16 @@ def _arm_grids(effects: Effects) -> tuple[tuple[str, Grid], ...]:
     return tuple(out)
 
 
-def _triples(summary: ArmSummary) -> tuple[Triple | None, ...]:
-    return (*map(summary.mean.get, OUTCOMES), summary.iqm)
+def _triples(summary: ArmSummary, effects: Effects) -> tuple[tuple[Triple | None, Range], ...]:
+    """The means of an arm, each with what it can be."""
+    of_outcomes = ((summary.mean.get(o), reach((1.0,), step_weights(o, effects.steps))) for o in OUTCOMES)
+    return (*of_outcomes, (summary.iqm, ARM))
 
 
-def _triple(values: Triple | None, seeds: int) -> str:
-    return f"{effect_text.plain(values[0])} {effect_text.interval(*values[1:], seeds)}" if values else formats.NONE
+def _triple(values: Triple | None, seeds: int, within: Range) -> str:
+    if values is None:
+        return formats.NONE
+    return f"{effect_text.plain(values[0])} {effect_text.interval(*values[1:], seeds, within)}"
 
 
 def interactions_section(effects: Effects) -> Section | None:
@@ -162,7 +169,7 @@ def interactions_section(effects: Effects) -> Section | None:
     sums = "Each cell is a sum of interactions that this fraction cannot take apart; the table of all pairs names them."
     mixed = (sums,) if any(e.aliases for e in found.values()) else ()
     table = [
-        (effect_text.name(e), effect_text.verdict(e), effect_text.estimate(e), effect_text.p_value(e.p_holm), e.note)
+        (effect_text.name(e), effect_text.verdict(e), effect_text.final(e), effect_text.p_value(e.p_holm), e.note)
         for e in sorted(found.values(), key=lambda e: -abs(e.value or 0.0))
     ]
     return Section(
@@ -186,11 +193,11 @@ def shapley_section(effects: Effects) -> Section | None:
         return None
     total = sum(e.value or 0.0 for e in found)
     ordered = sorted(found, key=lambda e: -(e.value or 0.0))
-    known = abs(total) > 1e-9
-    percents = [f"{100 * (e.value or 0.0) / total:.0f} %" if known else formats.NONE for e in ordered]
+    known = abs(total) > effects.margin  # shares of next to nothing say nothing
+    percents = [f"{round(100 * (e.value or 0.0) / total)} %" if known else formats.NONE for e in ordered]
     shares = [share.replace("-", "−") for share in percents]
     rows = tuple(
-        (e.factors[0], effect_text.estimate(e), share, effect_text.p_value(e.p_holm))
+        (e.factors[0], effect_text.final(e), share, effect_text.p_value(e.p_holm))
         for e, share in zip(ordered, shares, strict=True)
     )
     return Section(
@@ -282,9 +289,10 @@ def claims_line(answer: SweepStatistics) -> str:
     counts = [(v, sum(x.verdict == v for x in answer.verdicts)) for v in MARKS]
     tested = [x for x in answer.verdicts if x.verdict != NOT_TESTED]
     one_seed = ", all at one seed" if tested and all(x.seeds == 1 for x in tested) else ""
+    arrows = f". {CUT.rstrip('.')}" if any(is_cut(x.evidence) for x in answer.verdicts) else ""
     return (
         ", ".join(f"{n} {v}" for v, n in counts if n) + f"{one_seed}, baseline {answer.effects.baseline}. "
-        "Each part has a 95 % interval of its own, not corrected for the number of parts and claims"
+        f"Each part has a 95 % interval of its own, not corrected for the number of parts and claims{arrows}"
     )
 
 

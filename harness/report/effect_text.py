@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from harness.report import formats
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import settled
+from harness.stats.reward_range import Range, cut, reach_of
 from harness.stats.unseen_failures import UnseenFailures
 from harness.stats.verdicts import (
     DEPENDS,
@@ -115,18 +116,31 @@ def unseen(u: UnseenFailures) -> str:
     )
 
 
-def interval(low: float | None, high: float | None, seeds: int = 1) -> str:
-    """`[−0.045, 0.089]`; where there is none, why. seeds: behind it"""
+def interval(low: float | None, high: float | None, seeds: int = 1, within: Range | None = None) -> str:
+    """`[−0.045, 0.089]`, or `[−0.045, 1.000→]` where it is cut; where there is none, why. seeds: behind it
+
+    within: what the number can be at all; None: it has no bounds, or nobody needs them
+    """
     if low is None or high is None:
         return f"[{no_interval(seeds)}]"
-    return f"[{plain(low)}, {plain(high)}]"
+    low, high, before, after = cut(low, high, within or (low, high))
+    return f"[{before}{plain(low)}, {plain(high)}{after}]"
 
 
-def estimate(effect: Effect) -> str:
-    """`+0.022 [−0.045, 0.089]`; `0.000` alone where it is exactly that; a dash where it is not answered."""
+def estimate(effect: Effect, within: Range | None = None) -> str:
+    """`+0.022 [−0.045, 0.089]`; `0.000` alone where it is exactly that; a dash where it is not answered.
+
+    within: see `interval`
+    """
     if effect.value is None:
         return formats.NONE
-    return formats.signed(effect.value) if effect.identical else _estimate(effect)
+    shown = formats.signed(effect.value)
+    return shown if effect.identical else f"{shown} {interval(effect.low, effect.high, effect.seeds, within)}"
+
+
+def final(effect: Effect) -> str:
+    """The estimate of an effect on a mean reward, cut where rewards end."""
+    return estimate(effect, reach_of(effect.kind, "final", (0,)))
 
 
 def p_value(p: float | None) -> str:
@@ -145,10 +159,6 @@ def percent(share: float) -> str:
     if 0.99 < share < 1 - 1e-9:
         return ">99"
     return "<1" if 1e-9 < share < 0.01 else f"{100 * share:.0f}"
-
-
-def _estimate(effect: Effect) -> str:
-    return f"{formats.signed(effect.value)} {interval(effect.low, effect.high, effect.seeds)}"
 
 
 def plain(value: float) -> str:

@@ -9,6 +9,7 @@ from harness.records.reuse import Reuse
 from harness.report.arm_rows import ArmRow
 from harness.report.source_text import mixed_sources
 from harness.stats.intervals import settled
+from harness.stats.verdicts import NOT_SHOWN
 
 ON, OFF, OTHER, NONE = "●", "○", "◐", "–"
 CAPTION = (
@@ -16,6 +17,7 @@ CAPTION = (
     "area: mean height of the curve. reported: what the arm would have shown by its own rules; "
     "gap: reported − reference."
 )
+SHOWN_MEANS = "Not shown: no step could tell whether that switch took effect; such a run is neither valid nor INVALID."
 
 
 def reward(value: float | None) -> str:
@@ -58,13 +60,23 @@ def legend(sweep: SweepRecords) -> str:
     return f"{ON} fixed, {OFF} as upstream{f', {OTHER} as the name says' * further}: {named}."
 
 
+def caption(rows: Iterable[ArmRow]) -> str:
+    """What stands below the table of arms."""
+    return f"{CAPTION} {SHOWN_MEANS}" if any(row.not_shown_runs for row in rows) else CAPTION
+
+
 def validity(row: ArmRow, short: dict[str, str] | None = None) -> str:
-    """`valid`, or INVALID with how many of several runs and the factors (by letter if `short`)."""
-    if not row.invalid_runs:
+    """`valid`; or INVALID, or else "not shown", each with how many of several runs and the factors (by letter if
+    `short`)."""
+    if row.invalid_runs:
+        word, count, found = "INVALID", row.invalid_runs, row.invalid_factors
+    elif row.not_shown_runs:
+        word, count, found = NOT_SHOWN, row.not_shown_runs, row.not_shown_factors
+    else:
         return "valid" if row.states.get("missing", 0) < row.runs else NONE
-    count = f" {row.invalid_runs}/{row.runs}" if row.runs > 1 else ""
-    factors = ",".join((short or {}).get(factor, factor) for factor in row.invalid_factors)
-    return f"INVALID{count} {factors}".rstrip()
+    of_runs = f" {count}/{row.runs}" if row.runs > 1 else ""
+    factors = ",".join((short or {}).get(factor, factor) for factor in found)
+    return f"{word}{of_runs} {factors}".rstrip()
 
 
 STATE_WORDS = {"failed": "failed", "running": "running", "missing": "waiting", "completed": "done"}

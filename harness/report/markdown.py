@@ -107,9 +107,9 @@ def _section(section: Section) -> Iterator[str]:
     for caption, grid in (*section.grids, *section.folded):
         yield f"\n{sentence(caption)}\n" if caption else ""
         yield from _table(grid.heads, grid.rows)
-    if section.notes:
+    if notes := section.all_notes:
         yield ""
-        yield from (f"- {sentence(note)}" for note in section.notes)
+        yield from (f"- {sentence(note)}" for note in notes)
 
 
 def _pictures(sweep: SweepRecords, title: str, names: Sequence[str]) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _arms(sweep: SweepRecords) -> Iterator[str]:
     heads = ["arm", *(["block"] if len(sweep.blocks) > 1 else []), " ".join(formats.letters(sweep.factors).values())]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
     yield from _table(heads, (_arm(row, sweep) for row in arm_rows(sweep)))
-    yield f"\n{sentence(formats.legend(sweep))} {formats.CAPTION}"
+    yield f"\n{sentence(formats.legend(sweep))} {formats.caption(arm_rows(sweep))}"
 
 
 def _arm(row: ArmRow, sweep: SweepRecords) -> list[str]:

@@ -42,10 +42,10 @@ def section_html(section: Section, draw: Draw) -> Iterator[str]:
         if caption:
             yield f"<h3>{text(caption)}</h3>"
         yield grid_html(grid)
-    if len(section.notes) > 1:
-        yield f'<ul class="note">{"".join(f"<li>{code(n)}</li>" for n in section.notes)}</ul>'
+    if len(section.all_notes) > 1:
+        yield f'<ul class="note">{"".join(f"<li>{code(n)}</li>" for n in section.all_notes)}</ul>'
     else:
-        yield from (f'<p class="note">{code(note)}</p>' for note in section.notes)
+        yield from (f'<p class="note">{code(note)}</p>' for note in section.all_notes)
     for caption, grid in section.folded:
         yield folded(caption, grid_html(grid))
 

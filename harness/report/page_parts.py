@@ -101,7 +101,7 @@ def arms(sweep: SweepRecords) -> Iterator[str]:
         for tag in ("td", "th"):
             out = out.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
     yield out
-    yield f'<p class="note">{text(formats.legend(sweep))} {text(formats.CAPTION)}</p>'
+    yield f'<p class="note">{text(formats.legend(sweep))} {text(formats.caption(arm_rows(sweep)))}</p>'
 
 
 def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from harness.report import effect_text
 from harness.report.sections import Grid, Section
-from harness.stats.pass_k import KINDS_SAMPLED, PassEffect, PassK
+from harness.stats.pass_k import KINDS_SAMPLED, ArmPass, PassEffect, PassK
+from harness.stats.reward_range import ARM
 from harness.stats.sweep_statistics import SweepStatistics
 
 COLUMNS = 8  # values of k in the table; all of them are in effects.json
@@ -47,12 +48,14 @@ def _arms(passed: PassK) -> Grid:
     rows = []
     for arm in dict.fromkeys(a.arm for a in passed.arms):
         found = [of.get((arm, k)) for k in shown]
-        cells = (
-            f"{effect_text.plain(a.value)} {effect_text.interval(a.low, a.high, a.seeds)}" if a else "–" for a in found
-        )
+        cells = (f"{effect_text.plain(a.value)} {_interval(a)}" if a else "–" for a in found)
         start = of.get((arm, 1))
         rows.append((arm, effect_text.plain(start.first) if start else "–", *cells))
     return Grid(("arm", "pass^1 at step 0", *map(_name, shown)), tuple(rows), "effects")
+
+
+def _interval(arm: ArmPass) -> str:
+    return effect_text.interval(arm.low, arm.high, arm.seeds, ARM)
 
 
 def _effects(passed: PassK, kind: str) -> Grid:
@@ -63,5 +66,5 @@ def _effects(passed: PassK, kind: str) -> Grid:
 
 
 def _row(found: Sequence[PassEffect]) -> tuple[str, ...]:
-    cells = ((effect_text.estimate(e.effect), effect_text.p_value(e.effect.p_holm)) for e in found)
+    cells = ((effect_text.final(e.effect), effect_text.p_value(e.effect.p_holm)) for e in found)
     return (effect_text.name(found[0].effect), *(cell for pair in cells for cell in pair))

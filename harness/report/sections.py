@@ -6,6 +6,8 @@ from −1 (lowers) over 0 to +1 (raises); the text of a cell says the same, so n
 
 from dataclasses import dataclass, field
 
+from harness.stats.reward_range import CUT, is_cut
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -23,3 +25,9 @@ class Section:
     grids: tuple[tuple[str, Grid], ...] = ()  # (caption, grid)
     notes: tuple[str, ...] = ()
     folded: tuple[tuple[str, Grid], ...] = field(default_factory=tuple)  # behind a summary on the page
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, and what an arrow means where some interval has one."""
+        cells = (cell for _, grid in (*self.grids, *self.folded) for row in grid.rows for cell in row)
+        return (*self.notes, CUT) if any(map(is_cut, (*self.sentences, *self.notes, *cells))) else self.notes

@@ -25,6 +25,7 @@ from harness.stats.effects import Effects, analyse
 from harness.stats.more_seeds import MOST, Need, Needs, needs
 from harness.stats.outcomes import outcomes_of
 from harness.stats.power import POWER
+from harness.stats.reward_range import CUT, is_cut
 
 OF_THE_ARMS = ("+ablation=", "ablation=", "seed=", "factors=", "baseline=", "sweep=", "train.steps=", "plan_only=")
 OF_THE_START = ("resume=", "placebo=", "controls=")  # a placebo is among the factors, and controls need no more seeds
@@ -76,6 +77,8 @@ def parts(sweep: SweepRecords, effects: Effects, found: Needs) -> Iterator[Rende
         f"look. In brackets: if seeds differ as much as {len(effects.seeds)} of them allow with "
         f"{POWER:.0%} probability. Margin: {found.margin:g} reward (stats.margin)."
     )
+    if any(is_cut(effect_text.final(need.effect)) for need in found.undecided):
+        yield CUT
     yield from _spend(sweep, found)
 
 
@@ -86,7 +89,7 @@ def _table(found: Needs) -> Table:
     for need in found.undecided:
         table.add_row(
             Text(effect_text.short(need.effect)),
-            Text(effect_text.estimate(need.effect)),
+            Text(effect_text.final(need.effect)),
             _as_estimated(need),
             "" if need.why and need.as_margin is None and not _is_large(need) else _number(need.as_margin),
             str(need.runs) if need.as_estimated else formats.NONE,

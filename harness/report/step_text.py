@@ -6,6 +6,7 @@ from harness.report import effect_text, formats
 from harness.stats.by_step import EffectCurve, StepEffect
 from harness.stats.effect_map import Place
 from harness.stats.effects import Effect, Effects
+from harness.stats.reward_range import DIFFERENCE
 from harness.stats.settling import FALLING, RISING, SETTLED, Settling
 from harness.stats.verdicts import DEPENDS, LOWERS, RAISES
 
@@ -30,7 +31,7 @@ def where(effects: Effects, effect: Effect) -> str:
 
 
 def _estimate(place: StepEffect | Place) -> str:
-    return f"{formats.signed(place.value)} {effect_text.interval(place.low, place.high)}"
+    return f"{formats.signed(place.value)} {effect_text.interval(place.low, place.high, within=DIFFERENCE)}"
 
 
 def settling_lines(effects: Effects) -> Iterator[str]:

@@ -4,8 +4,9 @@ import math
 
 from harness.report import effect_text, formats
 from harness.report.sections import Grid, Section
+from harness.stats.reward_range import DIFFERENCE
 from harness.stats.sweep_statistics import SweepStatistics
-from harness.stats.task_effects import FALSE_SHARE, FactorByTask, Movable, TaskEffects
+from harness.stats.task_effects import FALSE_SHARE, FactorByTask, GroupEffect, Movable, TaskEffects
 
 ROWS = 60  # tasks in the table; all of them are in effects.json
 EVERYTHING = (
@@ -76,12 +77,13 @@ def _groups(table: TaskEffects) -> Grid:
     rows = []
     for group, tasks in names:
         found = [of.get((factor, group)) for factor in factors]
-        cells = (
-            f"{formats.signed(g.value)} {effect_text.interval(g.low, g.high, table.seeds)}" if g else formats.NONE
-            for g in found
-        )
+        cells = (f"{formats.signed(g.value)} {_interval(g, table.seeds)}" if g else formats.NONE for g in found)
         rows.append((group, str(tasks), *cells))
     return Grid(("tasks", "number", *factors), tuple(rows), "effects")
+
+
+def _interval(group: GroupEffect, seeds: int) -> str:
+    return effect_text.interval(group.low, group.high, seeds, DIFFERENCE)
 
 
 def _parts(table: TaskEffects) -> Grid:

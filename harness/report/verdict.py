@@ -9,8 +9,10 @@ from harness.report.arm_rows import is_all, reference_curve
 from harness.report.curves import average
 from harness.report.look_text import how_often, look_line
 from harness.report.step_text import depending, settling_lines, unsettled_clause
+from harness.stats.by_chance import ENOUGH, WRONG, wrong_by_chance
 from harness.stats.effects import Effect, Effects
 from harness.stats.intervals import LEVEL
+from harness.stats.reward_range import CUT, DIFFERENCE, is_cut
 from harness.stats.stopped_updates import StoppedWithout, stopped_without
 from harness.stats.verdicts import (
     DEPENDS,
@@ -125,12 +127,25 @@ def _rise(sweep: SweepRecords, effects: Effects) -> str:
             return f"With all fixes on the policy stays at {formats.reward(first)}; "
         return f"With all fixes on the policy goes from {formats.reward(first)} to {formats.reward(far)} and back; "
     went = f"With all fixes on the policy goes from {formats.reward(first)} to {formats.reward(last)}"
-    if effects.fails:
+    return f"{went}{_decline(effects)}; "
+
+
+def _decline(effects: Effects) -> str:
+    """Whether training itself failed, where the policy ended lower than it began; else nothing."""
+    found = effects.decline
+    if found is None:
+        return ""
+    change = f"{formats.signed(found.value)} {effect_text.interval(found.low, found.high, found.seeds, DIFFERENCE)}"
+    change += ", one seed" * (found.seeds == 1)
+    if found.shown:
         return (
-            f"{went}: training itself failed here (by its learning rate, its reward or the policy), so this sweep "
-            "shows which arms break earlier, not what a fix is good for; "
+            f" ({change}): training itself failed here (by its learning rate, its reward or the policy), so this sweep "
+            "shows which arms break earlier, not what a fix is good for"
         )
-    return f"{went}; "
+    return (
+        f" ({change}): whether training itself failed is not shown, but so long as the policy does not rise nobody "
+        "sees what a fix is good for"
+    )
 
 
 def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[Effect]) -> str:
@@ -150,7 +165,20 @@ def _how_sure(sweep: SweepRecords, effects: Effects, kind: str, found: Sequence[
     ] if ranking else []  # fmt: skip
     probable = f"; the largest effect is that of {' or '.join(first)}" if 0 < len(first) < 4 and decided else ""
     often = how_often(effects.looks)
-    return f"{sure}over {_over(sweep, effects, found)}{f', {often}' * bool(often)}{probable}."
+    said = f"{sure}over {_over(sweep, effects, found)}{f', {often}' * bool(often)}{probable}."
+    return f"{said}{_by_chance(kind, min(e.seeds for e in decided))}" if decided else said
+
+
+def _by_chance(kind: str, seeds: int) -> str:
+    """What so few seeds are worth where runs are of two kinds; nothing where they are enough. seeds: the fewest that
+    decide an effect"""
+    wrong = wrong_by_chance(kind, seeds)
+    if wrong is None:
+        return ""
+    return (
+        f" Where runs take off or fail by chance, {100 * wrong:.1f} % of sweeps of {seeds} seeds find an effect that "
+        f"is not there ({ENOUGH} seeds: {100 * WRONG[ENOUGH]:.1f} %)."
+    )
 
 
 def _family(sweep: SweepRecords, found: Sequence[Effect]) -> str:
@@ -222,6 +250,8 @@ def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
         )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
+    if any(map(is_cut, verdict_sentences(sweep, effects))):
+        lines.append(CUT)
     return tuple(lines)
 
 
@@ -267,7 +297,7 @@ def _gate_line(holds: Sequence[bool | None]) -> str:
 
 
 def _with_interval(effect: Effect) -> str:
-    return f"{effect_text.short(effect)} ({effect_text.estimate(effect)}{', one seed' * (effect.seeds == 1)})"
+    return f"{effect_text.short(effect)} ({effect_text.final(effect)}{', one seed' * (effect.seeds == 1)})"
 
 
 def _largest_first(found: Sequence[Effect], verdict: str) -> list[Effect]:

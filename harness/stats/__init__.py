@@ -8,7 +8,9 @@ measured.py   a contrast held against the rewards; worst_case.py: whatever missi
 by_step.py    every effect at every validation, with a band; settling.py: whether all_on had settled; depends.py:
               verdicts that hold for some steps only; effect_map.py: the same by block; stability.py: how steady a
               reward stays
-unseen_failures.py   what few seeds cannot see, from unseen_failures.json
+decline.py    does the policy get worse with all fixes on, and is that shown?
+reward_range.py   what an estimate can be at all, and an interval that is cut there for print
+unseen_failures.py   what few seeds cannot see, from unseen_failures.json; by_chance.py: what they see that is not there
 stopped_updates.py   without which fixes no update was made
 blocks.py     effects in each block of a sweep (learning rates), and their interaction with the block
 controls.py   do placebos seem to matter, and negative controls to learn?

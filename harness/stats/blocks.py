@@ -21,7 +21,8 @@ import numpy as np
 
 from harness.records.load import SweepRecords
 from harness.stats.contrasts import ASSUMES, Contrast
-from harness.stats.effects import Effect, Effects, fails, gate_checks, moves
+from harness.stats.decline import fails
+from harness.stats.effects import Effect, Effects, gate_checks, moves
 from harness.stats.intervals import LEVEL, holm
 from harness.stats.looks import ALPHA
 from harness.stats.measured import Measured, contrasts_of, measure, measure_difference

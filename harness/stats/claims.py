@@ -9,6 +9,9 @@ A claim has parts; each part expects a symptom, and one rule decides all of them
               where every episode is the same, or from five seeds on, and where each seed shows the switches that are
               compared
 
+A ratio has a floor under both numbers (measures.py). Where both lie below it there is none: a part of which every seed
+is like that is not tested, and one of which some are is inconclusive.
+
 Anything between is inconclusive. A claim is confirmed if all its parts are, refuted if one of them is; a part that
 repeats a manipulation check (`check`) does not confirm it alone. It is not tested where an arm that it needs is not in
 the sweep, or has no run that counts; nor where a part asks what is learned, in a sweep whose policy gets worse even
@@ -32,13 +35,15 @@ from harness.errors import ConfigError
 from harness.factors import differ_in
 from harness.records.load import RecordedRun, SweepRecords
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import fails, ranking_draws
+from harness.stats.decline import fails
+from harness.stats.effects import ranking_draws
 from harness.stats.intervals import settled
 from harness.stats.looks import Judged, judge, level_now
 from harness.stats.measured import Measured, measure
 from harness.stats.measures import FLOORS, MEASURES, OF_ENDED_RUNS, OF_TASKS, READINGS, REFERENCE
-from harness.stats.outcomes import Outcomes, outcomes_of
+from harness.stats.outcomes import Outcomes, outcomes_of, step_weights
 from harness.stats.ranking import kendall, spearman
+from harness.stats.reward_range import cut, reach
 from harness.stats.shown import shown
 from harness.stats.verdicts import FAILS, NO_LEVEL, SEEDS_FOR_NONE, in_groups, missed
 from harness.stats.worst_case import notes as bound_notes
@@ -49,6 +54,7 @@ BOUNDS = ("at_least", "at_most", "above")
 RULED = ("ranking", *REFERENCE)
 LEARNED = (*RULED, "reported_rise", "grad_norm")
 Array = np.ndarray
+Readings = dict[int, tuple[float, float]]  # by seed: the measure and its grid
 
 
 @dataclass(frozen=True)
@@ -243,15 +249,21 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
             verdict, doubt = INCONCLUSIVE, f"; {hidden}, so that nothing changes is not shown"
+    none = _no_ratio(part, *(_by_seed(sweep, outcomes, part, a) for a in (part.arm, part.over))) if part.over else set()
+    if none:
+        verdict = INCONCLUSIVE
     if measured:
         if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
             verdict = INCONCLUSIVE
         doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
     tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
     over = _seeds_text(spread.seeds, outcomes) + tasks
+    if none:
+        over = f"{spread.seeds} seeds; in {len(none)} more both lie below {FLOORS[part.metric]:g} and have no ratio"
+    ends = _ends(low, high, part, measured, outcomes)
     return Finding(
         verdict,
-        f"{part.says}: {what} is {_number(spread.mean, part)} [{_number(low, part)}, {_number(high, part)}] over {over}"
+        f"{part.says}: {what} is {_number(spread.mean, part)} [{ends}] over {over}"
         f"{doubt}, expected {_words(part.interval)} ({verdict}).",
         spread.seeds,
     )
@@ -294,10 +306,13 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged
     own = _by_seed(sweep, outcomes, part, part.arm)
     if other := part.minus or part.over:
         compared = _by_seed(sweep, outcomes, part, other)
+        none = _no_ratio(part, own, compared)
+        if none and none == own.keys() & compared.keys():
+            return f"in every seed both lie below {FLOORS[part.metric]:g}, so there is no ratio"
         own = {
             seed: (value - part.times * compared[seed][0], max(grid, part.times * compared[seed][1]))
             for seed, (value, grid) in own.items()
-            if seed in compared
+            if seed in compared and seed not in none
         }
     if not own:
         return "the records hold no measurement of it"
@@ -305,7 +320,15 @@ def _spread(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> tuple[Judged
     return judge(np.array(values)[:, None], tuple(own), max(grids), outcomes.looks), None
 
 
-def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> dict[int, tuple[float, float]]:
+def _no_ratio(part: Part, own: Readings, compared: Readings) -> set[int]:
+    """Seeds in which both numbers of a ratio lie below its floor: next to nothing over next to nothing is no 1."""
+    if not part.over:
+        return set()
+    floor = float(np.log(FLOORS[part.metric]))
+    return {seed for seed in own.keys() & compared.keys() if max(own[seed][0], compared[seed][0]) <= floor}
+
+
+def _by_seed(sweep: SweepRecords, outcomes: Outcomes, part: Part, arm: str) -> Readings:
     """The measure (of a ratio its logarithm, not below its floor) and its grid, of each seed that has it."""
     read = MEASURES[part.metric]
     found = {run.seed: read(run, outcomes.steps) for run in _runs(sweep, outcomes, arm)}
@@ -373,6 +396,15 @@ def _logs(part: Part) -> dict[str, float]:
     """The bounds on the scale of the measure: a ratio is a difference of logarithms."""
     assert part.interval is not None
     return {k: float(np.log(v)) if part.over else v for k, v in part.interval.items()}
+
+
+def _ends(low: float, high: float, part: Part, measured: Measured | None, outcomes: Outcomes) -> str:
+    """The ends of an interval; of what is measured on rewards between 0 and 1, cut where these end."""
+    within = (low, high)
+    if measured:
+        within = reach(measured.contrast.weights_A, step_weights(REFERENCE[part.metric], outcomes.steps))
+    low, high, before, after = cut(low, high, within)
+    return f"{before}{_number(low, part)}, {_number(high, part)}{after}"
 
 
 def _number(value: float, part: Part) -> str:

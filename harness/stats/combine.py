@@ -30,7 +30,8 @@ from harness.records.load import SweepRecords
 from harness.records.looks import Looks
 from harness.stats.contrasts import ASSUMES, KINDS
 from harness.stats.copies import refuse_copies
-from harness.stats.effects import fails, gate_checks, moves
+from harness.stats.decline import fails
+from harness.stats.effects import gate_checks, moves
 from harness.stats.intervals import LEVEL, by_group, holm
 from harness.stats.looks import Judged, LookedAt, judge, looked_at, over_fillings, pooled
 from harness.stats.measured import Measured, contrasts_of, measure

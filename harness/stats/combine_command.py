@@ -17,6 +17,7 @@ from harness.stats.combine import Combined, CombinedEffect, Estimate, combine
 from harness.stats.intervals import settled
 from harness.stats.looks import ALPHA, LookedAt
 from harness.stats.meta_analysis import Pooled
+from harness.stats.reward_range import CUT, DIFFERENCE, cut, is_cut
 from harness.stats.verdicts import no_interval
 
 TITLES = {
@@ -62,6 +63,10 @@ def report(found: Combined) -> Iterator[RenderableType]:
         if effects:
             yield Text(f"\n{title}", style="bold")
             yield _table(effects, letters)
+    shown = "".join(cell for e in found.effects for each in e.estimates for cell in _estimate(each))
+    shown += "".join(cell for e in found.effects for cell in _meta(e))
+    if is_cut(shown):
+        yield Text(CUT, style="dim")
     yield Text((MEANS if len(found.settings) > 1 else "Brackets: 95 %. ") + P_MEANS, style="dim")
     if any(e.meta and not e.fixed_known for e in found.effects):
         yield Text(ONE_SEED, style="dim")
@@ -108,11 +113,16 @@ def _estimate(e: Estimate | None) -> tuple[str, str]:
     if e.low is None or e.high is None:
         return f"{_number(e.value, True)} [{no_interval(e.seeds)}]", _p(e.p_holm)
     one = ", one seed" if e.seeds == 1 else ""
-    return f"{_number(e.value, True)} [{_number(e.low)}, {_number(e.high)}{one}]", _p(e.p_holm)
+    return f"{_number(e.value, True)} [{_ends(e.low, e.high)}{one}]", _p(e.p_holm)
 
 
 def _pooled(p: Pooled) -> str:
-    return f"{_number(p.value, True)} [{_number(p.low)}, {_number(p.high)}]"
+    return f"{_number(p.value, True)} [{_ends(p.low, p.high)}]"
+
+
+def _ends(low: float, high: float) -> str:
+    low, high, before, after = cut(low, high, DIFFERENCE)
+    return f"{before}{_number(low)}, {_number(high)}{after}"
 
 
 def _number(value: float, sign: bool = False) -> str:

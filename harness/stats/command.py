@@ -16,6 +16,7 @@ from harness.paths import CLAIMS
 from harness.records.load import load_sweep
 from harness.records.looks import record_look
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, REFUTED, Verdict, load_claims, verdicts
+from harness.stats.reward_range import CUT, is_cut
 
 COLOURS = {CONFIRMED: "bold green", REFUTED: "bold red", INCONCLUSIVE: "bold yellow"}
 
@@ -33,6 +34,8 @@ def verdict_table(found: Sequence[Verdict], baseline: str) -> Table:
             [*(Text(f"• {f.evidence}") for f in v.findings), *(Text(line, style="dim") for line in v.claim.remarks)]
         )
         table.add_row(f"({v.claim.id}) {v.claim.title}", decision, evidence)
+    if any(is_cut(v.evidence) for v in found):
+        table.caption, table.caption_justify = CUT, "left"
     return table
 
 

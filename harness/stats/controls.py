@@ -96,8 +96,7 @@ class Controls:
 
     @property
     def learns(self) -> bool:
-        """Whether all_on is shown to learn."""
-        return self.all_on is not None and _above_zero(self.all_on.low)
+        return _learns(self.all_on)
 
 
 def controls_of(sweep: SweepRecords, effects: Effects) -> Controls | None:
@@ -106,7 +105,7 @@ def controls_of(sweep: SweepRecords, effects: Effects) -> Controls | None:
     all_on, negatives = _negatives(sweep) if sweep.controls else (None, ())
     if not placebos and not negatives:
         return None
-    learns = all_on is not None and _above_zero(all_on.low)
+    learns = _learns(all_on)
     failed = [p.factor for p in placebos if p.matters]
     failed += [n.arm for n in negatives if n.learned or (n.loses is False and learns)]
     passed = [p.matters is False for p in placebos]
@@ -168,6 +167,11 @@ def _negative(
         _is_shown(runs, factor),
         "; ".join(notes),
     )
+
+
+def _learns(all_on: Estimate | None) -> bool:
+    """Whether all_on is shown to learn."""
+    return all_on is not None and _above_zero(all_on.low)
 
 
 def _learned(rise: Estimate, margin: float) -> bool:

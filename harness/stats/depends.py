@@ -22,6 +22,7 @@ from harness.stats.contrasts import Contrast
 from harness.stats.intervals import LEVEL
 from harness.stats.measured import Measured, measure
 from harness.stats.outcomes import Outcomes
+from harness.stats.reward_range import DIFFERENCE, brackets
 from harness.stats.settling import RISING, SETTLED, Settling
 from harness.stats.verdicts import DEPENDS, LOWERS, NO_EFFECT, RAISES, UNDECIDED
 
@@ -95,4 +96,4 @@ def _apart(pair: Sequence[StepEffect]) -> int:
 
 def _at(point: StepEffect) -> str:
     assert point.value is not None and point.low is not None and point.high is not None
-    return f"{point.value:+.3f} [{point.low:.3f}, {point.high:.3f}] at step {point.step}"
+    return f"{point.value:+.3f} {brackets(point.low, point.high, DIFFERENCE)} at step {point.step}"

@@ -21,6 +21,7 @@ from harness.stats.contrasts import Contrast
 from harness.stats.intervals import LEVEL
 from harness.stats.measured import Measured, measure_difference
 from harness.stats.outcomes import Outcomes
+from harness.stats.reward_range import DIFFERENCE, brackets
 from harness.stats.verdicts import LOWERS, MOVES, RAISES
 
 Array = np.ndarray
@@ -46,7 +47,7 @@ class Place:
 
     @property
     def text(self) -> str:
-        return f"{self.value:+.3f} [{self.low:.3f}, {self.high:.3f}] at step {self.step} of {self.block}"
+        return f"{self.value:+.3f} {brackets(self.low, self.high, DIFFERENCE)} at step {self.step} of {self.block}"
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,12 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from harness.designs import named_design
-from harness.factors import ON, Arm
 from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.by_step import EffectCurve, effect_curves
 from harness.stats.contrasts import ASSUMES, Contrast
+from harness.stats.decline import Decline, decline, fails
 from harness.stats.depends import qualify, with_places
 from harness.stats.effect_map import EffectMap, effect_map
 from harness.stats.intervals import LEVEL, by_group, holm
@@ -145,7 +145,7 @@ class Effects:
     runs: int
     counted: int
     moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
-    fails: bool  # with all fixes on the policy ends MOVES below its start
+    fails: bool  # with all fixes on the policy ends MOVES below its start, by the estimate
     left_out: tuple[LeftOut, ...]
     not_shown: Mapping[str, int]  # by factor: counted runs whose switch no step could judge
     effects: tuple[Effect, ...]
@@ -162,6 +162,7 @@ class Effects:
     settled: Settling | None = None
     stability: tuple[Stability, ...] = ()
     map: EffectMap = field(default_factory=EffectMap)  # of a sweep with blocks
+    decline: Decline | None = None  # how far below its start, where it `fails`; not in effects.json elsewhere
 
     def of(self, kind: str, outcome: str = "final") -> tuple[Effect, ...]:
         return tuple(e for e in self.effects if e.kind == kind and e.outcome == outcome)
@@ -265,6 +266,7 @@ def analyse_outcomes(outcomes: Outcomes, name: str = "") -> Effects:
         by_step=tuple(c for c in curves if c.kind in BY_STEP),
         settled=settled,
         stability=stabilities(outcomes),
+        decline=decline(outcomes),
     )
 
 
@@ -297,15 +299,6 @@ def moves(outcomes: Outcomes) -> bool:
         return False
     lasts = [last for _, last in seen]
     return bool(max(lasts) - min(lasts) >= MOVES or max(abs(last - first) for first, last in seen) >= MOVES)
-
-
-def fails(outcomes: Outcomes) -> bool:
-    """Whether the policy ends MOVES below its start although all fixes are on."""
-    return any(first - last >= MOVES - 1e-9 for arm, (first, last) in outcomes.ends.items() if _all_on(arm))
-
-
-def _all_on(arm: Arm) -> bool:
-    return arm.at(ON) == arm.factors
 
 
 def estimate_family(
@@ -561,7 +554,10 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
 
 def to_json(effects: Effects, beside: Mapping[str, object] | None = None) -> str:
     """The same bytes for the same records: numbers rounded to 6 decimals, NaN as null. beside: further keys."""
-    return json.dumps(_plain(asdict(effects) | dict(beside or {})), indent=1, ensure_ascii=False) + "\n"
+    found = asdict(effects)
+    if effects.decline is None:
+        del found["decline"]
+    return json.dumps(_plain(found | dict(beside or {})), indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(value: object) -> object:

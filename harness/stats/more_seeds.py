@@ -21,7 +21,8 @@ from scipy.special import chdtri, stdtrit
 
 from harness.records.looks import Look, Looks
 from harness.stats.contrasts import Contrast
-from harness.stats.effects import Effect, estimate_family, fails, moves
+from harness.stats.decline import fails
+from harness.stats.effects import Effect, estimate_family, moves
 from harness.stats.intervals import Spread
 from harness.stats.looks import ALPHA, counted_looks, level_now, levels_of
 from harness.stats.measured import Measured, contrasts_of, measure
@@ -147,7 +148,7 @@ def _unknown(outcomes: Outcomes, effect: Effect, found: Measured | str | None) -
     if not moves(outcomes):
         return "no arm moves, so more seeds would show nothing"
     if fails(outcomes):
-        return "training fails with all fixes on"
+        return "with all fixes on the policy ends below its start"
     if found.spread.seeds < 2:
         return "one seed says nothing of how seeds differ: 3 say a little, 5 more"
     if levels_of(_with_another(outcomes.looks, found.spread.seeds, found.spread.seeds + 1))[-1] <= 0:

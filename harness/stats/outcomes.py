@@ -22,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
+from harness.errors import ConfigError
 from harness.factors import NOTE, Arm, Factors
 from harness.records.load import MARGIN, RecordedRun, SweepRecords
 from harness.records.looks import Looks, looks_of
@@ -236,10 +237,13 @@ def step_weights(outcome: str, steps: Sequence[int]) -> Array:
 def outcomes_of(sweep: SweepRecords) -> Outcomes:
     """The completed, valid runs of a sweep on the validation steps that at least half of them have.
 
-    Raises ValueError for a sweep of several blocks: runs of one arm and seed in two of them are no replicates.
+    Raises ValueError for a sweep of several blocks: runs of one arm and seed in two of them are no replicates;
+    ConfigError for a plan in which an arm has another name than its levels give it.
     """
     if len(sweep.blocks) > 1:
         raise ValueError(f"{sweep.name} has several blocks. Ask for sweep.main or sweep.of_block(name).")
+    for run in sweep.runs:
+        _check_name(run, sweep)
     why = {run.name: reason for run in sweep.runs if (reason := _reason(run))}
     counted = [run for run in sweep.runs if run.name not in why]
     steps, tasks = _steps(counted), _tasks(sweep, counted)
@@ -283,6 +287,16 @@ def outcomes_of(sweep: SweepRecords) -> Outcomes:
         looks_of(sweep),
         sweep.task_groups,
     )
+
+
+def _check_name(run: RecordedRun, sweep: SweepRecords) -> None:
+    """An arm is known by its levels: under another name its runs would be those of no arm, or of a wrong one."""
+    if run.arm != (name := Arm.of(run.levels).name):
+        levels = ", ".join(f"{factor} {level}" for factor, level in run.levels.items()) or "none"
+        raise ConfigError(
+            f"{sweep.folder / 'plan.jsonl'} calls the arm of {run.name} {run.arm!r}, and its levels ({levels}) are "
+            f"those of {name!r}. Write that name there (`arm`, `run`, and the run's folder), or correct `levels`."
+        )
 
 
 def _reason(run: RecordedRun) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ RAISES, LOWERS, NO_EFFECT, UNDECIDED, DEPENDS, MIXED, NOT_SHOWN, NOT_ANSWERED = 
     "raises", "lowers", "no effect", "undecided", "depends", "mixed", "not shown", "not answered",
 )  # fmt: skip
 STILL = f"no arm of this sweep moves by {MOVES:g}, so a difference could not have shown"
-FAILS = "with all fixes on the policy got worse, so what a fix is good for could not have shown"
+FAILS = "with all fixes on the policy ended below its start, so what a fix is good for could not have shown"
 DIED = "{} {} of its arms failed, and failing is no reward, so it cannot be called no effect"
 LEFT_OUT = "with combinations left out it cannot be called no effect"
 HIDDEN = "with seeds that do not show its switch it cannot be called no effect"

@@ -17,7 +17,7 @@ from harness.records.layout import SweepFiles
 from harness.records.load import SCRIPTED, load_sweep, user_of
 from harness.report import effect_text, formats
 from harness.report.cost_text import duration
-from harness.stats.effects import fails
+from harness.stats.decline import fails
 from harness.stats.outcomes import outcomes_of
 from harness.stats.power import Variance, power_lines, variance_of
 from harness.sweep.user_cost import PlannedUser, cost_lines

@@ -17,7 +17,7 @@ from harness.episode import same_rollout
 from harness.errors import EngineError, HarnessError, visible
 from harness.records.layout import SweepFiles
 from harness.records.run_records import RunRecords
-from harness.records.schema import FILES, UNRECORDED, Record
+from harness.records.schema import FILES, UNRECORDED, Record, not_shown, validity_word
 from harness.records.store import Store
 from harness.sweep.display import Progress
 from harness.tracking import Background, Tracker, resolve_mode, tracked
@@ -198,7 +198,9 @@ async def _run(sweep: "Sweep", config: RunConfig, runner: "Runner", progress: Pr
         seconds=time.perf_counter() - started,
         sources=sources,
     )
-    tracker.finish("completed", validity, [f"{i['factor']}: {i['reading']}" for i in invalid])
+    hidden = [factor for factor in not_shown(checks) if factor in run.arm.factors]
+    readings = [f"{i['factor']}: {i['reading']}" for i in invalid]
+    tracker.finish("completed", validity_word(not invalid, hidden), readings)
     progress.finish_run(run.name, "completed", validity)
 
 

@@ -7,6 +7,7 @@ from harness.disk import check_writable
 from harness.errors import ConfigError, Exit
 from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
+from harness.records.schema import validity_word
 from harness.tracking.background import Background
 from harness.tracking.tracker import Tracker, resolve_mode
 
@@ -55,6 +56,6 @@ def write_run(run: RecordedRun, sweep: SweepRecords, mode: str, background: Back
     for validation in run.validations:
         tracker.validation(validation.line())
     tracker.checks(check.line() for check in run.checks)
-    validity = None if run.state != "completed" else "valid" if run.valid else "INVALID"
-    tracker.finish(run.state, validity, (f"{factor}: {reading}" for factor, reading in run.invalid))
+    word = validity_word(run.valid, run.not_shown) if run.state == "completed" else None
+    tracker.finish(run.state, word, (f"{factor}: {reading}" for factor, reading in run.invalid))
     return tracker

@@ -103,7 +103,7 @@ def configured(baseline: str, steps: int = 2, **levels: str):
     """All fixes of the baseline off, but for these levels; sizes as upstream's."""
     chosen = dict.fromkeys(OFF[baseline], "off") | levels
     sizes = ["rollout=upstream", "train=upstream", f"train.steps={steps}", "validation.every=10", f"seed={SEED}"]
-    world = [f"env.tasks={TASKS[baseline]}", "env.transfer_ends=true"]
+    world = [f"env.tasks={TASKS[baseline]}", *(["env.transfer_ends=true"] if baseline == NOTE else [])]
     fixes = [f"fix/{factor}={level}" for factor, level in chosen.items()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return typed(compose("config", [f"baseline={baseline}", *fixes, *sizes, *world]))

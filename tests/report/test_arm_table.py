@@ -10,7 +10,10 @@ from harness.records.load import load_sweep
 from harness.report import formats
 from harness.report.arm_rows import area, arm_rows, reuse_rows, slope
 from harness.report.arm_table import print_report
-from tests.synthetic import factorial, make_invalid, run_folder, write_status, write_sweep
+from harness.report.markdown import markdown
+from harness.report.page import page
+from harness.stats.sweep_statistics import statistics_of
+from tests.synthetic import factorial, make_invalid, run_folder, unshown, write_status, write_sweep
 
 
 def shown(sweep, width=100):
@@ -80,6 +83,40 @@ def test_invalid_and_failed_runs_say_why_and_how_to_go_on(tmp_path):
     assert "INVALID t" in text
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_whose_switch_was_not_shown_is_not_called_valid(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    for seed in (0, 1):
+        unshown(folder, "without_logprobs", "endpoint", seed)
+    unshown(folder, "without_logprobs", "tools", 1)
+    said, letters = "not shown 2/2 endpoint,tools", "not shown 2/2 e,t"
+    sweep = load_sweep(folder)
+    assert next(line for line in shown(folder, 120).splitlines() if line.startswith("without_logprobs")).count(letters)
+    found = statistics_of(sweep)
+    for text in (markdown(sweep, found), page(sweep, found)):
+        assert text.count(said) == 1 and "such a run is neither valid nor INVALID" in text
+    assert formats.validity(row(folder, "all_on")) == "valid"
+
+
+def test_an_invalid_run_is_named_first_and_a_run_under_way_hides_nothing_yet(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1))
+    unshown(folder, "all_off", "endpoint", 0)
+    make_invalid(folder, "all_off", "tools", "0 % equal", seed=1)
+    assert formats.validity(row(folder, "all_off")) == "INVALID 1/2 tools"
+    unshown(folder, "all_on", "endpoint", 0)
+    write_status(folder, "all_on", 0, state="running")
+    assert formats.validity(row(folder, "all_on")) == "valid"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_what_was_not_shown_fits_a_narrow_terminal(width, tmp_path):
+    folder = write_sweep(tmp_path / "s", steps=3)
+    unshown(folder, "without_tools", "endpoint")
+    lines = shown(folder, width).splitlines()
+    line = next(line for line in lines if line.startswith("without_tools"))
+    assert max(map(len, lines)) <= width and "not shown" in line and line.split()[-1] == "done"
+
+
 def test_it_ends_with_the_verdict_in_three_sentences(tmp_path):
     text = " ".join(shown(write_sweep(tmp_path / "s", seeds=(0, 1)), 120).split())
     end = text[text.index("Verdict With all fixes on") :]
@@ -147,4 +184,4 @@ def test_on_a_narrow_terminal_columns_are_left_out_and_no_number_is_cut(width, t
     row = next(line for line in lines if line.startswith("without_tools"))
     assert "…" not in row and "done" in row
     assert ("slope" in next(line for line in lines if line.startswith("arm "))) == (width == 120)
-    assert any("Not shown on" in line for line in lines) == (width < 120)
+    assert any("Left out on" in line for line in lines) == (width < 120)

@@ -2,16 +2,19 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
-from harness.report.effect_sections import effect_sections, pairing_section
+from harness.report import formats
+from harness.report.effect_sections import effect_sections, pairing_section, shapley_section
 from harness.report.markdown import markdown
 from harness.report.page import page, write_report
 from harness.stats.claims import CONFIRMED, REFUTED
+from harness.stats.effects import analyse
 from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import factorial, leave_one_out, make_invalid, write_sweep
 
@@ -185,3 +188,16 @@ def test_sixty_four_arms_of_five_seeds_take_seconds(tmp_path):
     started = time.process_time()
     write_report(sweep)
     assert time.process_time() - started < 15  # about 10 on one core
+
+
+def test_shares_of_next_to_nothing_are_not_written(tmp_path):
+    """+.03 and −.037 are no −400 % and 500 % of a whole of −.007."""
+    effects = analyse(load_sweep(write_sweep(tmp_path / "s", arms=factorial(), seeds=(0, 1))))
+
+    def shares(part):
+        scaled = [e if e.value is None else replace(e, value=part * e.value) for e in effects.effects]
+        ((_, grid),) = shapley_section(replace(effects, effects=tuple(scaled))).grids
+        return {row[2] for row in grid.rows}
+
+    assert all(share.endswith(" %") for share in shares(1)) and "−0 %" not in shares(-1)
+    assert shares(0.1) == {formats.NONE}

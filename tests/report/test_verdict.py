@@ -12,8 +12,8 @@ from harness.paths import CONF
 from harness.records.load import load_sweep
 from harness.report import formats
 from harness.report.verdict import caveats, verdict_sentences
-from harness.stats.effects import analyse
-from tests.synthetic import factorial, leave_one_out, make_invalid, write_status, write_sweep
+from harness.stats.effects import analyse, to_json
+from tests.synthetic import TASKS, factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
 
 NOTE = note()
 
@@ -121,9 +121,38 @@ def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_called_no_differe
         fallen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", line) for line in later]
         path.write_text("\n".join([first, *fallen]) + "\n")
     (what, _, unknown), _ = verdict(folder)
-    assert "goes from 0.167 to 0.000: training itself failed here" in what
+    assert "goes from 0.167 to 0.000 (−0.167 [−0." in what and "]): training itself failed here (by its" in what
     assert "split made no difference to the reference reward (exactly 0; " in unknown  # the same weights throughout
     assert "whether endpoint (" in unknown and "reward (" in unknown
+
+
+def test_where_seeds_do_not_agree_that_the_policy_gets_worse_training_is_not_said_to_have_failed(tmp_path):
+    """On average all_on ends lower; one of two seeds ends where it began."""
+    folder = write_sweep(tmp_path / "s", seeds=range(2))
+    for seed, last in ((0, 0.0), (1, 5 / 30)):
+        path = run_folder(folder, "all_on", seed) / "validation.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            share = 15 / 30 if line["step"] == 0 and seed == 0 else 5 / 30 if line["step"] == 0 else last
+            by_task = {task: float(i < round(30 * share)) for i, task in enumerate(TASKS)}
+            line["reference"] |= {"by_task": by_task, "mean": share}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    effects = analyse(load_sweep(folder))
+    assert effects.fails and effects.decline.low < 0 < effects.decline.high
+    what = verdict(folder)[0][0]
+    assert "goes from 0.333 to 0.083 (−0.250 [←−1.000, 1.000→]): whether training itself failed is not shown" in what
+    assert "training itself failed here" not in what
+    assert "what a fix is good for" in what and "decline" in json.loads(to_json(effects))
+
+
+def test_the_decline_of_one_seed_is_said_to_be_of_one_seed(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0,))
+    for path in folder.glob("runs/*/*/validation.jsonl"):
+        first, *later = path.read_text().splitlines()
+        fallen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", line) for line in later]
+        path.write_text("\n".join([first, *fallen]) + "\n")
+    assert ", one seed): training itself failed here" in verdict(folder)[0][0]
+    assert "decline" not in json.loads(to_json(analyse(load_sweep(write_sweep(tmp_path / "rises")))))
 
 
 def test_a_sweep_that_is_not_finished_is_not_sent_to_the_design_that_it_has(tmp_path):

@@ -125,7 +125,7 @@ def test_where_the_policy_gets_worse_with_all_fixes_nothing_is_said_of_what_is_l
         path.write_text("\n".join([first, *fallen]) + "\n")
     verdicts = found(sweep)
     assert {verdicts[name].verdict for name in "acdeg"} == {NOT_TESTED}
-    assert "with all fixes on the policy got worse" in verdicts["g"].evidence
+    assert "with all fixes on the policy ended below its start" in verdicts["g"].evidence
 
 
 def test_a_validation_on_the_training_tasks_tests_no_claim_about_held_out_ones(sweep):
@@ -242,6 +242,33 @@ def test_an_interval_without_a_level_is_said_in_words(sweep):
     assert "which give no interval: all looks beyond the plan are used (inconclusive)" in verdicts["e"].evidence
     assert "inf]" not in " ".join(v.evidence for v in verdicts.values())
     assert "all looks beyond the plan are used" in verdicts["g"].evidence and verdicts["g"].verdict == INCONCLUSIVE
+
+
+def gaps(sweep, seeds, all_on, without_tools):
+    """Give the first updates of both arms other gaps between trainer and sampler, in nats."""
+    for arm, gap in (("all_on", all_on), ("without_tools", without_tools)):
+        for seed in seeds:
+            path = run_folder(sweep, arm, seed) / "steps.jsonl"
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            write_jsonl(path, [line | {"logprob_gap": gap} for line in lines])
+
+
+def test_two_gaps_that_are_both_next_to_nothing_have_no_ratio(sweep):
+    """3e-8 over 5e-4 refutes nothing, and is no 1."""
+    gaps(sweep, SEEDS, 3e-8, 5e-4)
+    ratio = found(sweep)["b"].findings[0]
+    assert ratio.verdict == NOT_TESTED and "in every seed both lie below 0.001, so there is no ratio" in ratio.evidence
+    gaps(sweep, SEEDS, 3e-8, 5e-2)
+    ratio = found(sweep)["b"].findings[0]
+    assert ratio.verdict == CONFIRMED and "is 50.00 [50.00, 50.00] over 5 seeds" in ratio.evidence
+
+
+def test_where_some_seeds_have_no_ratio_the_others_decide_nothing(sweep):
+    gaps(sweep, SEEDS, 3e-8, 5e-2)
+    gaps(sweep, SEEDS[:2], 3e-8, 5e-4)
+    ratio = found(sweep)["b"].findings[0]
+    assert ratio.verdict == INCONCLUSIVE
+    assert "] over 3 seeds; in 2 more both lie below 0.001 and have no ratio, expected at least 1.5" in ratio.evidence
 
 
 def test_runs_that_failed_speak_against_an_end_without_an_error(sweep):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from harness.errors import ConfigError
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
 from harness.report.markdown import markdown
@@ -70,6 +71,22 @@ def test_runs_whose_switch_was_not_shown_count_and_are_counted_by_factor(tmp_pat
     sweep = load_sweep(folder)
     for text in (markdown(sweep, statistics_of(sweep)), page(sweep, statistics_of(sweep))):
         assert said in text and "; 3 with a switch that was not shown." in text
+
+
+@pytest.mark.parametrize("levels", [None, {}])
+def test_an_arm_whose_name_does_not_follow_from_its_levels_is_refused_by_name(levels, tmp_path):
+    folder = write_sweep(tmp_path / "s")
+    plan = [json.loads(line) for line in (folder / "plan.jsonl").read_text().splitlines()]
+    for line in plan:
+        if line["arm"] == "without_tools":
+            line |= {"arm": "mine"} | ({} if levels is None else {"levels": levels})
+    write_jsonl(folder / "plan.jsonl", plan)
+    sweep = load_sweep(folder)
+    right = "without_tools" if levels is None else "all_on"
+    with pytest.raises(
+        ConfigError, match=rf"plan.jsonl calls the arm of without_tools/seed=0 'mine'.*'{right}'\. Write"
+    ):
+        statistics_of(sweep)
 
 
 def test_a_run_that_is_left_out_is_not_counted_among_them(tmp_path):

@@ -5,14 +5,17 @@ import importlib.util
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.commands import run_command
+from harness.records.load import load_sweep
 from harness.tracking import Background, Tracker
+from harness.tracking.command import write_run
 from harness.tracking.metrics import check_rows, train_row, validation_row
 from harness.tracking.tracker import resolve_mode
-from tests.synthetic import FACTORS, leave_one_out, run_folder, write_status, write_sweep
+from tests.synthetic import FACTORS, leave_one_out, run_folder, unshown, write_status, write_sweep
 
 # a machine without a network may have the client's modules without the program that writes its files
 CORE = Path(importlib.util.find_spec("wandb").submodule_search_locations[0], "bin", "wandb-core")
@@ -243,3 +246,13 @@ def test_a_sweep_on_a_read_only_disk_is_not_called_written(tmp_path, monkeypatch
     assert run_command("track", [str(sweep)]) == 1
     said = capsys.readouterr()
     assert said.out == "" and f"Could not write {sweep / 'wandb'}: " in said.err
+
+
+def test_a_run_whose_switch_was_not_shown_is_not_called_valid(tmp_path):
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:2], steps=2)
+    unshown(folder, "all_on", "endpoint")
+    sent = []
+    in_memory = SimpleNamespace(send=lambda _, **call: sent.append(call))
+    for run in load_sweep(folder).runs:
+        write_run(run, load_sweep(folder), "offline", in_memory)
+    assert [call["finish"]["validity"] for call in sent if "finish" in call] == ["not shown", "valid"]
