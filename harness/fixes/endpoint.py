@@ -41,8 +41,8 @@ FACTOR = Factor(
 # an adapter within the tolerance passes if it is nearer than the rival.
 TOLERANCE_EXACT = 1e-4
 TOLERANCE_16_BIT = 0.03
-# One of two weights explains the served log-probs better if that comes by chance in one of so many checks: a sweep makes
-# thousands. Over how many tokens and replies at least: replies count, tokens of one depend on each other.
+# Weights explain the served log-probs better if that comes by chance in one of so many checks (a sweep makes
+# thousands), with the replies as witnesses: tokens of one depend on each other. And over how many tokens at least.
 CHANCE = 1 / 30_000
 LEAST_TOKENS = 30
 
