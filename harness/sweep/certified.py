@@ -1,11 +1,13 @@
 """Which measurement of answers in company (harness/machine/certificate.py) is that of a sweep's engine."""
 
+import hashlib
 from typing import Any
 
 from harness.config import SweepConfig
 from harness.machine import certificate, inventory
 from harness.machine.certificate import Certificate
 from harness.machine.gpu import gpus
+from harness.paths import PACKAGE
 from harness.policy import Policy
 
 
@@ -19,6 +21,7 @@ def subject(config: SweepConfig, policy: Policy, env: str) -> dict[str, Any]:
         "weights": policy.digest,
         "env": env,
         "vllm": _vllm(python) if python else "none",
+        "server": _server_source(),
         "settings": {
             "dtype": policy.dtype,
             "lora_rank": config.policy.lora_rank,
@@ -29,6 +32,14 @@ def subject(config: SweepConfig, policy: Policy, env: str) -> dict[str, Any]:
             "batch_invariant": backend.batch_invariant,
         },
     }
+
+
+def _server_source() -> str:
+    """Digest of the code that says how the server is started (its block size, its graphs) and of its plug-ins."""
+    engine, digest = PACKAGE / "engine", hashlib.sha256()
+    for file in sorted([engine / "server_process.py", *(engine / "server_side").rglob("*.py")]):
+        digest.update(file.relative_to(engine).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def known(config: SweepConfig, policy: Policy, env: str) -> Certificate | None:

@@ -1,6 +1,7 @@
 """A measurement is found again by all that it depends on, and said in words."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from harness.commands import run_command
 from harness.launch import doctor
 from harness.machine import certificate
 from harness.machine.certificate import Certificate, Difference
+from harness.paths import PACKAGE
 from harness.policy import load_policy
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
@@ -65,6 +67,21 @@ def test_another_policy_environment_or_vllm_has_none(config, kept, monkeypatch):
     monkeypatch.setattr("harness.sweep.certified._vllm", lambda _: "vllm-9")
     monkeypatch.setattr("harness.machine.inventory.server_python", lambda _: "python")
     assert known(config, load_policy("micro"), "mock") is None
+
+
+def test_a_server_that_is_started_otherwise_has_none(config, kept, monkeypatch, tmp_path):
+    shutil.copytree(PACKAGE / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("harness.sweep.certified.PACKAGE", tmp_path)
+    certificate.keep(kept)
+    assert known(config, load_policy("micro"), "mock") == kept
+    for changed in (
+        tmp_path / "engine" / "server_process.py",
+        *(tmp_path / "engine" / "server_side").glob("[a-z]*.py"),
+    ):
+        before = changed.read_text()
+        changed.write_text(before + "# another block size\n")
+        assert known(config, load_policy("micro"), "mock") is None, changed
+        changed.write_text(before)
 
 
 def test_a_damaged_file_counts_as_none(config, kept):
