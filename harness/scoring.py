@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.answering import Array, compared
 from harness.backend import Backend, ScoredReply
 from harness.evidence import RolloutTable
 from harness.seams import Names, Scores
 
-Array = npt.NDArray[np.floating]
 Turn = tuple[ScoredReply, Array]
 
 # Turns of a step. In 16 bits the weights of two steps differ by less than rounding on most tokens, and 250 tokens did
@@ -45,24 +44,6 @@ async def served_scores(
         np.concatenate([logprobs for _, logprobs in turns]),
         np.concatenate(answering),
         None if rival is None else np.concatenate(rival),
-    )
-
-
-def compared(served: Array, answering: Array, rival: Array | None) -> Scores:
-    """The scores of log-probs, each [tokens]."""
-    gap = np.abs(served - answering)
-    if rival is None:
-        return Scores(float(gap.mean()), math.nan, math.nan, math.nan, math.nan, len(gap))
-    rival_gap = np.abs(served - rival)
-    both = rival_gap + gap
-    better = np.divide(rival_gap - gap, both, out=np.zeros_like(both), where=both > 0)
-    return Scores(
-        gap=float(gap.mean()),
-        rival_gap=float(rival_gap.mean()),
-        apart=float(np.abs(answering - rival).mean()),
-        preference=float(better.mean()),
-        error=float(better.std(ddof=1) / math.sqrt(len(better))) if len(better) > 1 else math.nan,
-        tokens=len(gap),
     )
 
 

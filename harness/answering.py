@@ -1,0 +1,77 @@
+"""Which weights answered, and how differently: log-probs and token ids as served, and nothing else. Pure.
+
+A model name says which adapter should have answered. Log-probs say which one did: each token that was served is set
+beside the log-probs that two weights give it on the ids that were served.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.seams import Scores
+
+Array = npt.NDArray[np.floating]
+
+# Mean |served - scored| in nats that rounding accounts for where the weights are the same. Between vLLM and the trainer
+# it is 5e-8 (micro policy) to 2e-6 (a random one) in float32; in bfloat16 at most .014 over the updates of all_on in
+# results/h200_*. One update of the micro policy moves it by .0006 to .0045, another run's adapter by more. In 16 bits
+# an adapter within the tolerance passes if it is nearer than the rival.
+TOLERANCE_EXACT = 1e-4
+TOLERANCE_16_BIT = 0.03
+# Standard errors by which one of two weights must explain the served log-probs better, and over how many tokens at
+# least. Tokens of one reply are not independent, and a sweep makes thousands of such checks: 4 come by chance in one of
+# 30,000.
+CLEARLY = 4.0
+LEAST_TOKENS = 30
+
+
+def compared(served: Array, answering: Array, rival: Array | None) -> Scores:
+    """The scores of log-probs, each [tokens]."""
+    gap = np.abs(served - answering)
+    if rival is None:
+        return Scores(float(gap.mean()), math.nan, math.nan, math.nan, math.nan, len(gap))
+    rival_gap = np.abs(served - rival)
+    both = rival_gap + gap
+    better = np.divide(rival_gap - gap, both, out=np.zeros_like(both), where=both > 0)
+    return Scores(
+        gap=float(gap.mean()),
+        rival_gap=float(rival_gap.mean()),
+        apart=float(np.abs(answering - rival).mean()),
+        preference=float(better.mean()),
+        error=float(better.std(ddof=1) / math.sqrt(len(better))) if len(better) > 1 else math.nan,
+        tokens=len(gap),
+    )
+
+
+def explained(scores: Scores | None, exact: bool) -> bool | None:
+    """Whether the weights that are said to have answered did, as the log-probs have it; None: they cannot tell.
+
+    The gap to the served log-probs must be one that rounding makes. That alone would not tell a step from the next one
+    where little was learned, or in 16 bits; so both weights are compared on the same tokens, where rounding falls to
+    either side. The same weights under two names are never told apart.
+    """
+    if scores is None:
+        return None
+    if not scores.gap <= (TOLERANCE_EXACT if exact else TOLERANCE_16_BIT):
+        return False
+    clear = scores.tokens >= LEAST_TOKENS and abs(scores.preference) > CLEARLY * scores.error
+    return scores.preference > 0 if clear else None
+
+
+def distinct_outputs(group: Iterable[Sequence[tuple[int, ...] | str]]) -> int:
+    """1 + the sum of (distinct outputs - 1) over the prompts that several rollouts had; 0 if no two prompts were equal.
+
+    group: rollouts of one task, each as what was said in order: a tuple of token ids where the policy spoke, else a
+    text. The rollouts form a tree: they part where a reply of the policy, or what it was answered, differs. A
+    stochastic user parts rollouts as well, so only what the policy does at one prompt is counted.
+    """
+    outputs: dict[tuple[Hashable, ...], list[Hashable]] = defaultdict(list)
+    for said in group:
+        for place, each in enumerate(said):
+            if isinstance(each, tuple):
+                outputs[tuple(said[:place])].append(each)
+    asked_again = [at_one_prompt for at_one_prompt in outputs.values() if len(at_one_prompt) > 1]
+    return 1 + sum(len(set(each)) - 1 for each in asked_again) if asked_again else 0
