@@ -15,6 +15,7 @@ what it stands on   env/: tasks, tools, users    users/: users that are models  
                     backend/: served and trained    engine/: vLLM and the trainer behind `backend=shared`
                     machine/: GPUs, environments    records/: files of a sweep, and the store of results
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
+somebody's loop     probe/: symptoms, each with what was measured and a verdict
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command
                     ends; child_process.py, heartbeat.py, log_stream.py: our processes, their hangs and their logs
