@@ -51,7 +51,7 @@ MAY_KNOW = {
     "evidence": {"answering", "backend", "episode", "records", "rollout", "seams"},
     "scoring": {"answering", "backend", "evidence", "seams"},
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "scoring", "seams", "validation"},
-    "probe": {"answering", "disk", "errors", "fixes", "seams"},
+    "probe": {"answering", "errors", "fixes", "policy", "seams"},
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
     "tracking": {"disk", "errors", "records", "report", "stats"},

@@ -5,8 +5,10 @@ material.py     what is looked at, as plain data; objects.py makes it of objects
 finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
 the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
                 served), masks.py, groups.py, outcomes.py, tasks.py, updates.py: one function each
+from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
+                asking.py: symptoms of a server; text.py: findings for a reader, and for a program
 
-No torch, art, vllm, hydra or network: it loads in a fraction of a second, and a trainer can ask it after every step. It
+No torch, art, vllm or hydra: it loads in a fraction of a second, and a trainer can ask it after every step. It
 knows fixes and the data of seams, and no sweep.
 """
 

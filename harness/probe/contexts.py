@@ -157,9 +157,10 @@ def _openings(material: Material) -> Iterator[tuple[Rollout, Ids, Ids]]:
         first = rollout.turns[0] if rollout.turns else Turn()
         if not rollout.trained_ids or first.prompt_ids is None:
             continue
-        places = [n for n in rollout.places[:1] if n is not None]
-        mask = rollout.trained_mask or ()
-        begin = places[0] if places else next((n for n, trained in enumerate(mask) if trained), None)
+        begin = next(iter(rollout.places), None)
+        begin = rollout.opening if begin is None else begin
+        if begin is None:
+            begin = next((n for n, trained in enumerate(rollout.trained_mask or ()) if trained), None)
         if begin is not None:
             yield rollout, first.prompt_ids, rollout.trained_ids[:begin]
 

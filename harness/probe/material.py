@@ -45,6 +45,7 @@ class Rollout:
     keeps: of "tools", "logprobs", those that the source of this rollout can hold, so that their absence says something
     tools, sent_tools: the schemas that the trainer is told of, and those that the policy saw
     trained_ids, trained_mask: the context as the trainer rendered it, and which of its tokens are trained
+    opening: how many of these ids stand before the first reply, where that is known without the reply's ids
     success: the benchmark's own reward; end: how it ended, as the source says (of CUT: it was cut)
     split: "train" or "validation"; error: of an exception in the episode
     """
@@ -57,6 +58,7 @@ class Rollout:
     sent_tools: Tools | None = None
     trained_ids: Ids | None = None
     trained_mask: tuple[bool, ...] | None = None
+    opening: int | None = None
     reward: float | None = None
     success: float | None = None
     advantage: float | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.probe.material import Ids, Logprobs, Message, Rollout, Tools, Turn, Update
 
-TASK = ("task", "task_id", "example_id", "scenario_id", "task_index", "id")  # names of a task's id, the first counts
+TASK = ("task_id", "example_id", "scenario_id", "task_index", "task", "id")  # names of a task's id, the first counts
 SUCCESS = ("success", "raw_reward", "correct", "solved")
 STEP = ("step", "training_step", "global_step", "initial_policy_version")
 ERROR = ("error", "exception", "errors")
@@ -53,7 +53,8 @@ def rollout_of(given: Any, group: Any = None) -> Rollout:
     spoken = list(_messages(given if source is given else source))
     messages = tuple(_message(one) for one in spoken)
     said = tuple(n for n, one in enumerate(spoken) if _is_reply(one, messages[n]))
-    turns = _turns(known("turns"), [spoken[n] for n in said], known("model", "model_name"))
+    steps = inner if isinstance(inner, Sequence) else None  # of verifiers: one for each reply
+    turns = _turns(known("turns") or steps, [spoken[n] for n in said], known("model", "model_name"))
     error = known(*ERROR)
     mask = known("trained_mask", "mask")
     ids = known("trained_ids", "input_ids")
@@ -99,7 +100,7 @@ def _messages(source: Any) -> Iterator[Any]:
     for name in ("messages_and_choices", "messages"):
         found = _get(source, name)
         if found is not None and not callable(found):
-            yield from found
+            yield from json.loads(found) if isinstance(found, str) else found
             return
     prompt, completion = _get(source, "prompt"), _get(source, "completion")
     yield from [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt or ()
@@ -130,7 +131,11 @@ def _turns(given: Any, replies: Sequence[Any], model: Any) -> tuple[Turn, ...]:
 
 
 def _turn(given: Any, model: Any) -> Turn:
-    """From a turn of ours, or from a choice or message as a server sent it."""
+    """From a turn of ours, from a choice or message as a server sent it, or from a step of verifiers."""
+    if (tokens := _get(given, "tokens")) is not None and not isinstance(tokens, Sequence):
+        given = {"finish_reason": _get(given, "finish_reason"), "logprobs": _get(tokens, "completion_logprobs")} | {
+            name: _get(tokens, name) for name in ("prompt_ids", "completion_ids")
+        }
     content = _get(_get(given, "logprobs"), "content")
     ids, logprobs = _first(given, *SAMPLED), _get(given, "logprobs")
     if content is not None:
@@ -140,8 +145,6 @@ def _turn(given: Any, model: Any) -> Turn:
             ids = [int(name.removeprefix(PREFIX)) for name in named]
     elif logprobs is not None and not isinstance(logprobs, Sequence):
         logprobs = None
-    if logprobs is None:
-        logprobs = _get(given, "completion_logprobs")
     answered = _first(given, "model", "answered_by") or model
     return Turn(
         prompt_ids=_ids(_first(given, "prompt_ids", "prompt_token_ids")),
