@@ -18,8 +18,6 @@ OF_ENDPOINT = ("model", "adapter")
 
 def run(asked: Namespace) -> int:
     _check(asked)
-    if not asked.trajectories and not asked.url:
-        raise ConfigError("Name what to look at: --trajectories PATH, or --url URL --model MODEL.")
     findings: list[Finding] = []
     sources: list[str] = []
     if asked.trajectories:
@@ -29,6 +27,11 @@ def run(asked: Namespace) -> int:
     if asked.url:
         sources.append(f"{asked.model} at {asked.url}")
         findings += _of_endpoint(asked)
+    if not sources:
+        from harness.launch import probe_loop
+
+        sources.append(" ".join(["this project's loop", *asked.options]))
+        findings += probe_loop.findings(asked.options)
     source = "; ".join(sources)
     print(as_json(findings, source) if asked.json else "\n".join([source, *lines(findings)]))
     return Exit.PRESENT if any(each.verdict == "present" for each in findings) else Exit.DONE
