@@ -62,8 +62,9 @@ def _check(asked: Namespace) -> None:
 def _of_files(asked: Namespace) -> tuple[str, list[Finding]]:
     kinds, rows = _read(asked.trajectories)
     material = _material(asked, rows)
-    count = sum(map(len, material.groups))
-    return f"{count} rollouts in {len(material.groups)} groups, {kinds}", of_material(material)
+    count, groups = sum(map(len, material.groups)), len(material.groups)
+    text = f"{count} rollout{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)}, {kinds}"
+    return text, of_material(material)
 
 
 def _material(asked: Namespace, rows: list[Any]) -> Material:

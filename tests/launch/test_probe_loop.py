@@ -2,7 +2,6 @@
 on the stand-in server, whose log-probs are the adapters' own."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,6 @@ from harness.errors import ConfigError
 from harness.factors import ON
 from harness.fixes import endpoint, exploration, registry, split, tools
 from harness.launch.probe_loop import Looked, arms, found_in
-from tests import stand_in_server
 
 SIX = [f"fix/{name}=off" for name in registry.note().names]
 
@@ -93,13 +91,9 @@ def test_a_finding_says_what_the_fault_is_in_the_words_of_the_fix():
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch):
-    """The stand-in in vLLM's place, with the log-probs that the adapters really have."""
-    program = tmp_path / "vllm-python"
-    asked = json.dumps({"weights": True})
-    program.write_text(f"#!/bin/sh\nSTAND_IN='{asked}' exec {sys.executable} {stand_in_server.__file__} \"$@\"\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("HARNESS_VLLM_PYTHON", str(program))
+def served(stand_in_with_weights, monkeypatch):
+    for name, value in stand_in_with_weights.items():
+        monkeypatch.setenv(name, value)
 
 
 def probed(capfd, *options):
