@@ -96,29 +96,44 @@ def _of_trl(row: Row) -> Iterator[Row]:
 
 
 def _of_traces(row: Row) -> Iterator[Row]:
-    """The branches of an episode of verifiers' traces.jsonl; each is trained as it stands."""
-    group = (row.get("group") or {}).get("id")
-    step, work = (row.get("work") or {}).get("step"), (row.get("work") or {}).get("type")
+    """The branches of an episode of verifiers' traces.jsonl, each trained as it stands. Of an agent that is not trained
+    there are none; a trace that raised before anything was said is a row without messages."""
+    work = (row.get("run") or {}).get("work") or {}
+    of_episode = {
+        "group": (row.get("group") or {}).get("id"),
+        "step": work.get("step"),
+        "split": "validation" if work.get("type") == "eval" else "train",
+    }
     for trace in row["traces"]:
-        nodes, data = trace["nodes"], (trace.get("task") or {}).get("data") or {}
-        parents = {node.get("parent") for node in nodes}
-        calls = {call.get("node"): call for call in trace.get("calls") or ()}
+        if (trace.get("agent") or {}).get("trainable") is False:
+            continue
+        data = (trace.get("task") or {}).get("data") or {}
         rewards = [r for r in (trace.get("rewards") or {}).values() if r is not None]
-        for leaf in (n for n in range(len(nodes)) if n not in parents):
-            branch = _branch(nodes, leaf)
-            yield {
-                "messages": [nodes[n]["message"] | {"trainable": nodes[n].get("sampled", False)} for n in branch],
-                "turns": list(_turns(nodes, branch, calls)),
-                "tools": trace.get("tools") or nodes[branch[0]].get("tools"),
-                **_trained([nodes[n] for n in branch]),
-                "reward": sum(r["score"] * r.get("weight", 1.0) for r in rewards) if rewards else None,
-                "task_id": data.get("id") or data.get("idx"),
-                "group": group,
-                "step": step,
-                "split": "validation" if work == "eval" else "train",
-                "end": trace.get("stop_condition"),
-                "error": trace.get("errors") or None,
-            }
+        of_trace = {
+            "reward": sum(r["score"] * r.get("weight", 1.0) for r in rewards) if rewards else None,
+            "task_id": data.get("idx") if data.get("id") is None else data["id"],
+            "end": trace.get("stop_condition"),
+            "error": trace.get("errors") or None,
+            "tools": trace.get("tools"),
+        }
+        nodes = trace.get("nodes") or []
+        calls = {call.get("node"): call for call in trace.get("calls") or ()}
+        parents = {node.get("parent") for node in nodes}
+        leaves = [n for n in range(len(nodes)) if n not in parents]
+        for branch in [_branch(nodes, leaf) for leaf in leaves] or [[]]:
+            yield of_episode | of_trace | _said([nodes[n] for n in branch], [calls.get(n) or {} for n in branch])
+
+
+def _said(nodes: list[Row], calls: list[Row]) -> dict[str, Any]:
+    """A branch: its messages, its turns, what of it is trained."""
+    advantages = [a for node in nodes for a in node.get("advantages") or ()]
+    return {
+        "messages": [node["message"] | {"trainable": node.get("sampled", False)} for node in nodes],
+        "turns": list(_turns(nodes, calls)),
+        **({"tools": nodes[0]["tools"]} if nodes and nodes[0].get("tools") else {}),
+        **({"advantage": advantages[0]} if advantages else {}),
+        **_trained(nodes),
+    }
 
 
 def _branch(nodes: list[Row], leaf: int) -> list[int]:
@@ -127,18 +142,17 @@ def _branch(nodes: list[Row], leaf: int) -> list[int]:
     return [leaf] if parent is None else [*_branch(nodes, parent), leaf]
 
 
-def _turns(nodes: list[Row], branch: list[int], calls: Mapping[int, Row]) -> Iterator[Row]:
+def _turns(nodes: list[Row], calls: list[Row]) -> Iterator[Row]:
     before: list[int] = []
-    for n in branch:
-        ids, mask = nodes[n].get("token_ids") or [], nodes[n].get("mask") or []
+    for node, call in zip(nodes, calls, strict=True):
+        ids, mask = node.get("token_ids") or [], node.get("mask") or []
         first = next((place for place, sampled in enumerate(mask) if sampled), len(ids))
-        if nodes[n].get("sampled"):
-            call = calls.get(n) or {}
-            known = bool(ids)
+        if node.get("sampled"):
             yield {
-                "prompt_ids": [*before, *ids[:first]] if known else None,
-                "output_ids": ids[first:] if known else None,
-                "logprobs": nodes[n].get("logprobs") or None,
+                "prompt_ids": [*before, *ids[:first]] if ids else None,
+                "output_ids": ids[first:] if ids else None,
+                "logprobs": node.get("logprobs") or None,
+                "adapter_logprobs": node.get("trainer_logprobs"),
                 "finish_reason": call.get("finish_reason"),
                 "model": call.get("model"),
                 "temperature": (call.get("sampling") or {}).get("temperature"),

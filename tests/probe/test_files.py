@@ -1,6 +1,7 @@
 """Rollouts are read from files as ART, verifiers and TRL write them, and from plain chat."""
 
 import json
+from pathlib import Path
 
 import pytest
 from art.utils.trajectory_logging import write_trajectory_groups_parquet
@@ -96,7 +97,7 @@ def test_verifiers_traces_are_read_branch_by_branch(tmp_path):
         "stop_condition": "done",
         "errors": [],
     }
-    row = {"traces": [trace], "group": {"id": "g"}, "work": {"type": "train", "step": 4}}
+    row = {"traces": [trace], "group": {"id": "g"}, "run": {"work": {"type": "train", "step": 4}}}
     kind, [[first, second]] = rollouts(written(tmp_path / "traces.jsonl", [row]))
     assert kind == "verifiers' traces"
     assert (first.task, first.step, first.reward, first.end) == ("3", 4, 0.7, "done")
@@ -134,6 +135,36 @@ def test_plain_chat_is_grouped_by_what_opens_it(tmp_path):
     kind, groups = rollouts(written(tmp_path / "chat.jsonl", rows))
     assert (kind, [[r.reward for r in group] for group in groups]) == ("chat", [[1.0, 0.0], [0.0]])
     assert {r.tools for group in groups for r in group} == {None} and "tools" not in groups[0][0].keeps
+
+
+OUTSIDE = Path(__file__).parent / "outside"  # the programs there say how their files were written
+
+
+def test_a_file_that_verifiers_has_written():
+    kind, groups = rollouts(OUTSIDE / "verifiers_0.4.0.jsonl")
+    assert (kind, [[r.task for r in group] for group in groups]) == ("verifiers' traces", [["5"] * 4, ["6"] * 4])
+    assert [(r.reward, r.advantage, r.error is None) for r in groups[0]] == [
+        *((n / 2 + 0.25, (n - 1) * 1.5, True) for n in range(3)),
+        (None, None, False),
+    ]
+    first = groups[0][0]
+    assert (first.step, first.turns[1].prompt_ids) == (4, (1, 11, 12, 9, 21, 22, 2, 13, 14, 9))
+    found = {f.symptom: f.verdict for f in check(read(OUTSIDE / "verifiers_0.4.0.jsonl")[1], exact=True)}
+    assert "present" not in found.values()
+    told = {name for name, verdict in found.items() if verdict == "absent"}
+    assert told >= {"context_not_served", "trainer_and_sampler_disagree", "eos_never_trained", "exceptions_scored"}
+
+
+def test_a_file_that_trl_has_written():
+    kind, groups = rollouts(OUTSIDE / "trl_1.16.0.parquet")
+    assert (kind, [len(group) for group in groups]) == ("TRL's completions", [4, 4])
+    for group in groups:
+        assert {r.messages[0]["content"] for r in group} == {group[0].messages[0]["content"]}
+        assert sum(r.advantage for r in group) == pytest.approx(0, abs=1e-5)
+        assert all(r.reward > 0 and r.step == 2 and r.said == (1,) for r in group)
+    found = {f.symptom: f.verdict for f in check(read(OUTSIDE / "trl_1.16.0.parquet")[1])}
+    assert "present" not in found.values()
+    assert found["advantages_against_rewards"] == found["no_group_spreads"] == "absent"
 
 
 REFUSED = {
