@@ -63,10 +63,12 @@ def _oldest(names: Iterable[str]) -> int | None:
 
 
 def _scores(turns: Iterable[Turn]) -> Scores | None:
+    known = [[*map(_known, (t.logprobs, t.adapter_logprobs, t.base_logprobs))] for t in turns]
     triples = [
         three
-        for turn in turns
-        for three in zip(*map(_known, (turn.logprobs, turn.adapter_logprobs, turn.base_logprobs)), strict=False)
+        for each in known
+        if len(set(map(len, each))) == 1
+        for three in zip(*each, strict=True)
         if all(map(math.isfinite, three))
     ]
     return compared(*np.array(triples).T) if triples else None

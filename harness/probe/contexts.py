@@ -16,6 +16,7 @@ from harness.probe.material import Ids, Material, Rollout, Turn, find
 SLACK = 4  # tokens that a list of tools may share by chance with what stands around it
 A_CALL = 5  # tokens that a tool call has at least
 MOSTLY = 0.6  # share of the ids of a call that its repetition has
+ENOUGH = 20  # contexts that differ and are aligned: it takes a while, and all are rendered in one way
 LONG = 6_000  # tokens behind the first difference that are aligned; more take too long
 THOUGHT = re.compile(r"<think>(.+?)</think>", re.DOTALL)
 TELL_IDS = (
@@ -77,11 +78,12 @@ def tool_keys_reordered(material: Material) -> Finding:
 
 def calls_doubled(material: Material) -> Finding:
     """The trained context shows a tool call twice: as it was sampled, and rendered again."""
-    told, doubled = 0, []
+    told, doubled, aligned = 0, [], 0
     for rollout in material.rollouts:
         served, trained = rollout.served, rollout.trained_ids
-        if not trained or not _calls_early(rollout):
+        if not trained or not _calls_early(rollout) or aligned == ENOUGH:
             continue
+        aligned += bool(served) and served != trained
         if served:
             told += 1
             if _repeats(served, trained, rollout.turns[:-1]):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from harness.answering import LEAST_TOKENS, SAME_POLICY, SAME_POLICY_16_BIT
+from harness.answering import LEAST_TOKENS, SAME_POLICY_16_BIT, TOLERANCE_EXACT
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Turn
 
@@ -76,7 +76,8 @@ def _at(logprobs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def _allowed(material: Material) -> float:
-    return SAME_POLICY["float32"] if material.exact else SAME_POLICY_16_BIT
+    """Nats between sampler and trainer that are rounding."""
+    return TOLERANCE_EXACT if material.exact else SAME_POLICY_16_BIT
 
 
 def _whole(turn: Turn) -> bool:
@@ -87,14 +88,16 @@ def _whole(turn: Turn) -> bool:
 
 
 def _pairs(turns: Iterable[Turn]) -> tuple[np.ndarray, np.ndarray]:
+    both = [(t.logprobs, t.adapter_logprobs) for t in turns if t.logprobs and t.adapter_logprobs]
     pairs = [
         (p, q)
-        for turn in turns
-        for p, q in zip(turn.logprobs or (), turn.adapter_logprobs or (), strict=False)
+        for served, scored in both
+        if len(served) == len(scored)
+        for p, q in zip(served, scored, strict=True)
         if p is not None and q is not None and math.isfinite(p) and math.isfinite(q)
     ]
-    served, scored = np.array(pairs).reshape(-1, 2).T
-    return served, scored
+    one, other = np.array(pairs).reshape(-1, 2).T
+    return one, other
 
 
 FINDINGS = (logprobs_missing, logprobs_all_zero, trainer_and_sampler_disagree, logprobs_of_another_temperature)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
-from harness.probe.material import Material, Rollout
+from harness.probe.material import Ids, Material, Rollout
 
 TELL_MASK = "the token ids that are trained (trained_ids) with their mask (trained_mask), and the sampled ones"
 TELL_EOS = "the token that ends a reply (its id, or --tokenizer)"
@@ -38,8 +38,10 @@ def unsampled_tokens_trained(material: Material) -> Finding:
         return cannot_tell("no rollout has a mask beside all tokens that were sampled", TELL_MASK)
     foreign = total = 0
     for rollout in told:
-        spans = [(at, len(turn.output_ids or ())) for turn, at in zip(rollout.turns, rollout.places, strict=True)]
-        sampled = {begin + n for begin, length in spans if begin is not None for n in range(length)}
+        ids = rollout.trained_ids or ()
+        spans = [(at or 0, len(turn.output_ids or ())) for turn, at in zip(rollout.turns, rollout.places, strict=True)]
+        sampled = {begin + n for begin, length in spans for n in range(length)}
+        sampled |= {end for begin, length in spans if _ends_reply(ids, end := begin + length, material.eos)}
         trained = [n for n, is_trained in enumerate(rollout.trained_mask or ()) if is_trained]
         foreign, total = foreign + sum(n not in sampled for n in trained), total + len(trained)
     text = f"{foreign} of {total} trained tokens were not sampled by the policy"
@@ -64,10 +66,12 @@ def eos_never_trained(material: Material) -> Finding:
     trained = with_eos = 0
     for rollout, number in ended:
         output, mask = rollout.turns[number].output_ids or (), rollout.trained_mask or ()
-        at = rollout.places[number]
-        if output[-1] in eos and at is not None:
-            with_eos += 1
-            trained += mask[at + len(output) - 1]
+        at, ids = rollout.places[number], rollout.trained_ids or ()
+        with_eos += output[-1] in eos
+        if at is not None:
+            end = at + len(output)  # a trainer may put it behind a reply that came without it
+            last = end - 1 if output[-1] in eos else end if _ends_reply(ids, end, eos) else None
+            trained += last is not None and mask[last]
     text = f"the token that ends a reply was sampled in {with_eos} of {len(ended)} replies and is trained in {trained}"
     reading = {"replies": len(ended), "sampled": with_eos, "trained": trained}
     return absent(text, **reading) if trained else present(text, **reading)
@@ -75,6 +79,10 @@ def eos_never_trained(material: Material) -> Finding:
 
 def _with_mask(material: Material) -> Iterator[Rollout]:
     return (r for r in material.rollouts if r.trained_ids and r.trained_mask is not None)
+
+
+def _ends_reply(ids: Ids, place: int, eos: frozenset[int]) -> bool:
+    return place < len(ids) and ids[place] in eos
 
 
 def _usual_end(ended: list[tuple[Rollout, int]]) -> frozenset[int]:

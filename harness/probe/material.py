@@ -3,6 +3,7 @@
 None stands for "not known" everywhere: a symptom that needs it cannot be told.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,8 @@ Logprobs = tuple[float | None, ...]  # natural; None: the server sent no number
 Message = Mapping[str, Any]
 Tools = tuple[Mapping[str, Any], ...]
 
-CUT = ("length", "prompt_limit", "turn_limit", "max_turns", "max_tokens", "truncated", "context")
+# Names that ART, verifiers, vLLM and this project give to the end of an episode that was cut off
+CUT = re.compile(r"(^|_)(length|truncated|context|max_\w+|(turn|prompt|token)_limit|prompt_too_long)")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Rollout:
     tools, sent_tools: the schemas that the trainer is told of, and those that the policy saw
     trained_ids, trained_mask: the context as the trainer rendered it, and which of its tokens are trained
     opening: how many of these ids stand before the first reply, where that is known without the reply's ids
-    success: the benchmark's own reward; end: how it ended, as the source says (of CUT: it was cut)
+    success: the benchmark's own reward; end: how it ended, as the source says
     split: "train" or "validation"; error: of an exception in the episode
     """
 
@@ -71,7 +73,7 @@ class Rollout:
     @property
     def cut(self) -> bool:
         """Whether it was cut off: by the length of a reply, the context or the number of turns."""
-        return self.end in CUT or any(turn.finish_reason == "length" for turn in self.turns)
+        return bool(CUT.search(self.end or "")) or any(turn.finish_reason == "length" for turn in self.turns)
 
     @property
     def calls_tools(self) -> bool:

@@ -74,7 +74,7 @@ def rollout_of(given: Any, group: Any = None) -> Rollout:
         step=_whole(known(*STEP)),
         task=_task(known(*TASK)),
         split=str(known("split") or "train"),
-        error=None if error is None or error == [] else str(error)[:200],
+        error=str(error)[:200] if error else None,
     )
 
 

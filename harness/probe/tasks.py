@@ -35,14 +35,13 @@ def validation_on_training_tasks(material: Material) -> Finding:
 def tasks_duplicated(material: Material) -> Finding:
     """A task is in a step's batch or in the validation more often than the others, and weighs more."""
     batches = Counter((group[0].step, group[0].task) for group in material.groups if group[0].task is not None)
-    listed = (material.train_tasks, material.validation_tasks)
-    lists = [Counter(task for task in ids if task is not None) for ids in listed if ids]
-    if not batches and not lists:
+    listed = Counter(task for task in material.validation_tasks or () if task is not None)
+    if not batches and not listed:
         return cannot_tell("no group has a task id", "the task id of each group")
     twice = {task for (step, task), count in batches.items() if count > 1 and step is not None}
-    twice |= {task for counts in lists for task, count in counts.items() if count > min(counts.values())}
-    groups, ids = sum(batches.values()), sum(map(len, lists))
-    text = f"{len(twice)} tasks are there more often than others, in {groups} groups and {ids} listed ids"
+    twice |= {task for task, count in listed.items() if count > min(listed.values())}
+    groups, ids = sum(batches.values()), len(listed)
+    text = f"{len(twice)} tasks are there more often than others, in {groups} groups and {ids} validation ids"
     reading = {"groups": groups, "ids": ids, "again": len(twice)}
     if not twice and any(count > 1 for count in batches.values()):
         return cannot_tell("some groups have the same task, and no step", "the step of each group", **reading)
