@@ -30,9 +30,12 @@ def context_not_served(material: Material) -> Finding:
     pairs = [(r, r.served, r.trained_ids) for r in material.rollouts if r.served and r.trained_ids]
     if not pairs:
         return cannot_tell("no rollout has token ids both as served and as trained", TELL_IDS)
-    apart = [(served, trained) for _, served, trained in pairs if served and trained and _apart(served, trained)]
+    differ = [(r, served, trained) for r, served, trained in pairs if _apart(served, trained)]
+    apart = [(served, trained) for r, served, trained in differ if not _in_a_reply(r, served, trained)]
     text = f"{len(apart)} of {len(pairs)} trained contexts are not what was served"
-    reading = {"rollouts": len(pairs), "apart": len(apart)}
+    if respelled := len(differ) - len(apart):  # a call with odd spaces is served again as the template spells it
+        text += f"; {respelled} differ in an earlier reply alone, as it was sampled"
+    reading = {"rollouts": len(pairs), "apart": len(apart), "respelled": respelled}
     if not apart:
         return absent(text, **reading)
     return present(text, *side_by_side(*apart[0], material.decode), **reading)
@@ -115,7 +118,7 @@ def bos_twice(material: Material) -> Finding:
 
 
 def thinking_stripped(material: Material) -> Finding:
-    """What the policy thought before its last turn is not in the trained context, as the template leaves it out."""
+    """What the policy thought before its last turn is in the context of one of server and trainer alone, or of none."""
     thinking = [(r, n) for r in material.rollouts for n, at in enumerate(r.said[:-1]) if _thoughts(r, at)]
     if not thinking:
         if any(_thoughts(r, at) for r in material.rollouts for at in r.said):
@@ -127,7 +130,9 @@ def thinking_stripped(material: Material) -> Finding:
     if not kept:
         return cannot_tell(f"{len(thinking)} turns before the last one think", TELL_IDS, turns=len(thinking))
     lost = kept.count(False)
-    text = f"of {len(kept)} turns that think before the last one, {lost} are trained without what they thought"
+    text = (
+        f"of {len(kept)} turns that think before the last one, {lost} are served or trained without what they thought"
+    )
     reading = {"turns": len(kept), "lost": lost}
     return present(text, **reading) if lost else absent(text, **reading)
 
@@ -189,6 +194,14 @@ def _apart(served: Ids, trained: Ids) -> bool:
     return place is not None and place < min(len(served) - 1, len(trained))
 
 
+def _in_a_reply(rollout: Rollout, served: Ids, trained: Ids) -> bool:
+    """Whether the first token that differs is one that the policy sampled: the server has rendered the reply again, and
+    otherwise, for the turns that follow."""
+    place = first_difference(served, trained) or 0
+    spans = zip(rollout.places, rollout.turns, strict=True)
+    return any(at is not None and at <= place < at + len(turn.output_ids or ()) for at, turn in spans)
+
+
 def _calls_early(rollout: Rollout) -> bool:
     return any(rollout.messages[at].get("tool_calls") for at in rollout.said[:-1])
 
@@ -241,7 +254,9 @@ def _keeps_thought(rollout: Rollout, number: int, material: Material) -> bool | 
     if not rollout.trained_ids:
         return None
     if len(rollout.turns) == len(rollout.said) and rollout.turns[number].output_ids:
-        return rollout.places[number] is not None
+        served = rollout.served
+        kept = served is None or find(served, rollout.turns[number].output_ids or ()) is not None
+        return kept and rollout.places[number] is not None
     if material.decode is None:
         return None
     return _thoughts(rollout, rollout.said[number]) in material.decode(rollout.trained_ids)

@@ -2,6 +2,8 @@
 on the stand-in server, whose log-probs are the adapters' own."""
 
 import json
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,38 +17,40 @@ from harness.launch.probe_loop import Looked, arms, found_in
 SIX = [f"fix/{name}=off" for name in registry.note().names]
 
 
-def runs(tmp_path, *options):
-    config = arms(options, tmp_path)
+@cache
+def runs(*options):
+    """By the name of their arm, and the sweep."""
+    config = arms(options, Path("probed"))
     return {run.run.arm.name: run for run in config.runs}, config
 
 
-def test_each_fix_that_is_not_on_is_looked_at_alone_with_all_others_on(tmp_path):
-    found, config = runs(tmp_path, *SIX)
+def test_each_fix_that_is_not_on_is_looked_at_alone_with_all_others_on():
+    found, config = runs(*SIX)
     assert list(found) == ["all_on", *(f"without_{name}" for name in registry.note().names)]
     for name in registry.note().names:
         off = [s.factor.name for s in found[f"without_{name}"].seams.all() if s.level != ON]
         assert off == [name]
-    assert config.results == tmp_path and config.tracking.mode == "off"
+    assert config.results == Path("probed") and config.tracking.mode == "off"
 
 
-def test_with_all_fixes_on_there_is_one_arm(tmp_path):
-    assert list(runs(tmp_path)[0]) == ["all_on"]
+def test_with_all_fixes_on_there_is_one_arm():
+    assert list(runs()[0]) == ["all_on"]
 
 
-def test_one_update_is_made_and_a_second_step_only_where_the_weights_are_what_is_asked(tmp_path):
-    found, _ = runs(tmp_path, *SIX)
+def test_one_update_is_made_and_a_second_step_only_where_the_weights_are_what_is_asked():
+    found, _ = runs(*SIX)
     assert {name for name, run in found.items() if run.train.steps == 2} == {"all_on", "without_endpoint"}
     assert {run.train.steps for run in found.values()} == {1, 2}
 
 
-def test_options_are_those_of_every_arm_but_a_levels_own_only_where_it_has_that_level(tmp_path):
+def test_options_are_those_of_every_arm_but_a_levels_own_only_where_it_has_that_level():
     options = ("fix/reward=off", "fix.exploration.temperature=0.9", "train.groups_per_step=4", "fix.reward.partial=0.5")
     with pytest.raises(ConfigError, match=r"fix.reward has no option 'partial'|partial"):
-        runs(tmp_path, *options)
-    found, config = runs(tmp_path, *options[:3])
+        runs(*options)
+    found, config = runs(*options[:3])
     assert {run.seams.exploration.temperature for run in found.values()} == {0.9}
     assert config.train.groups_per_step == 4 and len(found) == 2
-    found, _ = runs(tmp_path, "fix/tools=off", "fix.reward.partial=0.5")
+    found, _ = runs("fix/tools=off", "fix.reward.partial=0.5")
     assert {run.seams.reward.partial for run in found.values()} == {0.5}
 
 

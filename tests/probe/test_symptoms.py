@@ -335,7 +335,15 @@ def errors_that_are_none(given):
         one["metadata"] = {"error": ""}
 
 
+def respelled(given):
+    """A call with odd spaces is in the later prompts as the template spells it, and trained as it was sampled."""
+    for one in each(given):
+        last = one["turns"][-1]["prompt_ids"]
+        last[last.index(202)] = 999
+
+
 HARMLESS = [
+    respelled,
     eos_behind_the_reply,
     several_epochs,
     errors_that_are_none,
@@ -372,3 +380,12 @@ def test_greedy_rollouts_that_rounding_parts_now_and_then_are_alike_all_the_same
         next(turns(given))["output_ids"] = [8] * 8
 
     assert named(planted(nearly_alike)) == {"rollouts_identical"}
+
+
+def test_thinking_that_the_server_drops_from_later_prompts_is_named_as_well():
+    def dropped(given):
+        for one in each(given):
+            one["messages"][2]["content"] = "<think>One and two.</think>"
+            one["turns"][-1]["prompt_ids"].remove(202)
+
+    assert named(planted(dropped)) == {"thinking_stripped"}
