@@ -19,9 +19,9 @@ def truncation_counted_as_failure(material: Material) -> Finding:
     text = f"{len(cut)} of {len(told)} rollouts were cut off and earn {min(cut):g} to {max(cut):g}"
     if not whole:
         return present(f"{text}: all were", **reading)
-    below = sum(reward < min(whole) for reward in cut)
+    below = sum(reward < min(0.0, *whole) for reward in cut)  # no credit is what a failure earns
     as_failed = sum(reward <= min(whole) for reward in cut)
-    text += f", {below} of them less than any that ended by itself"
+    text += f", {below} of them less than nothing and than any that ended by itself"
     often = len(cut) >= OFTEN * len(told) and as_failed == len(cut)
     return present(text, **reading, below=below) if below or often else absent(text, **reading, below=below)
 
