@@ -59,10 +59,14 @@ def findings(options: Sequence[str], train: Train = train_here) -> list[Finding]
     """
     quiet()
     folder = Path(tempfile.mkdtemp(prefix="harness-probe-"))
-    config = arms(options, folder)
-    with contextlib.redirect_stdout(sys.stderr):  # its progress; what is found goes to the other stream
-        sweep = prepare(config)
-        train(sweep, sweep.config.runs)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # its progress; what is found goes to the other stream
+            sweep = prepare(arms(options, folder))
+    except ConfigError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    with contextlib.redirect_stdout(sys.stderr):
+        train(sweep, sweep.config.runs)  # where that fails, the folder stays: its logs are named
     found = [found_in(looked) for looked in _looked(sweep)]
     shutil.rmtree(folder, ignore_errors=True)
     return found

@@ -60,6 +60,13 @@ def test_what_the_probe_decides_itself_is_refused(option, tmp_path):
         arms([option], tmp_path)
 
 
+def test_wrong_options_are_refused_as_for_a_sweep_and_leave_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run_command("probe", ["fix/tool=off"]) == 2
+    assert "No fix is called 'tool'. Did you mean 'tools'?" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def checks(*effects):
     return [{"took_effect": e, "text": f"seen {e} (expected 0)", "reading": {"n": 1.0}} for e in effects]
 
