@@ -9,17 +9,19 @@ what is asked       config.py: a sweep as typed, frozen data; sections.py: its p
                     what a field takes, and the sentence for what it does not
 one run             loop.py; rollout.py, episode.py, completion.py, episode_player.py, project_player.py,
                     player_pool.py: episodes, what a server's answer is taken for, and who plays
-                    validation.py: reference and reported; evidence.py, scoring.py, validity.py: did each
-                    switch take effect?
+                    validation.py: reference and reported; evidence.py, scoring.py, answering.py, validity.py: did
+                    each switch take effect?
 what it stands on   env/: tasks, tools, users    users/: users that are models    policy/: checkpoints
                     backend/: served and trained    engine/: vLLM and the trainer behind `backend=shared`
                     machine/: GPUs, environments    records/: files of a sweep, and the store of results
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
+somebody's loop     probe/: symptoms, each with what was measured and a verdict
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command
                     ends; child_process.py, heartbeat.py, log_stream.py: our processes, their hangs and their logs
 
-Who may know what: launch -> sweep -> loop -> {rollout, validation, backend, env} -> records; fixes -> seams;
-report -> stats -> {records, designs}. The loop knows seams and never a fix. Environments know no policy. Statistics,
-reports and records load no torch, art or vllm. tests/test_imports.py holds the list, imports in functions included.
+Who may know what: launch -> sweep -> loop -> {rollout, validation, backend, env} -> records; fixes -> answering ->
+seams; report -> stats -> {records, designs}. The loop knows seams and never a fix. Environments know no policy.
+Statistics, reports and records load no torch, art or vllm. tests/test_imports.py holds the list, imports in functions
+included.
 """

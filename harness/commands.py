@@ -105,6 +105,22 @@ def _policy(parser: Parser) -> None:
     )
 
 
+def _probe(parser: Parser) -> None:
+    parser.add_argument("options", metavar="KEY=VALUE", nargs="*", help="of this loop, as for a sweep: fix/tools=off")
+    parser.add_argument("--trajectories", metavar="PATH", type=Path, nargs="+", help="files of somebody's rollouts")
+    parser.add_argument("--validation", metavar="PATH", type=Path, nargs="+", help="those of the loop's own validation")
+    parser.add_argument("--updates", metavar="PATH", type=Path, help="what each training call reported, JSON lines")
+    parser.add_argument("--tasks", metavar="PATH", type=Path, help="the task ids that exist, one a line")
+    parser.add_argument("--tools", metavar="PATH", type=Path, help="the schemas that were sent to the policy, JSON")
+    parser.add_argument("--tokenizer", metavar="PATH", type=Path, help="the trainer's tokenizer.json, or its folder")
+    parser.add_argument("--template", metavar="PATH", type=Path, help="the trainer's chat template, or its folder")
+    parser.add_argument("--exact", action="store_true", help="sampler and trainer compute in float32")
+    parser.add_argument("--url", metavar="URL", help="an OpenAI-compatible endpoint, up to /v1")
+    parser.add_argument("--model", metavar="MODEL", help="the base model's name there")
+    parser.add_argument("--adapter", metavar="NAME@STEP", action="append", help="a trained one's; again for another")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _pack(parser: Parser) -> None:
     parser.add_argument("out", metavar="FOLDER", type=Path, help="a new or empty folder")
 
@@ -120,6 +136,10 @@ MORE_SETUP = (
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."
 MORE_DOCTOR = "With env=NAME: an environment's tasks, its prompts, and what agents without a model earn in it."
+MORE_PROBE = (
+    "Without --trajectories and --url: this loop's, with its options. Exit code 0: no symptom is present, 3: one is. "
+    "An endpoint is asked with OPENAI_API_KEY, where it is set. See docs/probe.md."
+)
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."
 MORE_COMPLETION = (
     'For ~/.bashrc: eval "$(harness completion bash)". For ~/.zshrc, after compinit: eval "$(harness completion zsh)". '
@@ -148,6 +168,9 @@ COMMANDS = {
         "measure whether answers depend on what else is asked at the same time",
         _certificate,
         MORE_CERTIFICATE,
+    ),
+    "probe": Command(
+        "harness.launch.probe_command", "name what is wrong with a loop, this one or yours", _probe, MORE_PROBE
     ),
     "setup": Command(
         "harness.machine.setup", "make the environments of the trainer and the server", _setup, MORE_SETUP

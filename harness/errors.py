@@ -29,6 +29,7 @@ class Exit(IntEnum):
     FAILED = 1  # a run failed, or what all runs share
     WRONG_INPUT = 2
     INVALID = 3  # done, but in some run a switch did not take effect
+    PRESENT = 3  # of `harness probe`: done, and some symptom is present
     HUNG_UP = 129  # SIGHUP: the terminal was closed
     INTERRUPTED = 130  # Ctrl-C
     TERMINATED = 143  # SIGTERM

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import art
 import numpy as np
 
+from harness.answering import distinct_outputs
 from harness.backend import Trained, TrainedContext
 from harness.backend.context import ContextKind, Contexts
 from harness.episode import Episode
@@ -89,7 +89,7 @@ def gather_evidence(
             if asked.episode.turns
         ],
         distinct_G=[
-            distinct_outputs([asked.episode for place, (asked, _) in present.items() if place[0] == task])
+            distinct_outputs([spoken(asked.episode) for place, (asked, _) in present.items() if place[0] == task])
             for task in sampled.tasks
         ],
         # an empty trajectory has no choice that could carry them
@@ -219,23 +219,11 @@ def transcript(sampled: RolloutTable) -> list[dict[str, Any]]:
     return rows
 
 
-def distinct_outputs(group: Sequence[Episode]) -> int:
-    """Distinct outputs at equal prompts (see `Evidence.distinct_G`), of the rollouts of one task.
-
-    The rollouts form a tree: they part where a reply of the policy, or what it was answered, differs. A stochastic user
-    parts rollouts as well, so only what the policy does at one prompt is counted.
-    """
-    outputs: dict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for episode in group:
-        path = ""
-        for message in episode.messages:
-            if isinstance(message, int):
-                outputs[path].append(episode.turns[message].output_ids)
-                path += str(episode.turns[message].output_ids)
-            else:
-                path += json.dumps(message, sort_keys=True)
-    asked_again = [at_one_prompt for at_one_prompt in outputs.values() if len(at_one_prompt) > 1]
-    return 1 + sum(len(set(each)) - 1 for each in asked_again) if asked_again else 0
+def spoken(episode: Episode) -> list[tuple[int, ...] | str]:
+    """What was said in order: the policy's turns as token ids, all else as text."""
+    return [
+        episode.turns[m].output_ids if isinstance(m, int) else json.dumps(m, sort_keys=True) for m in episode.messages
+    ]
 
 
 def _temperature(episode: Episode, configured: float) -> float:

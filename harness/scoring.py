@@ -10,20 +10,18 @@ import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.answering import Array, compared
 from harness.backend import Backend, ScoredReply
 from harness.evidence import RolloutTable
 from harness.seams import Names, Scores
 
-Array = npt.NDArray[np.floating]
 Turn = tuple[ScoredReply, Array]
 
 # Turns of a step. In 16 bits the weights of two steps differ by less than rounding on most tokens, and 250 tokens did
 # not tell them apart (experiments/LOG.md, 12).
 SCORED_EXACT = 8
 SCORED_16_BIT = 24
-EQUAL = 1e-6  # relative: a mean of equal numbers may lie above them by rounding
 
 
 async def served_scores(
@@ -48,42 +46,6 @@ async def served_scores(
         None if rival is None else np.concatenate(rival),
         np.repeat(np.arange(len(turns)), [len(logprobs) for _, logprobs in turns]),
     )
-
-
-def compared(served: Array, answering: Array, rival: Array | None, reply: npt.NDArray[np.integer]) -> Scores:
-    """The scores of log-probs, each [tokens]; reply: which one a token belongs to.
-
-    Tokens on which the two weights differ by less than their mean difference are not asked which weights explain them
-    better: rounding answers. The choice looks at the two weights alone, so it favours neither.
-    """
-    gap = np.abs(served - answering)
-    if rival is None:
-        return Scores(float(gap.mean()), math.nan, math.nan, math.nan, math.nan, len(gap), 0)
-    rival_gap, apart = np.abs(served - rival), np.abs(answering - rival)
-    telling = apart >= apart.mean() * (1 - EQUAL)
-    both = (rival_gap + gap)[telling]
-    better = np.divide((rival_gap - gap)[telling], both, out=np.zeros_like(both), where=both > 0)
-    return Scores(
-        gap=float(gap.mean()),
-        rival_gap=float(rival_gap.mean()),
-        apart=float(apart.mean()),
-        preference=float(better.mean()),
-        error=_error_of_mean(better, reply[telling]),
-        tokens=len(gap),
-        replies=len(np.unique(reply[telling])),
-    )
-
-
-def _error_of_mean(values: Array, cluster: npt.NDArray[np.integer]) -> float:
-    """Standard error of the mean of values that depend on each other within clusters; NaN for one cluster.
-
-    The cluster-robust one with the factor G / (G - 1) for G clusters (Cameron and Miller, 2015, J. Human Resources 50).
-    """
-    found, place = np.unique(cluster, return_inverse=True)
-    if len(found) < 2:
-        return math.nan
-    sums = np.bincount(place, weights=values - values.mean())
-    return float(math.sqrt(len(found) / (len(found) - 1) * float(sums @ sums)) / len(values))
 
 
 def _turns(sampled: RolloutTable) -> Iterator[Turn]:

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from harness.answering import SAME_POLICY, SAME_POLICY_16_BIT
 from harness.factors import ON
 from harness.records.schema import not_shown
 from harness.seams import Check, Seams
@@ -28,13 +29,6 @@ def invalid_factors(checks: Iterable[Check], seams: Seams) -> list[dict[str, str
             continue
         out.append({"factor": strategy.factor.name, "reading": f"{strategy.level}: {(alone or failed)[0].text}"})
     return out
-
-
-# Mean |log-prob of trainer - of sampler| at the first gradient step, in nats. The same policy on the same context
-# differs by rounding: 1e-6 in float32, in bfloat16 up to .064 between vLLM and ART's trainer. A wrong adapter or a
-# context that was not served moves it by hundredths and more.
-SAME_POLICY = {"float32": 0.01}
-SAME_POLICY_16_BIT = 0.1
 
 
 def findings(steps: Iterable[Mapping[str, Any]], seams: Seams, dtype: str) -> list[str]:

@@ -84,3 +84,13 @@ def stand_in(tmp_path_factory):
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("stand_in_server.py")} "$@"\n')
     program.chmod(0o755)
     return {"HARNESS_VLLM_PYTHON": str(program)}
+
+
+@pytest.fixture(scope="session")
+def stand_in_with_weights(tmp_path_factory):
+    """The same, with the log-probs that the adapters really have."""
+    program = tmp_path_factory.mktemp("stand-in") / "vllm-python"
+    server = Path(__file__).with_name("stand_in_server.py")
+    program.write_text(f'#!/bin/sh\nSTAND_IN=\'{{"weights": true}}\' exec {sys.executable} {server} "$@"\n')
+    program.chmod(0o755)
+    return {"HARNESS_VLLM_PYTHON": str(program)}

@@ -52,3 +52,10 @@ def test_training_curves_are_means_over_passes_and_seeds(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("| all_on |")]
     assert line.startswith("| all_on | 0.20 0.40 |") and line.endswith("| – |")  # the fifth step makes no pass
+
+
+def test_silent_bugs_are_named_in_a_recorded_run_and_sound_runs_have_no_symptom(tmp_path):
+    found = run("silent_bugs", "--runs", "1", "--sound", "2", out=tmp_path)
+    unseen = [bug["bug"] for bug in found["bugs"] if not bug["within_two"]]
+    assert unseen == ["rewards shuffled within groups"] and len(found["bugs"]) >= 24
+    assert {name: any(runs) for name, runs in found["sound"].items()} == dict.fromkeys(found["sound"], False)

@@ -9,14 +9,15 @@ import art
 import numpy as np
 import pytest
 
+from harness.answering import distinct_outputs
 from harness.backend import Trained, TrainedContext
 from harness.backend.context import ContextKind
 from harness.episode import Episode
 from harness.evidence import (
     RolloutTable,
-    distinct_outputs,
     evidence_without_rollouts,
     gather_evidence,
+    spoken,
     transcript,
 )
 from harness.fixes import logprobs, reward, tools
@@ -303,7 +304,7 @@ DISTINCT = {
 
 @pytest.mark.parametrize(("group", "distinct"), DISTINCT.values(), ids=DISTINCT)
 def test_only_what_the_policy_does_at_one_prompt_is_distinct(group, distinct):
-    assert distinct_outputs(group) == distinct
+    assert distinct_outputs(map(spoken, group)) == distinct
 
 
 def test_the_temperature_is_the_one_of_a_rollouts_requests_that_is_farthest_from_the_configured_one():

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.answering import compared
 from harness.backend import ScoredReply
 from harness.evidence import RolloutTable
 from harness.rollout import SourcedEpisode
-from harness.scoring import SCORED_16_BIT, SCORED_EXACT, compared, served_scores
+from harness.scoring import SCORED_16_BIT, SCORED_EXACT, served_scores
 from harness.seams import Names
 from tests.fakes import Backend, episode, turn
 

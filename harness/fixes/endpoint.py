@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.answering import explained
 from harness.seams import EPISODES, REPORTED, Check, Evidence, Factor, Names, Scores
 
 FACTOR = Factor(
@@ -33,41 +34,6 @@ FACTOR = Factor(
     launched="requests carried model.name, under which ART of mid-2025 served its newest adapter (OpenPipe/ART "
     "dev/tau-bench/run_rl.py, src/art/local/service.py@779559f `_set_lora`)",
 )
-
-
-# Mean |served - scored| in nats that rounding accounts for where the weights are the same. Between vLLM and the trainer
-# it is 5e-8 (micro policy) to 2e-6 (a random one) in float32; in bfloat16 at most .014 over the updates of all_on in
-# results/h200_*. One update of the micro policy moves it by .0006 to .0045, another run's adapter by more. In 16 bits
-# an adapter within the tolerance passes if it is nearer than the rival.
-TOLERANCE_EXACT = 1e-4
-TOLERANCE_16_BIT = 0.03
-# Weights explain the served log-probs better if that comes by chance in one of so many checks (a sweep makes
-# thousands), with the replies as witnesses: tokens of one depend on each other. And over how many tokens at least.
-CHANCE = 1 / 30_000
-LEAST_TOKENS = 30
-
-
-def explained(scores: Scores | None, exact: bool) -> bool | None:
-    """Whether the weights that are said to have answered did, as the log-probs have it; None: they cannot tell.
-
-    The gap to the served log-probs must be one that rounding makes. That alone would not tell a step from the next one
-    where little was learned, or in 16 bits; so both weights are compared on the same tokens, where rounding falls to
-    either side. The same weights under two names are never told apart.
-    """
-    if scores is None:
-        return None
-    if not scores.gap <= (TOLERANCE_EXACT if exact else TOLERANCE_16_BIT):
-        return False
-    enough = scores.tokens >= LEAST_TOKENS and scores.replies > 1
-    clear = enough and abs(scores.preference) > _errors_by_chance(scores.replies) * scores.error
-    return scores.preference > 0 if clear else None
-
-
-def _errors_by_chance(replies: int) -> float:
-    """Standard errors that so many replies exceed in CHANCE of all checks, to either side: Student's t."""
-    from scipy.special import stdtrit  # a quarter of a second that --help need not wait for
-
-    return float(stdtrit(replies - 1, 1 - CHANCE / 2))
 
 
 def _share_current(evidence: Evidence) -> float | None:

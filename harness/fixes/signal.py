@@ -30,7 +30,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from harness.factors import CONTROL, derive_seed
-from harness.seams import BATCH, Check, Evidence, Factor, Rendering
+from harness.seams import BATCH, Check, Evidence, Factor, Learned, Rendering
 
 FACTOR = Factor(
     name="signal",
@@ -62,7 +62,7 @@ class On:
     def check(self, evidence: Evidence) -> Check:
         """Where another fix hands over other rewards than were earned, a turned pair is not this level's doing; where
         they are the same rewards on other rollouts, it is."""
-        turned, pairs = _turned(evidence)
+        turned, pairs = turned_pairs(evidence.learned_M or ())
         dealt = all(sorted(g.rewards.values()) == sorted(g.earned.values()) for g in evidence.submitted)
         stuck = evidence.gradient_steps > 0 and evidence.moved is False
         effect = False if stuck or (turned and dealt) else True if pairs and not turned else None
@@ -83,7 +83,7 @@ class ShuffledRewards:
         return [_dealt(group) for group in groups]
 
     def check(self, evidence: Evidence) -> Check:
-        turned, _ = _turned(evidence)
+        turned, _ = turned_pairs(evidence.learned_M or ())
         groups = [(list(g.earned.values()), list(g.rewards.values())) for g in evidence.submitted]
         moved = sum(was != now for earned, got in groups for was, now in zip(earned, got, strict=True))
         effect: bool | None
@@ -109,7 +109,7 @@ class ShuffledAdvantages:
         return replace(rendering, advantages="shuffled")
 
     def check(self, evidence: Evidence) -> Check:
-        turned, _ = _turned(evidence)
+        turned, _ = turned_pairs(evidence.learned_M or ())
         learned = evidence.learned_M or ()
         computed, given = [one.computed for one in learned], [one.given for one in learned]
         moved = sum(was != now for was, now in zip(computed, given, strict=True))
@@ -158,12 +158,12 @@ def _dealt(group: Any) -> Any:
     return other
 
 
-def _turned(evidence: Evidence) -> tuple[int, int]:
+def turned_pairs(learned: Iterable[Learned]) -> tuple[int, int]:
     """Of the pairs of trained rollouts of one task that earned differently, in how many the one that earned more did
     not get the higher advantage; and how many pairs there are."""
     pairs = [
         sorted(pair, key=lambda one: one.earned)
-        for pair in combinations(evidence.learned_M or (), 2)
+        for pair in combinations(learned, 2)
         if pair[0].task == pair[1].task and pair[0].earned != pair[1].earned
     ]
     return sum(worse.given >= better.given for worse, better in pairs), len(pairs)
@@ -188,7 +188,7 @@ def _made(
     what: str = "",
     more: dict[str, float] | None = None,
 ) -> Check:
-    turned, pairs = _turned(evidence)
+    turned, pairs = turned_pairs(evidence.learned_M or ())
     reading = {"turned": turned / pairs if pairs else float("nan"), "told_apart": float(pairs)} | (more or {})
     if evidence.learned_M is None:
         text = "this backend does not say with which advantages it trained"

@@ -33,12 +33,14 @@ def _of_command(name: str, before: Sequence[str], word: str) -> list[str]:
         elif option := parser._option_string_actions.get(given):
             expecting = option if option.nargs != 0 else None
         elif positionals:
-            action = positionals.pop(0)
+            action = positionals[0] if positionals[0].nargs == "*" else positionals.pop(0)
             if isinstance(action, _SubParsersAction) and given in action.choices:
                 parser = action.choices[given]
                 positionals = _positionals(parser._actions)
     if expecting is not None:
         return _values(expecting, word)
+    if positionals and positionals[0].metavar == "KEY=VALUE" and not word.startswith("-"):
+        return _of_run([given for given in before if "=" in given], word)
     if word.startswith("-"):
         return _starting(word, (o for o in parser._option_string_actions if o.startswith("--")))
     return _values(positionals[0], word) if positionals else []

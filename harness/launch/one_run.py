@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 
 from harness.config import SweepConfig, typed
 from harness.launch.command_line import understood
@@ -13,9 +13,15 @@ from harness.levels import factors_of_one
 
 def composed(options: Sequence[str]) -> SweepConfig:
     """options: as for a sweep. Raises ConfigError."""
+    cfg = untyped(options)
+    cfg.factors = list(factors_of_one(cfg))
+    return typed(cfg)
+
+
+def untyped(options: Sequence[str]) -> DictConfig:
+    """The run as Hydra composes it, without Hydra's own part. Raises ConfigError."""
     register()
     cfg = SearchPath(None, "config", []).compose(understood(options))
     with open_dict(cfg):
         del cfg["hydra"]
-    cfg.factors = list(factors_of_one(cfg))
-    return typed(cfg)
+    return cfg

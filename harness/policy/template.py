@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import ConfigError
 
-Render = Callable[[list[dict[str, Any]], Sequence[dict[str, Any]]], str]
+Render = Callable[..., str]  # (messages, tools, opens=False); opens: up to where the next turn of the policy begins
 STAND_IN = "\ue000a trained turn\ue000"  # in the place of ART's token: no template knows it, and no chat contains it
 
 
@@ -43,7 +43,7 @@ def check(policy: str, text: str, tokenizer: Path, tools: Sequence[dict[str, Any
     words = Tokenizer.from_file(str(tokenizer))
     top = words.get_vocab_size(with_added_tokens=False) - 1
     sentinel = words.decode([top], skip_special_tokens=False)  # as ART chooses it: the highest id that is free
-    render = _renderer(policy, text)
+    render = renderer(f"policy={policy}", text)
     system, user = {"role": "system", "content": "Help."}, {"role": "user", "content": "Begin."}
     if tools and any(str(tool["function"]["name"]) not in render([system, user], tools) for tool in tools):
         raise ConfigError(
@@ -72,7 +72,7 @@ def doubles_calls(policy: str, text: str, tools: Sequence[dict[str, Any]]) -> bo
 
     Raises ConfigError for a template that cannot be rendered.
     """
-    return bool(tools) and _shows_calls(_renderer(policy, text), text, tools, beside=STAND_IN)
+    return bool(tools) and _shows_calls(renderer(f"policy={policy}", text), text, tools, beside=STAND_IN)
 
 
 def _shows_calls(render: Render, template: str, tools: Sequence[dict[str, Any]], beside: str) -> bool:
@@ -88,8 +88,11 @@ def _shows_calls(render: Render, template: str, tools: Sequence[dict[str, Any]],
     return render([*before, called, answer], tools) != render([*before, turn, answer], tools)
 
 
-def _renderer(policy: str, text: str) -> Render:
-    """Renders messages and tools as transformers does."""
+def renderer(whose: str, text: str) -> Render:
+    """Renders messages and tools as transformers does, and raises ConfigError where that fails.
+
+    whose: template it is, for the error
+    """
     import jinja2
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -101,12 +104,14 @@ def _renderer(policy: str, text: str) -> Render:
     made.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
     made.globals |= {"raise_exception": refuse, "strftime_now": lambda _: "1 January 2026"}
 
-    def render(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> str:
+    def render(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]], opens: bool = False) -> str:
         try:
-            return made.from_string(text).render(messages=messages, tools=list(tools) or None)
-        except (jinja2.TemplateError, TypeError) as error:
+            return made.from_string(text).render(
+                messages=messages, tools=list(tools) or None, add_generation_prompt=opens
+            )
+        except Exception as error:  # whatever the expressions of a template raise
             raise ConfigError(
-                f"The chat template of policy={policy} cannot be rendered for a conversation with "
+                f"The chat template of {whose} cannot be rendered for a conversation with "
                 f"{', '.join(m['role'] for m in messages)}: {error}"
             ) from None
 

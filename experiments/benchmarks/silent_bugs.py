@@ -1,0 +1,200 @@
+"""Does the probe name silent bugs, and leave sound runs alone?
+
+    PYTHONPATH=. .venv/bin/python experiments/benchmarks/silent_bugs.py --out results
+
+Each bug of planted_bugs.py is planted alone into some recorded runs (record_rollouts.py), and `harness.probe.check` is
+asked after each step for all steps so far. All recorded runs are asked as they are, some with harmless oddities as
+well. Beside it stand the usual metrics, each an alarm outside of what it was in the sound runs, at the same step: so
+they have no false alarm by construction.
+
+The bugs were written by who wrote the probe: that they are named is no measure of how many others would be.
+"""
+
+import argparse
+import json
+import lzma
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.planted_bugs import (
+    BUGS,
+    ODDITIES,
+    WORDS,
+    Plant,
+    Step,
+    as_it_is,
+    planted,
+    rollouts,
+    runs_of,
+    scored,
+)
+from harness.probe import check
+
+WITH_METRICS = ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits")  # oddities that have all of the metrics
+RECORDED = Path("results/probe_rollouts.jsonl.xz")
+HEAD = """# Silent bugs, planted into recorded rollouts
+
+`PYTHONPATH=. .venv/bin/python experiments/benchmarks/silent_bugs.py --out results`; the rollouts are those of
+`experiments/benchmarks/record_rollouts.py`: policy micro, all fixes on, fifty runs of two steps of six groups of six.
+The bugs were written by who wrote the probe: this shows that it works, not how many bugs of others it would name.
+"""
+FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
+correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes
+what the trainer computes, and the recording does not have that."""
+
+
+def named(shared: Step, steps: Sequence[Step]) -> set[str]:
+    """The symptoms that are present."""
+    groups = [
+        [r | {"step": step["step"], "tools": shared["tools"], "sent_tools": shared["tools"]} for r in group]
+        for step in steps
+        for group in step["groups"]
+    ]
+    found = check(
+        groups,
+        updates=[step["update"] for step in steps],
+        train_tasks=steps[0]["train_tasks"],
+        validation_tasks=steps[0]["validation_tasks"],
+        known_tasks=shared["known_tasks"],
+        tokenizer=WORDS,
+        exact=all(step.get("exact", True) for step in steps),
+    )
+    return {each.symptom for each in found if each.verdict == "present"}
+
+
+def first_named(shared: Step, steps: list[Step], wanted: Sequence[str]) -> tuple[int | None, set[str]]:
+    """How many steps it took until one of the symptoms was present, and all that were present at the end."""
+    seen = [named(shared, steps[: n + 1]) for n in range(len(steps))]
+    return next((n + 1 for n, found in enumerate(seen) if found & set(wanted)), None), seen[-1]
+
+
+def metrics(step: Step) -> dict[str, float]:
+    """What loops usually show of a step; NaN where it cannot be computed."""
+    rewards = [r["reward"] for r in rollouts([step])]
+    pairs = [
+        (p, q)
+        for turn in scored([step])
+        for p, q in zip(turn["logprobs"] or (), turn["adapter_logprobs"], strict=False)
+        if math.isfinite(p)
+    ]
+    out = {"reward": float(np.mean(rewards)), "grad norm": float(step["update"]["grad_norm"])}
+    if not pairs:
+        return out | dict.fromkeys(("entropy", "KL", "probs_corr", "ESS"), math.nan)
+    served, own = np.array(pairs).T
+    ratio = np.exp(own - served)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        corr = np.corrcoef(np.exp(served), np.exp(own))[0, 1]
+    return out | {
+        "entropy": float(-served.mean()),
+        "KL": float(np.mean(ratio - 1 - (own - served))),
+        "probs_corr": float(corr),
+        "ESS": float(ratio.sum() ** 2 / (ratio**2).sum() / len(ratio)),
+    }
+
+
+def bounds(sound: Sequence[Sequence[Step]]) -> dict[tuple[int, str], tuple[float, float]]:
+    """Least and greatest value of each metric in sound runs, by step."""
+    values: dict[tuple[int, str], list[float]] = {}
+    for steps in sound:
+        for step in steps:
+            for name, value in metrics(step).items():
+                if math.isfinite(value):
+                    values.setdefault((step["step"], name), []).append(value)
+    return {key: (min(found), max(found)) for key, found in values.items()}
+
+
+def alarms(steps: Sequence[Step], allowed: dict[tuple[int, str], tuple[float, float]]) -> set[str]:
+    out = set()
+    for step in steps:
+        for name, value in metrics(step).items():
+            low, high = allowed.get((step["step"], name), (-math.inf, math.inf))
+            if not low <= value <= high:  # so that NaN is one
+                out.add(name)
+    return out
+
+
+def measured(shared: Step, runs: dict[str, list[Step]], planted_runs: int) -> dict[str, Any]:
+    def with_it(plant: Plant, count: int | None = planted_runs) -> list[list[Step]]:
+        return [planted(steps, plant, run) for run, steps in list(runs.items())[:count]]
+
+    sound = {oddity.__name__: with_it(oddity) for oddity in ODDITIES} | {"as_it_is": with_it(as_it_is, None)}
+    false = {name: [sorted(named(shared, steps)) for steps in each] for name, each in sound.items()}
+    # not of log-probs that are not there
+    allowed = bounds(
+        [steps for name in ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits") for steps in sound[name]]
+    )
+    rows = []
+    for bug in BUGS:
+        many = with_it(bug.plant)
+        found = [first_named(shared, steps, bug.named) for steps in many]
+        usual = Counter(name for steps in many for name in alarms(steps, allowed))
+        rows.append(
+            {
+                "bug": bug.name,
+                "symptoms": bug.named,
+                "runs": len(many),
+                "named": sum(n is not None for n, _ in found),
+                "within_two": sum(n is not None and n <= 2 for n, _ in found),
+                "steps": sorted(n for n, _ in found if n is not None),
+                "also": sorted(Counter(s for _, present in found for s in present - set(bug.named))),
+                "usual": None if bug.trainer else dict(usual),
+            }
+        )
+    return {"bugs": rows, "sound": false}
+
+
+def table(found: dict[str, Any]) -> str:
+    rows, sound = found["bugs"], dict(found["sound"])
+    most = sum(2 * row["within_two"] > row["runs"] for row in rows)
+    as_recorded = sound.pop("as_it_is")
+    false, odd = sum(map(bool, as_recorded)), [symptoms for runs in sound.values() for symptoms in runs]
+    rule = f" (95 %: of at most {3 / len(as_recorded):.0%} of such runs)" if not false else ""
+    lines = [HEAD]
+    lines += [f"- {most} of {len(rows)} bugs are named within two steps in most runs."]
+    lines += [f"- {sum(not row['symptoms'] for row in rows)} of them leaves no trace in rollouts."]
+    lines += [f"- {false} of {len(as_recorded)} sound runs have a symptom{rule}."]
+    lines += [f"- {sum(map(bool, odd))} of {len(odd)} have one with harmless oddities, each on the same runs:"]
+    lines += [f"  {', '.join(name.replace('_', ' ') for name in sound)}.", ""]
+    lines += ["| bug | named | within two steps | symptoms that count | also present | usual metrics with an alarm |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for row in rows:
+        usual = row["usual"]
+        shown = "not computed" if usual is None else ", ".join(f"{n} {c}" for n, c in sorted(usual.items())) or "none"
+        counts = f"{row['named']} of {row['runs']} | {row['within_two']}"
+        lines.append(f"| {row['bug']} | {counts} | {_names(row['symptoms'])} | {_names(row['also'])} | {shown} |")
+    lines += ["", FOOT]
+    return "\n".join(lines) + "\n"
+
+
+def _names(symptoms: Sequence[str]) -> str:
+    return ", ".join(f"`{symptom}`" for symptom in symptoms) or "–"
+
+
+def load(path: Path) -> tuple[Step, dict[str, list[Step]]]:
+    with lzma.open(path, "rt") as file:
+        shared, *lines = map(json.loads, file)
+    return shared, runs_of(lines)
+
+
+def main(write: Callable[[str], Any] = print) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recorded", type=Path, default=RECORDED)
+    parser.add_argument("--runs", type=int, default=12, help="into which bugs and oddities are planted")
+    parser.add_argument("--sound", type=int, help="that are asked as they are; all, unless it is given")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    shared, runs = load(options.recorded)
+    found = measured(shared, dict(list(runs.items())[: options.sound]), options.runs)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "silent_bugs.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (options.out / "silent_bugs.md").write_text(table(found), encoding="utf-8")
+    write(table(found))
+
+
+if __name__ == "__main__":
+    main()

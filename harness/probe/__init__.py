@@ -1,0 +1,98 @@
+"""What is wrong with a loop, from its rollouts alone: symptoms, each with what was measured and a verdict.
+
+check()         the door for a trainer: ART's objects or plain lists in, findings out
+material.py     what is looked at, as plain data; objects.py makes it of objects and dictionaries
+finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
+the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
+                served), masks.py, groups.py, outcomes.py, tasks.py, updates.py: one function each
+from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
+                asking.py: symptoms of a server; text.py: findings for a reader, and for a program
+
+No torch, art, vllm or hydra: it loads in a fraction of a second, and a trainer can ask it after every step. It
+knows fixes and the data of seams, and no sweep.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from harness.probe import adapters, contexts, groups, logprobs, masks, outcomes, tasks, updates
+from harness.probe.finding import Finding
+from harness.probe.material import Material
+from harness.probe.objects import groups_of, update_of
+
+__all__ = ["SYMPTOMS", "Finding", "Material", "check", "examined", "material_of"]
+
+Symptom = Callable[[Material], Finding]
+
+SYMPTOMS: tuple[Symptom, ...] = tuple(
+    symptom
+    for module in (adapters, logprobs, contexts, masks, groups, outcomes, tasks, updates)
+    for symptom in module.FINDINGS
+)
+
+
+def check(trajectories: Iterable[Any], **known: Any) -> list[Finding]:
+    """A finding for each symptom, in a fixed order.
+
+    trajectories, known: as for `material_of`
+    """
+    return examined(material_of(trajectories, **known))
+
+
+def examined(material: Material) -> list[Finding]:
+    return [
+        replace(symptom(material), symptom=symptom.__name__, about=(symptom.__doc__ or "").strip())
+        for symptom in SYMPTOMS
+    ]
+
+
+def material_of(
+    trajectories: Iterable[Any],
+    *,
+    validation: Iterable[Any] = (),
+    updates: Iterable[Any] = (),
+    train_tasks: Sequence[Any] | None = None,
+    validation_tasks: Sequence[Any] | None = None,
+    known_tasks: Iterable[Any] | None = None,
+    sent_tools: Sequence[Any] | None = None,
+    tokenizer: Any = None,
+    bos: int | None = None,
+    eos: int | Iterable[int] | None = None,
+    exact: bool = False,
+) -> Material:
+    """What is known, as plain data.
+
+    trajectories: ART's trajectories or groups, or dictionaries (docs/probe.md), or lists of these as groups
+    validation: those of the loop's own validation; updates: what each training call reported
+    train_tasks, validation_tasks: ids in the order in which they are asked; known_tasks: those that exist
+    sent_tools: the schemas that were sent to the policy, for rollouts that do not say it themselves
+    tokenizer: with `decode`; shows texts instead of token ids; bos, eos: token ids, where it does not say them
+    exact: sampler and trainer compute in float32
+    """
+    found = groups_of(trajectories)
+    if sent_tools:
+        sent = tuple(dict(tool) for tool in sent_tools)
+        found = tuple(tuple(r if r.sent_tools else replace(r, sent_tools=sent) for r in group) for group in found)
+    asked = (rollout for group in groups_of(validation) for rollout in group)
+    trained = tuple(tuple(r for r in group if r.split == "train") for group in found)
+    return Material(
+        groups=tuple(group for group in trained if group),
+        validation=(*(r for group in found for r in group if r.split != "train"), *asked),
+        updates=tuple(map(update_of, updates)),
+        train_tasks=_ids(train_tasks),
+        validation_tasks=_ids(validation_tasks),
+        known_tasks=None if known_tasks is None else frozenset(map(str, known_tasks)),
+        decode=getattr(tokenizer, "decode", None),
+        bos=getattr(tokenizer, "bos_token_id", None) if bos is None else bos,
+        eos=_eos(getattr(tokenizer, "eos_token_id", None) if eos is None else eos),
+        exact=exact,
+    )
+
+
+def _ids(tasks: Sequence[Any] | None) -> tuple[str | None, ...] | None:
+    return None if tasks is None else tuple(None if task is None else str(task) for task in tasks)
+
+
+def _eos(given: int | Iterable[int] | None) -> frozenset[int]:
+    return frozenset() if given is None else frozenset([given] if isinstance(given, int) else given)

@@ -1,0 +1,71 @@
+"""Which tasks are trained on and validated on: do they exist, and are they the same ones?"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from harness.probe.finding import Finding, absent, cannot_tell, present
+from harness.probe.material import Material, Rollout
+
+TELL_IDS = "the ids that validation asks (validation_tasks) and those that exist (known_tasks)"
+TELL_BOTH = "the task ids of training and of validation (train_tasks, validation_tasks, or rollouts of both splits)"
+
+
+def tasks_that_do_not_exist(material: Material) -> Finding:
+    """Task ids are asked that do not exist, which a loop may score 0 without a word."""
+    asked, known = [*_trained(material), *_validated(material)], material.known_tasks
+    beyond = [task for task in asked if task is None or (known is not None and task not in known)]
+    if not asked or (known is None and not beyond):
+        return cannot_tell(f"{len(set(asked))} task ids, and nothing says which exist", TELL_IDS, ids=len(asked))
+    text = f"{len(beyond)} of {len(asked)} task ids do not exist"
+    reading = {"ids": len(asked), "missing": len(beyond)}
+    return present(text, **reading) if beyond else absent(text, **reading)
+
+
+def validation_on_training_tasks(material: Material) -> Finding:
+    """Tasks of the validation are trained on."""
+    train, asked = set(_trained(material)) - {None}, set(_validated(material)) - {None}
+    if not train or not asked:
+        return cannot_tell("not both training and validation have task ids", TELL_BOTH)
+    shared = train & asked
+    text = f"{len(shared)} of {len(asked)} validation tasks are trained on"
+    reading = {"train": len(train), "validation": len(asked), "shared": len(shared)}
+    return present(text, _some(shared), **reading) if shared else absent(text, **reading)
+
+
+def tasks_duplicated(material: Material) -> Finding:
+    """A task is in a step's batch or in the validation more often than the others, and weighs more."""
+    batches = Counter((group[0].step, group[0].task) for group in material.groups if group[0].task is not None)
+    listed = Counter(task for task in material.validation_tasks or () if task is not None)
+    if not batches and not listed:
+        return cannot_tell("no group has a task id", "the task id of each group")
+    twice = {task for (step, task), count in batches.items() if count > 1 and step is not None}
+    twice |= {task for task, count in listed.items() if count > min(listed.values())}
+    groups, ids = sum(batches.values()), len(listed)
+    text = f"{len(twice)} tasks are there more often than others, in {groups} groups and {ids} validation ids"
+    reading = {"groups": groups, "ids": ids, "again": len(twice)}
+    if not twice and any(count > 1 for count in batches.values()):
+        return cannot_tell("some groups have the same task, and no step", "the step of each group", **reading)
+    return present(text, _some(twice), **reading) if twice else absent(text, **reading)
+
+
+def _some(tasks: Iterable[str | None]) -> str:
+    return f"as {', '.join(sorted(map(str, tasks))[:5])}"
+
+
+def _trained(material: Material) -> list[str | None]:
+    if material.train_tasks is not None:
+        return list(material.train_tasks)
+    return _tasks(material.rollouts)
+
+
+def _validated(material: Material) -> list[str | None]:
+    if material.validation_tasks is not None:
+        return list(material.validation_tasks)
+    return _tasks(material.validation)
+
+
+def _tasks(rollouts: Iterable[Rollout]) -> list[str | None]:
+    return list(dict.fromkeys(r.task for r in rollouts if r.task is not None))
+
+
+FINDINGS = (tasks_that_do_not_exist, validation_on_training_tasks, tasks_duplicated)

@@ -1,0 +1,105 @@
+"""Every block of docs/probe.md works as it stands there: files are written, commands and Python run, and they print
+what the page shows."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.policy import MICRO
+from harness.probe import SYMPTOMS
+from tests.probe.test_endpoint import NAMES, SHIFT, Sound, serving
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "probe.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
+    },
+}
+
+
+def shown_after(command):
+    """The block that shows what a command prints."""
+    at = next(n for n, (language, text) in enumerate(BLOCKS) if language == "bash" and command in text)
+    return BLOCKS[at][1], BLOCKS[at + 1][1]
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """A folder with the page's files, and a shell in it where `harness` is this one."""
+    for language, text in BLOCKS:
+        if language == "json":
+            name, _, content = text.partition("\n")
+            (tmp_path / name.removeprefix("# ")).write_text(content)
+    (tmp_path / "tools.json").write_text(json.dumps([TOOL]))
+    (tmp_path / "MODEL").symlink_to(MICRO)
+    command = tmp_path / "bin" / "harness"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m harness "$@"\n')
+    command.chmod(0o755)
+    path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
+
+    def run(text, **environment):
+        env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)} | environment
+        done = subprocess.run(["bash", "-e", "-c", text], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_every_block_is_tried_here():
+    assert [language for language, _ in BLOCKS] == ["json", "bash", "", "bash", "", "python", "bash", "bash", ""]
+
+
+def test_the_rollouts_of_the_page_have_the_symptom_that_it_shows(reader):
+    command, shown = shown_after("--trajectories rollouts.jsonl || echo")
+    before, after = shown.split("…\n")
+    said = reader(command)
+    assert said.startswith(before) and said.endswith(after)
+
+
+def test_with_a_template_it_shows_the_first_token_that_differs(reader):
+    command, shown = shown_after("--template MODEL")
+    assert shown in reader(command)
+
+
+def test_the_python_of_the_page_runs():
+    (text,) = [text for language, text in BLOCKS if language == "python"]
+    exec(compile(text, "docs/probe.md", "exec"), {})
+
+
+def test_the_server_of_the_page_is_asked_about_so_often(reader):
+    (command,) = [text for language, text in BLOCKS if language == "bash" and "--url" in text]
+
+    class Policy(Sound):
+        pass
+
+    server = Policy()
+    with serving(server) as url:
+        renamed = command.replace("http://127.0.0.1:8000/v1", url).replace("policy@", "p@")
+        said = reader(renamed)
+    assert set(SHIFT) == set(NAMES) and said.endswith("0 of 9 symptoms present, 0 cannot be told\n")
+    assert len(server.asked) == 20
+
+
+def test_the_projects_loop_has_the_symptoms_that_the_page_shows(reader, stand_in_with_weights):
+    command, shown = shown_after("fix/{endpoint")
+    said = reader(command, **stand_in_with_weights)
+    names = re.compile(r"^((?:present|absent) +\w+):", re.MULTILINE)
+    assert names.findall(said) == names.findall(shown)
+    assert said.splitlines()[-2:] == shown.splitlines()[-2:]
+
+
+def test_its_table_has_each_symptom_in_its_own_words():
+    rows = [f"| `{symptom.__name__}` | {symptom.__doc__} |" for symptom in SYMPTOMS]
+    assert "| symptom | |\n|---|---|\n" + "\n".join(rows) in PAGE
