@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDE, NARROW = 9.0, 4.2  # inches
+MOST = 1.0  # rewards are in 0..1, so no mean can change by more
 
 
 def forest_figure(effects: Effects, width: float = WIDE) -> "Figure":
@@ -46,6 +47,13 @@ def _bar(axes: "Axes", low: float | None, high: float | None, y: int, **style: A
         axes.plot([low, high], [y, y], **style)
 
 
+def _arrows(axes: "Axes", low: float | None, high: float | None, y: int, colour: str) -> None:
+    """Where an interval goes on beyond all that a reward can change by."""
+    for end, mark in ((low, "<"), (high, ">")):
+        if end is not None and abs(end) > MOST:
+            axes.plot(MOST if end > 0 else -MOST, y, mark, color=colour, ms=6, zorder=3, clip_on=False)
+
+
 def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
     """Thick: the 95 % interval of one effect; thin: of all together. Filled: decided; hollow: undecided."""
     axes.axvspan(-margin, margin, color="#efefef", lw=0, zorder=0)
@@ -57,6 +65,7 @@ def draw_forest(axes: "Axes", found: Sequence[Effect], margin: float) -> None:
             continue
         colour = {RAISES: BLUE, LOWERS: VERMILLION}.get(effect.verdict, "#444444")
         _bar(axes, effect.low_all, effect.high_all, y, color=colour, lw=1.1, zorder=2)
+        _arrows(axes, effect.low_all, effect.high_all, y, colour)
         _bar(axes, effect.low, effect.high, y, color=colour, lw=3.4, solid_capstyle="butt", zorder=3)
         mark = {NO_EFFECT: "s", DEPENDS: "D"}.get(effect.verdict, "o")
         face = colour if effect.verdict in (RAISES, LOWERS) else "white"
@@ -76,10 +85,11 @@ def _margin(effects: Effects, kind: str) -> float:
 
 
 def _limits(effects: Effects, kinds: Sequence[str]) -> tuple[float, float]:
-    """One scale for these kinds: all their intervals, and the strip of next to nothing, are inside."""
+    """One scale for these kinds: the strip of next to nothing is inside, and all intervals as far as a reward can
+    change."""
     margin = _margin(effects, kinds[0])
     ends = [x for k in kinds for e in effects.of(k) for x in (e.low_all, e.high_all) if x is not None]
-    low, high = min([-margin, *ends]), max([2 * margin, *ends])
+    low, high = max(-MOST, min([-margin, *ends])), min(MOST, max([2 * margin, *ends]))
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
@@ -158,6 +168,7 @@ CAPTIONS = {
     "profiles": "Bands: 95 % intervals over seeds and tasks. Arms with the same profile are one line.",
     "steps": STEPS_CAPTION,
 }
+ARROWS = "An arrow: the interval goes beyond −1 or 1, all that a reward can change by."  # of the page
 ALTS = {
     "forest": "Effect of each fix on the final reference reward with 95 % intervals",
     "shapley": "Shapley share of each fix with 95 % intervals",

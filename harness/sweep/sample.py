@@ -7,7 +7,7 @@ reuse=on and is still on the machine.
 
 import json
 import lzma
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ COLUMNS = ("step", "task", "rollout", "episode", "reward", "raw_reward", "end", 
 
 Rows = Mapping[tuple[int, str, int], Record]  # by step, task and rollout number
 Trained = Callable[[Episode, PlannedRun, Record], list[int]]  # token ids, given the row
+Texts = Callable[[PlannedRun, Iterable[int]], dict[str, str]]  # of token ids, in the words of the run's policy
 
 
 def sample(folder: Path) -> list[Record]:
@@ -42,11 +43,11 @@ def sample(folder: Path) -> list[Record]:
     rows = {run: _rows(files.run(run).trajectories, (0, steps - 1)) for run in plan}
     if not any(rows.values()):
         raise ConfigError("no run has a trajectories.parquet that names its episodes")
-    trained = _trainer_of(files)
+    trained, texts = _trainer_of(files)
     taken: list[Record] = []
     text = b""
     for batch in _batches([plan[run] for run in plan if rows[run]], rows, (0, steps - 1)):
-        more = [_rollout(files, planned, row, trained) for planned, row in batch]
+        more = [_rollout(files, planned, row, trained, texts) for planned, row in batch]
         text += "".join(json.dumps(line) for line in more).encode()
         if (size := len(lzma.compress(text, preset=1))) > LIMIT:
             if not taken:
@@ -94,12 +95,14 @@ def _rows(path: Path, steps: tuple[int, int]) -> Rows:
     return {(row["step"], row["task"], row["rollout"]): row for row in rows}
 
 
-def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Trained) -> Record:
-    """step: of the weights that were trained, counted from 0; logprobs have 6 digits."""
+def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Trained, texts: Texts) -> Record:
+    """step: of the weights that were trained, counted from 0; logprobs have 6 digits; texts: of single token ids."""
     stored = read_stored(files.store, "episodes", row["episode"])
     if stored is None:
         raise ConfigError(f"the store has no episode {row['episode']}, which {planned.run} was trained on")
     episode = Episode.from_bytes(stored)
+    trained_ids = trained(episode, planned, row)
+    served = (token for turn in episode.turns for token in (*(turn.prompt_ids or ()), *turn.output_ids))
     kept = ("step", "task", "rollout", "reward", "raw_reward", "end", "shared_with")
     return {
         "run": planned.run,
@@ -116,16 +119,19 @@ def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Train
             }
             for turn in episode.turns
         ],
-        "trained_ids": trained(episode, planned, row),
+        "trained_ids": trained_ids,
+        "texts": texts(planned, (*served, *trained_ids)),
     }
 
 
-def _trainer_of(files: SweepFiles) -> Trained:
-    """What the trainer makes of an episode: ART's rendering of the trajectory that the arm's fixes build.
+def _trainer_of(files: SweepFiles) -> tuple[Trained, Texts]:
+    """What the trainer makes of an episode, ART's rendering of the trajectory that the arm's fixes build; and what its
+    token ids say.
 
     Raises ConfigError where the policy or the tasks here are not those of the sweep.
     """
     from harness.backend.context import Contexts
+    from harness.backend.tokenizer import tokenizer_of
     from harness.rollout import SourcedEpisode, trajectory
 
     config = _config(files)
@@ -146,7 +152,11 @@ def _trainer_of(files: SweepFiles) -> Trained:
         made: Trajectory = trajectory(asked, row["rollout"], own, domain.tools)
         return contexts[planned.run].ids_of(made, own.context(Rendering()))
 
-    return trained
+    def texts(planned: PlannedRun, ids: Iterable[int]) -> dict[str, str]:
+        tokenizer = tokenizer_of(contexts[planned.run].checkpoint)
+        return {str(token): str(tokenizer.decode([token])) for token in sorted(set(ids))}
+
+    return trained, texts
 
 
 def _config(files: SweepFiles) -> SweepConfig:
