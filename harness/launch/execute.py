@@ -15,6 +15,7 @@ from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_lines
 from harness.sweep.manifest import alone_in, record_end
 from harness.sweep.plan import Sweep, fit_lines, is_completed, planned, preview, work_of
+from harness.sweep.sample import keep_sample
 from harness.sweep.undo import as_before_if_refused
 from harness.tracking import given_up
 from harness.validity import unequal_starts
@@ -44,6 +45,7 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
             if open_runs:
                 given_up.try_again(sweep.folder)
                 _train(sweep, open_runs, train)
+                keep_sample(sweep.folder)
         record_look(sweep.folder)
     records = load_sweep(sweep.folder)
     print_report(records)

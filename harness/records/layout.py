@@ -7,7 +7,7 @@
         config.yaml status.json steps.jsonl validation.jsonl checks.jsonl
         trajectories.parquet         every training rollout; local, never committed
       records.jsonl.xz               instead of runs/, once the sweep is archived (archive.py)
-      rollouts.jsonl                 the sample of an archive that was unpacked
+      rollouts.jsonl                 a sample of rollouts (sweep/sample.py) of a sweep that has ended
       store/ art/ logs/ wandb/       local, never committed
 
 While there is an archive, it is the truth and runs/ is not read.

@@ -1,13 +1,14 @@
 """A sample of a sweep's rollouts, with the token ids that were served and those that were trained on.
 
 Every arm, the first and the last training step, the same tasks for all arms of a seed: first those that both steps
-have. Taken when a sweep is archived, from trajectories.parquet and the store; so it needs a sweep that ran with
-reuse=on and is still on the machine.
+have. Taken when a sweep has ended, and again when it is archived, from trajectories.parquet and the store; so it needs
+a sweep that ran with reuse=on and is still on the machine.
 """
 
 import json
 import lzma
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from harness.episode import Episode
 from harness.errors import ConfigError
 from harness.factors import NOTE
 from harness.policy import load_policy, ready
+from harness.records.json_files import write_lines
 from harness.records.layout import SweepFiles
 from harness.records.schema import PlannedRun, Record
 from harness.records.store import read_stored
@@ -57,6 +59,15 @@ def sample(folder: Path) -> list[Record]:
     if not taken:
         raise ConfigError("the arms of a seed have no task of the first or the last step in common")
     return sorted(taken, key=lambda r: (list(plan).index(r["run"]), r["step"], r["task"], r["rollout"]))
+
+
+def keep_sample(folder: Path) -> None:
+    """Keeps the sample of a sweep all of whose runs have completed, for its report; none where none can be taken."""
+    files = SweepFiles(folder)
+    if files.archived or not all(files.status(run).get("state") == "completed" for run in files.plan()):
+        return
+    with suppress(ConfigError):
+        write_lines(files.sample_path, sample(folder))
 
 
 def tasks_of(first: Sequence[str], last: Sequence[str]) -> tuple[list[str], list[str]]:
