@@ -19,7 +19,7 @@ from harness.report import control_figure, control_text, curves, effect_figures,
 from harness.report.block_section import block_section
 from harness.report.chips import chips_html
 from harness.report.control_text import control_line
-from harness.report.effect_figures import NARROW
+from harness.report.effect_figures import NARROW, effect_figure
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
@@ -60,9 +60,10 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
         yield "reported", figures.gap_figure(sweep)
         if curves.contrasted_factors(sweep):
             yield "factors", figures.factors_figure(sweep)
+    colours = figures.arm_colours(sweep)
     for section in effect_sections(found.effects, sweep.declared):
         if section.figure:
-            yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
+            yield section.figure, effect_figure(section.figure, found.effects, colours)
     if found.controls:
         yield control_text.FIGURE, control_figure.control_figure(sweep)
 
@@ -89,13 +90,14 @@ def _policy(own: str) -> str:
 def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -> Iterator[Iterable[str]]:
     """whole: with all its blocks; numbers are of the main one where none is named."""
     sweep = whole.main
+    colours = figures.arm_colours(sweep)
 
     def draw(name: str) -> str:
         """An effect figure for a wide and for a narrow screen."""
-        make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
-        wide = pictures.get(name) or make(found.effects)
+        wide = pictures.get(name) or effect_figure(name, found.effects, colours)
+        narrow = effect_figure(name, found.effects, colours, NARROW)
         caption = effect_figures.CAPTIONS[name] + f" {effect_figures.ARROWS}" * (name == "forest")
-        return _both_widths(name, wide, make(found.effects, NARROW), alt, caption)
+        return _both_widths(name, wide, narrow, effect_figures.ALTS[name], caption)
 
     def draw_controls(name: str) -> str:
         caption, alt = control_figure.CAPTION, control_figure.ALT

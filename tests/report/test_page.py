@@ -19,7 +19,8 @@ from harness.report.curves import (
     pair_curves,
     valid_curves,
 )
-from harness.report.figures import overview_figure, spread
+from harness.report.effect_figures import effect_figure
+from harness.report.figures import arm_colours, overview_figure, spread
 from harness.report.page import page as page_of
 from harness.report.page import write_report
 from harness.stats.sweep_statistics import statistics_of
@@ -179,3 +180,17 @@ def test_all_on_is_the_thick_black_line(tmp_path):
     axes = overview_figure(load_sweep(write_sweep(tmp_path / "s"))).axes[0]
     thickest = max(axes.lines, key=lambda line: line.get_linewidth())
     assert thickest.get_color() == "#000000"
+
+
+def test_an_arm_has_one_colour_in_curves_profiles_and_table(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", seeds=(0, 1)))
+    colours = arm_colours(sweep)
+    effects = statistics_of(sweep).effects
+    profile = effect_figure("profiles", effects, colours).axes[0]
+    drawn = {line.get_label(): line.get_color() for line in profile.lines}
+    assert drawn["without_tools"] == colours["without_tools"]
+    text = page(sweep)
+    swatch = f'<i class="swatch" style="--c:{colours["without_tools"]}"></i>'
+    assert f"<td>{swatch}without_tools</td>" in text
+    (line,) = re.findall(r'<li data-line="(\d+)" data-arms="without_tools">', text)
+    assert f'<g class="line plain" data-line="{line}" style="--c:{colours["without_tools"]}">' in text
