@@ -16,6 +16,7 @@ what it stands on   env/: tasks, tools, users    users/: users that are models  
                     machine/: GPUs, environments    records/: files of a sweep, and the store of results
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
+in a notebook       `harness.load("results/<sweep>")`: report/frames.py
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command
                     ends; child_process.py, heartbeat.py, log_stream.py: our processes, their hangs and their logs
 
@@ -23,3 +24,17 @@ Who may know what: launch -> sweep -> loop -> {rollout, validation, backend, env
 report -> stats -> {records, designs}. The loop knows seams and never a fix. Environments know no policy. Statistics,
 reports and records load no torch, art or vllm. tests/test_imports.py holds the list, imports in functions included.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.frames import Sweep
+
+
+def load(folder: "Path | str") -> "Sweep":
+    """A sweep as pandas frames; docs/notebook.md shows it. Raises ConfigError where the folder holds no sweep."""
+    from harness.report.frames import Sweep
+
+    return Sweep(folder)

@@ -12,6 +12,7 @@ pages      sections.py (parts as plain data), effect_sections.py, step_sections.
            also_section.py; rendered by page.py (report.html, effects.json) with page_parts.py, markup.py and
            templating.py (templates/: HTML, style and scripts), and by markdown.py (report.md); arm_table.py prints to
            the terminal
+frames.py  the same as pandas frames, for a notebook
 command.py `harness report`; seeds_command.py `harness seeds`
 
 A report computes no statistic and asks no fix: names, levels and captions come from the sweep's own records. It knows

@@ -79,7 +79,7 @@ def rollout_views(sweep: SweepRecords) -> tuple[RolloutView, ...]:
 
 def _view(rollout: Record, run: RecordedRun, first: set[str]) -> RolloutView:
     """Without its arms. first: digests, the first checkpoint's among them"""
-    served, trained = _served(rollout), tuple(rollout["trained_ids"])
+    served, trained = served_ids(rollout), tuple(rollout["trained_ids"])
     texts = {int(token): text for token, text in (rollout.get("texts") or {}).items()}
     pieces = tuple(_pieces(served, trained, texts)) if served and trained and served != trained else ()
     return RolloutView(
@@ -131,7 +131,7 @@ def _weights(rollout: Record, run: RecordedRun, first: set[str]) -> str:
     return f"{answered[0][:8]}: those of the first checkpoint, {behind}"
 
 
-def _served(rollout: Record) -> tuple[int, ...]:
+def served_ids(rollout: Record) -> tuple[int, ...]:
     """The last request's prompt and its answer; empty where the prompt's ids are not known."""
     last = rollout["turns"][-1] if rollout["turns"] else {}
     return (*last["prompt_ids"], *last["output_ids"]) if last.get("prompt_ids") else ()
