@@ -13,7 +13,7 @@ pages      sections.py (parts as plain data), effect_sections.py, step_sections.
            templating.py (templates/: HTML, style and scripts), and by markdown.py (report.md); arm_table.py prints to
            the terminal
 frames.py  the same as pandas frames, for a notebook
-command.py `harness report`; seeds_command.py `harness seeds`
+command.py `harness report`, of several sweeps compare.py; seeds_command.py `harness seeds`
 
 A report computes no statistic and asks no fix: names, levels and captions come from the sweep's own records. It knows
 nothing of engines, environments or the loop, and loads no torch, art or vllm.

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harness.commands import run_command
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
@@ -185,3 +186,12 @@ def test_sixty_four_arms_of_five_seeds_take_seconds(tmp_path):
     started = time.process_time()
     write_report(sweep)
     assert time.process_time() - started < 15  # about 10 on one core
+
+
+def test_a_report_for_a_program_is_json(tmp_path, capsys):
+    folder = write_sweep(tmp_path / "s")
+    assert run_command("report", [str(folder), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["effects"] == json.loads((folder / "effects.json").read_text())
+    assert said["arms"][0]["arm"] == "all_on"
+    assert said["schema"] == 1 and said["verdict"][0].startswith("With all fixes on")
