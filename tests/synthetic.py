@@ -189,7 +189,18 @@ def write_jsonl(path, records):
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def rollout(run, served=(1, 2), trained=(1, 2), task="task-30", step=0, number=0, by="base", texts=None, **outcome):
+def rollout(
+    run,
+    served=(1, 2),
+    trained=(1, 2),
+    task="task-30",
+    step=0,
+    number=0,
+    by="base",
+    texts=None,
+    kind="training",
+    **outcome,
+):
     """A line of the sample, with one reply: the last id of `served`."""
     kept = {
         "reward": 0.0,
@@ -210,9 +221,9 @@ def rollout(run, served=(1, 2), trained=(1, 2), task="task-30", step=0, number=0
         },
     ]
     return {
-        "run": run, "step": step, "task": task, "rollout": number, "reward": 0.4, "raw_reward": 0.0, "end": "user_stop",
-        "shared_with": None, "outcome": kept | outcome, "messages": said, "turns": [turn],
-        "trained_ids": list(trained), "texts": texts or {},
+        "run": run, "kind": kind, "step": step, "task": task, "rollout": number,
+        "reward": 0.4, "raw_reward": 0.0, "end": "user_stop", "shared_with": None, "messages": said, "turns": [turn],
+        "outcome": kept | outcome, "trained_ids": list(trained), "texts": texts or {},
     }  # fmt: skip
 
 

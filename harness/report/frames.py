@@ -18,7 +18,7 @@ from harness.records.schema import Record
 from harness.report import effect_figures, figures
 from harness.report.arm_rows import area, reference_curve, slope
 from harness.report.markup import png
-from harness.report.rollout_views import served_ids
+from harness.report.rollout_views import kind_of, served_ids
 from harness.report.verdict import verdict_sentences
 from harness.stats.effects import Effects, effects_by_block, outcomes_by_block, over_blocks
 
@@ -88,10 +88,11 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "rollouts": RUN
     | {
+        "kind": "training, or validation: of the last one",
         "step": "updates made before it",
-        "task": "training task",
+        "task": "its task",
         "rollout": "its number in the group",
-        "reward": "reward that was trained on",
+        "reward": "reward that was trained on; of a validation that of the benchmark",
         "raw_reward": "reward of the benchmark, 0 or 1",
         "end": "user_stop, done, turn_limit, prompt_limit or length",
         "actions_matched": "expected tool calls that were made",
@@ -101,7 +102,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "db_match": "whether the database is as it should be; None: not looked at",
         "answered_by": "digests of the weights that answered, each once",
         "served": "token ids of the last prompt and its answer",
-        "trained": "token ids that were trained on",
+        "trained": "token ids that were trained on; none of a validation",
         "as_served": "whether the two are the same",
         "messages": "the conversation, as chat messages",
     },
@@ -136,7 +137,7 @@ class Sweep:
 
     @cached_property
     def rollouts(self) -> pd.DataFrame:
-        """The sample of training rollouts; empty where the sweep keeps none."""
+        """The sample of rollouts; empty where the sweep keeps none."""
         runs = {run.name: run for run in self._every}
         kept = (rollout for rollout in self.records.rollouts() if rollout["run"] in runs)
         return _frame("rollouts", (_of(runs[rollout["run"]]) | _rollout(rollout) for rollout in kept))
@@ -254,5 +255,6 @@ def _rollout(rollout: Record) -> Record:
     served, trained = served_ids(rollout), tuple(rollout["trained_ids"])
     answered = dict.fromkeys(turn["answered_by"] for turn in rollout["turns"])
     own = {name: rollout[name] for name in ("step", "task", "rollout", "reward", "raw_reward", "end", "messages")}
+    own["kind"] = kind_of(rollout)
     made = {"answered_by": tuple(answered), "served": served, "trained": trained, "as_served": served == trained}
     return {**rollout["outcome"], **own, **made}

@@ -25,7 +25,7 @@ from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
 from harness.report.markup import code, folded, heading, png, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
-from harness.report.rollout_section import rollout_section
+from harness.report.rollout_section import rollouts_of
 from harness.report.source_text import rerun_hint
 from harness.report.task_grid import task_grid
 from harness.report.templating import script, style
@@ -109,8 +109,9 @@ def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -
     yield _attention(every)
     if curves.arm_curves(sweep):
         yield curve_figures(sweep)
-    yield _tasks(sweep)
-    yield rollout_section(whole)
+    rollouts = rollouts_of(whole)
+    yield _tasks(sweep, rollouts.held_out)
+    yield rollouts.html
     for section in effect_sections(found.effects, sweep.declared):
         yield section_html(section, draw)
     if by_block := block_section(whole, found.blocks):
@@ -150,8 +151,8 @@ def _contents(parts: Sequence[str]) -> str:
     return f"<nav>{' '.join(links)}</nav>"
 
 
-def _tasks(sweep: SweepRecords) -> Iterator[str]:
-    if grid := task_grid(sweep):
+def _tasks(sweep: SweepRecords, rollouts: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    if grid := task_grid(sweep, rollouts):
         yield heading("Task by task")
         yield grid
 

@@ -3,11 +3,12 @@
 Without JavaScript a cell is a link to the rollout further down.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from harness.records.load import SweepRecords
+from harness.records.schema import VALIDATION
 from harness.report import formats
 from harness.report.arm_rows import arms_in_order
 from harness.report.figures import arm_colours
@@ -22,9 +23,10 @@ NO_SAMPLE = (
     "a sweep with reuse=on has ended, while its store is on the machine."
 )
 INTRODUCTION = (
-    "A sample of the training rollouts: the first and the last training step, the same tasks for every arm of a seed. "
-    "A cell is the reward that was trained on; it opens the rollout: the conversation, the weights that answered, and "
-    "what was served against what was trained on. In a row all arms met the same task with the same luck."
+    "A sample of the rollouts, the same tasks for every arm of a seed: of the first and the last training step, where "
+    "a cell is the reward that was trained on, and of the last validation, where the sweep kept it. A cell opens the "
+    "rollout: the conversation, the weights that answered, and what was served against what was trained on. In a row "
+    "all arms met the same task with the same luck."
 )
 
 
@@ -36,8 +38,22 @@ class Row:
     cells: tuple[tuple[str, str, int] | None, ...]
 
 
-def rollout_section(sweep: SweepRecords, room: int = ROOM) -> Iterator[str]:
+@dataclass(frozen=True)
+class Rollouts:
+    """html: of the section; held_out: by arm and task the anchor of a validation of the main block"""
+
+    html: tuple[str, ...]
+    held_out: Mapping[tuple[str, str], str]
+
+
+def rollouts_of(sweep: SweepRecords, room: int = ROOM) -> Rollouts:
     """sweep: with all its blocks"""
+    held_out: dict[tuple[str, str], str] = {}
+    return Rollouts(tuple(_section(sweep, room, held_out)), held_out)
+
+
+def _section(sweep: SweepRecords, room: int, held_out: dict[tuple[str, str], str]) -> Iterator[str]:
+    """held_out: is filled"""
     yield heading("Rollouts")
     views = rollout_views(sweep)
     if not views:
@@ -56,6 +72,10 @@ def rollout_section(sweep: SweepRecords, room: int = ROOM) -> Iterator[str]:
         if room < 0:
             left_out += sum(len(view.arms) for view in alike)
             continue
+        if place.kind == VALIDATION and place.block == sweep.main_block:
+            for view, anchor in zip(alike, anchors, strict=True):
+                for arm in view.arms:
+                    held_out.setdefault((arm, place.task), anchor)
         shown.append((place, _row(place, alike, anchors, arms), html))
     yield f"<p>{text(INTRODUCTION)}</p>"
     if left_out:
@@ -70,19 +90,20 @@ def rollout_section(sweep: SweepRecords, room: int = ROOM) -> Iterator[str]:
     yield folded("All of these, one after the other", "".join(html for *_, html in shown))
 
 
-def _order(view: RolloutView) -> tuple[int, str, int, int, str]:
+def _order(view: RolloutView) -> tuple[int, str, int, str, int, str]:
     """What matters most comes first, should there be no room for all."""
     place = view.place
-    return place.seed, place.block, place.number, place.step, place.task
+    return place.seed, place.block, place.number, place.kind, place.step, place.task
 
 
 def _name(place: Place) -> str:
-    return f"{place.task}, rollout {place.number}"
+    return place.task if place.kind == VALIDATION else f"{place.task}, rollout {place.number}"
 
 
 def _group(place: Place, sweep: SweepRecords) -> str:
     block = f", {formats.block(sweep, place.block)}" if place.block else ""
-    return f"seed {place.seed}, step {place.step}{block}"
+    step = f"validation after step {place.step}" if place.kind == VALIDATION else f"step {place.step}"
+    return f"seed {place.seed}, {step}{block}"
 
 
 def _shown(alike: Sequence[RolloutView], anchors: Sequence[str]) -> list[tuple[str, str, str, RolloutView]]:

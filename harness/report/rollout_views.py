@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from harness.records.load import RecordedRun, SweepRecords
-from harness.records.schema import Record
+from harness.records.schema import TRAINING, VALIDATION, Record
 from harness.report import formats
 
 ENDS = {
@@ -19,15 +19,17 @@ ENDS = {
     "prompt_limit": "the prompt passed its limit",
     "length": "the context was full, or a reply was cut",
 }
+NOT_TRAINED = "An episode of the validation: nothing of it is trained on."
 SAME, SERVED, TRAINED = "same", "served", "trained"
 
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """step: of the weights that were trained, counted from 0"""
+    """step: updates made before it; kind: of schema.py"""
 
     block: str
     seed: int
+    kind: str
     step: int
     task: str
     number: int
@@ -79,18 +81,22 @@ def rollout_views(sweep: SweepRecords) -> tuple[RolloutView, ...]:
 
 def _view(rollout: Record, run: RecordedRun, first: set[str]) -> RolloutView:
     """Without its arms. first: digests, the first checkpoint's among them"""
-    served, trained = served_ids(rollout), tuple(rollout["trained_ids"])
+    served, trained, kind = served_ids(rollout), tuple(rollout["trained_ids"]), kind_of(rollout)
     texts = {int(token): text for token, text in (rollout.get("texts") or {}).items()}
     pieces = tuple(_pieces(served, trained, texts)) if served and trained and served != trained else ()
     return RolloutView(
-        place=Place(run.block, run.seed, rollout["step"], rollout["task"], rollout["rollout"]),
+        place=Place(run.block, run.seed, kind, rollout["step"], rollout["task"], rollout["rollout"]),
         arms=(),
         reward=float(rollout["reward"]),
         facts=tuple(_facts(rollout, run, first)),
         messages=tuple(map(_message, rollout["messages"])),
-        compared=_compared(served, trained, pieces),
+        compared=NOT_TRAINED if kind == VALIDATION else _compared(served, trained, pieces),
         pieces=pieces,
     )
+
+
+def kind_of(rollout: Record) -> str:
+    return str(rollout.get("kind", TRAINING))
 
 
 def _message(message: Record) -> Message:
@@ -100,7 +106,8 @@ def _message(message: Record) -> Message:
 
 def _facts(rollout: Record, run: RecordedRun, first: set[str]) -> Iterator[tuple[str, str]]:
     outcome = rollout["outcome"]
-    yield "reward that was trained on", formats.reward(rollout["reward"])
+    if kind_of(rollout) == TRAINING:
+        yield "reward that was trained on", formats.reward(rollout["reward"])
     yield "reward of the benchmark", formats.reward(rollout["raw_reward"])
     for name, part in (("expected tool calls made", "actions"), ("facts told or reached", "facts")):
         if total := outcome[f"{part}_total"]:

@@ -1,6 +1,6 @@
 """Task × arm: the last validation reward of each held-out task, so that one sees which tasks a fix moves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -32,8 +32,8 @@ def task_columns(sweep: SweepRecords) -> tuple[Column, ...]:
     return tuple(Column(tuple(arms), seeds, dict(means)) for (seeds, means), arms in alike.items())
 
 
-def task_grid(sweep: SweepRecords) -> str:
-    """HTML; empty where nothing can be compared."""
+def task_grid(sweep: SweepRecords, rollouts: Mapping[tuple[str, str], str]) -> str:
+    """HTML; empty where nothing can be compared. rollouts: by arm and task the anchor of one that is on the page"""
     columns = task_columns(sweep)
     if len(columns) < 2:
         return ""
@@ -48,8 +48,8 @@ def task_grid(sweep: SweepRecords) -> str:
     ]
     colours = arm_colours(sweep)
     heads = [(name_of(c.arms), " ".join(c.arms), colours[c.arms[0]], c.seeds) for c in columns]
-    tables = [(title.format(len(part)), _rows(sorted(part), columns)) for title, part in parts if part]
-    return render("tasks.jinja", heads=heads, tables=tables)
+    tables = [(title.format(len(part)), _rows(sorted(part), columns, rollouts)) for title, part in parts if part]
+    return render("tasks.jinja", heads=heads, tables=tables, linked=bool(rollouts))
 
 
 def _spread(means: Sequence[float | None]) -> float:
@@ -70,10 +70,14 @@ def _means(runs: Sequence[RecordedRun]) -> dict[str, float]:
     return {task: round(fmean(rewards), 9) for task, rewards in read.items() if rewards}
 
 
-def _rows(tasks: Sequence[str], columns: Sequence[Column]) -> list[tuple[str, list[tuple[str, int]]]]:
-    """task -> (text, shade in per cent) of each column"""
-    return [(task, [_cell(column.means.get(task)) for column in columns]) for task in tasks]
+def _rows(
+    tasks: Sequence[str], columns: Sequence[Column], rollouts: Mapping[tuple[str, str], str]
+) -> list[tuple[str, list[tuple[str, int, str]]]]:
+    """task -> (text, shade in per cent, anchor or nothing) of each column"""
+    return [(task, [_cell(column, task, rollouts) for column in columns]) for task in tasks]
 
 
-def _cell(mean: float | None) -> tuple[str, int]:
-    return (formats.NONE, 0) if mean is None else (f"{mean:.2f}", round(100 * mean))
+def _cell(column: Column, task: str, rollouts: Mapping[tuple[str, str], str]) -> tuple[str, int, str]:
+    mean = column.means.get(task)
+    anchor = next((rollouts[arm, task] for arm in column.arms if (arm, task) in rollouts), "")
+    return (formats.NONE, 0, "") if mean is None else (f"{mean:.2f}", round(100 * mean), anchor)

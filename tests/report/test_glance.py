@@ -82,10 +82,10 @@ def test_a_column_of_the_grid_is_the_mean_over_the_seeds_of_arms_that_end_alike(
 
 
 def test_tasks_on_which_all_arms_end_alike_are_folded(tmp_path):
-    text = task_grid(load_sweep(write_sweep(tmp_path / "s")))
+    text = task_grid(load_sweep(write_sweep(tmp_path / "s")), {})
     assert "tasks on which arms differ most</h3>" in text
     assert re.search(r"<summary>\d+ tasks on which all arms end alike</summary>", text)
 
 
 def test_one_arm_alone_has_no_grid(tmp_path):
-    assert task_grid(load_sweep(write_sweep(tmp_path / "s", arms=leave_one_out()[:1]))) == ""
+    assert task_grid(load_sweep(write_sweep(tmp_path / "s", arms=leave_one_out()[:1])), {}) == ""

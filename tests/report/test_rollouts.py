@@ -5,8 +5,9 @@ import re
 import pytest
 
 from harness.records.load import load_sweep
-from harness.report.rollout_section import rollout_section
+from harness.report.rollout_section import rollouts_of
 from harness.report.rollout_views import rollout_views
+from harness.report.task_grid import task_grid
 from tests.synthetic import keep_rollouts, leave_one_out, rollout, write_sweep
 
 BASE = "98c0f878ffcb2925"
@@ -30,7 +31,7 @@ def facts(view):
 
 
 def html(sweep, **options):
-    return "\n".join(rollout_section(sweep, **options))
+    return "\n".join(rollouts_of(sweep, **options).html)
 
 
 def test_a_rollout_says_its_reward_its_parts_and_its_end(sweep):
@@ -109,3 +110,16 @@ def test_what_has_no_room_is_left_out_with_a_sentence(sweep):
 
 def test_a_sweep_without_a_sample_says_why(sweep):
     assert "keeps no rollouts" in html(sweep())
+
+
+def test_a_cell_of_the_held_out_tasks_opens_its_episode(sweep):
+    kept = [rollout(f"{arm}/seed=0", task="task-20", step=6, trained=(), kind="validation") for arm in ARMS]
+    found = sweep(*kept)
+    (view, *_) = rollout_views(found)
+    assert "reward that was trained on" not in facts(view)
+    assert view.compared == "An episode of the validation: nothing of it is trained on."
+    section = rollouts_of(found)
+    anchor = section.held_out["all_on", "task-20"]
+    assert f'<article id="{anchor}">' in "".join(section.html)
+    row = next(part for part in task_grid(found, section.held_out).split("<tr") if ">task-20<" in part)
+    assert row.count(f'<a href="#{anchor}">') == 3  # all arms have it alike

@@ -71,6 +71,19 @@ def test_every_arm_has_the_same_places_of_the_first_and_the_last_step(sweep):
     assert places == dict.fromkeys(ARMS, expected)
 
 
+def test_of_the_last_validation_it_has_the_tasks_on_which_arms_differ_most(sweep, monkeypatch):
+    monkeypatch.setattr(sampling, "HELD_OUT", 1)
+    for arm in ARMS:
+        run = SweepFiles(sweep).run(f"{arm}/seed=0")
+        rows = parquet.read_table(run.trajectories).to_pylist()
+        earned = {"easy": 1.0, "hard": float(arm == "all_on")}
+        held_out = [rows[0] | {"step": 3, "task": t, "reward": r, "kind": "validation"} for t, r in earned.items()]
+        RunRecords(run.folder).write_trajectories([row | {"kind": "training"} for row in rows] + held_out)
+    kept = [rollout for rollout in sample(sweep) if rollout["kind"] == "validation"]
+    assert [(r["run"], r["step"], r["task"]) for r in kept] == [(f"{arm}/seed=0", 3, "hard") for arm in ARMS]
+    assert [rollout["trained_ids"] for rollout in kept] == [[], [], []]
+
+
 def test_a_rollout_has_its_served_and_its_trained_ids(sweep):
     of = {rollout["run"].split("/")[0]: rollout for rollout in sample(sweep)}
     (turn,) = of["all_on"]["turns"]

@@ -1,5 +1,5 @@
-// A cell of the rollouts opens two arms side by side: the cell's, and another one's from the same seed and task.
-all("table.rollouts").forEach((table) => {
+// A cell that leads to a rollout opens two arms side by side: the cell's, and another one's from the same seed and task.
+all("table.opens").forEach((table) => {
   const heads = all("thead th", table).map((head) => head.textContent.trim());
   const title = make("h3");
   const close = make("button", { type: "button" }, "Close");
