@@ -134,7 +134,7 @@ MORE_SETUP = (
     "Run again, it returns at once, or makes anew what a changed lock file names."
 )
 MORE_REPORT = (
-    "Of two sweeps and more: arms and effects side by side, and where the verdicts differ; nothing is written."
+    "Of two sweeps and more: arms and effects side by side, and where the verdicts differ. No report is written."
 )
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."

@@ -106,29 +106,31 @@ def _tables(page: "Page") -> Iterator[Kept]:
 
 
 def _rollouts(page: "Page", width: int, shot: Path | None) -> Iterator[Kept]:
-    cells = page.locator("table.rollouts a")
-    if not cells.count():
-        return
-    cells.nth(cells.count() // 2).focus()
-    page.keyboard.press("Enter")
-    dialog = page.get_by_role("dialog")
-    articles = dialog.locator("article")
-    yield "a key opens two arms side by side", articles.count() == 2 and articles.first.is_visible()
-    choice = dialog.get_by_role("combobox").first
-    arms = choice.locator("option").all_inner_texts()
-    for arm in arms:
-        choice.select_option(label=arm)
-        if dialog.locator("del").count():
-            break
-    yield f"another arm can be chosen ({arm})", articles.first.is_visible()
-    yield (
-        "nothing of them is wider than the screen",
-        bool(dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")),
-    )
-    if shot:
-        page.screenshot(path=shot.with_name(f"rollout-{width}-{shot.name}.png"))
-    page.keyboard.press("Escape")
-    yield "Escape closes them", not dialog.is_visible()
+    """Those of the held-out tasks, if there are any, and those of training."""
+    for grid in ("table.opens:not(.rollouts)", "table.rollouts"):
+        cells = page.locator(f"{grid} a").locator("visible=true")
+        if not cells.count():
+            continue
+        cells.nth(cells.count() // 2).focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog")
+        articles = dialog.locator("article")
+        yield f"{grid}: a key opens two arms side by side", articles.count() == 2 and articles.first.is_visible()
+        choice = dialog.get_by_role("combobox").first
+        arm = ""
+        for arm in choice.locator("option").all_inner_texts():
+            choice.select_option(label=arm)
+            if dialog.locator("del").count():
+                break
+        yield f"{grid}: another arm can be chosen ({arm})", articles.first.is_visible()
+        yield (
+            f"{grid}: nothing of them is wider than the screen",
+            bool(dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")),
+        )
+        if shot:
+            page.screenshot(path=shot.with_name(f"rollout-{width}-{shot.name}.png"))
+        page.keyboard.press("Escape")
+        yield f"{grid}: Escape closes them", not dialog.is_visible()
 
 
 def _without_script(browser: "Browser", report: Path) -> Iterator[Kept]:

@@ -63,7 +63,7 @@ def table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str, shades: Sequence[Sequence[float | None]] = ()
 ) -> str:
     """Cells are HTML. shades: −1 (orange) to +1 (blue) per cell, or no colour."""
-    head = "".join(f"<th>{text(h)}</th>" for h in heads)
+    head = "".join(f'<th scope="col">{text(h)}</th>' for h in heads)
     lines = []
     for n, row in enumerate(rows):
         colours = shades[n] if shades else [None] * len(row)
@@ -71,7 +71,7 @@ def table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     thead = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
     body = "\n".join(lines)
-    return f'<div class="scroll"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
 
 
 def svg(figure: "Figure", prefix: str, alt: str) -> str:

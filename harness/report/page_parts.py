@@ -94,8 +94,8 @@ def arms(sweep: SweepRecords) -> Iterator[str]:
     yield heading("Arms")
     out = table(heads, rows, "arms")
     for symbol in (formats.ON, formats.OFF, formats.OTHER, *formats.letters(sweep.factors).values()):
-        for tag in ("td", "th"):
-            out = out.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
+        for tag, given in (("td", ""), ("th", ' scope="col"')):
+            out = out.replace(f"<{tag}{given}>{symbol}</{tag}>", f'<{tag}{given} class="dot">{symbol}</{tag}>')
     yield out
     yield f'<p class="note">{text(formats.legend(sweep))} {text(formats.CAPTION)}</p>'
 
