@@ -12,6 +12,8 @@ make() {
 }
 only=${1:-}
 
+# what the README's first command makes: its page shows rollouts of training and of the last validation
+make cpu_quick_start +ablation=leave_one_out
 # what the default rate and steps follow from, by default_steps.py
 make defaults seed=100,101,102,103,104 train.learning_rate=7.5e-4,1.5e-3,3e-3 train.steps=48
 # each fix off in turn, at three rates

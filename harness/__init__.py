@@ -17,6 +17,7 @@ what it stands on   env/: tasks, tools, users    users/: users that are models  
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
 somebody's loop     probe/: symptoms, each with what was measured and a verdict
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
+in a notebook       `harness.load("results/<sweep>")`: report/frames.py
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command
                     ends; child_process.py, heartbeat.py, log_stream.py: our processes, their hangs and their logs
 
@@ -25,3 +26,17 @@ seams; report -> stats -> {records, designs}. The loop knows seams and never a f
 Statistics, reports and records load no torch, art or vllm. tests/test_imports.py holds the list, imports in functions
 included.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.frames import Sweep
+
+
+def load(folder: "Path | str") -> "Sweep":
+    """A sweep as pandas frames; docs/notebook.md shows it. Raises ConfigError where the folder holds no sweep."""
+    from harness.report.frames import Sweep
+
+    return Sweep(folder)

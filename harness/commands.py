@@ -46,22 +46,37 @@ def _sweep(parser: Parser) -> None:
     parser.add_argument("sweep", metavar="SWEEP", type=Path, help="the sweep's folder, such as results/all")
 
 
+def _json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/records.md)")
+
+
+def _report(parser: Parser) -> None:
+    parser.add_argument(
+        "sweeps",
+        metavar="SWEEP",
+        type=Path,
+        nargs="+",
+        help="a sweep's folder, such as results/all; of several: compare",
+    )
+    _json(parser)
+
+
 def _claims(parser: Parser) -> None:
     _sweep(parser)
     parser.add_argument("--claims", metavar="FOLDER", type=Path, help="other claims than those of experiments/claims")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    _json(parser)
 
 
 def _seeds(parser: Parser) -> None:
     _sweep(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    _json(parser)
 
 
 def _combine(parser: Parser) -> None:
     parser.add_argument(
         "sweeps", metavar="SWEEP", type=Path, nargs="+", help="folders of sweeps of different seeds or policies"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    _json(parser)
 
 
 def _track(parser: Parser) -> None:
@@ -84,6 +99,7 @@ def _doctor(parser: Parser) -> None:
     parser.add_argument(
         "--results", metavar="FOLDER", type=Path, default=Path("results"), help="where results would go"
     )
+    _json(parser)
 
 
 def _certificate(parser: Parser) -> None:
@@ -133,6 +149,9 @@ MORE_SETUP = (
     "From a fresh clone, with the system's Python 3.11 or 3.12: `python3 -m harness setup`. "
     "Run again, it returns at once, or makes anew what a changed lock file names."
 )
+MORE_REPORT = (
+    "Of two sweeps and more: arms and effects side by side, and where the verdicts differ. No report is written."
+)
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."
 MORE_DOCTOR = "With env=NAME: an environment's tasks, its prompts, and what agents without a model earn in it."
@@ -147,7 +166,7 @@ MORE_COMPLETION = (
 )
 
 COMMANDS = {
-    "report": Command("harness.report.command", "make a sweep's report again, from its records", _sweep),
+    "report": Command("harness.report.command", "make a sweep's report again, from its records", _report, MORE_REPORT),
     "claims": Command("harness.stats.command", "what a sweep says of each registered claim", _claims),
     "seeds": Command(
         "harness.report.seeds_command", "how many more seeds each undecided effect needs, in which arms", _seeds

@@ -7,7 +7,7 @@ each part takes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -82,7 +82,7 @@ class SweepConfig:
     stats: StatsConfig
     results: Path
     name: str | None
-    plan_only: bool
+    plan_only: bool | Literal["json"]
     shared: Mapping[str, Any]
     blocks: tuple[Block, ...] = (Block(),)
     main_block: str = NONE

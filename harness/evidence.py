@@ -13,7 +13,7 @@ from harness.answering import distinct_outputs
 from harness.backend import Trained, TrainedContext
 from harness.backend.context import ContextKind, Contexts
 from harness.episode import Episode
-from harness.records.schema import StepRecord
+from harness.records.schema import TRAINING, VALIDATION, StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
 from harness.seams import Evidence, Learned, Names, Rendering, Scores, Submitted, TaskSplit
 
@@ -190,33 +190,43 @@ def _learned(
 
 
 def transcript(sampled: RolloutTable) -> list[dict[str, Any]]:
-    """One row per rollout for trajectories.parquet; messages as JSON text. reward: that its trajectory carries."""
-    rows = []
+    """One row per rollout for trajectories.parquet. reward: that its trajectory carries."""
     rewards = {
         (str(t.metadata["task"]), str(t.metadata["episode"])): t.reward for g in sampled.groups for t in g.trajectories
     }
-    for (task, number), asked in sorted(sampled.asked.items()):
-        episode = asked.episode
-        said = [
-            {"role": "assistant", "content": episode.turns[m].content, "tool_calls": list(episode.turns[m].tool_calls)}
-            if isinstance(m, int)
-            else m
-            for m in episode.messages
-        ]
-        rows.append(
-            {
-                "step": sampled.step,
-                "task": task,
-                "rollout": number,
-                "episode": asked.key,
-                "reward": rewards.get((task, asked.key), math.nan),
-                "raw_reward": episode.outcome.reward,
-                "end": episode.end,
-                "shared_with": asked.shared_with,
-                "messages": json.dumps(said),
-            }
-        )
-    return rows
+    return [
+        _row(sampled.step, task, number, asked, rewards.get((task, asked.key), math.nan))
+        for (task, number), asked in sorted(sampled.asked.items())
+    ]
+
+
+def validation_transcript(step: int, played: Mapping[str, SourcedEpisode]) -> list[dict[str, Any]]:
+    """The same of the episodes of the reference validation, by task. step: updates made before it"""
+    rows = [_row(step, task, 0, asked, asked.episode.outcome.reward) for task, asked in sorted(played.items())]
+    return [row | {"kind": VALIDATION} for row in rows]
+
+
+def _row(step: int, task: str, number: int, asked: SourcedEpisode, reward: float) -> dict[str, Any]:
+    """messages: as JSON text"""
+    episode = asked.episode
+    said = [
+        {"role": "assistant", "content": episode.turns[m].content, "tool_calls": list(episode.turns[m].tool_calls)}
+        if isinstance(m, int)
+        else m
+        for m in episode.messages
+    ]
+    return {
+        "step": step,
+        "task": task,
+        "rollout": number,
+        "episode": asked.key,
+        "reward": reward,
+        "raw_reward": episode.outcome.reward,
+        "end": episode.end,
+        "shared_with": asked.shared_with,
+        "messages": json.dumps(said),
+        "kind": TRAINING,
+    }
 
 
 def spoken(episode: Episode) -> list[tuple[int, ...] | str]:

@@ -16,7 +16,7 @@ from art.backend import AnyTrainableModel
 from harness.backend import Backend
 from harness.backend.context import Contexts
 from harness.config import RunConfig
-from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript
+from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript, validation_transcript
 from harness.factors import derive_seed
 from harness.records.run_records import RunRecords
 from harness.rollout import PROVIDER, Rollouts, Sampling, SourcedEpisode, gather_groups, trajectory
@@ -77,6 +77,7 @@ async def run_loop(
         else:
             report(step, None)
         if step == train.steps:
+            transcripts += validation_transcript(step, validation.played)
             break
 
         # Roll out: groups of episodes under the arm's own endpoint and temperature.

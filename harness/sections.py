@@ -439,7 +439,7 @@ class TopLevel(Section):
     baseline: Literal["note", "as_launched"]
     sweep: Annotated[str, AfterValidator(_folder_name), Field(description=FOLDER_NAME)] | None
     results: Annotated[str, Field(min_length=1, description="a folder"), AfterValidator(_folder)]
-    plan_only: bool
+    plan_only: bool | Literal["json"]
     resume: Literal["same", "mixed"] = "same"
     handover_ends: bool = False
     placebo: bool = False

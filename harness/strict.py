@@ -80,7 +80,7 @@ def expected(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(expected(arg) for arg in args)
     if origin is Literal:
-        return f"one of {', '.join(map(str, args))}"
+        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
     if _is_list(annotation):
         return "a list"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}

@@ -33,6 +33,7 @@ class Validation:
     sampled: rewards of further reference episodes by task, in the order of their seeds; sampled_at: their temperature
     episodes: how many of all were computed for it, and how many were found
     also: of further validation sets, by name, the reward by task
+    played: the episode behind each reward of the reference
     """
 
     reference: dict[str, float | None]
@@ -44,6 +45,7 @@ class Validation:
     sampled_at: float | None = None
     episodes: dict[str, int] = field(default_factory=dict)
     also: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    played: dict[str, SourcedEpisode] = field(default_factory=dict)
 
     def record(self, step: int) -> Record:
         present = [r for r in self.reference.values() if r is not None]
@@ -109,6 +111,7 @@ async def validate(
     missing: list[EpisodeError] = []
     unanswered: list[str] = []  # reference tasks whose first prompt fills the context
     computed: list[bool] = []  # of each episode
+    references: dict[str, SourcedEpisode] = {}
 
     async def played(task: str, sampling: Sampling, seed: int, model: str = PROVIDER + names.current) -> SourcedEpisode:
         asked = await rollouts.episode(run.name, model, task, sampling, seed, False)
@@ -121,6 +124,7 @@ async def validate(
         except EpisodeError as error:
             missing.append(error)
             return None
+        references[task] = asked
         if not asked.episode.turns:
             unanswered.append(task)
         return asked.episode.outcome.reward
@@ -164,7 +168,7 @@ async def validate(
         return await asyncio.gather(*(reported(t) for t in split.validation))
 
     sets = protocol.also if also else {}
-    references, reports, samples, further_sets = await asyncio.gather(
+    rewards, reports, samples, further_sets = await asyncio.gather(
         asyncio.gather(*(reference(t) for t in protocol.task_ids)),
         own_validation(),
         asyncio.gather(*(samples_of(t) for t in protocol.task_ids)),
@@ -178,7 +182,7 @@ async def validate(
             "a policy with a longer one (policy.max_model_len), or an environment with shorter texts and fewer tools."
         )
     return Validation(
-        dict(zip(protocol.task_ids, references, strict=True)),
+        dict(zip(protocol.task_ids, rewards, strict=True)),
         tuple(reports or ()),
         time.perf_counter() - started,
         split.validation if reports is None else tuple(task for task, _ in reports),
@@ -187,4 +191,5 @@ async def validate(
         protocol.sample_temperature if further else None,
         {"computed": sum(computed), "shared": len(computed) - sum(computed)},
         dict(zip(sets, further_sets, strict=True)),
+        references,
     )

@@ -187,3 +187,45 @@ def write_json(path, value):
 
 def write_jsonl(path, records):
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def rollout(
+    run,
+    served=(1, 2),
+    trained=(1, 2),
+    task="task-30",
+    step=0,
+    number=0,
+    by="base",
+    texts=None,
+    kind="training",
+    **outcome,
+):
+    """A line of the sample, with one reply: the last id of `served`."""
+    kept = {
+        "reward": 0.0,
+        "actions_matched": 1,
+        "actions_total": 2,
+        "facts_met": 0,
+        "facts_total": 0,
+        "db_match": False,
+    }
+    *prompt, last = served
+    turn = {"prompt_ids": prompt, "output_ids": [last], "logprobs": [-0.1], "finish_reason": "stop", "answered_by": by}
+    said = [
+        {"role": "user", "content": "Please close task_63."},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "name": "close_task", "arguments": '{"id": "task_63"}'}],
+        },
+    ]
+    return {
+        "run": run, "kind": kind, "step": step, "task": task, "rollout": number,
+        "reward": 0.4, "raw_reward": 0.0, "end": "user_stop", "shared_with": None, "messages": said, "turns": [turn],
+        "outcome": kept | outcome, "trained_ids": list(trained), "texts": texts or {},
+    }  # fmt: skip
+
+
+def keep_rollouts(folder, rollouts):
+    write_jsonl(folder / "rollouts.jsonl", rollouts)

@@ -58,7 +58,7 @@ def test_what_resembles_no_command_is_answered_with_all_of_them():
 
 MISUSED = [
     ("report", [], "the following arguments are required: SWEEP"),
-    ("report", ["s", "t"], "not known here: t"),
+    ("archive", ["s", "t"], "not known here: t"),
     ("report", ["s", "--jso"], "not known here: --jso"),
     ("claims", ["s", "--js"], "not known here: --js"),
     ("track", ["s", "--mode", "onlin"], "invalid choice: 'onlin'"),

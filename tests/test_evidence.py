@@ -19,6 +19,7 @@ from harness.evidence import (
     gather_evidence,
     spoken,
     transcript,
+    validation_transcript,
 )
 from harness.fixes import logprobs, reward, tools
 from harness.rollout import SourcedEpisode, trajectory
@@ -456,6 +457,16 @@ def test_a_transcript_has_one_row_per_rollout_in_the_order_of_tasks_and_numbers(
     assert {row["step"] for row in rows} == {STEP}
 
 
+def test_a_validation_has_a_row_per_task_with_the_benchmarks_reward():
+    one, other = (asked(task, 0, turn(), met=2) for task in ("b", "a"))
+    rows = validation_transcript(7, {"b": one, "a": other})
+    assert [(row["kind"], row["step"], row["task"], row["episode"]) for row in rows] == [
+        ("validation", 7, "a", other.key),
+        ("validation", 7, "b", one.key),
+    ]
+    assert all(row["reward"] == row["raw_reward"] == one.episode.outcome.reward for row in rows)
+
+
 def test_a_transcript_tells_what_was_said_earned_and_why_it_ended():
     call = {"id": "call_1_0", "name": "close", "arguments": "{}"}
     one = asked("b", 0, turn(content=None, calls=[call]), turn(), met=2, end="length", shared_with="all_off/seed=0")
@@ -470,6 +481,7 @@ def test_a_transcript_tells_what_was_said_earned_and_why_it_ended():
         "raw_reward": 0.0,
         "end": "length",
         "shared_with": "all_off/seed=0",
+        "kind": "training",
     }
     assert said == [
         {"role": "user", "content": "please b"},

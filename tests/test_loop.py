@@ -478,14 +478,20 @@ CHECK = Check("further", "on", {}, None, "")
 
 def test_the_transcripts_of_all_steps_are_written_at_the_end():
     rows = Loop().records.trajectories
-    assert [(row["step"], row["task"], row["rollout"]) for row in rows] == [
+    assert [(row["step"], row["task"], row["rollout"]) for row in rows if row["kind"] == "training"] == [
         (step, task, number) for step, tasks in enumerate(ORDER) for task in sorted(tasks) for number in range(2)
     ]
 
 
+def test_the_episodes_of_the_last_validation_are_written_with_them():
+    rows = [row for row in Loop().records.trajectories if row["kind"] == "validation"]
+    assert [(row["step"], row["task"]) for row in rows] == [(len(ORDER), task) for task in ("held_out_0", "held_out_1")]
+
+
 def test_a_run_of_no_steps_validates_and_trains_nothing():
     loop = Loop(steps=0)
-    assert loop.rolled_out == [] and loop.checks == [] and loop.records.trajectories == []
+    assert loop.rolled_out == [] and loop.checks == []
+    assert {row["kind"] for row in loop.records.trajectories} == {"validation"}
     assert [name for name, _ in loop.records.lines] == ["validation", "trajectories"]
 
 
@@ -500,7 +506,7 @@ def test_an_episode_that_fails_in_training_is_missing_from_its_group_and_from_th
     loop = Loop(play=play)
     assert [line["missing"] for line in loop.records.of("steps")] == [0, 1, 0]
     assert [len(group.trajectories) for groups, _ in loop.backend.updates for group in groups] == [2, 2, 2, 1, 2, 2, 2]
-    assert len(loop.records.trajectories) == 2 * 7 - 1
+    assert sum(row["kind"] == "training" for row in loop.records.trajectories) == 2 * 7 - 1
 
 
 def test_a_reply_without_logprobs_is_missing_data_where_they_are_needed():

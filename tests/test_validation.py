@@ -72,6 +72,7 @@ def test_the_reference_draws_the_same_luck_in_every_run_and_at_every_step():
 def test_the_reference_is_the_benchmarks_own_reward():
     found, _ = measured(lambda task, model, seed: episode(task, success=float(task == "r2"), met=3), seams=BROKEN)
     assert found.reference == {"r1": 0.0, "r2": 1.0, "r3": 0.0}
+    assert {task: asked.episode.outcome.reward for task, asked in found.played.items()} == found.reference
 
 
 def test_what_is_reported_asks_the_arms_own_endpoint_temperature_and_reward():

@@ -40,6 +40,15 @@ UNSUPPORTED = {
 TRUTH = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
 
 
+def with_json(arguments: Sequence[str]) -> list[str]:
+    """The command line with `--json`, which goes with plan_only=true, as an option. Raises ConfigError."""
+    if "--json" not in arguments:
+        return list(arguments)
+    if "plan_only=true" not in arguments:
+        raise ConfigError("--json prints a plan. Add plan_only=true. What a sweep says prints `harness report --json`.")
+    return ["plan_only=json" if each == "plan_only=true" else each for each in arguments if each != "--json"]
+
+
 def understood(arguments: Sequence[str]) -> list[str]:
     """The arguments for `hydra.main`. Raises ConfigError. A flag that Hydra does not have ends the process with 2."""
     args = get_args_parser().parse_intermixed_args(list(arguments))

@@ -15,15 +15,17 @@ from harness.errors import ConfigError, visible
 from harness.machine import certificate, inventory, memory
 from harness.machine.inventory import Card
 from harness.policy import BUNDLED, POLICIES, load_policy
+from harness.records.json_files import printed
 
 CPU_GIB = 4  # memory that a sweep of it takes, 3.5 GiB measured
 
 
 class Report:
-    """Lines for the reader; `todo` lines say what to do; `blocked` holds what stops every run."""
+    """Lines for the reader; `todos` say what to do, and are among them; `blocked` holds what stops every run."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.todos: list[str] = []
         self.blocked: list[str] = []
 
     def say(self, text: str) -> None:
@@ -31,6 +33,7 @@ class Report:
 
     def todo(self, text: str, blocks: bool = False) -> None:
         self.lines.append(f"  -> {visible(text)}")
+        self.todos.append(visible(text))
         if blocks:
             self.blocked.append(text)
 
@@ -153,9 +156,14 @@ def run(asked: Namespace) -> int:
     if asked.options:
         from harness.launch.env_doctor import lines
 
-        print(visible("\n".join(lines(asked.options))))
+        found = [visible(line) for line in lines(asked.options)]
+        print(printed({"lines": found}) if asked.json else "\n".join(found))
         return 0
     report = examine(asked.results)
+    if asked.json:
+        found = [line for line in report.lines if not line.startswith("  -> ")]
+        print(printed({"can_run": not report.blocked, "lines": found, "to_do": report.todos, "blocks": report.blocked}))
+        return int(bool(report.blocked))
     print("\n".join(report.lines))
     if report.blocked:
         print(f"\nNothing can run here yet: {len(report.blocked)} thing(s) to do, marked ->", file=sys.stderr)

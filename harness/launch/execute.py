@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig, SweepConfig
 from harness.errors import Exit, visible
+from harness.records.json_files import printed
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.looks import record_look
@@ -12,9 +13,10 @@ from harness.records.schema import ValidationRecord
 from harness.records.store import remove_strays
 from harness.report.arm_table import print_report
 from harness.report.page import write_report
-from harness.sweep.estimate import alias_lines, plan_lines
+from harness.sweep.estimate import alias_lines, plan_data, plan_lines
 from harness.sweep.manifest import alone_in, record_end
 from harness.sweep.plan import Sweep, fit_lines, is_completed, planned, preview, work_of
+from harness.sweep.sample import keep_sample
 from harness.sweep.undo import as_before_if_refused
 from harness.tracking import given_up
 from harness.validity import unequal_starts
@@ -31,6 +33,10 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
     design: name of the ablation, kept with the sweep
     """
     sweep = preview(config)
+    if config.plan_only == "json":
+        own = {"folder": str(sweep.folder), "warnings": list(sweep.warnings), "open_runs": _open_runs(sweep)}
+        print(printed(plan_data(work_of(sweep, engines, design)) | own))
+        return Exit.DONE
     if config.plan_only:
         _announce(sweep)
         print("\n".join([*plan_lines(work_of(sweep, engines, design)), *fit_lines(sweep)]))
@@ -44,12 +50,17 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
             if open_runs:
                 given_up.try_again(sweep.folder)
                 _train(sweep, open_runs, train)
+                keep_sample(sweep.folder)
         record_look(sweep.folder)
     records = load_sweep(sweep.folder)
     print_report(records)
     write_report(records)
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
     return _exit(sweep)
+
+
+def _open_runs(sweep: Sweep) -> list[str]:
+    return [each.run.name for each in sweep.config.runs if not is_completed(sweep.folder, each.run.name)]
 
 
 def _announce(sweep: Sweep) -> list[RunConfig]:

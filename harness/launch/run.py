@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.disk import fault
 from harness.endings import CONTINUE, stopped
 from harness.errors import ConfigError, Exit, HarnessError, exit_of
-from harness.launch.command_line import understood
+from harness.launch.command_line import understood, with_json
 from harness.launch.plugins import register
 from harness.launch.quiet import quiet
 from harness.paths import CONF
@@ -66,5 +66,5 @@ def run() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra wraps what goes wrong
     with errors_as_sentences():
         register()
-        sys.argv[1:] = understood(sys.argv[1:])
+        sys.argv[1:] = understood(with_json(sys.argv[1:]))
         main()

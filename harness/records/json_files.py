@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.records.schema import Record
+from harness.records.schema import PRINTED, Record
 from harness.records.store import write_synced
 
 DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # one for all: to make one takes as long as a line
@@ -23,6 +23,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def printed(data: Mapping[str, Any]) -> str:
+    """What a command prints for a program (docs/records.md); the same bytes for the same data."""
+    return json.dumps(plain({"schema": PRINTED, **data}), indent=1, ensure_ascii=False)
 
 
 def parse_lines(text: str) -> tuple[list[Record], int]:

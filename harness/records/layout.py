@@ -5,9 +5,9 @@
       reuse.json                     what was computed and shared, and what it cost
       runs/<arm>/seed=<n>/           one run, while the sweep is live (of a block: runs/<arm>/<block>/seed=<n>/):
         config.yaml status.json steps.jsonl validation.jsonl checks.jsonl
-        trajectories.parquet         every training rollout; local, never committed
+        trajectories.parquet         every training rollout, and the last validation; local, never committed
       records.jsonl.xz               instead of runs/, once the sweep is archived (archive.py)
-      rollouts.jsonl                 the sample of an archive that was unpacked
+      rollouts.jsonl                 a sample of rollouts (sweep/sample.py) of a sweep that has ended
       store/ art/ logs/ wandb/       local, never committed
 
 While there is an archive, it is the truth and runs/ is not read.

@@ -200,7 +200,7 @@ class SweepRecords:
 
     def rollouts(self) -> list[Record]:
         """The sample of rollouts with their token ids (sweep/sample.py); [] where none was taken."""
-        return SweepFiles(self.folder).rollouts()
+        return [_visible(rollout) for rollout in SweepFiles(self.folder).rollouts()]
 
 
 def load_sweep(folder: Path | str) -> SweepRecords:

@@ -10,7 +10,10 @@ from typing import Any, Protocol, TypedDict
 Record = dict[str, Any]
 TaskGroups = dict[str, str]  # of a manifest: the name of its group by task id; a task that is absent has its own
 STATES = ("completed", "running", "failed", "missing")
+TRAINING, VALIDATION = "training", "validation"  # kinds of kept rollouts; older ones name none, and are of training
 FILES = ("steps", "validation", "checks")  # of a run, written line by line
+RECORDS = 1  # version of what this file says; docs/records.md has its history
+PRINTED = 1  # version of the JSON that commands print
 UNRECORDED = "unrecorded"  # names the source of runs that were made before sources were recorded
 
 

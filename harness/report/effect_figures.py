@@ -1,12 +1,11 @@
 """Forest plot, Shapley bars, performance profiles: from effects to figures, each also in a narrow form for phones."""
 
-from collections.abc import Callable, Sequence
-from itertools import cycle
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.report import effect_text
 from harness.report.curves import Curve, merged
-from harness.report.figures import ARM_COLOURS, BLACK, BLUE, DASHED, GREY, NAMED, VERMILLION, _axes, _figure
+from harness.report.figures import BLACK, BLUE, DASHED, GREY, NAMED, VERMILLION, _axes, _figure
 from harness.report.step_figures import ALT as STEPS_ALT
 from harness.report.step_figures import CAPTION as STEPS_CAPTION
 from harness.report.step_figures import steps_figure
@@ -83,7 +82,8 @@ def _margin(effects: Effects, kind: str) -> float:
 
 
 def _limits(effects: Effects, kinds: Sequence[str]) -> tuple[float, float]:
-    """One scale for these kinds: all their intervals, and the strip of next to nothing, are inside."""
+    """One scale for these kinds: the strip of next to nothing is inside, and all intervals as far as a reward can
+    change."""
     margin = _margin(effects, kinds[0])
     least, most = reach_of(kinds[0], "final", (0,))
     ends = [
@@ -113,16 +113,18 @@ def shapley_figure(effects: Effects, width: float = WIDE) -> "Figure":
     return figure
 
 
-def profiles_figure(effects: Effects, width: float = WIDE) -> "Figure":
-    """Share of an arm's scores that reach a height; arms with the same profile are one line."""
+def profiles_figure(effects: Effects, colours: Mapping[str, str], width: float = WIDE) -> "Figure":
+    """Share of an arm's scores that reach a height; arms with the same profile are one line. colours: by arm"""
     lines = merged([_profile(s) for s in effects.summaries if s.profile])
     wide = width > 6
     figure = _figure(width, 3.6 if wide else 2.9 + 0.19 * min(len(lines), NAMED))
-    axes, palette = _axes(figure), cycle((c, s) for s in ("-", DASHED) for c in ARM_COLOURS)
-    named = []
+    axes = _axes(figure)
+    named, used = [], set[str]()
     for place, line in enumerate(lines):
         best = "all_on" in line.arms
-        colour, style = (BLACK, "-") if best else next(palette) if place < NAMED else (GREY, "-")
+        colour = BLACK if best else colours.get(line.arms[0], GREY)
+        style = DASHED if colour in used else "-"  # arms may share a curve and not a profile
+        used |= {colour} - {GREY}
         thick = 2.8 if best else 0.6 if colour == GREY else 1.4
         (drawn,) = axes.plot(line.steps, line.mean, color=colour, lw=thick, ls=style, label=line.label(36))
         drawn.set_zorder(2 + best)
@@ -151,10 +153,14 @@ def _profile(summary: ArmSummary) -> Curve:
     return Curve((summary.arm,), heights(len(share)), share, low, high)
 
 
+def effect_figure(name: str, effects: Effects, colours: Mapping[str, str], width: float = WIDE) -> "Figure":
+    """name: of CAPTIONS; colours: by arm, the same in every figure"""
+    return profiles_figure(effects, colours, width) if name == "profiles" else FIGURES[name](effects, width)
+
+
 FIGURES: dict[str, Callable[..., "Figure"]] = {
     "forest": forest_figure,
     "shapley": shapley_figure,
-    "profiles": profiles_figure,
     "steps": steps_figure,
 }
 CAPTIONS = {
@@ -168,6 +174,7 @@ CAPTIONS = {
     "profiles": "Bands: 95 % intervals over seeds and tasks. Arms with the same profile are one line.",
     "steps": STEPS_CAPTION,
 }
+ARROWS = "An arrow: the interval goes beyond −1 or 1, all that a reward can change by."  # of the page
 ALTS = {
     "forest": "Effect of each fix on the final reference reward with 95 % intervals",
     "shapley": "Shapley share of each fix with 95 % intervals",

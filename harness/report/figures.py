@@ -48,13 +48,6 @@ class End:
     bold: bool
 
 
-def main_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
-    """Reference validation against step; `width` in inches."""
-    figure = _figure(width, 4.6 if width > 6 else 4.2)
-    draw_arms(_axes(figure), sweep, letters=36 if width > 6 else 19)
-    return figure
-
-
 def overview_figure(sweep: SweepRecords) -> "Figure":
     """The arms by reference validation, and beside it by what they would have shown."""
     figure = _figure(13, 4.6)

@@ -11,7 +11,6 @@ from harness.report.sections import Grid, Section
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE = (0, 114, 178), (213, 94, 0)  # as in figures.py
 DPI = 110
 Draw = Callable[[str], str]  # name of a figure -> its HTML
 
@@ -64,7 +63,7 @@ def table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str, shades: Sequence[Sequence[float | None]] = ()
 ) -> str:
     """Cells are HTML. shades: −1 (orange) to +1 (blue) per cell, or no colour."""
-    head = "".join(f"<th>{text(h)}</th>" for h in heads)
+    head = "".join(f'<th scope="col">{text(h)}</th>' for h in heads)
     lines = []
     for n, row in enumerate(rows):
         colours = shades[n] if shades else [None] * len(row)
@@ -72,7 +71,7 @@ def table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     thead = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
     body = "\n".join(lines)
-    return f'<div class="scroll"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'
 
 
 def svg(figure: "Figure", prefix: str, alt: str) -> str:
@@ -108,9 +107,9 @@ def png(figure: "Figure") -> bytes:
 
 
 def _style(shade: float | None) -> str:
-    """Background between white and blue or orange; white text where the ground is dark."""
+    """A ground between that of the page and blue or orange; white text where it is dark. style.css has the colours."""
     if shade is None or abs(shade) < 1e-9:
         return ""
-    full, depth = BLUE if shade > 0 else ORANGE, min(abs(shade), 1.0)
-    mixed = "".join(f"{round(255 + (c - 255) * depth):02x}" for c in full)
-    return f' style="background:#{mixed}{";color:#fff" if depth > (0.75 if shade > 0 else 0.95) else ""}"'
+    depth = min(abs(shade), 1.0)
+    kind = ("up" if shade > 0 else "down") + " deep" * (depth > (0.75 if shade > 0 else 0.95))
+    return f' class="{kind}" style="--s:{depth:.0%}"'

@@ -1,9 +1,12 @@
-"""report.html: one self-contained file (inline SVG, no script, no network), and what it stands on.
+"""report.html: one self-contained file (inline SVG, no network), and what it stands on.
 
 `write_report` is the only function of the analysis that writes: report.html, report.md, effects.json, figures/.
-The verdict comes first; then what it rests on; then how it was made.
+The verdict comes first; then what it rests on; then how it was made. Its script only adds to it: without JavaScript the
+page says the same. No other script runs in it: the page's own policy names that one by its digest.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,15 +17,18 @@ from harness.records.load import SweepRecords
 from harness.records.store import write_synced
 from harness.report import control_figure, control_text, curves, effect_figures, figures, formats
 from harness.report.block_section import block_section
+from harness.report.chips import chips_html
 from harness.report.control_text import control_line
-from harness.report.effect_figures import NARROW
+from harness.report.effect_figures import NARROW, effect_figure
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
-from harness.report.markup import code, folded, png, section_html, svg, text
+from harness.report.markup import code, folded, heading, png, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
+from harness.report.rollout_section import rollouts_of
 from harness.report.source_text import rerun_hint
-from harness.report.style import STYLE
+from harness.report.task_grid import task_grid
+from harness.report.templating import script, style
 from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.sweep_statistics import SweepStatistics, effects_json, statistics_of
 
@@ -54,9 +60,10 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
         yield "reported", figures.gap_figure(sweep)
         if curves.contrasted_factors(sweep):
             yield "factors", figures.factors_figure(sweep)
+    colours = figures.arm_colours(sweep)
     for section in effect_sections(found.effects, sweep.declared):
         if section.figure:
-            yield section.figure, effect_figures.FIGURES[section.figure](found.effects)
+            yield section.figure, effect_figure(section.figure, found.effects, colours)
     if found.controls:
         yield control_text.FIGURE, control_figure.control_figure(sweep)
 
@@ -69,19 +76,28 @@ def page(sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None 
         "<!doctype html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{text(sweep.name)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script())}">'
+        f"<style>{style()}</style></head>\n<body><main>\n{body}\n</main><script>{script()}</script></body></html>\n"
     )
+
+
+def _policy(own: str) -> str:
+    """What a browser may run and load: our script and styles, nothing else. Records may be anybody's."""
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
 
 
 def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -> Iterator[Iterable[str]]:
     """whole: with all its blocks; numbers are of the main one where none is named."""
     sweep = whole.main
+    colours = figures.arm_colours(sweep)
 
     def draw(name: str) -> str:
         """An effect figure for a wide and for a narrow screen."""
-        make, alt = effect_figures.FIGURES[name], effect_figures.ALTS[name]
-        wide = pictures.get(name) or make(found.effects)
-        return _both_widths(name, wide, make(found.effects, NARROW), alt, effect_figures.CAPTIONS[name])
+        wide = pictures.get(name) or effect_figure(name, found.effects, colours)
+        narrow = effect_figure(name, found.effects, colours, NARROW)
+        caption = effect_figures.CAPTIONS[name] + f" {effect_figures.ARROWS}" * (name == "forest")
+        return _both_widths(name, wide, narrow, effect_figures.ALTS[name], caption)
 
     def draw_controls(name: str) -> str:
         caption, alt = control_figure.CAPTION, control_figure.ALT
@@ -93,6 +109,9 @@ def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -
     yield _attention(every)
     if curves.arm_curves(sweep):
         yield curve_figures(sweep)
+    rollouts = rollouts_of(whole)
+    yield _tasks(sweep, rollouts.held_out)
+    yield rollouts.html
     for section in effect_sections(found.effects, sweep.declared):
         yield section_html(section, draw)
     if by_block := block_section(whole, found.blocks):
@@ -132,8 +151,15 @@ def _contents(parts: Sequence[str]) -> str:
     return f"<nav>{' '.join(links)}</nav>"
 
 
+def _tasks(sweep: SweepRecords, rollouts: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    if grid := task_grid(sweep, rollouts):
+        yield heading("Task by task")
+        yield grid
+
+
 def _verdict(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
     yield '<h2 id="verdict">Verdict</h2>'
+    yield chips_html(sweep.main, found.effects)
     said = verdict_sentences(sweep.main, found.effects)
     sentences = "".join(f"<p>{code(sentence)}</p>" for sentence in (*control_line(found.controls), *said))
     yield f'<div class="verdict">{sentences}</div>'

@@ -9,6 +9,7 @@ from harness.report import curves, figures, formats
 from harness.report.arm_rows import ArmRow, arm_rows, is_all, reuse_rows
 from harness.report.check_marks import LEGEND, last_checks, mark
 from harness.report.cost_text import cost_sentences, reproduce
+from harness.report.curve_figure import curve_figure
 from harness.report.effect_sections import MARKS, claims_line, gaps_grid
 from harness.report.markup import code, folded, grid_html, heading, svg, table, text
 from harness.stats.effects import Effects
@@ -34,13 +35,7 @@ def _panel(figure: "Figure", kind: str, name: str, alt: str) -> str:
 
 def curve_figures(sweep: SweepRecords) -> Iterator[str]:
     yield heading("Reference validation")
-    alt = "Reference validation reward against training step, one line per arm"
-    wide, narrow = figures.main_figure(sweep), figures.main_figure(sweep, 4.2)
-    yield _panel(wide, "wide", "curves-wide", alt) + _panel(narrow, "narrow", "curves-narrow", alt)
-    yield (
-        '<p class="note">Thick: all fixes on. Bands: range over seeds. '
-        "Arms whose curves coincide are one line; INVALID runs are left out where their arm has valid ones.</p>"
-    )
+    yield curve_figure(sweep)
     if factors := curves.contrasted_factors(sweep):
         yield heading("Fix by fix")
         panels = (_panel(figures.factor_figure(sweep, f), "panel", f"fix-{f}", f"{f} on against off") for f in factors)
@@ -94,17 +89,18 @@ def claims(found: SweepStatistics) -> Iterator[str]:
 def arms(sweep: SweepRecords) -> Iterator[str]:
     heads = ["arm", *(["block"] if len(sweep.blocks) > 1 else []), *formats.letters(sweep.factors).values()]
     heads += ["seed", "first", "last", "slope", "area", "reported", "gap", "validity", "state"]
-    rows = [_arm_cells(row, sweep) for row in arm_rows(sweep)]
+    colours = figures.arm_colours(sweep.main)
+    rows = [_arm_cells(row, sweep, colours.get(row.arm, figures.GREY)) for row in arm_rows(sweep)]
     yield heading("Arms")
     out = table(heads, rows, "arms")
     for symbol in (formats.ON, formats.OFF, formats.OTHER, *formats.letters(sweep.factors).values()):
-        for tag in ("td", "th"):
-            out = out.replace(f"<{tag}>{symbol}</{tag}>", f'<{tag} class="dot">{symbol}</{tag}>')
+        for tag, given in (("td", ""), ("th", ' scope="col"')):
+            out = out.replace(f"<{tag}{given}>{symbol}</{tag}>", f'<{tag}{given} class="dot">{symbol}</{tag}>')
     yield out
     yield f'<p class="note">{text(formats.legend(sweep))} {text(formats.caption(arm_rows(sweep)))}</p>'
 
 
-def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
+def _arm_cells(row: ArmRow, sweep: SweepRecords, colour: str) -> list[str]:
     numbers = [
         formats.seeds(row.seeds),
         formats.reward(row.first),
@@ -114,10 +110,11 @@ def _arm_cells(row: ArmRow, sweep: SweepRecords) -> list[str]:
         formats.reward(row.reported),
         formats.signed(row.gap),
     ]
+    swatch = f'<i class="swatch" style="--c:{colour}"></i>'
     name = text(row.arm)
     validity = text(formats.validity(row))
     return [
-        f"<b>{name}</b>" if is_all(row.levels, "on") else name,
+        swatch + (f"<b>{name}</b>" if is_all(row.levels, "on") else name),
         *([text(formats.block(sweep, row.block))] if len(sweep.blocks) > 1 else []),
         *formats.dots(row, sweep.factors),
         *map(text, numbers),

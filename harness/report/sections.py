@@ -21,7 +21,7 @@ class Grid:
 class Section:
     title: str
     sentences: tuple[str, ...] = ()
-    figure: str = ""  # a name in effect_figures.FIGURES
+    figure: str = ""  # a name in effect_figures.CAPTIONS
     grids: tuple[tuple[str, Grid], ...] = ()  # (caption, grid)
     notes: tuple[str, ...] = ()
     folded: tuple[tuple[str, Grid], ...] = field(default_factory=tuple)  # behind a summary on the page

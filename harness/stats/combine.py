@@ -125,13 +125,24 @@ def combine(sweeps: Sequence[SweepRecords]) -> Combined:
         groups.setdefault(tuple(member.config.items()), []).append(member)
     settings = _named(groups.values())
     return Combined(
-        sweeps[0].baseline, settings, _differences([g[0] for g in groups.values()]),
+        sweeps[0].baseline, settings, _differences([g[0].config for g in groups.values()]),
         tuple(_effects(list(groups.values()), settings)),
     )  # fmt: skip
 
 
 def _member(sweep: SweepRecords) -> _Member:
     sweep = sweep.main  # of a sweep with blocks
+    config = _config(sweep)
+    luck = tuple(config.get(key, "") for key in ("policy.name", "content.policy", "env.domain", "training tasks"))
+    return _Member(sweep, outcomes_of(sweep), config, luck)
+
+
+def differences(sweeps: Sequence[SweepRecords]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(key, its value in each sweep) where the configurations of the main blocks differ, but for seeds."""
+    return _differences([_config(sweep.main) for sweep in sweeps])
+
+
+def _config(sweep: SweepRecords) -> dict[str, str]:
     m = sweep.manifest
     config = dict(_flat(m.get("config") or {}))
     config = {k: v for k, v in config.items() if not k.startswith(NOT_OF_RESULTS)}
@@ -139,8 +150,7 @@ def _member(sweep: SweepRecords) -> _Member:
     config |= {"validation.split": sweep.split, "train.steps": str(sweep.total_steps)}
     config |= {"reference tasks": _listed(m.get("reference_ids")), "training tasks": _listed(m.get("train_ids"))}
     config["factors"] = _listed(sweep.factors)
-    luck = tuple(config.get(key, "") for key in ("policy.name", "content.policy", "env.domain", "training tasks"))
-    return _Member(sweep, outcomes_of(sweep), dict(sorted(config.items())), luck)
+    return dict(sorted(config.items()))
 
 
 # How fast a sweep runs, and what only judges it.
@@ -207,10 +217,10 @@ def _looks(group: Sequence[_Member]) -> Looks:
     return pooled([(m.outcomes.looks, m.seeds) for m in group])
 
 
-def _differences(firsts: Sequence[_Member]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _differences(configs: Sequence[Mapping[str, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Where the settings differ; long values as what they are a list of."""
-    keys = dict.fromkeys(key for m in firsts for key in m.config)
-    rows = ((key, tuple(_short(m.config.get(key, "–")) for m in firsts)) for key in keys)
+    keys = dict.fromkeys(key for config in configs for key in config)
+    rows = ((key, tuple(_short(config.get(key, "–")) for config in configs)) for key in keys)
     return tuple((key, values) for key, values in rows if len(set(values)) > 1)
 
 

@@ -17,9 +17,10 @@ from harness.records.layout import SweepFiles
 from harness.records.load import SCRIPTED, load_sweep, user_of
 from harness.report import effect_text, formats
 from harness.report.cost_text import duration
+from harness.stats.contrasts import KINDS
 from harness.stats.decline import fails
 from harness.stats.outcomes import outcomes_of
-from harness.stats.power import Variance, power_lines, variance_of
+from harness.stats.power import Variance, power_lines, smallest_effect, variance_of
 from harness.sweep.user_cost import PlannedUser, cost_lines
 
 # Wall seconds per computed episode, updates and start included, with policy=micro on env=mock. Source: the full
@@ -219,6 +220,40 @@ def plan_lines(plan: PlannedWork) -> list[str]:
         *power_lines(plan.factors, plan.arms, seeds, plan.tasks, _variance(earlier), plan.groups),
     ]
     return [*lines, *alias_lines(plan.arms)]
+
+
+def plan_data(plan: PlannedWork) -> dict[str, object]:
+    """What `plan_only=json` prints (docs/records.md): the numbers of `plan_lines`."""
+    earlier = earlier_sweeps(plan)
+    todo, rate = count_steps(plan), pace(plan, earlier)
+    seeds = {run.seed for run in plan.runs}
+    alone = rate if rate and len(set(plan.policies.values())) < 2 else None
+    least = (
+        smallest_effect(plan.factors, plan.arms, kind, len(seeds), plan.groups or plan.tasks, _variance(earlier))
+        for kind in KINDS
+    )
+    return {
+        "design": named_design(plan.factors, plan.arms) or plan.design,
+        "baseline": plan.baseline,
+        "policy": plan.policy,
+        "environment": plan.domain,
+        "steps": plan.steps,
+        "validations": plan.validations,
+        "reference_tasks": plan.tasks,
+        "runs": [
+            {"run": run.name, "arm": run.arm.name, "levels": run.arm.as_dict, "seed": run.seed, "block": run.block}
+            for run in plan.runs
+        ],
+        "updates": {"asked": todo.updates, "distinct": todo.distinct_updates},
+        "episodes": {"asked": todo.episodes, "distinct": todo.distinct_episodes},
+        "seconds": todo.distinct_episodes * alone.seconds if alone else None,
+        "seconds_from": alone.source if alone else None,
+        "smallest_effects": [
+            {"kind": found.kind, "reward": found.paired, "low": found.low, "high": found.high}
+            for found in least
+            if found
+        ],
+    }
 
 
 def _also_lines(plan: PlannedWork) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """A sample of a sweep's rollouts, with the token ids that were served and those that were trained on.
 
 Every arm, the first and the last training step, the same tasks for all arms of a seed: first those that both steps
-have. Taken when a sweep is archived, from trajectories.parquet and the store; so it needs a sweep that ran with
-reuse=on and is still on the machine.
+have. Of the last validation the held-out tasks on which the arms of the seed differ most. Taken when a sweep has ended,
+and again when it is archived, from trajectories.parquet and the store; so it needs a sweep that ran with reuse=on and
+is still on the machine.
 """
 
 import json
 import lzma
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +21,9 @@ from harness.episode import Episode
 from harness.errors import ConfigError
 from harness.factors import NOTE
 from harness.policy import load_policy, ready
+from harness.records.json_files import write_lines
 from harness.records.layout import SweepFiles
-from harness.records.schema import PlannedRun, Record
+from harness.records.schema import TRAINING, VALIDATION, PlannedRun, Record
 from harness.records.store import read_stored
 from harness.seams import Rendering
 
@@ -28,25 +31,28 @@ if TYPE_CHECKING:
     from art import Trajectory
 
 TASKS, ROLLOUTS = 2, 2  # of a seed and step; fewer where they would pass the limit
+HELD_OUT = 4  # tasks of a seed's last validation
 LIMIT = 3 << 20  # bytes, compressed
 COLUMNS = ("step", "task", "rollout", "episode", "reward", "raw_reward", "end", "shared_with", "messages")
 
-Rows = Mapping[tuple[int, str, int], Record]  # by step, task and rollout number
+Place = tuple[str, int, str, int]  # kind, step, task and rollout number
+Rows = Mapping[Place, Record]
 Trained = Callable[[Episode, PlannedRun, Record], list[int]]  # token ids, given the row
+Texts = Callable[[PlannedRun, Iterable[int]], dict[str, str]]  # of token ids, in the words of the run's policy
 
 
 def sample(folder: Path) -> list[Record]:
     """Rollouts by seed, as many as fit below LIMIT. Raises ConfigError where none can be taken."""
     files = SweepFiles(folder)
     plan, steps = files.plan(), int(files.manifest().get("steps") or 0)
-    rows = {run: _rows(files.run(run).trajectories, (0, steps - 1)) for run in plan}
+    rows = {run: _rows(files.run(run).trajectories, (0, steps - 1, steps)) for run in plan}
     if not any(rows.values()):
         raise ConfigError("no run has a trajectories.parquet that names its episodes")
-    trained = _trainer_of(files)
+    trained, texts = _trainer_of(files)
     taken: list[Record] = []
     text = b""
     for batch in _batches([plan[run] for run in plan if rows[run]], rows, (0, steps - 1)):
-        more = [_rollout(files, planned, row, trained) for planned, row in batch]
+        more = [_rollout(files, planned, row, trained, texts) for planned, row in batch]
         text += "".join(json.dumps(line) for line in more).encode()
         if (size := len(lzma.compress(text, preset=1))) > LIMIT:
             if not taken:
@@ -55,7 +61,16 @@ def sample(folder: Path) -> list[Record]:
         taken += more
     if not taken:
         raise ConfigError("the arms of a seed have no task of the first or the last step in common")
-    return sorted(taken, key=lambda r: (list(plan).index(r["run"]), r["step"], r["task"], r["rollout"]))
+    return sorted(taken, key=lambda r: (list(plan).index(r["run"]), r["kind"], r["step"], r["task"], r["rollout"]))
+
+
+def keep_sample(folder: Path) -> None:
+    """Keeps the sample of a sweep all of whose runs have completed, for its report; none where none can be taken."""
+    files = SweepFiles(folder)
+    if files.archived or not all(files.status(run).get("state") == "completed" for run in files.plan()):
+        return
+    with suppress(ConfigError):
+        write_lines(files.sample_path, sample(folder))
 
 
 def tasks_of(first: Sequence[str], last: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -74,33 +89,51 @@ def _batches(
         chosen = dict(zip(steps, tasks_of(*shared), strict=True))
         for number in range(ROLLOUTS):
             for position in range(TASKS):
-                places = [(step, task[position], number) for step, task in chosen.items() if position < len(task)]
+                places = [(TRAINING, at, task[position], number) for at, task in chosen.items() if position < len(task)]
                 yield [(run, rows[run.run][place]) for run in arms for place in places if place in rows[run.run]]
+        held_out = _moved([rows[run.run] for run in arms])
+        yield [(run, rows[run.run][place]) for run in arms for place in held_out if place in rows[run.run]]
+
+
+def _moved(rows: Sequence[Rows]) -> list[Place]:
+    """The tasks of the last validation whose rewards differ most between runs."""
+    rewards: dict[Place, list[float]] = {}
+    for each in rows:
+        for place, row in each.items():
+            if place[0] == VALIDATION:
+                rewards.setdefault(place, []).append(row["reward"])
+    spread = {place: max(found) - min(found) for place, found in rewards.items()}
+    return sorted(spread, key=lambda place: (-spread[place], place))[:HELD_OUT]
 
 
 def _tasks(rows: Sequence[Rows], step: int) -> list[str]:
     """Tasks that every one of the runs was trained on at a step."""
-    of_run = [{task for at, task, _ in keys if at == step} for keys in rows]
+    of_run = [{task for kind, at, task, _ in keys if (kind, at) == (TRAINING, step)} for keys in rows]
     return sorted(set.intersection(*of_run))
 
 
-def _rows(path: Path, steps: tuple[int, int]) -> Rows:
+def _rows(path: Path, steps: tuple[int, ...]) -> Rows:
     """The rollouts of these steps; {} where there is no file, or one that names no episodes."""
     from pyarrow import parquet
 
-    if not path.is_file() or not set(COLUMNS) <= set(parquet.read_schema(path).names):
+    names = set(parquet.read_schema(path).names) if path.is_file() else set()
+    if not set(COLUMNS) <= names:
         return {}
-    rows = parquet.read_table(path, columns=list(COLUMNS), filters=[("step", "in", list(steps))]).to_pylist()
-    return {(row["step"], row["task"], row["rollout"]): row for row in rows}
+    columns = [*COLUMNS, *({"kind"} & names)]
+    rows = parquet.read_table(path, columns=columns, filters=[("step", "in", list(steps))]).to_pylist()
+    kept = ({"kind": TRAINING} | row for row in rows)
+    return {(row["kind"], row["step"], row["task"], row["rollout"]): row for row in kept}
 
 
-def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Trained) -> Record:
-    """step: of the weights that were trained, counted from 0; logprobs have 6 digits."""
+def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Trained, texts: Texts) -> Record:
+    """step: updates made before it; logprobs have 6 digits; texts: of single token ids. A validation trains nothing."""
     stored = read_stored(files.store, "episodes", row["episode"])
     if stored is None:
         raise ConfigError(f"the store has no episode {row['episode']}, which {planned.run} was trained on")
     episode = Episode.from_bytes(stored)
-    kept = ("step", "task", "rollout", "reward", "raw_reward", "end", "shared_with")
+    trained_ids = trained(episode, planned, row) if row["kind"] == TRAINING else []
+    served = (token for turn in episode.turns for token in (*(turn.prompt_ids or ()), *turn.output_ids))
+    kept = ("kind", "step", "task", "rollout", "reward", "raw_reward", "end", "shared_with")
     return {
         "run": planned.run,
         **{name: row[name] for name in kept},
@@ -116,16 +149,19 @@ def _rollout(files: SweepFiles, planned: PlannedRun, row: Record, trained: Train
             }
             for turn in episode.turns
         ],
-        "trained_ids": trained(episode, planned, row),
+        "trained_ids": trained_ids,
+        "texts": texts(planned, (*served, *trained_ids)),
     }
 
 
-def _trainer_of(files: SweepFiles) -> Trained:
-    """What the trainer makes of an episode: ART's rendering of the trajectory that the arm's fixes build.
+def _trainer_of(files: SweepFiles) -> tuple[Trained, Texts]:
+    """What the trainer makes of an episode, ART's rendering of the trajectory that the arm's fixes build; and what its
+    token ids say.
 
     Raises ConfigError where the policy or the tasks here are not those of the sweep.
     """
     from harness.backend.context import Contexts
+    from harness.backend.tokenizer import tokenizer_of
     from harness.rollout import SourcedEpisode, trajectory
 
     config = _config(files)
@@ -146,7 +182,11 @@ def _trainer_of(files: SweepFiles) -> Trained:
         made: Trajectory = trajectory(asked, row["rollout"], own, domain.tools)
         return contexts[planned.run].ids_of(made, own.context(Rendering()))
 
-    return trained
+    def texts(planned: PlannedRun, ids: Iterable[int]) -> dict[str, str]:
+        tokenizer = tokenizer_of(contexts[planned.run].checkpoint)
+        return {str(token): str(tokenizer.decode([token])) for token in sorted(set(ids))}
+
+    return trained, texts
 
 
 def _config(files: SweepFiles) -> SweepConfig:

@@ -1,5 +1,6 @@
 """The doctor says what is missing and what to do, and fails only where nothing can run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -79,6 +80,15 @@ def test_the_status_is_1_when_nothing_can_run(monkeypatch, capsys):
     monkeypatch.setattr(inventory, "trainer_versions", lambda: dict.fromkeys(inventory.TRAINER))
     assert run_command("doctor", []) == 1
     assert "Nothing can run here yet" in capsys.readouterr().err
+
+
+def test_for_a_program_it_is_json(monkeypatch, capsys):
+    monkeypatch.setattr(inventory, "trainer_versions", lambda: COMPLETE | {"torch": None})
+    assert run_command("doctor", ["--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1 and found["can_run"] is False
+    assert any("missing: torch" in text for text in found["blocks"]) and set(found["blocks"]) <= set(found["to_do"])
+    assert any(line.startswith("GPU 0: NVIDIA H100") for line in found["lines"])
 
 
 def test_each_policy_has_its_estimate_on_a_gpu_and_a_hint_without(monkeypatch):

@@ -85,7 +85,7 @@ def test_a_folder_that_is_not_there_adds_nothing():
 
 COMPLETED = [
     ([], "re", ["report", "reuse=", "results=", "resume=", "reuse."]),
-    (["report"], "--", ["--help"]),
+    (["report"], "--", ["--help", "--json"]),
     (["report", "s"], "", []),
     (["claims", "--cl"], "--", ["--help", "--claims", "--json"]),
     (["track", "s", "--mode"], "o", ["online", "offline"]),

@@ -16,7 +16,7 @@ from harness.report import arm_table, figures
 from harness.report.markdown import CODE, inline, sentence
 from harness.report.markup import svg
 from harness.report.page import write_report
-from tests.synthetic import make_invalid, run_name, write_json, write_status, write_sweep
+from tests.synthetic import keep_rollouts, make_invalid, rollout, run_name, write_json, write_status, write_sweep
 
 ESCAPES = "\x1b]0;title\x07\x9b31m\x7f"
 # without a slash, which the name of a run's folder cannot have
@@ -39,6 +39,9 @@ def hostile(tmp_path, monkeypatch):
     for path in folder.glob("runs/*/*/checks.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(line | {"text": TEXT}) + "\n" for line in lines))
+    served = rollout(f"all_on/seed=0{NAME}", served=[1, 2], trained=[1, 3], task=TEXT, texts={"1": TEXT, "3": TEXT})
+    said = {"role": TEXT, "content": TEXT, "tool_calls": [{"id": TEXT, "name": TEXT, "arguments": TEXT}]}
+    keep_rollouts(folder, [served | {"messages": [said], "end": TEXT}])
     return folder
 
 
@@ -88,7 +91,8 @@ class Tags(HTMLParser):
 def test_the_page_has_no_tag_and_no_handler_of_theirs(hostile):
     page = write_report(load_sweep(hostile)).read_text(encoding="utf-8")
     found = Tags(page)
-    assert not {"img", "script", "x"} & found.tags
+    assert not {"img", "x"} & found.tags
+    assert page.count("<script") == 1
     assert not [name for name in found.attributes if name.startswith("on")]
     assert not controls(page)
 

@@ -1,5 +1,7 @@
 """The figures and the page, made from records alone."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -17,7 +19,8 @@ from harness.report.curves import (
     pair_curves,
     valid_curves,
 )
-from harness.report.figures import main_figure, spread
+from harness.report.effect_figures import effect_figure
+from harness.report.figures import arm_colours, overview_figure, spread
 from harness.report.page import page as page_of
 from harness.report.page import write_report
 from harness.stats.sweep_statistics import statistics_of
@@ -25,7 +28,7 @@ from tests.synthetic import factorial, leave_one_out, make_invalid, run_folder, 
 
 NOTE = note()
 
-VOID = {"meta", "path", "use", "br", "rect", "circle", "image"}
+VOID = {"meta", "path", "use", "br", "rect", "image"}
 
 
 class Balanced(HTMLParser):
@@ -109,15 +112,24 @@ def test_the_page_stands_alone_and_says_everything(tmp_path):
     write_status(sweep, "without_reward", state="failed", error="EngineError: died")
     text = page(load_sweep(sweep))
     assert well_formed(text)
-    assert not re.search(r'(src|href)="(https?:)?//|<script|@import|<link', text)
+    assert not re.search(r'(src|href)="(https?:)?//|<script .*src|@import|<link', text)
     for part in ("without_tools/seed=0", "equal contexts &lt;1.0&gt;", "EngineError: died", "f78796e", "0.20.2"):
         assert part in text
     assert "python -m harness +ablation=leave_one_out" in text
     assert "endpoint is off: share 0.0" in text
-    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2 + 8  # curves, fix by fix, forest, steps, profiles, arms
+    # chips, curves, fix by fix, forest, steps, profiles, arms
+    assert text.count("<svg") == 6 + 1 + 6 + 2 + 2 + 2 + 8
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert {ref for ref in re.findall(r'href="#([^"]+)"', text)} <= set(ids)
+
+
+def test_the_one_script_that_a_browser_may_run_is_ours(tmp_path):
+    text = page(load_sweep(write_sweep(tmp_path / "s", arms=leave_one_out()[:2])))
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}'" in text
+    assert "innerHTML" not in script and "eval" not in script
 
 
 def test_the_same_records_give_the_same_page(tmp_path):
@@ -127,7 +139,8 @@ def test_the_same_records_give_the_same_page(tmp_path):
 
 def test_sixty_four_arms_are_one_picture_and_not_sixty_four(tmp_path):
     text = page(load_sweep(write_sweep(tmp_path / "s", arms=factorial())))
-    assert text.count("<svg") == 2 + 6 + 2 + 2 + 2 + 2 + 2  # curves, fix by fix, forest, steps, Shapley, profiles, gaps
+    # chips, curves, fix by fix, forest, steps, Shapley, profiles, gaps
+    assert text.count("<svg") == 6 + 1 + 6 + 2 + 2 + 2 + 2 + 2
     assert len(text) < 1_000_000
 
 
@@ -164,6 +177,20 @@ def test_the_command_refuses_what_is_no_sweep(tmp_path, capsys):
 
 
 def test_all_on_is_the_thick_black_line(tmp_path):
-    axes = main_figure(load_sweep(write_sweep(tmp_path / "s"))).axes[0]
+    axes = overview_figure(load_sweep(write_sweep(tmp_path / "s"))).axes[0]
     thickest = max(axes.lines, key=lambda line: line.get_linewidth())
     assert thickest.get_color() == "#000000"
+
+
+def test_an_arm_has_one_colour_in_curves_profiles_and_table(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", seeds=(0, 1)))
+    colours = arm_colours(sweep)
+    effects = statistics_of(sweep).effects
+    profile = effect_figure("profiles", effects, colours).axes[0]
+    drawn = {line.get_label(): line.get_color() for line in profile.lines}
+    assert drawn["without_tools"] == colours["without_tools"]
+    text = page(sweep)
+    swatch = f'<i class="swatch" style="--c:{colours["without_tools"]}"></i>'
+    assert f"<td>{swatch}without_tools</td>" in text
+    (line,) = re.findall(r'<li data-line="(\d+)" data-arms="without_tools">', text)
+    assert f'<g class="line plain" data-line="{line}" style="--c:{colours["without_tools"]}">' in text

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.commands import run_command
 from harness.designs import design
 from harness.fixes.registry import note
 from harness.records.load import load_sweep
@@ -201,3 +202,12 @@ def test_shares_of_next_to_nothing_are_not_written(tmp_path):
 
     assert all(share.endswith(" %") for share in shares(1)) and "−0 %" not in shares(-1)
     assert shares(0.1) == {formats.NONE}
+
+
+def test_a_report_for_a_program_is_json(tmp_path, capsys):
+    folder = write_sweep(tmp_path / "s")
+    assert run_command("report", [str(folder), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["effects"] == json.loads((folder / "effects.json").read_text())
+    assert said["arms"][0]["arm"] == "all_on"
+    assert said["schema"] == 1 and said["verdict"][0].startswith("With all fixes on")

@@ -353,7 +353,7 @@ def test_one_number_has_no_interval_anywhere_in_a_report_or_its_json():
     text = " ".join(str(part) for section in effect_sections(found, NOTE) for part in vars(section).values())
     assert "no interval from one seed" in text and "inf" not in text.replace("interval", "")
     json.loads(to_json(found), parse_constant=lambda name: pytest.fail(name))
-    effect_figures.profiles_figure(found)
+    effect_figures.profiles_figure(found, {})
     effect_figures.forest_figure(found)
 
 

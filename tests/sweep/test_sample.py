@@ -22,7 +22,7 @@ from harness.records.store import Store, digest
 from harness.seams import Outcome
 from harness.sweep import sample as sampling
 from harness.sweep.manifest import write_plan
-from harness.sweep.sample import sample, tasks_of
+from harness.sweep.sample import keep_sample, sample, tasks_of
 
 ARMS = ("all_on", "without_tools", "without_logprobs")
 PLACES = [(step, task, number) for step in range(3) for task in ("a", "b", f"only_{step}") for number in range(3)]
@@ -71,6 +71,19 @@ def test_every_arm_has_the_same_places_of_the_first_and_the_last_step(sweep):
     assert places == dict.fromkeys(ARMS, expected)
 
 
+def test_of_the_last_validation_it_has_the_tasks_on_which_arms_differ_most(sweep, monkeypatch):
+    monkeypatch.setattr(sampling, "HELD_OUT", 1)
+    for arm in ARMS:
+        run = SweepFiles(sweep).run(f"{arm}/seed=0")
+        rows = parquet.read_table(run.trajectories).to_pylist()
+        earned = {"easy": 1.0, "hard": float(arm == "all_on")}
+        held_out = [rows[0] | {"step": 3, "task": t, "reward": r, "kind": "validation"} for t, r in earned.items()]
+        RunRecords(run.folder).write_trajectories([row | {"kind": "training"} for row in rows] + held_out)
+    kept = [rollout for rollout in sample(sweep) if rollout["kind"] == "validation"]
+    assert [(r["run"], r["step"], r["task"]) for r in kept] == [(f"{arm}/seed=0", 3, "hard") for arm in ARMS]
+    assert [rollout["trained_ids"] for rollout in kept] == [[], [], []]
+
+
 def test_a_rollout_has_its_served_and_its_trained_ids(sweep):
     of = {rollout["run"].split("/")[0]: rollout for rollout in sample(sweep)}
     (turn,) = of["all_on"]["turns"]
@@ -80,6 +93,31 @@ def test_a_rollout_has_its_served_and_its_trained_ids(sweep):
     assert of["without_logprobs"]["trained_ids"] == []
     assert len(turn["logprobs"]) == len(turn["output_ids"])
     assert turn["logprobs"][0] == round(turn["logprobs"][0], 6)
+
+
+def test_a_rollout_says_what_each_of_its_tokens_means(sweep):
+    for rollout in sample(sweep):
+        (turn,) = rollout["turns"]
+        assert "".join(rollout["texts"][str(token)] for token in turn["output_ids"]).startswith("Done.")
+        assert {str(token) for token in (*turn["prompt_ids"], *rollout["trained_ids"])} <= rollout["texts"].keys()
+
+
+def test_a_sweep_that_has_ended_keeps_its_sample_for_the_report(sweep):
+    keep_sample(sweep)
+    assert load_sweep(sweep).rollouts() == []  # no run has completed
+    for arm in ARMS:
+        RunRecords(SweepFiles(sweep).run(f"{arm}/seed=0").folder).set_status(state="completed")
+    keep_sample(sweep)
+    assert len(load_sweep(sweep).rollouts()) == 24
+
+
+def test_a_sweep_that_cannot_be_sampled_ends_without_one(sweep):
+    for arm in ARMS:
+        RunRecords(SweepFiles(sweep).run(f"{arm}/seed=0").folder).set_status(state="completed")
+    for path in SweepFiles(sweep).store.glob("episodes/*/*"):
+        path.unlink()
+    keep_sample(sweep)
+    assert load_sweep(sweep).rollouts() == []
 
 
 def test_a_rollout_has_its_conversation_and_its_rewards(sweep):
