@@ -140,7 +140,7 @@ def _decline(effects: Effects) -> str:
     if found.shown:
         return (
             f" ({change}): training itself failed here (by its learning rate, its reward or the policy), so this sweep "
-            "shows which arms break earlier, not what a fix is good for"
+            "shows which arms break sooner, later or not at all, not what a fix is good for"
         )
     return (
         f" ({change}): whether training itself failed is not shown, but so long as the policy does not rise nobody "
@@ -250,7 +250,7 @@ def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
         )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
-    if any(map(is_cut, verdict_sentences(sweep, effects))):
+    if any(map(is_cut, (*verdict_sentences(sweep, effects), *effects.notes))):
         lines.append(CUT)
     return tuple(lines)
 
