@@ -230,7 +230,8 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
     if nothing := [e for e in found if e.verdict == NO_EFFECT]:
         exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {effects.margin:g}"
         what = effect_text.listed([e.factors[0] for e in nothing])
-        unseen = missed(min(e.seeds for e in nothing))
+        other = [e.tasks for e in nothing if not e.identical]
+        unseen = missed(min(e.seeds for e in nothing), min(other, default=None), effects.task_groups)
         text += f"; {what} made no difference to the reference reward ({exact}; {unseen})"
     return text + "."
 

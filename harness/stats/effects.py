@@ -6,7 +6,8 @@ intervals hold together (Bonferroni). Intervals: intervals.py; where a sweep was
 "No effect" is said where every episode at every validation is the same, or where at least five seeds put the
 simultaneous interval within ± the margin that the sweep was started with (`stats.margin`). Beside it stands what so few
 seeds could have missed: a failure that strikes each seed with probability x stays unseen in N of them with (1 − x)^N,
-which is 5 % at x = 1 − .05^(1/N).
+which is 5 % at x = 1 − .05^(1/N). A fix that decides a share x of tasks alone stays unseen in T tasks (or groups
+of them) with (1 − x)^T, and more seeds do not help.
 
 A verdict on the final reward is held against the other validations and blocks: it may become "depends" (between two
 steps: depends.py; between two blocks: effect_map.py), and "no effect" is taken back where it does not hold from the
@@ -341,7 +342,7 @@ def estimate_family(
         elif judged.p_now >= ALPHA:
             remark = f"decided by the look after {judged.seeds} seeds"
         if decided == NO_EFFECT and not contrast.aliases:
-            remark = missed(s.seeds)
+            remark = missed(s.seeds) if found.identical else missed(s.seeds, s.tasks, s.groups)
         out.append(
             Effect(
                 kind=contrast.kind,
