@@ -95,7 +95,8 @@ def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect
         parts.append(f"{effect_text.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
     text = "; ".join(parts)
     also = f" {_sentence('; '.join(depends))}." if depends else ""
-    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval).{also}")
+    sign = "; below zero: the reward ends higher without the fix" * bool(lowers)
+    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval{sign}).{also}")
 
 
 def _stands_out(effect: Effect) -> bool:

@@ -169,6 +169,18 @@ def test_a_small_decline_that_is_sure_and_beyond_the_margin_is_said_to_be_a_fail
     assert not fails or "goes from 0.667 to 0.600 (−0.067 [−0." in what
 
 
+def test_what_a_fix_that_lowers_the_reward_loses_is_said_to_be_a_gain_without_it(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(5))
+    assert "below zero" not in verdict(folder)[0][0]
+    for seed in range(5):
+        path = run_folder(folder, "without_tools", seed) / "validation.jsonl"
+        first, *later = path.read_text().splitlines()
+        risen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 1.0", line) for line in later]
+        path.write_text("\n".join([first, *risen]) + "\n")
+    what = verdict(folder)[0][0]
+    assert "tools (−0." in what and "(95 % interval; below zero: the reward ends higher without the fix)." in what
+
+
 def test_beside_an_effect_stands_what_it_would_be_were_its_invalid_run_what_it_is_named_after(tmp_path):
     """A run that broke, and whose check took it for one of another policy."""
     folder = write_sweep(tmp_path / "s", seeds=range(5))
