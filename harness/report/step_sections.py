@@ -8,6 +8,7 @@ from harness.report.step_text import leading_curves, settling_lines, short_cell
 from harness.stats.by_step import StepEffect
 from harness.stats.effects import Effects
 from harness.stats.unseen_failures import unseen_failures
+from harness.stats.verdicts import MOVES
 
 STARS = (
     "* decided, had one stopped at that step (Holm over the fixes); ** also with all steps{blocks} taken together. "
@@ -15,7 +16,8 @@ STARS = (
 )
 MIDDLE = (
     "A verdict has to hold from the middle of the curve on, here step {step}: the first validation at which all_on has "
-    "made half of its rise. Before that an effect is small because little has been learned."
+    "made half of its rise, or half of the steps where it never rises by {moves:g}. Before that an effect is small "
+    "because little has been learned."
 )
 STABLE = (
     "Stability: share of the validations after the best one that lie within ± {margin:g} reward of it, of the arm's "
@@ -37,7 +39,7 @@ def steps_section(effects: Effects) -> Section | None:
     if effects.map.rows:
         notes.append("The figure is of the main block.")
     if effects.settled:
-        notes.append(MIDDLE.format(step=effects.settled.middle))
+        notes.append(MIDDLE.format(step=effects.settled.middle, moves=MOVES))
     notes += settling_lines(effects)
     if any(unseen_failures(c.kind, "final", max(p.seeds for p in c.points)) for c in effects.by_step):
         notes.append(UNSEEN)

@@ -95,7 +95,8 @@ def _what_matters(rise: str, effects: Effects, kind: str, found: Sequence[Effect
         parts.append(f"{effect_text.listed([_with_interval(e) for e in lowers])} lower{'s' * (len(lowers) == 1)} it")
     text = "; ".join(parts)
     also = f" {_sentence('; '.join(depends))}." if depends else ""
-    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval).{also}")
+    sign = "; below zero: the reward ends higher without the fix" * bool(lowers)
+    return _sentence(f"{rise}{text}: {SO_MUCH[kind]} (95 % interval{sign}).{also}")
 
 
 def _stands_out(effect: Effect) -> bool:
@@ -140,7 +141,7 @@ def _decline(effects: Effects) -> str:
     if found.shown:
         return (
             f" ({change}): training itself failed here (by its learning rate, its reward or the policy), so this sweep "
-            "shows which arms break earlier, not what a fix is good for"
+            "shows which arms break sooner, later or not at all, not what a fix is good for"
         )
     return (
         f" ({change}): whether training itself failed is not shown, but so long as the policy does not rise nobody "
@@ -230,7 +231,8 @@ def _not_known(sweep: SweepRecords, effects: Effects, found: Sequence[Effect]) -
     if nothing := [e for e in found if e.verdict == NO_EFFECT]:
         exact = "exactly 0" if all(e.identical for e in nothing) else f"less than {effects.margin:g}"
         what = effect_text.listed([e.factors[0] for e in nothing])
-        unseen = missed(min(e.seeds for e in nothing))
+        other = [e.tasks for e in nothing if not e.identical]
+        unseen = missed(min(e.seeds for e in nothing), min(other, default=None), effects.task_groups)
         text += f"; {what} made no difference to the reference reward ({exact}; {unseen})"
     return text + "."
 
@@ -250,7 +252,7 @@ def caveats(sweep: SweepRecords, effects: Effects) -> tuple[str, ...]:
         )
     if checks := [c for c in effects.gate_checks if c.outcome == "final"]:
         lines.append(_gate_line([c.holds for c in checks]))
-    if any(map(is_cut, verdict_sentences(sweep, effects))):
+    if any(map(is_cut, (*verdict_sentences(sweep, effects), *effects.notes))):
         lines.append(CUT)
     return tuple(lines)
 

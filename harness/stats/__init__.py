@@ -3,8 +3,8 @@
 outcomes.py   records -> arrays of reference rewards: final, area, slope; shown.py: whose switch was shown
 effects.py    every effect with its interval, from contrasts.py (weights over arms), intervals.py (seeds × tasks,
               crossed), bootstrap.py, assumed_arms.py (arms that stand for others), shapley.py, ranking.py
-measured.py   a contrast held against the rewards; worst_case.py: whatever missing episodes were; verdicts.py: what may
-              be said of it
+measured.py   a contrast held against the rewards; worst_case.py: whatever missing episodes were; as_named.py: were
+              INVALID runs what they are named after; verdicts.py: what may be said of it
 by_step.py    every effect at every validation, with a band; settling.py: whether all_on had settled; depends.py:
               verdicts that hold for some steps only; effect_map.py: the same by block; stability.py: how steady a
               reward stays

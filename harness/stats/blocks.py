@@ -204,7 +204,8 @@ def _family(
         near = low_all is not None and high_all is not None and max(abs(low_all), abs(high_all)) <= margin
         near = near and not (lost and lost.exceeds(margin))
         verdict = _verdict(each, p_holm, near)
-        notes = [missed(s.seeds)] if verdict == ALIKE else []
+        unseen = missed(s.seeds) if each.found.identical else missed(s.seeds, s.tasks, s.groups)
+        notes = [unseen] if verdict == ALIKE else []
         notes += bound_notes(each.found.missing, each.found.lost)
         if s.seeds == 1:
             notes.append("one seed: the interval is over tasks, another seed may differ")

@@ -244,7 +244,8 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         return Finding(INCONCLUSIVE, f"{part.says}: {what} is {text} ({INCONCLUSIVE}).", spread.seeds)
     verdict, doubt = _judge(low, high, _logs(part)), ""
     if verdict == CONFIRMED and len(part.interval) == 2:
-        doubt = f"; {missed(spread.seeds)}"
+        tasks = spread.tasks if spread.tasks > 1 and not identical else None
+        doubt = f"; {missed(spread.seeds, tasks, spread.groups)}"
         if not identical and spread.seeds < SEEDS_FOR_NONE:
             verdict, doubt = INCONCLUSIVE, f"; fewer than {SEEDS_FOR_NONE} seeds do not show that nothing changes"
         if hidden := _hidden(outcomes, part):
@@ -256,8 +257,8 @@ def _interval(sweep: SweepRecords, outcomes: Outcomes, part: Part) -> Finding:
         if (lost := measured.lost) and _judge(lost.low, lost.high, _logs(part)) != verdict:
             verdict = INCONCLUSIVE
         doubt += "".join(f"; {note}" for note in bound_notes(measured.missing, measured.lost))
-    tasks = f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
-    over = _seeds_text(spread.seeds, outcomes) + tasks
+    over = _seeds_text(spread.seeds, outcomes)
+    over += f" × {spread.tasks} tasks{in_groups(spread.groups)}" if spread.tasks > 1 else ""
     if none:
         over = f"{spread.seeds} seeds; in {len(none)} more both lie below {FLOORS[part.metric]:g} and have no ratio"
     ends = _ends(low, high, part, measured, outcomes)

@@ -1,8 +1,9 @@
 """Whether the policy ends below its start although all fixes are on.
 
-`fails` is said of the estimate: MOVES below is enough to say nothing of what a fix is good for. That training itself
-failed is said only where the 95 % interval of the change lies below zero (`Decline.shown`). It is one over seeds and
-tasks as all others are (intervals.py), pays for further looks and holds whatever missing episodes would have been.
+`fails`: by the estimate it ends MOVES below; or by more than next to nothing (the margin), and the 95 % interval of the
+change lies below zero. Either is enough to say nothing of what a fix is good for. That training itself failed is said
+only of such an interval (`Decline.shown`). It is one over seeds and tasks as all others are (intervals.py), pays for
+further looks and holds whatever missing episodes would have been.
 """
 
 from dataclasses import dataclass
@@ -31,15 +32,27 @@ class Decline:
 
 
 def fails(outcomes: Outcomes) -> bool:
-    """Whether the policy ends MOVES below its start with all fixes on."""
-    return any(first - last >= MOVES - 1e-9 for arm, (first, last) in outcomes.ends.items() if _all_on(arm))
+    """Whether the policy ends below its start with all fixes on: by MOVES, or by the margin and surely."""
+    lost = _lost(outcomes)
+    if lost < outcomes.margin - 1e-9:
+        return False
+    return lost >= MOVES - 1e-9 or ((change := _change(outcomes)) is not None and change.shown)
 
 
 def decline(outcomes: Outcomes) -> Decline | None:
-    """None where it does not end MOVES below its start."""
-    if not fails(outcomes):
-        return None
+    """None where it does not end below its start in one of the two ways."""
+    return _change(outcomes) if fails(outcomes) else None
+
+
+def _lost(outcomes: Outcomes) -> float:
+    """First minus last mean reward of all_on; 0 where no run has both."""
+    return next((first - last for arm, (first, last) in outcomes.ends.items() if _all_on(arm)), 0.0)
+
+
+def _change(outcomes: Outcomes) -> Decline | None:
     weights = np.array([float(_all_on(arm)) for arm in outcomes.arms])
+    if not weights.any():
+        return None
     found = measure(outcomes, Contrast("decline", (), weights), "rise")
     if not isinstance(found, Measured):
         return None

@@ -6,7 +6,8 @@ intervals hold together (Bonferroni). Intervals: intervals.py; where a sweep was
 "No effect" is said where every episode at every validation is the same, or where at least five seeds put the
 simultaneous interval within ± the margin that the sweep was started with (`stats.margin`). Beside it stands what so few
 seeds could have missed: a failure that strikes each seed with probability x stays unseen in N of them with (1 − x)^N,
-which is 5 % at x = 1 − .05^(1/N).
+which is 5 % at x = 1 − .05^(1/N). A fix that decides a share x of tasks alone stays unseen in T tasks (or groups
+of them) with (1 − x)^T, and more seeds do not help.
 
 A verdict on the final reward is held against the other validations and blocks: it may become "depends" (between two
 steps: depends.py; between two blocks: effect_map.py), and "no effect" is taken back where it does not hold from the
@@ -36,6 +37,7 @@ import numpy as np
 from harness.designs import named_design
 from harness.records.load import SweepRecords
 from harness.stats import assumed_arms
+from harness.stats.as_named import as_named
 from harness.stats.bootstrap import calibrated_draws, resample
 from harness.stats.by_step import EffectCurve, effect_curves
 from harness.stats.contrasts import ASSUMES, Contrast
@@ -145,7 +147,7 @@ class Effects:
     runs: int
     counted: int
     moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
-    fails: bool  # with all fixes on the policy ends MOVES below its start, by the estimate
+    fails: bool  # with all fixes on the policy ends below its start (decline.py)
     left_out: tuple[LeftOut, ...]
     not_shown: Mapping[str, int]  # by factor: counted runs whose switch no step could judge
     effects: tuple[Effect, ...]
@@ -188,9 +190,13 @@ def effects_by_block(sweep: SweepRecords, outcomes: Mapping[str, Outcomes]) -> d
 
 
 def over_blocks(sweep: SweepRecords, outcomes: Mapping[str, Outcomes], effects: Mapping[str, Effects]) -> Effects:
-    """Those of the main block, with the gaps, and with the map and its verdicts where there are several blocks."""
+    """Those of the main block, with what the records say beyond rewards (gaps, INVALID runs), and with the map and its
+    verdicts where there are several blocks."""
     main = sweep.main_block
-    own = replace(effects[main], gaps=reported_gaps(sweep.main, outcomes[main]))
+    own = effects[main]
+    final = {(e.kind, e.factors): (e.value, e.seeds) for e in own.effects if e.outcome == "final"}
+    notes = (*own.notes, *as_named(sweep.main, outcomes[main], final))
+    own = replace(own, gaps=reported_gaps(sweep.main, outcomes[main]), notes=notes)
     if len(outcomes) < 2:
         return own
     found = effects_map(outcomes, effects)
@@ -336,7 +342,7 @@ def estimate_family(
         elif judged.p_now >= ALPHA:
             remark = f"decided by the look after {judged.seeds} seeds"
         if decided == NO_EFFECT and not contrast.aliases:
-            remark = missed(s.seeds)
+            remark = missed(s.seeds) if found.identical else missed(s.seeds, s.tasks, s.groups)
         out.append(
             Effect(
                 kind=contrast.kind,
@@ -527,7 +533,8 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
         kinds = {x.why for x in outcomes.left_out}
         counts = ", ".join(f"{sum(x.why == k for x in outcomes.left_out)} {k}" for k in sorted(kinds))
         lost = LOST_SAID if kinds & set(LOST) else ""
-        notes.append(f"{len(outcomes.left_out)} runs are left out: {counts}.{lost}")
+        number = len(outcomes.left_out)
+        notes.append(f"{number} {'run is' if number == 1 else 'runs are'} left out: {counts}.{lost}")
     if shown := [f"{factor} in {count}" for factor, count in outcomes.not_shown.items() if count]:
         of = int(outcomes.counted_A_N.sum())
         notes.append(

@@ -25,13 +25,24 @@ def no_interval(seeds: int) -> str:
     return "no interval from one seed" if seeds == 1 else f"no interval: {NO_LEVEL}"
 
 
-def could_miss(seeds: int) -> float:
-    """The largest share of seeds in which something goes wrong that so many seeds may not show (at 5 %)."""
-    return float(1 - 0.05 ** (1 / seeds))
+def could_miss(number: int) -> float:
+    """The largest share of seeds (or of tasks) in which something goes wrong that so many may not show (at 5 %)."""
+    return float(1 - 0.05 ** (1 / number))
 
 
-def missed(seeds: int) -> str:
-    return f"a failure in up to {100 * could_miss(seeds):.0f} % of seeds could have been missed"
+def missed(seeds: int, tasks: int | None = None, groups: int | None = None) -> str:
+    """tasks: held-out ones; None where other tasks could show nothing else, as the weights are the same; groups: of
+    variants, which come out alike"""
+    whole = f"a failure in up to {_percent(seeds)} of seeds"
+    if tasks is not None:
+        whole += (
+            f" or {_percent(tasks if groups is None else groups)} of {'tasks' if groups is None else 'groups of tasks'}"
+        )
+    return f"{whole} could have been missed"
+
+
+def _percent(number: int) -> str:
+    return f"{100 * could_miss(number):.0f} %"
 
 
 def in_groups(groups: int | None) -> str:

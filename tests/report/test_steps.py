@@ -137,3 +137,10 @@ def test_a_step_is_marked_only_where_its_verdict_is_decided(verdict, marked):
     point = StepEffect(4, verdict=verdict, value=0.2, low=0.1, high=0.3, p_holm=0.001, p_all=0.001)
     assert decided(point) is decided_together(point) is marked
     assert short_cell(point).endswith("*") is marked
+
+
+def test_the_middle_of_a_curve_that_does_not_rise_is_not_said_to_be_half_of_a_rise(tmp_path):
+    sweep = planted(tmp_path / "s")
+    reward_curves(tmp_path / "s", "all_on", lambda step: 0.2)
+    (said,) = [n for n in steps_section(analyse(load_sweep(sweep.folder))).notes if "middle of the curve" in n]
+    assert "here step 6:" in said and "or half of the steps where it never rises by 0.1" in said

@@ -145,6 +145,55 @@ def test_where_seeds_do_not_agree_that_the_policy_gets_worse_training_is_not_sai
     assert "what a fix is good for" in what and "decline" in json.loads(to_json(effects))
 
 
+def all_on_loses(folder, lost):
+    """Each of five seeds solves 20 of 30 tasks at first, and later not some of its own."""
+    for seed in range(5):
+        path = run_folder(folder, "all_on", seed) / "validation.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        gone = [(4 * seed + i) % 20 for i in range(lost)]
+        for line in lines:
+            solved = [i for i in range(20) if line["step"] == 0 or i not in gone]
+            by_task = {task: float(i in solved) for i, task in enumerate(TASKS)}
+            line["reference"] |= {"by_task": by_task, "mean": len(solved) / 30}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(("lost", "fails"), [(1, False), (2, True)])
+def test_a_small_decline_that_is_sure_and_beyond_the_margin_is_said_to_be_a_failure_of_training(lost, fails, tmp_path):
+    """By .033 or .067 in every seed: below the .1 that is enough of an estimate."""
+    folder = write_sweep(tmp_path / "s", seeds=range(5))
+    all_on_loses(folder, lost)
+    effects, what = analyse(load_sweep(folder)), verdict(folder)[0][0]
+    assert effects.fails is fails and bool(effects.rankings) is not fails
+    assert ("training itself failed here" in what) is fails
+    assert not fails or "goes from 0.667 to 0.600 (−0.067 [−0." in what
+
+
+def test_what_a_fix_that_lowers_the_reward_loses_is_said_to_be_a_gain_without_it(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=range(5))
+    assert "below zero" not in verdict(folder)[0][0]
+    for seed in range(5):
+        path = run_folder(folder, "without_tools", seed) / "validation.jsonl"
+        first, *later = path.read_text().splitlines()
+        risen = [re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 1.0", line) for line in later]
+        path.write_text("\n".join([first, *risen]) + "\n")
+    what = verdict(folder)[0][0]
+    assert "tools (−0." in what and "(95 % interval; below zero: the reward ends higher without the fix)." in what
+
+
+def test_beside_an_effect_stands_what_it_would_be_were_its_invalid_run_what_it_is_named_after(tmp_path):
+    """A run that broke, and whose check took it for one of another policy."""
+    folder = write_sweep(tmp_path / "s", seeds=range(5))
+    assert not any("INVALID runs" in note for note in verdict(folder)[1])
+    path = run_folder(folder, "without_tools", 1) / "validation.jsonl"
+    path.write_text(re.sub(r'("task-\d\d"|"mean"): [\d.]+', r"\1: 0.0", path.read_text()))
+    make_invalid(folder, "without_tools", "endpoint", "another policy answered", seed=1)
+    notes = verdict(folder)[1]
+    assert "1 run is left out: 1 INVALID." in notes
+    (said,) = [note for note in notes if "INVALID runs" in note]
+    assert re.search(r"would be: tools \(leave one out\) \+0\.\d+ \[.*\] over 5 seeds instead of [+−]0\.\d+\.$", said)
+
+
 def test_the_decline_of_one_seed_is_said_to_be_of_one_seed(tmp_path):
     folder = write_sweep(tmp_path / "s", seeds=(0,))
     for path in folder.glob("runs/*/*/validation.jsonl"):

@@ -18,7 +18,7 @@ from harness.stats.effects import analyse, analyse_outcomes, to_json
 from harness.stats.outcomes import LeftOut, Outcomes, complete, outcomes_of, step_weights
 from harness.stats.profiles import heights
 from harness.stats.settling import UNKNOWN
-from harness.stats.verdicts import MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, could_miss
+from harness.stats.verdicts import MIXED, NO_EFFECT, NOT_ANSWERED, RAISES, UNDECIDED, could_miss, missed
 from tests.synthetic import TASKS, make_invalid, run_folder, write_json, write_status, write_sweep
 
 NOTE = note()
@@ -92,9 +92,20 @@ def test_no_effect_says_which_failures_could_have_been_missed_and_within_which_m
     found = by_factor(analyse_outcomes(near(5)), "leave_one_out")
     for factor in ("reward", "split"):
         assert found[factor].verdict == NO_EFFECT
-        assert "a failure in up to 45 % of seeds could have been missed" in found[factor].note
+        assert "a failure in up to 45 % of seeds" in found[factor].note
+    tasks = len(near(5).tasks)
+    assert f" of seeds or {100 * could_miss(tasks):.0f} % of tasks could have been missed" in found["reward"].note
+    assert (
+        "45 % of seeds could have been missed" in found["split"].note
+    )  # the same weights: no task can tell them apart
     assert by_factor(analyse_outcomes(near(5, 0.0001)), "leave_one_out")["reward"].verdict == UNDECIDED
     assert could_miss(10) == pytest.approx(0.259, abs=0.001)
+
+
+def test_tasks_that_come_out_alike_are_one_that_could_have_been_missed():
+    """A fix that decides one kind of task in ten is not seen in a fifth of all draws of 15 kinds."""
+    assert missed(5, 45, 15) == "a failure in up to 45 % of seeds or 18 % of groups of tasks could have been missed"
+    assert missed(5, 45) == "a failure in up to 45 % of seeds or 6 % of tasks could have been missed"
 
 
 def test_an_invalid_arm_is_not_answered_with_what_was_measured_and_never_no_effect():
