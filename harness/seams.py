@@ -174,6 +174,8 @@ class Evidence:
         by token ids: the distinct rollouts, if user and world always answer alike. 0 if no two prompts were equal
     logprobs_N: every kept choice carries log-probs, finite ones, one per sampled token; without the rollouts whose
         trajectory is empty
+    left_out: rollouts that the trainer got with log-probs, an advantage and room in a row, and that it did not train; 0
+        where the backend does not say what was trained
     temperature: as it was configured for the training rollouts
     options: what the trainer was called with, its metrics what it answered
     scores: None where the trainer could not be asked
@@ -212,6 +214,7 @@ class Evidence:
     gradient_steps: int
     split: TaskSplit
     exact: bool = True
+    left_out: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     outcomes_N: Sequence[Outcome] = ()

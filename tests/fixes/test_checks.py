@@ -146,6 +146,8 @@ HAD_NO_EFFECT = [
     (reward.OffEarlier(), ended("length", -1.0)),
     (logprobs.On(), SILENT),
     (logprobs.On(), {"logprobs_N": [True] * 5 + [False]}),
+    (logprobs.On(), {"left_out": 1}),
+    (logprobs.On(), {"left_out": 6, "trainable_tokens": 0, "submitted": [Submitted("a", {0: 1.0, 1: 0.5}, {})]}),
     (logprobs.Off(), {}),
     (logprobs.Off(), {**SILENT, "trainable_tokens": 1}),
     (logprobs.Off(), {**SILENT, "logprobs_N": [False] * 5 + [True]}),
