@@ -277,7 +277,8 @@ def distinct_outputs(group: Sequence[Episode]) -> int:
 
 def _temperature(episode: Episode, configured: float) -> float:
     carried = [turn.temperature for turn in episode.turns]
-    return max(carried, key=lambda one: abs(one - configured), default=configured)
+    away = (math.inf if math.isnan(one) else abs(one - configured) for one in carried)
+    return max(zip(away, carried, strict=True), key=lambda pair: pair[0], default=(0.0, configured))[1]
 
 
 def _choices(trajectory: art.Trajectory) -> list[Any]:

@@ -179,7 +179,8 @@ class Evidence:
     temperature: as it was configured for the training rollouts
     options: what the trainer was called with, its metrics what it answered
     scores: None where the trainer could not be asked
-    temperatures_N: what the rollout's requests carried; where they differ, the one farthest from what was configured
+    temperatures_N: what the rollout's requests carried; where they differ, the one farthest from what was configured;
+        NaN where one carried none
     exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
     outcomes_N: what the evaluator said; trained_rewards_N, empty_N: the reward that the trajectories of these carry,
         and whether they hold no message, in the same order

@@ -366,6 +366,8 @@ def test_the_temperature_is_the_one_of_a_rollouts_requests_that_is_farthest_from
 
     step = sampled(asked("b", 0, *carrying(0.7, 0.7)), asked("b", 1, *carrying(0.7, 0.0, 0.6)))
     assert evidence(step).temperatures_N == [0.7, 0.0]
+    (without,) = evidence(sampled(asked("b", 0, *carrying(0.7, 0.0, math.nan, 0.7)))).temperatures_N
+    assert math.isnan(without)
 
 
 def test_logprobs_are_there_if_every_kept_choice_carries_them():

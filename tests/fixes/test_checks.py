@@ -299,7 +299,7 @@ def test_what_the_trained_contexts_cannot_tell_is_not_shown(module, level, chang
     assert check.text.startswith("not shown: ") and why in check.text
 
 
-@pytest.mark.parametrize("carried", [0.0, 1.3])
+@pytest.mark.parametrize("carried", [0.0, 1.3, float("nan")])
 def test_a_request_with_another_temperature_refutes_exploration_alone(evidence, carried):
     level = exploration.On()
     one_request = [level.temperature] * 5 + [carried]
