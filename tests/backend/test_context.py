@@ -217,6 +217,14 @@ def test_a_trainer_with_the_other_key_order_is_invalid(level, world, folder, mon
     assert step.invalid == ["toolorder"] and step.took_effect["tools"] is True
 
 
+@pytest.mark.parametrize("template", ["stock", "thinking"])
+def test_a_server_that_shows_the_tools_in_another_key_order_is_invalid(template, world, folder, monkeypatch):
+    other = [{name: tool[name] for name in ("function", "type")} for tool in TOOLS]
+    served = play
+    monkeypatch.setitem(globals(), "play", lambda tokenizer, _, *talk, key: served(tokenizer, other, *talk, key=key))
+    assert Step(world, folder, template).invalid == ["tools"]
+
+
 @pytest.mark.parametrize("level", ["on", "off"])
 def test_a_trainer_that_silently_leaves_a_rollout_out_is_invalid(level, world, folder, monkeypatch):
     """Its log-probs were kept, and did not arrive."""
