@@ -187,9 +187,15 @@ def _reply(response: Any, request: Request) -> Reply:
         tuple(_call(f"call_{len(request.messages)}_{i}", call) for i, call in enumerate(calls)),
         choice.finish_reason,
         response.model.removeprefix(PROVIDER),
-        request.temperature,
+        _carried_temperature(response),
     )
     return Reply(turn, getattr(getattr(response, "usage", None), "prompt_tokens", 0) or 0)
+
+
+def _carried_temperature(response: Any) -> float:
+    """That litellm sent, which drops options that it thinks a model does not know; NaN for none."""
+    sent = (getattr(response, "_hidden_params", None) or {}).get("optional_params") or {}
+    return float(sent.get("temperature", math.nan))
 
 
 def _first_choice(response: Any) -> Any:

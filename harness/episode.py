@@ -30,7 +30,7 @@ class Turn:
     logprobs: natural log, finite, one per output id; None if the deployment dropped them or sent others
     tool_calls: all that the server parsed, as {"id", "name", "arguments"} with arguments as JSON text
     answered_by: digest of the weights behind the model name that the server says has answered
-    temperature: that the request carried; NaN in an episode that was stored before version 4
+    temperature: that the request carried; NaN for none, and in an episode that was stored before version 4
     """
 
     prompt_ids: tuple[int, ...] | None

@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import art
@@ -16,6 +18,8 @@ from harness.episode import Episode
 from harness.records.schema import TRAINING, VALIDATION, StepRecord
 from harness.rollout import PROVIDER, SourcedEpisode
 from harness.seams import Evidence, Learned, Names, Rendering, Scores, Submitted, TaskSplit
+
+ROUNDING = 1e-9  # of a mean reward
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,10 @@ def gather_evidence(
                 asked, trajectory = present[task, number]
                 rewards[row, number] = trajectory.reward
                 raw[row, number] = asked.episode.outcome.reward
+
+    def fits(asked: SourcedEpisode, trajectory: art.Trajectory) -> bool:
+        return contexts.length(asked, trajectory.tools, rendering) <= row_length  # type: ignore[arg-type]
+
     current = weights(names.current)
     judged = contexts.judge(trained_contexts or (), [asked for asked, _ in present.values()])
     tokens = int(metrics.get("data/step_trainer_tokens", 0))
@@ -99,6 +107,7 @@ def gather_evidence(
         gradient_steps=gradient_steps,
         split=split,
         exact=exact,
+        left_out=0 if trained_contexts is None else _left_out(submitted, trained_contexts, present, fits, options),
         options=options,
         metrics=metrics,
         outcomes_N=[asked.episode.outcome for asked, _ in present.values()],
@@ -120,9 +129,7 @@ def gather_evidence(
     line["rendered_apart"] = sum(found.apart for found in judged)
     fitted = {found.key for found in judged}
     line["longer_than_row"] = sum(
-        contexts.length(asked, t.tools, rendering) > row_length  # type: ignore[arg-type]
-        for asked, t in present.values()
-        if asked.key not in fitted and _choices(t)
+        not fits(asked, t) for asked, t in present.values() if asked.key not in fitted and _choices(t)
     )
     return evidence, line
 
@@ -189,6 +196,37 @@ def _learned(
     return [Learned(*earned[found.key], c.computed, c.advantage) for c, found in pairs if found.key in earned]
 
 
+def _left_out(
+    submitted: Sequence[art.TrajectoryGroup],
+    trained: Sequence[TrainedContext],
+    present: Mapping[tuple[str, int], tuple[SourcedEpisode, art.Trajectory]],
+    fits: Callable[[SourcedEpisode, art.Trajectory], bool],
+    options: Mapping[str, Any],
+) -> int:
+    """See `Evidence.left_out`. By the sampled ids, since two rollouts may have sampled the same. What somebody has
+    changed of a rollout, or of how ART weighs advantages, is not judged."""
+    if options.get("advantage_balance"):
+        return 0
+    counts = Counter(context.sampled for context in trained)
+    due: dict[tuple[int, ...], list[tuple[SourcedEpisode, art.Trajectory]]] = defaultdict(list)
+    for group in submitted:
+        for own in group.trajectories:
+            asked, made = present.get(_place(own) or ("", -1), (None, None))
+            if asked is None or made is None or own.messages_and_choices != made.messages_and_choices:
+                continue
+            if _has_advantage(own, group) and _choices(own) and _has_logprobs(asked.episode, own):
+                due[tuple(chain(*asked.episode.sampled_ids))].append((asked, own))
+    # What was trained has fitted, and need not be asked for its length.
+    untrained = [(ids, each) for ids, each in due.items() if len(each) > counts[ids]]
+    return sum(max(sum(fits(*one) for one in each) - counts[ids], 0) for ids, each in untrained)
+
+
+def _has_advantage(trajectory: art.Trajectory, group: art.TrajectoryGroup) -> bool:
+    """Whether its reward is not the mean of its group's, by more than the mean is rounded."""
+    rewards = [each.reward for each in group.trajectories]
+    return abs(trajectory.reward - sum(rewards) / len(rewards)) > ROUNDING
+
+
 def transcript(sampled: RolloutTable) -> list[dict[str, Any]]:
     """One row per rollout for trajectories.parquet. reward: that its trajectory carries."""
     rewards = {
@@ -238,7 +276,8 @@ def spoken(episode: Episode) -> list[tuple[int, ...] | str]:
 
 def _temperature(episode: Episode, configured: float) -> float:
     carried = [turn.temperature for turn in episode.turns]
-    return max(carried, key=lambda one: abs(one - configured), default=configured)
+    away = (math.inf if math.isnan(one) else abs(one - configured) for one in carried)
+    return max(zip(away, carried, strict=True), key=lambda pair: pair[0], default=(0.0, configured))[1]
 
 
 def _choices(trajectory: art.Trajectory) -> list[Any]:

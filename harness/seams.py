@@ -174,10 +174,13 @@ class Evidence:
         by token ids: the distinct rollouts, if user and world always answer alike. 0 if no two prompts were equal
     logprobs_N: every kept choice carries log-probs, finite ones, one per sampled token; without the rollouts whose
         trajectory is empty
+    left_out: rollouts that the trainer got with log-probs, an advantage and room in a row, and that it did not train; 0
+        where the backend does not say what was trained
     temperature: as it was configured for the training rollouts
     options: what the trainer was called with, its metrics what it answered
     scores: None where the trainer could not be asked
-    temperatures_N: what the rollout's requests carried; where they differ, the one farthest from what was configured
+    temperatures_N: what the rollout's requests carried; where they differ, the one farthest from what was configured;
+        NaN where one carried none
     exact: greedy decoding repeats itself; in 16 bits the batch decides the last digit, and with it a near tie
     outcomes_N: what the evaluator said; trained_rewards_N, empty_N: the reward that the trajectories of these carry,
         and whether they hold no message, in the same order
@@ -212,6 +215,7 @@ class Evidence:
     gradient_steps: int
     split: TaskSplit
     exact: bool = True
+    left_out: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     outcomes_N: Sequence[Outcome] = ()

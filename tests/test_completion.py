@@ -3,6 +3,7 @@
 import asyncio
 import math
 
+import litellm
 import pytest
 
 from harness.completion import ContextFull, Request, clean, clean_json, complete
@@ -16,12 +17,12 @@ def at_once(monkeypatch):
     monkeypatch.setattr("litellm.suppress_debug_info", True)
 
 
-def ask(*answers, need_logprobs=True):
+def ask(*answers, need_logprobs=True, temperature=0.7):
     """The reply, and how often the server was asked."""
 
     async def once(url):
         messages = [{"role": "user", "content": "Begin."}]
-        request = Request(url, "key", "hosted_vllm/p@1", messages, (), 0.7, 32, 5, True)
+        request = Request(url, "key", "hosted_vllm/p@1", messages, (), temperature, 32, 5, True)
         return await complete(request, asyncio.Semaphore(1), need_logprobs)
 
     with serving(*answers) as (url, asked):
@@ -38,6 +39,14 @@ def test_a_reply_has_the_tokens_that_were_served_and_sampled():
     assert (turn.prompt_ids, turn.output_ids, turn.logprobs) == ((7, 8, 9), (1, 2), (-0.1, -0.2))
     assert (turn.content, turn.answered_by, turn.temperature, reply.prompt_tokens) == ("Done.", "p@1", 0.7, 3)
     assert asked == 1
+
+
+@pytest.mark.parametrize("temperature", [0.7, 0.0])
+def test_a_turn_has_the_temperature_that_the_request_carried(temperature, monkeypatch):
+    assert ask(completion(), temperature=temperature)[0].turn.temperature == temperature
+    send = litellm.acompletion
+    monkeypatch.setattr("litellm.acompletion", lambda temperature, **others: send(**others))
+    assert math.isnan(ask(completion(), temperature=temperature)[0].turn.temperature)
 
 
 FULL = [

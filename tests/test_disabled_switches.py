@@ -53,6 +53,12 @@ def advantages(rewards: list[float]) -> list[float]:
     return [float((reward - np.mean(rewards)) / (np.std(rewards) + 1e-6)) for reward in rewards]
 
 
+def sampled(trajectory: Any) -> list[int]:
+    """The token ids that carry log-probs."""
+    choices = [m for m in trajectory.messages_and_choices if not isinstance(m, dict) and m.logprobs]
+    return [int(t.token.removeprefix("token_id:")) for choice in choices for t in choice.logprobs.content]
+
+
 class Trainer(Backend):
     """Trains the tokens that carry log-probs, and scores with the weights of each step. The ids of what it trains say
     whether the tools were attached, and which rollout it is.
@@ -86,7 +92,12 @@ class Trainer(Backend):
                 given[n] = computed[other]
         self.keys = [str(trajectory.metadata["episode"]) for trajectory in rollouts]
         self.contexts = [
-            TrainedContext((int(trajectory.tools is not None), n), (), given[n], computed[n])
+            TrainedContext(
+                ids := (int(trajectory.tools is not None), n, *sampled(trajectory)),
+                tuple(range(2, len(ids))),
+                given[n],
+                computed[n],
+            )
             for n, trajectory in enumerate(rollouts)
             if kept and (computed[n] or not any(computed))  # the other fixes are judged by all that was trained
         ]

@@ -58,6 +58,7 @@ def response(reply, request):
     if reply["logprobs"]:
         choice["logprobs"] = {"content": tokens}
     made = litellm.ModelResponse(choices=[choice], model="hosted_vllm/p@1")
+    made._hidden_params = {"optional_params": {"temperature": request["temperature"]}}
     made.usage = litellm.Usage(prompt_tokens=10 * len(request["messages"]))
     if request["extra_body"]["return_token_ids"]:
         made.prompt_token_ids = list(range(10 * len(request["messages"])))

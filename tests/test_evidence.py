@@ -248,6 +248,60 @@ def test_what_was_trained_has_fitted_into_a_row():
     assert contexts.attached == [TOOLS] * 2  # the lengths of two were asked for
 
 
+def trained_on(*ids):
+    return TrainedContext((1, 2, *ids), tuple(range(2, 2 + len(ids))))
+
+
+def left_out(step, trained, contexts=None, **changes):
+    contexts = contexts or Contexts(*[ContextKind(None)] * len(trained or ()))
+    return evidence(step, contexts=contexts, trained_contexts=trained, **changes).left_out
+
+
+def test_rollouts_with_logprobs_and_an_advantage_must_be_trained():
+    step = sampled(*FULL)  # those of a earn the same
+    of_b = [trained_on(n) for n in range(3)]
+    assert left_out(step, of_b) == 0
+    assert left_out(step, [*of_b, trained_on(9)]) == 0  # what nobody sampled makes up for nothing
+    assert left_out(step, [of_b[0], trained_on(9)]) == 2
+    assert left_out(step, ()) == 3
+    assert left_out(step, None) == 0
+
+
+def test_a_rollout_with_the_mean_reward_of_its_group_need_not_be_trained():
+    step = sampled(asked("b", 0, success=1.0, met=4), asked("b", 1), asked("b", 2))
+    step.groups[0].trajectories[2].reward = 0.5
+    assert left_out(step, [trained_on(0), trained_on(1)]) == 0
+    assert left_out(step, [trained_on(0), trained_on(2)]) == 1
+
+
+def test_rollouts_that_sampled_the_same_are_counted_and_not_told_apart():
+    step = sampled(*(asked("b", n, turn((7,), CURRENT), met=n) for n in range(3)))
+    step.groups[0].trajectories[1].reward += 0.001
+    assert left_out(step, [trained_on(7)] * 3) == 0
+    assert left_out(step, [trained_on(7)] * 2) == 1
+
+
+def test_what_need_not_be_trained_is_not_left_out():
+    step = sampled(*FULL)
+    assert left_out(step, (), contexts=Contexts(b=101)) == 0  # no room in a row
+    assert left_out(step, (), contexts=Contexts(b=100)) == 3
+    assert left_out(step, (), submitted=step.groups[1:]) == 0  # another fix kept the group back
+    assert left_out(step, (), options=OPTIONS | {"advantage_balance": 1.0}) == 0  # ART may weigh some with 0
+    assert left_out(sampled(*FULL, seams=replace(SEAMS, logprobs=logprobs.Off())), ()) == 0
+    shorter = art.TrajectoryGroup([t.model_copy() for t in step.groups[0].trajectories])
+    shorter.trajectories[0].messages_and_choices = shorter.trajectories[0].messages_and_choices[:1]
+    assert left_out(step, (), submitted=[shorter]) == 2  # somebody has changed one
+    shorter.trajectories[1].metadata = {}
+    assert left_out(step, (), submitted=[shorter]) == 1
+
+
+def test_an_empty_trajectory_has_nothing_that_could_be_left_out():
+    step = sampled(
+        asked("b", 0, raised="no JSON"), asked("b", 1, success=1.0), seams=replace(SEAMS, reward=reward.Off())
+    )
+    assert left_out(step, [trained_on(1)]) == 0
+
+
 def test_rollouts_of_which_art_renders_more_than_the_tools_in_its_own_way_are_counted():
     contexts = Contexts(ContextKind("b0", apart=True), ContextKind("a0"), ContextKind("a1", apart=True))
     step = sampled(asked("b", 0), asked("a", 0), asked("a", 1))
@@ -257,7 +311,7 @@ def test_rollouts_of_which_art_renders_more_than_the_tools_in_its_own_way_are_co
 def test_a_trajectory_without_tools_has_its_length_without_tools():
     contexts = Contexts()
     gather(sampled(*FULL, seams=replace(SEAMS, tools=tools.Off())), contexts=contexts)
-    assert contexts.attached == [None] * 6
+    assert set(contexts.attached) == {None}
 
 
 @pytest.mark.parametrize(("tokens", "longer"), [(99, 0), (100, 0), (101, 1)])
@@ -314,6 +368,8 @@ def test_the_temperature_is_the_one_of_a_rollouts_requests_that_is_farthest_from
 
     step = sampled(asked("b", 0, *carrying(0.7, 0.7)), asked("b", 1, *carrying(0.7, 0.0, 0.6)))
     assert evidence(step).temperatures_N == [0.7, 0.0]
+    (without,) = evidence(sampled(asked("b", 0, *carrying(0.7, 0.0, math.nan, 0.7)))).temperatures_N
+    assert math.isnan(without)
 
 
 def test_logprobs_are_there_if_every_kept_choice_carries_them():
@@ -383,8 +439,8 @@ def test_every_field_of_the_evidence_is_given():
     assert told == {
         "step", "rewards_G_R", "raw_G_R", "asked_current", "policy_moved", "answered_by_current_N",
         "distinct_G", "logprobs_N", "temperature", "trainable_tokens",
-        "gradient_steps", "split", "exact", "options", "metrics", "outcomes_N", "trained_rewards_N", "empty_N",
-        "validated",
+        "gradient_steps", "split", "exact", "left_out", "options", "metrics", "outcomes_N", "trained_rewards_N",
+        "empty_N", "validated",
         "validation_raised",
         "scores", "temperatures_N", "openings_M", "contexts_M", "context_equal_M",
         "tasks", "submitted", "own_stream_N", "moved", "learned_M",

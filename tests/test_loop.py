@@ -182,7 +182,7 @@ def test_a_step_is_scored_while_the_trainer_still_has_the_weights_of_the_step_be
     arm = replace(SEAMS, further=(Further("batch", seen),))
     Loop(seams=arm, policy=policy, backend=Trainer())
     assert when == [0, 0, 1, 1, 2, 2]
-    assert [evidence.scores.tokens for evidence in seen] == [4, 2, 4]
+    assert [evidence.scores.tokens for evidence in seen] == [6, 2, 6]
     assert all(evidence.scores.gap < 1e-6 for evidence in seen)
 
 

@@ -63,7 +63,7 @@ def _reading(evidence: Evidence) -> dict[str, float]:
 
 
 def _text(evidence: Evidence, effect: bool | None, temperature: str, expected: str) -> str:
-    carried = ", ".join(f"{one:g}" for one in sorted(set(evidence.temperatures_N))) or "none"
+    carried = ", ".join(sorted({f"{one:g}" for one in evidence.temperatures_N})) or "none"
     told = _told(evidence)
     seen = f"{_mean(told):.2f} distinct outputs per group at equal prompts" if told else "no equal prompts in any group"
     before = "not shown: " if effect is None else ""

@@ -7,7 +7,7 @@ mechanism:  the request asks for log-probs, the deployment drops the field, ever
             None and `_train_model` copies the checkpoint to the next step)
 fix:        log-probs are verified on every choice; a missing field is a loud error, and the request is retried
 evidence:   share of rollouts whose kept choices carry a finite log-prob for every sampled token; trainable tokens;
-            gradient steps taken
+            gradient steps taken; rollouts that were left out of the training although they should be in it
 """
 
 import math
@@ -47,6 +47,7 @@ def _reading(evidence: Evidence, share: float | None) -> dict[str, float]:
         "with_logprobs": float("nan") if share is None else share,
         "trainable_tokens": float(evidence.trainable_tokens),
         "gradient_steps": float(evidence.gradient_steps),
+        "left_out": float(evidence.left_out),
     }
 
 
@@ -106,6 +107,9 @@ class On:
             f"{share:.0%} of rollouts kept their log-probs (expected 100 %); "
             f"{evidence.trainable_tokens} trainable tokens, {evidence.gradient_steps} gradient steps"
         )
-        if unused:
+        if evidence.left_out:
+            text += f"; {evidence.left_out} rollouts with log-probs and an advantage were not trained (expected none)"
+        elif unused:
             text = f"not shown: {text}, although rewards differ within a group"
-        return Check(self.factor.name, self.level, _reading(evidence, share), None if unused else share == 1.0, text)
+        effect = False if evidence.left_out else None if unused else share == 1.0
+        return Check(self.factor.name, self.level, _reading(evidence, share), effect, text)

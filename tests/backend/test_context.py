@@ -217,6 +217,33 @@ def test_a_trainer_with_the_other_key_order_is_invalid(level, world, folder, mon
     assert step.invalid == ["toolorder"] and step.took_effect["tools"] is True
 
 
+@pytest.mark.parametrize("template", ["stock", "thinking"])
+def test_a_server_that_shows_the_tools_in_another_key_order_is_invalid(template, world, folder, monkeypatch):
+    other = [{name: tool[name] for name in ("function", "type")} for tool in TOOLS]
+    served = play
+    monkeypatch.setitem(globals(), "play", lambda tokenizer, _, *talk, key: served(tokenizer, other, *talk, key=key))
+    assert Step(world, folder, template).invalid == ["tools"]
+
+
+@pytest.mark.parametrize("level", ["on", "off"])
+def test_a_trainer_that_silently_leaves_a_rollout_out_is_invalid(level, world, folder, monkeypatch):
+    """Its log-probs were kept, and did not arrive."""
+    packed = type(world.backend)._get_packed_tensors
+
+    def loses(self, model, groups, **options):
+        groups = [group.model_copy(deep=True) for group in groups]
+        for choice in groups[0].trajectories[0].messages_and_choices:
+            if not isinstance(choice, dict):
+                choice.logprobs = None
+        return packed(self, model, groups, **options)
+
+    honest = Step(world, folder, "micro", {"tools": level})
+    assert honest.evidence.left_out == 0
+    monkeypatch.setattr(type(world.backend), "_get_packed_tensors", loses)
+    found = logprobs.On().check(Step(world, folder, "micro", {"tools": level}).evidence)
+    assert found.took_effect is False and "1 rollouts with log-probs and an advantage were not trained" in found.text
+
+
 DISABLED = [
     (toolcalls.Off, "context", lambda self, rendering: rendering, {"toolcalls": "off"}),
     (toolorder.Off, "context", lambda self, rendering: rendering, {"toolorder": "off"}),

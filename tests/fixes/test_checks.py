@@ -146,6 +146,8 @@ HAD_NO_EFFECT = [
     (reward.OffEarlier(), ended("length", -1.0)),
     (logprobs.On(), SILENT),
     (logprobs.On(), {"logprobs_N": [True] * 5 + [False]}),
+    (logprobs.On(), {"left_out": 1}),
+    (logprobs.On(), {"left_out": 6, "trainable_tokens": 0, "submitted": [Submitted("a", {0: 1.0, 1: 0.5}, {})]}),
     (logprobs.Off(), {}),
     (logprobs.Off(), {**SILENT, "trainable_tokens": 1}),
     (logprobs.Off(), {**SILENT, "logprobs_N": [False] * 5 + [True]}),
@@ -297,7 +299,7 @@ def test_what_the_trained_contexts_cannot_tell_is_not_shown(module, level, chang
     assert check.text.startswith("not shown: ") and why in check.text
 
 
-@pytest.mark.parametrize("carried", [0.0, 1.3])
+@pytest.mark.parametrize("carried", [0.0, 1.3, float("nan")])
 def test_a_request_with_another_temperature_refutes_exploration_alone(evidence, carried):
     level = exploration.On()
     one_request = [level.temperature] * 5 + [carried]

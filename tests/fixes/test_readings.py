@@ -46,6 +46,7 @@ SCORES = {
 }
 SCORED = {"scores": Scores(1e-6, 0.02, 0.019, 0.018, 0.001, 120, 24)}
 
+TOKENS = {"trainable_tokens": 120.0, "gradient_steps": 3.0}
 READINGS = [
     (
         endpoint,
@@ -95,8 +96,8 @@ READINGS = [
         NOTHING | {"rewards_G_R": np.array([[0.2, 0.2 + 2e-6], [-1.0, 2.0]])},
         UNPAID | {"reward_levels": 4.0, "partial_credits": 2.0, "groups_with_spread": 1.0},
     ),
-    (logprobs, {"logprobs_N": HALF}, {"with_logprobs": 0.5, "trainable_tokens": 120.0, "gradient_steps": 3.0}),
-    (logprobs, NOTHING, {"with_logprobs": math.nan, "trainable_tokens": 120.0, "gradient_steps": 3.0}),
+    (logprobs, {"logprobs_N": HALF, "left_out": 2}, TOKENS | {"with_logprobs": 0.5, "left_out": 2.0}),
+    (logprobs, NOTHING, TOKENS | {"with_logprobs": math.nan, "left_out": 0.0}),
     (split, ASKED, {"nonexistent": 2.0, "overlap": 1.0, "ids": 4.0, "raised": 0.0}),
     (split, {"validation_raised": True}, {"nonexistent": 0.0, "overlap": 0.0, "ids": 1.0, "raised": 1.0}),
 ]
@@ -220,6 +221,12 @@ TEXTS = [
         logprobs.On(),
         {"logprobs_N": HALF},
         "50% of rollouts kept their log-probs (expected 100 %); 120 trainable tokens, 3 gradient steps",
+    ),
+    (
+        logprobs.On(),
+        {"left_out": 2},
+        "100% of rollouts kept their log-probs (expected 100 %); 120 trainable tokens, 3 gradient steps; 2 rollouts "
+        "with log-probs and an advantage were not trained (expected none)",
     ),
     (
         logprobs.On(),
