@@ -54,6 +54,7 @@ MAY_KNOW = {
     "probe": {"answering", "errors", "fixes", "policy", "seams"},
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
+    "live": {"disk", "errors", "machine", "records", "report", "stats"},
     "tracking": {"disk", "errors", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.

@@ -169,7 +169,7 @@ class Progress:
             return {
                 "summary": self._summary(),
                 "seconds": now - self._started,
-                "note": self._note.line if self._note else "",
+                "note": self._note.line if self._note and not self._engines else "",
                 "stopping": self._stopping,
                 "engines": [
                     {"engine": number, "doing": each.text, "seconds": now - each.since, "runs": each.runs}

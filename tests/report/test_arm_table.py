@@ -74,11 +74,11 @@ def test_sixty_four_arms_fit_one_line_each_at_100_columns(tmp_path):
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_a_narrow_terminal_gets_a_table_for_each_block_with_nothing_cut(tmp_path, width):
-    sweep = write_sweep(tmp_path / "s", blocks={"learning_rate=0.00075": 0.5, "learning_rate=0.0015": 1.0})
+    sweep = write_sweep(tmp_path / "s", blocks={"learning_rate=0.0075": 0.0075, "learning_rate=1.0": 1.0})
     lines = shown(sweep, width).splitlines()
     assert max(map(len, lines)) <= width
     heads = [n for n, line in enumerate(lines) if line.startswith("arm ")]
-    assert [lines[n - 1].strip() for n in heads] == ["learning rate 0.00075", "learning rate 0.0015"]
+    assert [lines[n - 1].strip() for n in heads] == ["learning rate 0.0075", "learning rate 1.0"]
     rows = [line for n in heads for line in lines[n + 1 : n + 10]]
     assert not any("…" in line for line in rows)
     assert sum(line.rstrip().endswith("done") for line in rows) == 16

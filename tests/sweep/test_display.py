@@ -113,6 +113,7 @@ def test_each_engine_that_holds_no_run_is_named_with_what_it_does(monkeypatch):
     progress.engine(0, "trains, ready on GPU 0", ("all_on/seed=0",))
     progress.engine(1, "starting the vLLM server")
     progress.note("engine 1: starting the vLLM server")
+    assert progress.stands()["note"] == ""  # an engine said it
     assert drawn(progress, 60)[-1] == "engine 1: starting the vLLM server, for 0 s"
     assert [line for line in drawn(progress, 60) if "engine" in line] == drawn(progress, 60)[-1:]
 
