@@ -113,7 +113,7 @@ class EnginePool:
     After that the place is tried again every REST seconds, as long as another one works and runs wait.
     open_runs: of these names, the ones that are not completed; settled: called with runs whose state is final
     note: called with a line about the pool; warn: with one that should not be missed
-    tell: called with a place's number, what its engine does from now on, and the runs that it holds (None: as before)
+    tell: called with a place's number, what its engine does from now on, and the runs that it holds
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class EnginePool:
         settled: Callable[[RunNames], None],
         note: Callable[[str], None],
         warn: Callable[[str], None],
-        tell: Callable[[int, str, RunNames | None], None] = lambda *_: None,
+        tell: Callable[[int, str, RunNames], None] = lambda *_: None,
     ) -> None:
         self.queue = RunQueue(units, len(make))
         self.make, self.open_runs, self.settled = make, open_runs, settled
@@ -178,10 +178,10 @@ class EnginePool:
         self.tell(number, "starts", ())
         try:
             with self._dispensable():
-                where = await engine.start(lambda line: self._said(number, line))
+                where = await engine.start(lambda line: self._said(number, line, started))
             started = True
             self.vacancies[number].end()
-            self._said(number, where)
+            self._said(number, where, started=False)
             while (names := await self.queue.take()) is not None:
                 self.tell(number, f"trains, {where}", names)
                 await self._train(engine, names)
@@ -202,9 +202,11 @@ class EnginePool:
                 self.silent += 1
         return failures
 
-    def _said(self, number: int, line: str) -> None:
+    def _said(self, number: int, line: str, started: bool) -> None:
+        """What an engine says of its start is what it does; what it says later stands beside its work."""
         self.note(f"engine {number}: {line}")
-        self.tell(number, line, None)
+        if not started:
+            self.tell(number, line, ())
 
     async def _rest(self, number: int) -> None:
         """Until it is time to try a place again. It counts as none meanwhile: where all rest, the sweep ends."""

@@ -144,12 +144,15 @@ class Progress:
             self._note = Doing(visible(text), time.monotonic())
             self._plain(text)
 
-    def engine(self, number: int, doing: str, runs: Sequence[str] | None = None) -> None:
-        """What one of several engines does from now on. runs: those that it holds, None: the same as before"""
+    def engine(self, number: int, doing: str, runs: Sequence[str] = ()) -> None:
+        """What one of several engines does from now on, and which runs it holds."""
         with self._lock:
-            before = self._engines.get(number)
-            held = tuple(runs) if runs is not None else before.runs if before else ()
-            self._engines[number] = Doing(visible(doing), time.monotonic(), held)
+            self._engines[number] = Doing(visible(doing), time.monotonic(), tuple(runs))
+
+    def keep(self, text: str) -> None:
+        """A line that stays on a terminal, too, and is no warning."""
+        with self._lock:
+            self._say(text)
 
     def warn(self, text: str) -> None:
         """A line that stays on a terminal, too."""

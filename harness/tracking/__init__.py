@@ -7,8 +7,8 @@
     val/reward, reported/reward, val_gap, train/*, check/<factor>/*
     summary   state, validity, invalid, and first, last, slope, area as in the report's table of arms
 
-Project and entity: WANDB_PROJECT (tracking.project wins when a sweep starts) and WANDB_ENTITY. The key: WANDB_API_KEY, or
-`wandb login`.
+Project and entity: WANDB_PROJECT (tracking.project wins when a sweep starts) and WANDB_ENTITY. The key: WANDB_API_KEY,
+or `wandb login`. Online, the group's address is printed once.
 
 tracker.py         what a run tells W&B
 background.py      takes it at once and passes it on to wandb_process.py, the process in which all of W&B happens

@@ -26,7 +26,7 @@ def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
-    background = Background(sweep.folder, tell=lambda _: None)
+    background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
     try:
         written = 0
         while written < len(runs) and background.wait_written(

@@ -242,7 +242,7 @@ def test_it_is_told_which_engine_holds_which_runs():
     work(pool)
     assert told == [
         (0, "starts", ()),
-        (0, "ready", None),
+        (0, "ready", ()),
         (0, "trains, ready", ("a", "b")),
         (0, "waits for runs, ready", ()),
     ]

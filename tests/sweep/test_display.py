@@ -121,15 +121,11 @@ def test_each_engine_that_holds_no_run_is_named_with_what_it_does(monkeypatch):
 def test_a_watcher_is_told_which_engine_holds_which_run():
     progress = Progress(total_runs=2, total_steps=4, file=io.StringIO())
     progress.engine(1, "trains, ready on GPU 1", ("all_on/seed=0", "all_off/seed=0"))
-    progress.engine(1, "the trainer has given no answer for 60 s")
     progress.start_run("all_on/seed=0")
     progress.step("all_on/seed=0", 1, 0.5)
     stands = progress.stands()
     (engine,) = stands["engines"]
-    assert (engine["doing"], engine["runs"]) == (
-        "the trainer has given no answer for 60 s",
-        ("all_on/seed=0", "all_off/seed=0"),
-    )
+    assert (engine["doing"], engine["runs"]) == ("trains, ready on GPU 1", ("all_on/seed=0", "all_off/seed=0"))
     assert stands["runs"] == [{"run": "all_on/seed=0", "step": 1, "validation": 0.5}]
     assert stands["summary"].startswith("0/2 runs, 1/4 steps")
 
