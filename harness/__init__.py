@@ -15,6 +15,7 @@ what it stands on   env/: tasks, tools, users    users/: users that are models  
                     backend/: served and trained    engine/: vLLM and the trainer behind `backend=shared`
                     machine/: GPUs, environments    records/: files of a sweep, and the store of results
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
+while it runs       live/: `harness watch`, the report's page of a sweep that is under way
 somebody's loop     probe/: symptoms, each with what was measured and a verdict
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 in a notebook       `harness.load("results/<sweep>")`: report/frames.py

@@ -61,6 +61,13 @@ def _report(parser: Parser) -> None:
     _json(parser)
 
 
+def _watch(parser: Parser) -> None:
+    parser.add_argument(
+        "sweep", metavar="SWEEP", type=Path, nargs="?", help="the sweep's folder; without it the newest one in results/"
+    )
+    parser.add_argument("--port", metavar="PORT", type=int, default=0, help="a free one where none is given")
+
+
 def _claims(parser: Parser) -> None:
     _sweep(parser)
     parser.add_argument("--claims", metavar="FOLDER", type=Path, help="other claims than those of experiments/claims")
@@ -152,6 +159,10 @@ MORE_SETUP = (
 MORE_REPORT = (
     "Of two sweeps and more: arms and effects side by side, and where the verdicts differ. No report is written."
 )
+MORE_WATCH = (
+    "The address that it prints can be opened on this machine alone; through `ssh -L` from another one. The page can "
+    "ask the sweep to stop in order. It gives a verdict once the sweep has ended (docs/watch.md). Ctrl-C ends it."
+)
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."
 MORE_DOCTOR = "With env=NAME: an environment's tasks, its prompts, and what agents without a model earn in it."
@@ -172,6 +183,7 @@ COMMANDS = {
         "harness.report.seeds_command", "how many more seeds each undecided effect needs, in which arms", _seeds
     ),
     "track": Command("harness.tracking.command", "write a sweep's runs to W&B, from its records", _track),
+    "watch": Command("harness.live.command", "show a sweep's page in a browser while it runs", _watch, MORE_WATCH),
     "combine": Command(
         "harness.stats.combine_command", "sweeps of different seeds or policies in one table", _combine, MORE_COMBINE
     ),

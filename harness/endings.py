@@ -48,6 +48,14 @@ def stopped(text: str) -> int:
     return 128 + (_asked or [signal.SIGINT])[0]
 
 
+def interrupt() -> None:
+    """What the first Ctrl-C does, done to this process, from any thread. Nothing where it is being stopped already: a
+    second signal would end it at once. Where the starter ignores Ctrl-C (a background job), as SIGTERM."""
+    if not _asked:
+        ignored = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
+        os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
+
+
 def say(text: str) -> None:
     """A line on stderr, also from a signal handler, where buffered streams may not be used."""
     with suppress(OSError):

@@ -377,7 +377,7 @@ class ReuseConfig(Section):
 
 @dataclass(frozen=True, config=STRICT)
 class TrackingConfig(Section):
-    """mode: auto (online with WANDB_API_KEY, else offline), offline, online, off."""
+    """mode: auto (online with a key, else offline), offline, online, off."""
 
     option: ClassVar[str] = "tracking"
 

@@ -12,6 +12,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("WANDB_API_KEY", None)
+os.environ["NETRC"] = os.devnull  # whose keys are whose
 
 import pytest
 from hydra import compose, initialize_config_dir

@@ -54,7 +54,8 @@ MAY_KNOW = {
     "probe": {"answering", "errors", "fixes", "policy", "seams"},
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
-    "tracking": {"disk", "errors", "records", "report", "stats"},
+    "live": {"disk", "errors", "machine", "records", "report", "stats"},
+    "tracking": {"disk", "errors", "machine", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.
 MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"loop", "rollout"}}

@@ -113,6 +113,7 @@ class EnginePool:
     After that the place is tried again every REST seconds, as long as another one works and runs wait.
     open_runs: of these names, the ones that are not completed; settled: called with runs whose state is final
     note: called with a line about the pool; warn: with one that should not be missed
+    tell: called with a place's number, what its engine does from now on, and the runs that it holds
     """
 
     def __init__(
@@ -123,9 +124,11 @@ class EnginePool:
         settled: Callable[[RunNames], None],
         note: Callable[[str], None],
         warn: Callable[[str], None],
+        tell: Callable[[int, str, RunNames], None] = lambda *_: None,
     ) -> None:
         self.queue = RunQueue(units, len(make))
-        self.make, self.open_runs, self.settled, self.note, self.warn = make, open_runs, settled, note, warn
+        self.make, self.open_runs, self.settled = make, open_runs, settled
+        self.note, self.warn, self.tell = note, warn, tell
         self.vacancies = [Vacancy() for _ in make]
         self.spent: list[EngineCost] = []
         self.silent = 0  # engines that were lost and never said what they spent
@@ -172,14 +175,17 @@ class EnginePool:
     async def _engine(self, number: int, make: Callable[[], PooledEngine], failures: int) -> int:
         """One engine, to its end. failures: of its place so far, in a row; returned with its own."""
         engine, started, vacant = make(), False, time.monotonic()
+        self.tell(number, "starts", ())
         try:
             with self._dispensable():
-                where = await engine.start(lambda line: self.note(f"engine {number}: {line}"))
+                where = await engine.start(lambda line: self._said(number, line, started))
             started = True
             self.vacancies[number].end()
-            self.note(f"engine {number}: {where}")
+            self._said(number, where, started=False)
             while (names := await self.queue.take()) is not None:
+                self.tell(number, f"trains, {where}", names)
                 await self._train(engine, names)
+                self.tell(number, f"waits for runs, {where}", ())
                 failures = 0
         except (ConfigError, DiskError, EngineError) as error:
             self.vacancies[number].begin(time.monotonic() if started else vacant)
@@ -188,12 +194,19 @@ class EnginePool:
             failures += 1
             self._faults.append(error)
             self.note(f"engine {number} is lost: {error}")
+            self.tell(number, "is lost", ())
         finally:
             if (spent := await engine.stop()) is not None:
                 self.spent.append(spent)
             elif started:
                 self.silent += 1
         return failures
+
+    def _said(self, number: int, line: str, started: bool) -> None:
+        """What an engine says of its start is what it does; what it says later stands beside its work."""
+        self.note(f"engine {number}: {line}")
+        if not started:
+            self.tell(number, line, ())
 
     async def _rest(self, number: int) -> None:
         """Until it is time to try a place again. It counts as none meanwhile: where all rest, the sweep ends."""

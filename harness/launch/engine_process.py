@@ -191,6 +191,10 @@ class LoggedProgress(Progress):
         super().note(text)
         self._told(text)
 
+    def keep(self, text: str) -> None:
+        super().keep(text)
+        self._told(text)
+
 
 class EngineWork:
     """One engine's work for its starter."""

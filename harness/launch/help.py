@@ -52,7 +52,7 @@ Options worth knowing (--cfg job prints all of them with their values, --hydra-h
   placebo=true controls=true a factor that cannot matter (fix/placebo), and arms that must not learn (fix/signal)
   stats.margin=0.05          an effect that surely lies within ± this reward is none; fixed before the first run
   stats.looks_planned=[4,7,10]   looks after so many seeds, together at 5 %;  stats.looks=open  looks without an end
-  tracking=wandb|off         offline without WANDB_API_KEY
+  tracking=wandb|off         offline without a key (WANDB_API_KEY, or `wandb login`)
   backend.engines=2          engines at once on this machine; null: backend.engines_per_gpu (1) for each GPU
   hydra/launcher=node|ray|slurm   where the engines are: this machine, a Ray cluster, Slurm jobs
   --config-dir FOLDER        further fixes, ablations and options, in the same groups

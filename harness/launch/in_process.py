@@ -29,11 +29,8 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         opened = log_stream(logs / "harness.log")
     spent = StartCost()
-    terminal = sys.stdout
-    with (
-        opened as log,
-        Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress,
-    ):
+    terminal, steps = sys.stdout, len(runs) * sweep.config.train.steps
+    with opened as log, Progress(total_runs=len(runs), total_steps=steps, folder=sweep.folder) as progress:
         sys.stdout = log  # ART prints; the display belongs to us
         logging.basicConfig(handlers=[LogHandler(logs / "harness.log", delay=True)], level=logging.WARNING)
         logging.captureWarnings(True)

@@ -25,7 +25,8 @@ async def train_on(
     """
     spent = StartCost(engines=min(len(units), len(make)))
     settled: set[str] = set()
-    with Progress(total_runs=len(runs), total_steps=len(runs) * sweep.config.train.steps) as progress:
+    steps = len(runs) * sweep.config.train.steps
+    with Progress(total_runs=len(runs), total_steps=steps, folder=sweep.folder) as progress:
         watch = Watch(sweep.folder, [config.run.name for config in runs], progress)
         pool = EnginePool(
             units,
@@ -34,6 +35,7 @@ async def train_on(
             settled=settled.update,
             note=progress.note,
             warn=progress.warn,
+            tell=progress.engine,
         )
         progress.note(f"{len(units)} units of work, places for {len(make)} engines; each starts in a minute or so")
         looking = asyncio.create_task(_look(watch, settled))

@@ -2,7 +2,8 @@
 
 setup.py         `harness setup`; environments.py makes the two environments, since vLLM and ART exclude each other's
                  transformers
-gpu.py           which accelerator this process sees; gpu_room.py: is its memory free, and whose is it?
+gpu.py           which accelerator this process sees; gpu_room.py: is its memory free, and whose is it? gpu_use.py: how
+                 busy it is
 inventory.py     card, memory, disk, keys
 certificate.py   how far answers in company differ from answers alone here, once it was measured
 memory.py        what a policy needs on one GPU; processes.py: process groups, and their end

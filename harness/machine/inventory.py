@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
+from urllib.parse import urlparse
 
 from harness.machine.environments import server_env
 
@@ -136,12 +137,16 @@ def server_versions(python: Path) -> dict[str, str]:
     return found
 
 
+def wandb_host() -> str:
+    return urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"
+
+
 def wandb_key() -> bool:
-    """Whether a key is there; which one is nobody's business."""
+    """Whether a key is there, in the environment or by `wandb login`; which one is nobody's business."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(wandb_host()) is not None
     except (OSError, netrc.NetrcParseError):
         return False
 

@@ -7,6 +7,7 @@ run_records.py  one run's files, written line by line as it goes
 load.py         a sweep, read back at any moment of its life
 reuse.py        what its runs asked for, computed and shared
 links.py        no link leads what is written out of the folder
+changes.py      has a folder changed since it was read?
 looks.py        how often a sweep was looked at, and which seeds it was planned with
 archive.py      the records of all runs in one file, to be committed, and back again; archive_format.py: that file
 store.py        content-addressed episodes and updates: computed once, found again

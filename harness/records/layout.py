@@ -8,6 +8,7 @@
         trajectories.parquet         every training rollout, and the last validation; local, never committed
       records.jsonl.xz               instead of runs/, once the sweep is archived (archive.py)
       rollouts.jsonl                 a sample of rollouts (sweep/sample.py) of a sweep that has ended
+      logs/now.json  logs/stop       where a sweep that runs stands, and that it is asked to stop (sweep/board.py)
       store/ art/ logs/ wandb/       local, never committed
 
 While there is an archive, it is the truth and runs/ is not read.
@@ -111,6 +112,14 @@ class SweepFiles:
     @property
     def sample_path(self) -> Path:
         return self.folder / "rollouts.jsonl"
+
+    @property
+    def now_path(self) -> Path:
+        return self.folder / "logs" / "now.json"
+
+    @property
+    def stop_path(self) -> Path:
+        return self.folder / "logs" / "stop"
 
     @property
     def store(self) -> Path:

@@ -60,6 +60,13 @@ def looks_of(sweep: "SweepRecords") -> Looks:
     return Looks((*before, now), planned, options.get("looks") == "open")
 
 
+def judged(folder: Path) -> bool:
+    """Whether a verdict was computed in the present state: another one of it is no further look."""
+    files = SweepFiles(folder)
+    manifest = files.manifest()
+    return "seeds_planned" not in manifest or _seeds_now(files) in _recorded(manifest)
+
+
 def record_look(folder: Path) -> None:
     """Adds the present state to the looks of a sweep, if it is another than those before.
 

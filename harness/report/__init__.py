@@ -9,9 +9,9 @@ at a       chips.py (what matters, what does not), curve_figure.py (the arms' cu
 glance     rollout_views.py (rollouts as plain data), rollout_section.py (a grid that opens them)
 pages      sections.py (parts as plain data), effect_sections.py, step_sections.py, block_section.py, and
            further_sections.py with reported_section.py, task_section.py, steps_section.py, pass_section.py,
-           also_section.py; rendered by page.py (report.html, effects.json) with page_parts.py, markup.py and
-           templating.py (templates/: HTML, style and scripts), and by markdown.py (report.md); arm_table.py prints to
-           the terminal
+           also_section.py; rendered by page.py (report.html, effects.json) with page_parts.py, document.py, markup.py
+           and templating.py (templates/: HTML, style and scripts), and by markdown.py (report.md); arm_table.py prints
+           to the terminal
 frames.py  the same as pandas frames, for a notebook
 command.py `harness report`, of several sweeps compare.py; seeds_command.py `harness seeds`
 

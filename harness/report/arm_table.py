@@ -46,7 +46,7 @@ def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[Rend
     yield Text(" ".join(filter(None, (formats.baseline(sweep), formats.block_line(sweep)))))
     wide = arm_table(every)
     fits = console is None or least_width(wide, console) <= console.width
-    yield wide if fits else arm_table(every, narrow=True)
+    yield from [wide] if fits else _narrow(every)
     if not fits:
         yield Text(f"Left out on {console.width if console else 0} columns: {', '.join(WIDE)}.", style="dim")
     yield Text(f"{formats.legend(sweep)} {formats.caption(arm_rows(every))}", style="dim")
@@ -69,15 +69,24 @@ def report(sweep: SweepRecords, console: Console | None = None) -> Iterator[Rend
         yield Text(CUT, style="dim")
 
 
+def _narrow(sweep: SweepRecords) -> Iterator[RenderableType]:
+    """A table for each block: there is no room for a column that names it."""
+    for block in sweep.blocks:
+        if len(sweep.blocks) > 1:
+            yield Text(formats.block(sweep, block), style="bold")
+        yield arm_table(sweep.of_block(block), narrow=True)
+
+
 def arm_table(sweep: SweepRecords, narrow: bool = False) -> Table:
     """One row per arm and block; fits 100 columns without blocks, where long arm names give way first.
 
-    narrow: without the columns WIDE and what was not shown, for 60 columns: half a number would be worse than none
+    narrow: without the columns WIDE and what was not shown, for 60 columns: half a number would be worse than none. A
+    long name goes on below
     """
     short = formats.letters(sweep.factors)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False)
     least = min(NAME, max((len(arm) for arm in sweep.arms), default=NAME))
-    table.add_column("arm", overflow="ellipsis", min_width=least, max_width=32)
+    table.add_column("arm", overflow="fold" if narrow else "ellipsis", min_width=least, max_width=32)
     if len(sweep.blocks) > 1:
         table.add_column("block", overflow="fold", max_width=24)
     table.add_column(" ".join(short.values()), no_wrap=True)

@@ -5,8 +5,6 @@ The verdict comes first; then what it rests on; then how it was made. Its script
 page says the same. No other script runs in it: the page's own policy names that one by its digest.
 """
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +17,8 @@ from harness.report import control_figure, control_text, curves, effect_figures,
 from harness.report.block_section import block_section
 from harness.report.chips import chips_html
 from harness.report.control_text import control_line
+from harness.report.curve_figure import curve_figure
+from harness.report.document import document
 from harness.report.effect_figures import NARROW, effect_figure
 from harness.report.effect_sections import effect_sections, pairing_section
 from harness.report.further_sections import further_sections
@@ -70,21 +70,31 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
 
 def page(sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None = None) -> str:
     """pictures: the figures of report.md where they are drawn; the page has them, too, for a wide screen."""
+    return document(sweep.name, body(sweep, found, pictures), script(), style())
+
+
+def body(sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None = None, top: str = "") -> str:
+    """top: HTML that stands below the title"""
     parts = [part for section in _sections(sweep, found, pictures or {}) for part in section]
-    body = "\n".join([_opening(sweep.with_controls), _contents(parts), *parts])
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{text(sweep.name)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script())}">'
-        f"<style>{style()}</style></head>\n<body><main>\n{body}\n</main><script>{script()}</script></body></html>\n"
-    )
+    return "\n".join([_opening(sweep.with_controls), *filter(None, [top]), _contents(parts), *parts])
 
 
-def _policy(own: str) -> str:
-    """What a browser may run and load: our script and styles, nothing else. Records may be anybody's."""
-    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
-    return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
+def body_without_verdict(sweep: SweepRecords, top: str) -> str:
+    """What can be seen of a sweep without judging it: no statistic is computed. top: as of `body`"""
+    parts = [part for section in _unjudged(sweep) for part in section]
+    return "\n".join([_opening(sweep.with_controls), top, _contents(parts), *parts])
+
+
+def _unjudged(whole: SweepRecords) -> Iterator[Iterable[str]]:
+    every = whole.with_controls
+    yield _invalid_and_failed(every)
+    if curves.arm_curves(whole.main):
+        yield heading("Reference validation"), curve_figure(whole.main)
+    yield _tasks(whole.main, {})
+    yield arms(every)
+    yield checks(every)
+    yield reuse(every)
+    yield facts(whole)
 
 
 def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -> Iterator[Iterable[str]]:
@@ -168,7 +178,13 @@ def _verdict(sweep: SweepRecords, found: SweepStatistics) -> Iterator[str]:
 
 
 def _attention(sweep: SweepRecords) -> Iterator[str]:
-    """INVALID and failed runs, which a reader must not miss, and how to go on."""
+    """What a reader must not miss, and how to go on."""
+    yield from _invalid_and_failed(sweep)
+    if any(run.state != "completed" for run in sweep.runs):
+        yield f"<p>{code(rerun_hint(sweep))}</p>"
+
+
+def _invalid_and_failed(sweep: SweepRecords) -> Iterator[str]:
     for title, lines in (
         ("INVALID: a switch did not take effect", formats.invalid_lines(sweep)),
         ("Failed", formats.failed_lines(sweep)),
@@ -177,8 +193,6 @@ def _attention(sweep: SweepRecords) -> Iterator[str]:
             items = [f"<li><b>{text(run)}</b> {text(reading)}</li>" for run, reading in lines]
             more = folded(f"{len(items) - SHOWN} more", _list(items[SHOWN:])) if len(items) > SHOWN else ""
             yield f'<section class="bad"><h2>{title} ({len(lines)})</h2>{_list(items[:SHOWN])}{more}</section>'
-    if any(run.state != "completed" for run in sweep.runs):
-        yield f"<p>{code(rerun_hint(sweep))}</p>"
 
 
 def _list(items: Sequence[str]) -> str:

@@ -15,13 +15,14 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def style() -> str:
-    return (FOLDER / "style.css").read_text(encoding="utf-8")
+def style(*more: str) -> str:
+    """more: names of further style sheets"""
+    return "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", *more))
 
 
-def script() -> str:
-    """Whatever it does, the page without it says the same."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
+def script(*more: str) -> str:
+    """Whatever it does, the page without it says the same. more: names of further scripts"""
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in (*SCRIPTS, *more))
 
 
 @cache

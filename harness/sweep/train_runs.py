@@ -56,7 +56,7 @@ async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Cou
     progress.note(STARTING[config.backend.kind])
     # torch, art and litellm load inside, so that planning, help and errors stay quick.
     tracking = resolve_mode(config.tracking.mode) != "off"
-    with tracked(sweep.folder, tracking, progress.warn) as background:
+    with tracked(sweep.folder, tracking, progress.warn, progress.keep) as background:
         async with (
             _players(sweep, logs, progress.note) as players,
             build(config, sweep.policy, sweep.folder, store, logs, progress.note) as backend,

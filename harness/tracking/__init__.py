@@ -1,9 +1,14 @@
 """W&B as a view of the records: one W&B run per run, and nothing that the records don't hold.
 
-    group   the sweep, /block if any     config.fix.<factor>   the arm's levels
-    name    of the run                   config.block          its block, if any
-    step    the axis of everything below
+    group     the sweep, /block if any     config.fix.<factor>   the arm's levels
+    name      of the run                   config.block          its block, if any
+    job_type  train                        tags                  arm, block, baseline, environment, policy
+    step      the axis of everything below: one row a step
     val/reward, reported/reward, val_gap, train/*, check/<factor>/*
+    summary   state, validity, invalid, and first, last, slope, area as in the report's table of arms
+
+Project and entity: WANDB_PROJECT (tracking.project wins when a sweep starts) and WANDB_ENTITY. The key: WANDB_API_KEY,
+or `wandb login`. Online, the group's address is printed once.
 
 tracker.py         what a run tells W&B
 background.py      takes it at once and passes it on to wandb_process.py, the process in which all of W&B happens

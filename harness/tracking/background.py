@@ -28,9 +28,12 @@ KILL_SECONDS = 1.0  # for a killed process to be gone
 
 
 @contextmanager
-def tracked(folder: Path, on: bool, show: Callable[[str], None]) -> Iterator["Background"]:
-    """For the runs that one engine trains. show: is given the one line of a sweep whose W&B failed."""
-    background = Background(folder, partial(given_up.say_once, folder, show))
+def tracked(
+    folder: Path, on: bool, show: Callable[[str], None], keep: Callable[[str], None] = lambda _: None
+) -> Iterator["Background"]:
+    """For the runs that one engine trains. show: is given the one line of a sweep whose W&B failed; keep: where W&B
+    shows the sweep."""
+    background = Background(folder, partial(given_up.say_once, folder, show), lambda address: keep(f"W&B: {address}"))
     background.why = given_up.said(folder)  # by another engine of this start
     if on and not background.why:
         background.start()  # beside the engine
@@ -46,11 +49,14 @@ class Background:
     """Takes calls at once, and passes them on in order. The first failure ends it; what came later is dropped.
 
     folder: the sweep's; tell: called once, from any thread, with why W&B was given up
+    tell_group: called from another thread with the address of each W&B group that is online
     The process starts with the first call, or with `start()`; wandb's import takes a second.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
-        self.folder, self.tell = folder, tell
+    def __init__(
+        self, folder: Path, tell: Callable[[str], None], tell_group: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.folder, self.tell, self.tell_group = folder, tell, tell_group
         self.why = ""  # it was given up
         self._calls: queue.Queue[bytes | None] = queue.Queue(CALLS)
         self._process: subprocess.Popen[bytes] | None = None
@@ -150,6 +156,8 @@ class Background:
                 answer = json.loads(line)
                 if "failed" in answer:
                     self.give_up(answer["failed"])
+                elif "group" in answer:
+                    self.tell_group(answer["group"])
                 else:
                     with self._changed:
                         self._written.add(answer["written"])

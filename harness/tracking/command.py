@@ -2,6 +2,9 @@
 
 import sys
 from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 
 from harness.disk import check_writable
 from harness.errors import ConfigError, Exit
@@ -9,7 +12,7 @@ from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.records.schema import validity_word
 from harness.tracking.background import Background
-from harness.tracking.tracker import Tracker, resolve_mode
+from harness.tracking.tracker import Tracker, project_of, resolve_mode
 
 RUN_SECONDS = 60.0  # for W&B to take a whole run
 
@@ -23,7 +26,7 @@ def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
-    background = Background(sweep.folder, tell=lambda _: None)
+    background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
     try:
         written = 0
         while written < len(runs) and background.wait_written(
@@ -49,13 +52,28 @@ def write_run(run: RecordedRun, sweep: SweepRecords, mode: str, background: Back
     """Write one run to W&B from its records alone."""
     config = {"baseline": sweep.baseline} | sweep.config_of(run)
     tracker = Tracker.start(
-        background, run.name, run.arm, run.seed, sweep.name, config, run.levels, sweep.folder, mode, block=run.block
+        background,
+        run.name,
+        run.arm,
+        run.seed,
+        sweep.name,
+        config,
+        run.levels,
+        sweep.folder,
+        mode,
+        project_of(config),
+        run.block,
     )
+    lines: dict[int, list[Callable[[], None]]] = defaultdict(list)
     for step in run.steps:
-        tracker.step(step)
+        lines[step["step"]].append(partial(tracker.step, step))
+    for check in run.checks:
+        lines[check.step].append(partial(tracker.checks, [check.line()]))
     for validation in run.validations:
-        tracker.validation(validation.line())
-    tracker.checks(check.line() for check in run.checks)
+        lines[validation.step].append(partial(tracker.validation, validation.line()))
+    for number in sorted(lines):
+        for write in lines[number]:
+            write()
     word = validity_word(run.valid, run.not_shown) if run.state == "completed" else None
     tracker.finish(run.state, word, (f"{factor}: {reading}" for factor, reading in run.invalid))
     return tracker

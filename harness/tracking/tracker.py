@@ -6,19 +6,28 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from harness.machine import inventory
 from harness.records.layout import SweepFiles
+from harness.report.arm_rows import area, slope
 from harness.tracking.background import Background
 from harness.tracking.metrics import check_rows, numbers_and_words, train_row, validation_row
 
 MODES = ("auto", "online", "offline", "off")
 PROJECT = "tau-bench-ablation"
+JOB_TYPE = "train"
+TAG = 64  # characters of a tag, at most; W&B refuses longer ones
 
 
 class Tracker:
-    """The W&B view of one run. Every method returns at once and raises nothing."""
+    """The W&B view of one run. Every method returns at once and raises nothing.
+
+    A step is one row: its lines are put together, and sent with its validation or when a later step begins.
+    """
 
     def __init__(self, background: Background | None, id: str) -> None:
         self._background, self.id = background, id
+        self._row: dict[str, Any] = {}
+        self._curve: dict[int, float] = {}  # reference reward by step
 
     @classmethod
     def start(
@@ -48,6 +57,9 @@ class Tracker:
             "group": group_of(sweep, block),
             "name": run_name,
             "id": id,
+            "job_type": JOB_TYPE,
+            "tags": tags(config, arm, block),
+            "notes": notes(sweep, SweepFiles(Path(dir)).manifest()),
             "config": shown
             | {"fix": dict(levels), "arm": arm, "seed": seed, "sweep": sweep}
             | ({"block": block} if block else {}),
@@ -59,24 +71,48 @@ class Tracker:
 
     def step(self, record: Mapping[str, Any]) -> None:
         """A line of steps.jsonl, as `train/*`."""
-        self._log(train_row(record))
+        self._add(train_row(record))
 
     def validation(self, record: Mapping[str, Any]) -> None:
         """A line of validation.jsonl, as `val/*`, `reported/*` and their gap."""
-        self._log(validation_row(record))
+        row = validation_row(record)
+        if "val/reward" in row:
+            self._curve[row["step"]] = row["val/reward"]
+        self._add(row)
+        self._send_row()
 
     def checks(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Lines of checks.jsonl, as `check/<factor>/*`; one row per step."""
+        """Lines of checks.jsonl, as `check/<factor>/*`."""
         for row in check_rows(records):
-            self._log(row)
+            self._add(row)
 
     def finish(self, status: str, validity: str | None = None, invalid: Iterable[str] = ()) -> None:
-        """End the W&B run; `status` other than `completed` marks it as failed."""
-        summary = numbers_and_words({"state": status, "validity": validity, "invalid": "; ".join(invalid) or None})
+        """End the W&B run; `status` other than `completed` marks it as failed. The summary gets what the report's table
+        of arms has."""
+        self._send_row()
+        curve = sorted(self._curve.items())
+        summary = numbers_and_words(
+            {
+                "state": status,
+                "validity": validity,
+                "invalid": "; ".join(invalid) or None,
+                "first": curve[0][1] if curve else None,
+                "last": curve[-1][1] if curve else None,
+                "slope": slope(curve),
+                "area": area(curve),
+            }
+        )
         self._send(finish=summary, exit_code=0 if status == "completed" else 1)
 
-    def _log(self, row: dict[str, Any]) -> None:
-        self._send(log=row)
+    def _add(self, row: dict[str, Any]) -> None:
+        if row["step"] != self._row.get("step"):
+            self._send_row()
+        self._row |= row
+
+    def _send_row(self) -> None:
+        if self._row:
+            self._send(log=self._row)
+        self._row = {}
 
     def _send(self, **call: Any) -> None:
         if self._background is not None:
@@ -84,7 +120,7 @@ class Tracker:
 
 
 def resolve_mode(mode: str) -> str:
-    """`auto` is what WANDB_MODE says, else online with WANDB_API_KEY and offline without."""
+    """`auto` is what WANDB_MODE says, else online with a key (WANDB_API_KEY, `wandb login`) and offline without."""
     if mode not in MODES:
         raise ValueError(f"tracking mode {mode!r} is none of {', '.join(MODES)}")
     if mode != "auto":
@@ -92,7 +128,24 @@ def resolve_mode(mode: str) -> str:
     asked = os.environ.get("WANDB_MODE", "")
     if asked in ("disabled", "dryrun", "offline", "online"):
         return {"disabled": "off", "dryrun": "offline"}.get(asked, asked)
-    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    return "online" if inventory.wandb_key() else "offline"
+
+
+def project_of(config: Mapping[str, Any]) -> str:
+    """Where a sweep's runs go that are written now: what WANDB_PROJECT says, else where they went. config: of a run"""
+    return os.environ.get("WANDB_PROJECT") or (config.get("tracking") or {}).get("project") or PROJECT
+
+
+def tags(config: Mapping[str, Any], arm: str, block: str) -> list[str]:
+    """What runs are looked up by: arm, block, loop, environment, policy."""
+    policy, env = config.get("policy") or {}, config.get("env") or {}
+    found = [arm, block, config.get("baseline"), env.get("domain"), policy.get("name")]
+    return list(dict.fromkeys(tag for tag in found if isinstance(tag, str) and 0 < len(tag) <= TAG))
+
+
+def notes(sweep: str, manifest: Mapping[str, Any]) -> str:
+    made = f", made by `{manifest['command']}`" if manifest.get("command") else ""
+    return f"A run of the sweep {sweep}{made}. Its records are the truth; this is a view of them."
 
 
 def group_of(sweep: str, block: str) -> str:

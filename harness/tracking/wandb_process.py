@@ -2,7 +2,8 @@
 
     python -m harness.tracking.wandb_process PARENT      reads lines on stdin, writes lines on stdout
 
-    <- {"run": id, "start": {…}}                         arguments of wandb.init
+    <- {"run": id, "start": {…}}                         arguments of wandb.init; online, the first of a group:
+                                                         -> {"group": its address}
     <- {"run": id, "log": {…}}                           a row
     <- {"run": id, "finish": {…}, "exit_code": 0}        -> {"written": id}
     <- {"end": true}                                     what is left is written, then the process ends with 0
@@ -21,6 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from urllib.parse import quote
 
 import psutil
 
@@ -38,11 +40,15 @@ class Runs:
         self._answers = answers
         self._open: dict[str, Run] = {}
         self._ending: list[threading.Thread] = []
+        self._groups: set[str] = set()  # whose addresses were said
 
     def take(self, told: Mapping[str, Any]) -> None:
         """Raises whatever wandb raises."""
         if "start" in told:
-            self._open[told["run"]] = _started(told["start"])
+            run = self._open[told["run"]] = _started(told["start"])
+            if (address := group_address(run)) and address not in self._groups:
+                self._groups.add(address)
+                say(self._answers, group=address)
         elif "log" in told:
             self._open[told["run"]].log(told["log"])
         else:
@@ -64,6 +70,11 @@ class Runs:
         except BaseException as error:
             fail(self._answers, error)
         say(self._answers, written=told["run"])
+
+
+def group_address(run: "Run") -> str:
+    """Where a browser finds the runs of the sweep; "" offline."""
+    return f"{run.project_url}/groups/{quote(run.group, safe='')}" if run.project_url and not run.offline else ""
 
 
 def _started(init: dict[str, Any]) -> "Run":

@@ -235,6 +235,19 @@ def test_a_sweep_on_all_planned_engines_says_nothing_of_them():
     assert not records.warnings
 
 
+def test_it_is_told_which_engine_holds_which_runs():
+    records, told = Records(), []
+    pool = records.pool(UNITS[:1], lambda: FakeEngine(records))
+    pool.tell = lambda *said: told.append(said)
+    work(pool)
+    assert told == [
+        (0, "starts", ()),
+        (0, "ready", ()),
+        (0, "trains, ready", ("a", "b")),
+        (0, "waits for runs, ready", ()),
+    ]
+
+
 def test_what_an_engine_notes_is_said_with_its_number():
     class Noting(FakeEngine):
         async def start(self, note):

@@ -72,6 +72,19 @@ def test_sixty_four_arms_fit_one_line_each_at_100_columns(tmp_path):
     assert "only_endpoint_tools " in text
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_gets_a_table_for_each_block_with_nothing_cut(tmp_path, width):
+    sweep = write_sweep(tmp_path / "s", blocks={"learning_rate=0.0075": 0.0075, "learning_rate=1.0": 1.0})
+    lines = shown(sweep, width).splitlines()
+    assert max(map(len, lines)) <= width
+    heads = [n for n, line in enumerate(lines) if line.startswith("arm ")]
+    assert [lines[n - 1].strip() for n in heads] == ["learning rate 0.0075", "learning rate 1.0"]
+    rows = [line for n in heads for line in lines[n + 1 : n + 10]]
+    assert not any("…" in line for line in rows)
+    assert sum(line.rstrip().endswith("done") for line in rows) == 16
+    assert "".join(line.split(" ")[0] for line in rows).count("without_exploration") == 2
+
+
 def test_invalid_and_failed_runs_say_why_and_how_to_go_on(tmp_path):
     sweep = write_sweep(tmp_path / "s")
     make_invalid(sweep, "without_tools", "tools", "equal contexts 1.0, expected 0.0")

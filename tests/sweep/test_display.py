@@ -62,7 +62,72 @@ def test_sixty_four_active_runs_fit_on_a_low_terminal(monkeypatch):
     shown.print(progress._picture())
     text = shown.file.getvalue()
     assert len(text.splitlines()) <= 12
-    assert "and 56 more runs" in text
+    assert "and 55 more runs" in text
+
+
+LONG = "only_endpoint_exploration_reward_logprobs/learning_rate=0.002/seed=0"
+
+
+def drawn(progress, width, height=24):
+    progress._console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    shown = Console(file=io.StringIO(), width=width)
+    shown.print(progress._picture())
+    return [line.rstrip() for line in shown.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_name_and_no_number_is_cut_on_a_narrow_terminal(width, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    progress = Progress(total_runs=64, total_steps=640, file=io.StringIO())
+    for run in (LONG, "all_on/seed=0"):
+        progress.start_run(run)
+        for step in range(3):
+            now[0] += 100.0
+            progress.step(run, step, 0.2)
+    for number in range(3):
+        progress.finish_run(f"r{number}", "failed" if number else "completed", "valid" if number else "INVALID")
+    lines = drawn(progress, width)
+    assert "".join(line.split("  ")[0] for line in lines).count(LONG) == 1
+    text = " ".join(" ".join(lines).split())
+    assert "3/64 runs (2 failed, 1 INVALID), 34/640 steps, about 22 h 5 min to go" in text
+    assert sum("step 2  validation 0.200" in line for line in lines) == 2
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_what_takes_time_before_the_first_run_is_named_with_how_long(width, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    progress = Progress(total_runs=8, total_steps=48, file=io.StringIO())
+    progress.note("starting the vLLM server")
+    now[0] = 34.0
+    assert drawn(progress, width)[-1] == "starting the vLLM server, for 34 s"
+    progress.start_run("all_on/seed=0")
+    assert "vLLM" not in " ".join(drawn(progress, width))
+
+
+def test_each_engine_that_holds_no_run_is_named_with_what_it_does(monkeypatch):
+    monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
+    progress = Progress(total_runs=8, total_steps=48, file=io.StringIO())
+    progress.engine(0, "trains, ready on GPU 0", ("all_on/seed=0",))
+    progress.engine(1, "starting the vLLM server")
+    progress.note("engine 1: starting the vLLM server")
+    assert progress.stands()["note"] == ""  # an engine said it
+    assert drawn(progress, 60)[-1] == "engine 1: starting the vLLM server, for 0 s"
+    assert [line for line in drawn(progress, 60) if "engine" in line] == drawn(progress, 60)[-1:]
+
+
+def test_a_watcher_is_told_which_engine_holds_which_run():
+    progress = Progress(total_runs=2, total_steps=4, file=io.StringIO())
+    progress.engine(1, "trains, ready on GPU 1", ("all_on/seed=0", "all_off/seed=0"))
+    progress.start_run("all_on/seed=0")
+    progress.step("all_on/seed=0", 1, 0.5)
+    stands = progress.stands()
+    (engine,) = stands["engines"]
+    assert (engine["doing"], engine["runs"]) == ("trains, ready on GPU 1", ("all_on/seed=0", "all_off/seed=0"))
+    assert stands["runs"] == [{"run": "all_on/seed=0", "step": 1, "validation": 0.5}]
+    assert stands["summary"].startswith("0/2 runs, 1/4 steps")
 
 
 def test_an_error_inside_is_named_and_not_swallowed():

@@ -204,7 +204,9 @@ def test_track_uploads_what_wandb_missed(tmp_path, capsys, monkeypatch):
     with taking() as (address, rows):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         assert run_command("track", [str(sweep)]) == 0
-    assert "2 runs of s written to W&B, online" in capsys.readouterr().out
+    *told, last = capsys.readouterr().out.splitlines()
+    assert told == [f"W&B: {address}/me/tau-bench-ablation/groups/s"]
+    assert "2 runs of s written to W&B, online" in last
     assert [[r["step"] for r in run if "train/reward" in r] for run in rows.values()] == [[1, 2]] * 2
 
 

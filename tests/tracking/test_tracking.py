@@ -27,7 +27,7 @@ LEVELS = dict.fromkeys(FACTORS, "on") | {"tools": "off"}
 
 @pytest.fixture(autouse=True)
 def no_wandb_environment(monkeypatch):
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR"):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "WANDB_DIR", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -69,6 +69,8 @@ def read_run(path: Path):
         record.ParseFromString(data)
         if record.HasField("run"):
             out |= {"name": record.run.display_name, "group": record.run.run_group, "id": record.run.run_id}
+            out |= {"job_type": record.run.job_type, "tags": list(record.run.tags), "notes": record.run.notes}
+            out["project"] = record.run.project
             out["config"] = {i.key: json.loads(i.value_json) for i in record.run.config.update}
         if record.HasField("history"):
             out["history"].append({_key(i): json.loads(i.value_json) for i in record.history.item})
@@ -142,6 +144,112 @@ def test_checks_of_a_step_are_one_row():
     assert rows == [{"step": 1, "check/endpoint/share": 1.0, "check/endpoint/took_effect": 1, "check/reward/levels": 4}]
 
 
+class Sent:
+    """In the place of W&B's process: what it was told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def send(self, _, **call):
+        self.calls.append(call)
+
+    def all(self, kind):
+        return [call[kind] for call in self.calls if kind in call]
+
+
+@pytest.fixture
+def sent(tmp_path):
+    made = Sent()
+    made.folder = tmp_path
+    return made
+
+
+def check(step, factor="endpoint"):
+    return {"step": step, "factor": factor, "level": "on", "reading": {"share": 1.0}, "took_effect": True, "text": ""}
+
+
+def test_a_step_is_one_row_with_its_metrics_checks_and_both_rewards(sent):
+    tracker = start(sent)
+    tracker.validation(validation(0))
+    for step in (1, 2):
+        tracker.step({"step": step, "loss": 0.5})
+        tracker.checks([check(step)])
+        tracker.checks([check(step, "reward")])
+        if step == 2:  # validation.every=2
+            tracker.validation(validation(step))
+    tracker.finish("completed")
+    rows = sent.all("log")
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    assert rows[1].keys() == {"step", "train/loss"} | {
+        f"check/{factor}/{reading}" for factor in ("endpoint", "reward") for reading in ("share", "took_effect")
+    }
+    assert {"train/loss", "check/reward/share", "val/reward", "reported/reward", "val_gap"} < rows[2].keys()
+
+
+def test_a_row_is_sent_with_its_validation_and_not_a_step_later(sent):
+    tracker = start(sent)
+    tracker.step({"step": 1, "loss": 0.5})
+    assert sent.all("log") == []
+    tracker.validation(validation(1))
+    assert [row["step"] for row in sent.all("log")] == [1]
+
+
+def test_a_run_that_is_stopped_loses_no_row(sent):
+    tracker = start(sent)
+    tracker.step({"step": 1, "loss": 0.5})
+    tracker.finish("stopped")
+    assert [row["step"] for row in sent.all("log")] == [1]
+
+
+def test_the_summary_has_what_the_table_of_arms_has(sent):
+    tracker = start(sent)
+    for step, reward in ((0, 0.2), (1, 0.3), (2, 0.6)):
+        tracker.validation(validation(step, reward))
+    tracker.finish("completed", "valid")
+    (summary,) = sent.all("finish")
+    assert summary == {
+        "state": "completed",
+        "validity": "valid",
+        "first": 0.2,
+        "last": 0.6,
+        "slope": pytest.approx(0.2),
+        "area": pytest.approx(0.35),
+    }
+
+
+@needs_core
+def test_a_run_has_a_job_type_tags_and_notes(tmp_path, background):
+    (tmp_path / "manifest.json").write_text('{"command": "python -m harness +ablation=all"}')
+    config = {"baseline": "note", "env": {"domain": "mock"}, "policy": {"name": "p" * 65}}
+    start(background, config=config).finish("completed")
+    assert background.close(PATIENCE)
+    run = read_back(tmp_path)["without_tools/seed=0"]
+    assert run["job_type"] == "train"
+    assert run["tags"] == ["without_tools", "note", "mock"]  # W&B refuses a tag as long as that policy's name
+    assert "made by `python -m harness +ablation=all`" in run["notes"]
+
+
+@pytest.mark.parametrize(("recorded", "now", "project"), [("theirs", "", "theirs"), ("theirs", "mine", "mine")])
+def test_track_writes_where_wandb_project_says_else_where_the_sweep_did(recorded, now, project, tmp_path, monkeypatch):
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:1], steps=1)
+    (run_folder(folder, "all_on") / "config.yaml").write_text(f"tracking:\n  project: {recorded}\n")
+    monkeypatch.setenv("WANDB_PROJECT", now)
+    sent = Sent()
+    sweep = load_sweep(folder)
+    write_run(sweep.runs[0], sweep, "offline", sent)
+    assert sent.all("start")[0]["project"] == project
+
+
+def test_a_sweep_writes_where_wandb_project_says(sweep_config, monkeypatch):
+    from tests import conftest
+
+    conftest._composed.cache_clear()
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    assert sweep_config("sweep=s").tracking.project == "mine"
+    assert sweep_config("sweep=s", "tracking.project=typed").tracking.project == "typed"
+    conftest._composed.cache_clear()
+
+
 @needs_core
 def test_interleaved_runs_stay_apart(tmp_path, background):
     trackers = [start(background, f"arm{i}/seed=0") for i in range(3)]
@@ -194,6 +302,15 @@ def test_off_writes_nothing(tmp_path, background):
     tracker.finish("completed")
     assert background.close(PATIENCE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_is_online_with_a_key_of_this_server_alone(monkeypatch, tmp_path):
+    """As `wandb login` leaves it."""
+    (tmp_path / "netrc").write_text("machine my.wandb.example login user password " + "a" * 40)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert resolve_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://my.wandb.example")
+    assert resolve_mode("auto") == "online"
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,18 @@
 
 import importlib
 import json
-import netrc
 import os
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlparse
 
 from harness.errors import ConfigError
+from harness.machine import inventory
 from harness.records.load import SweepRecords, load_sweep
 from harness.stats.sweep_statistics import statistics_of
 from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import Dashboard, dashboard
-from harness.tracking.tracker import PROJECT
+from harness.tracking.tracker import project_of
 
 PINNED = "wandb-workspaces==0.4.5"
 
@@ -22,7 +21,7 @@ PINNED = "wandb-workspaces==0.4.5"
 def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     entity = asked.entity or os.environ.get("WANDB_ENTITY", "")
-    project = asked.project or os.environ.get("WANDB_PROJECT", PROJECT)
+    project = asked.project or project_of(next((sweep.config_of(run) for run in sweep.runs), {}))
     spec = dashboard(sweep, statistics_of(sweep), entity, project)
     if asked.dry_run:
         print(json.dumps(asdict(spec), indent=1, ensure_ascii=False))
@@ -73,11 +72,6 @@ def _missing_package() -> list[str]:
 
 
 def _missing_key() -> list[str]:
-    if os.environ.get("WANDB_API_KEY"):
+    if inventory.wandb_key():
         return []
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"
-    try:
-        known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        known = None
-    return [] if known else [f"a key for {host}: set WANDB_API_KEY, or run `wandb login`"]
+    return [f"a key for {inventory.wandb_host()}: set WANDB_API_KEY, or run `wandb login`"]
