@@ -33,6 +33,7 @@ from experiments.benchmarks.planted_bugs import (
     as_it_is,
     planted,
     rollouts,
+    rounded_to_16_bits,
     runs_of,
     scored,
 )
@@ -51,7 +52,8 @@ OTHERS = """## Bugs by somebody who had not read the probe
 
 `experiments/benchmarks/bugs_of_others.py`. The symptoms that count were chosen before the probe was asked, of those
 that count in the first table; "none known" is a bug for which that table has none. An alarm is any symptom,
-right or wrong.
+right or wrong. In 16 bits: the trainer's log-probs are 0.01 nats off at each token, as by rounding, and the probe is
+told that nothing is exact.
 """
 FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
 correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes
@@ -143,6 +145,7 @@ def measured(shared: Step, runs: dict[str, list[Step]], planted_runs: int) -> di
     def row(bug: Bug) -> dict[str, Any]:
         many = with_it(bug.plant)
         found = [first_named(shared, steps, bug.named) for steps in many]
+        rounded = [planted(steps, rounded_to_16_bits, run) for run, steps in zip(runs, many, strict=False)]
         usual = Counter(name for steps in many for name in alarms(steps, allowed))
         return {
             "bug": bug.name,
@@ -151,6 +154,7 @@ def measured(shared: Step, runs: dict[str, list[Step]], planted_runs: int) -> di
             "named": sum(n is not None for n, _, _ in found),
             "within_two": sum(n is not None and n <= 2 for n, _, _ in found),
             "alarm_within_two": sum(n is not None and n <= 2 for _, n, _ in found),
+            "within_two_in_16_bits": sum(bool(named(shared, steps[:2]) & set(bug.named)) for steps in rounded),
             "steps": sorted(n for n, _, _ in found if n is not None),
             "present": dict(sorted(Counter(s for _, _, present in found for s in present).items())),
             "usual": None if bug.trainer else dict(usual),
@@ -188,14 +192,17 @@ def table_of_others(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines += [
         f"- {len(most)} of {len(rows)} are named within two steps in most runs; {known} have a symptom that counts."
     ]
-    lines += [f"- {len(alarmed)} of {len(rows)} raise an alarm within two steps in most runs.", ""]
+    rounded = sum(2 * row["within_two_in_16_bits"] > row["runs"] for row in rows)
+    lines += [f"- {len(alarmed)} of {len(rows)} raise an alarm within two steps in most runs."]
+    lines += [f"- {rounded} of {len(rows)} are named where sampler and trainer round to 16 bits.", ""]
     lines += [
-        "| bug | named within two steps | alarm | symptoms that count | present, runs | usual metrics with an alarm |"
+        "| bug | named within two steps | in 16 bits | alarm | symptoms that count | present, runs | usual metrics |"
     ]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["|---|---|---|---|---|---|---|"]
     for row in rows:
         present = ", ".join(f"`{symptom}` {count}" for symptom, count in row["present"].items()) or "–"
-        counts = f"{row['within_two']} of {row['runs']} | {row['alarm_within_two']}"
+        exact, rough, any_symptom = row["within_two"], row["within_two_in_16_bits"], row["alarm_within_two"]
+        counts = f"{exact} of {row['runs']} | {rough} | {any_symptom}"
         wanted = _names(row["symptoms"]) if row["symptoms"] else "none known"
         lines.append(f"| {row['bug']} | {counts} | {wanted} | {present} | {_usual(row)} |")
     return lines
