@@ -59,3 +59,5 @@ def test_silent_bugs_are_named_in_a_recorded_run_and_sound_runs_have_no_symptom(
     unseen = [bug["bug"] for bug in found["bugs"] if not bug["within_two"]]
     assert unseen == ["rewards shuffled within groups"] and len(found["bugs"]) >= 24
     assert {name: any(runs) for name, runs in found["sound"].items()} == dict.fromkeys(found["sound"], False)
+    named = sum(bool(bug["within_two"]) for bug in found["others"])
+    assert 0 < named < len(found["others"]) and len(found["others"]) == 28
