@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from asyncio import sleep
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,7 @@ class UserModel:
         odd, failure, pause = 0, "", PAUSE
         for attempt in range(ATTEMPTS):
             if attempt:
-                await asyncio.sleep(min(pause, PAUSE_AT_MOST))
+                await sleep(min(pause, PAUSE_AT_MOST))
                 pause *= 2
             try:
                 async with self.requests:

@@ -138,7 +138,7 @@ def test_pauses_double_and_an_endpoint_may_name_a_longer_one(tmp_path, monkeypat
         pauses.append(seconds)
 
     monkeypatch.setattr(asking, "PAUSE", 1.0)
-    monkeypatch.setattr(asking.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asking, "sleep", sleep)  # asyncio's own would be everybody's, litellm's loops among them
     with pytest.raises(UserError):
         ask(tmp_path, refusal(500))
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
