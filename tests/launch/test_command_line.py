@@ -161,7 +161,7 @@ REFUSED = [
     # what nothing reads
     ("+ablaton=all", "No option is called 'ablaton'. Did you mean 'ablation'?"),
     ("+sedd=3", "Did you mean 'seed'?"),
-    ("+foo=bar", "No option is called 'foo'. Options: baseline, handover_ends, factors, placebo, controls, seed, sweep, results"),
+    ("+foo=bar", "No option is called 'foo'. Options: baseline, handover_ends, factors, placebo, controls, seed"),
     ("train.step=3", "No option is called 'train.step'. Did you mean 'train.steps'?"),
     ("+train.step=3", "Did you mean 'train.steps'?"),
     ("steps=3", "Did you mean 'train.steps'?"),
