@@ -1,7 +1,7 @@
 """`harness archive results/<sweep>`: a sweep's records in one file that can be committed.
 
 With it goes a sample of rollouts, where one can be taken. What is left of the folder to commit: report, effects,
-plan, manifest, reuse, figures and records.jsonl.xz.
+plan, manifest, figures and records.jsonl.xz.
 """
 
 from argparse import Namespace

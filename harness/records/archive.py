@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.records.archive_format import encode
-from harness.records.json_files import write_lines
+from harness.records.json_files import write_lines, write_object
 from harness.records.layout import RunFiles, SweepFiles
 from harness.records.schema import Record
 from harness.records.store import write_synced
@@ -16,7 +16,8 @@ def pack(folder: Path, sample: Iterable[Record] = ()) -> Path:
     """Writes the archive, then removes what it holds; trajectories.parquet stays where it is. Its path.
 
     sample: rollouts to keep; none: those of an earlier archive, if any
-    Of an archived sweep it removes what the archive holds: killed before that was done, a sweep has both.
+    Of an archived sweep it removes what the archive holds: killed before that was done, a sweep has both. An older
+    archive takes in the reuse.json that lies beside it.
     Raises ConfigError for a folder without a plan or with a damaged archive.
     """
     files = SweepFiles(folder)
@@ -26,10 +27,13 @@ def pack(folder: Path, sample: Iterable[Record] = ()) -> Path:
     if not files.archived:
         runs = {run: files.run(run).content() for run in plan}
         configs = {run: files.run(run).read_config() for run in plan}
-        write_synced(files.archive_path, encode(runs, configs, list(sample) or files.rollouts()))
+        write_synced(files.archive_path, encode(runs, configs, list(sample) or files.rollouts(), files.reuse()))
+    elif not (kept := files.archive()).reuse and (reuse := files.reuse()):
+        write_synced(files.archive_path, encode(kept.runs, kept.configs, kept.rollouts(), reuse))
     for run in files.archive().runs:
         _remove(files.run(run))
     files.sample_path.unlink(missing_ok=True)
+    files.reuse_path.unlink(missing_ok=True)
     with suppress(OSError):  # local files are left in it
         (folder / "runs").rmdir()
     return files.archive_path
@@ -45,6 +49,8 @@ def unpack(folder: Path) -> None:
             files.run(run).write_config(archive.configs[run])
     if archive.sample:
         write_lines(files.sample_path, archive.rollouts())
+    if archive.reuse:
+        write_object(files.reuse_path, archive.reuse)
     files.archive_path.unlink()
 
 

@@ -1,6 +1,6 @@
 """The one file that holds a sweep's records: JSON lines, compressed by xz (`xzcat`, `xzgrep`).
 
-    {"archive": 1, "config": {…}}                                   the configuration of the first run
+    {"archive": 1, "config": {…}, "reuse": {…}}                     the configuration of the first run; reuse.json
     {"run": …, "status": {…}, "config": {…}, "without": […], "unreadable": 0}
                                                                     a run; its config where it differs from the first
     {"run": …, "steps": {…}}  {"run": …, "validation": {…}}  {"run": …, "checks": {…}}
@@ -26,19 +26,25 @@ ROLLOUT = '{"rollout": '
 
 @dataclass(frozen=True)
 class Archive:
-    """runs, configs: by name; sample: rollouts as text, since they are most of the file and few readers want them."""
+    """runs, configs: by name; sample: rollouts as text, since they are most of the file and few readers want them.
+
+    reuse: what reuse.json held; {} in an archive that was made while that file stayed beside it
+    """
 
     runs: dict[str, RunContent]
     configs: dict[str, Record]
     sample: tuple[str, ...]
+    reuse: Record
 
     def rollouts(self) -> list[Record]:
         return [DECODER.decode(line)["rollout"] for line in self.sample]
 
 
-def encode(runs: Mapping[str, RunContent], configs: Mapping[str, Record], sample: Iterable[Record]) -> bytes:
+def encode(
+    runs: Mapping[str, RunContent], configs: Mapping[str, Record], sample: Iterable[Record], reuse: Record
+) -> bytes:
     first = next(iter(configs.values()), {})
-    lines: list[Record] = [{"archive": VERSION, "config": first}]
+    lines: list[Record] = [{"archive": VERSION, "config": first, "reuse": reuse}]
     for run, content in runs.items():
         config = configs[run]
         lines.append(
@@ -63,7 +69,7 @@ def decode(raw: bytes) -> Archive:
     if header["archive"] != VERSION:
         raise ValueError(f"its format is {header['archive']}, this code reads {VERSION}")
     first = header["config"]
-    archive = Archive({}, {}, sample)
+    archive = Archive({}, {}, sample, header.get("reuse", {}))
     for record in records:
         run = record["run"]
         if "status" in record:

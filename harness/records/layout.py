@@ -2,7 +2,7 @@
 
     results/<sweep>/
       plan.jsonl  manifest.json      written before anything runs
-      reuse.json                     what was computed and shared, and what it cost
+      reuse.json                     what was computed and shared, and what it cost; in the archive once there is one
       runs/<arm>/seed=<n>/           one run, while the sweep is live (of a block: runs/<arm>/<block>/seed=<n>/):
         config.yaml status.json steps.jsonl validation.jsonl checks.jsonl
         trajectories.parquet         every training rollout, and the last validation; local, never committed
@@ -156,7 +156,8 @@ class SweepFiles:
         write_object(self.manifest_path, manifest)
 
     def reuse(self) -> Record:
-        return read_object(self.reuse_path)
+        kept = self.archive().reuse if self.archived else {}
+        return kept or read_object(self.reuse_path)
 
     @property
     def archived(self) -> bool:

@@ -79,6 +79,28 @@ def test_the_sample_of_rollouts_goes_along_and_survives_unpacking(sweep):
     assert load_sweep(sweep).rollouts() == ROLLOUTS
 
 
+COST = {"seconds": {"wall": 3.0, "cpu": 5.0}, "engines": 1}
+
+
+def test_what_it_cost_goes_along_and_survives_unpacking(sweep):
+    (sweep / "reuse.json").write_text(json.dumps(COST))
+    live = load_sweep(sweep)
+    pack(sweep)
+    assert not (sweep / "reuse.json").exists()
+    assert load_sweep(sweep) == live and SweepFiles(sweep).reuse() == COST
+    unpack(sweep)
+    assert json.loads((sweep / "reuse.json").read_text()) == COST
+
+
+def test_an_archive_that_was_made_without_its_cost_takes_it_in(sweep):
+    whole = pack(sweep, ROLLOUTS).read_bytes()
+    (sweep / "reuse.json").write_text(json.dumps(COST))
+    before = load_sweep(sweep)
+    assert pack(sweep).read_bytes() != whole and not (sweep / "reuse.json").exists()
+    assert load_sweep(sweep) == before and load_sweep(sweep).rollouts() == ROLLOUTS
+    assert before.reuse == COST
+
+
 def test_local_files_of_a_run_stay_where_they_are(sweep):
     text = run_folder(sweep, "all_on") / "trajectories.parquet"
     text.write_bytes(b"local")
