@@ -7,11 +7,11 @@ from harness.records.load import SweepRecords
 from harness.report import effect_text
 from harness.report.templating import render
 from harness.stats.effects import Effect, Effects
+from harness.stats.reward_range import DIFFERENCE, cut
 from harness.stats.verdicts import DEPENDS, LOWERS, NO_EFFECT, RAISES, UNDECIDED
 
 CHIPS = ("Matters", "Undecided", "Makes no difference")
 WIDTH, HEIGHT = 120, 14  # of a figure, in its own units
-MOST = 1.0  # rewards are in 0..1, so a difference of means is in −1..1
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _line(effect: Effect) -> ChipLine:
 
 
 def _estimate(effect: Effect) -> str:
-    if effect.low is not None and effect.high is not None and effect.low < -MOST and effect.high > MOST:
+    if effect.low is not None and effect.high is not None and all(cut(effect.low, effect.high, DIFFERENCE)[2:]):
         return f"no usable interval from {effect.seeds} seeds"
     return effect_text.estimate(effect)
 
@@ -73,8 +73,10 @@ def bar_of(effect: Effect) -> Bar | None:
     if effect.value is None:
         return None
     low, high = (effect.value if end is None else end for end in (effect.low, effect.high))
-    return Bar(_place(low), _place(high), _place(effect.value), cut_low=low < -MOST, cut_high=high > MOST)
+    low, high, before, after = cut(low, high, DIFFERENCE)
+    return Bar(_place(low), _place(high), _place(effect.value), cut_low=bool(before), cut_high=bool(after))
 
 
 def _place(value: float) -> float:
-    return round((max(-MOST, min(MOST, value)) / MOST + 1) / 2 * (WIDTH - 16) + 8, 1)
+    least, most = DIFFERENCE
+    return round((min(max(value, least), most) - least) / (most - least) * (WIDTH - 16) + 8, 1)
