@@ -17,6 +17,17 @@ def test_the_sweeps_of_the_answer_are_committed():
     assert {"cpu_all", "cpu_gate_aware", "cpu_leave_one_out", "cpu_short_term"} <= {path.name for path in SWEEPS}
 
 
+KEPT = {"plan.jsonl", "manifest.json", "records.jsonl.xz", "effects.json", "report.md", "report.html", "figures"}
+MEASURED = {"warm_start.json"}  # of a policy that was made for the sweep
+
+
+def test_a_committed_sweep_keeps_its_records_in_one_file():
+    archived = [folder for folder in SWEEPS if (folder / "records.jsonl.xz").exists()]  # not one that runs here
+    assert len(archived) > 10
+    assert {path.name for folder in archived for path in folder.iterdir()} - MEASURED == KEPT
+    assert sum(1 for folder in archived for path in folder.rglob("*") if path.is_file()) <= 280  # of 300 in results/
+
+
 @pytest.mark.parametrize("folder", SWEEPS, ids=lambda folder: folder.name)
 def test_a_committed_report_follows_from_its_committed_records(folder):
     sweep = load_sweep(folder)
