@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,23 @@ class ChildProcess:
 
     note: called with a line for a person
     computes: what it is asked is computed in its own processes, so it hangs if they compute nothing meanwhile
+    environment: what differs from this process's
 
     Raises, where it is asked, what answering raised: a HarnessError as it is, anything else as RuntimeError; and
     EngineError once the process has ended.
     """
 
     def __init__(
-        self, name: str, module: str, log: Path, note: Callable[[str], None] = lambda _: None, computes: bool = False
+        self,
+        name: str,
+        module: str,
+        log: Path,
+        note: Callable[[str], None] = lambda _: None,
+        computes: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.module, self.log, self.note, self.computes = name, module, log, note, computes
+        self.environment = environment or {}
         self.open: dict[int, asyncio.Future[Any]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -75,7 +83,7 @@ class ChildProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+                env={**os.environ, **self.environment, "PYTHONPATH": os.pathsep.join(filter(None, path))},
                 start_new_session=True,  # an interrupt at the terminal is ours to handle
             )
         try:

@@ -24,6 +24,7 @@ SAMPLES = "a number in (0, 2]; samples of a greedy policy are all the same"
 GROUP = "a whole number, at least 2 rollouts, since advantages are relative to the group"
 TRAINING_TASKS = "a whole number above 0, since without tasks the training set is empty"
 TWO_SHARES = "the sampler's and the trainer's share of a GPU's memory, together at most 0.95"
+SHARES_APART = "the sampler's and the trainer's share of the memory of their own GPUs, each at most 0.95"
 LOOKS = "a list of one to four numbers of seeds, rising from at least 2, such as [4,6,8,10]"
 REQUESTS = "a list of kinds of requests, such as [swap,cancel]"
 MODEL = "a model by litellm's name, such as gpt-4o or hosted_vllm/NAME"
@@ -294,7 +295,9 @@ class BackendConfig(Section):
     """kind: shared (one engine for all runs) or art_local (stock ART, an engine per run).
 
     device: cpu, cuda, or auto: cuda where there is a GPU
-    gpu_split: shares of a GPU's memory for the sampler and the trainer
+    placement: together, sampler and trainer on one GPU; or split, each with GPUs of its own
+    sampler_gpus: of a split engine, over which vLLM divides each layer (tensor parallel)
+    gpu_split: shares of a GPU's memory for the sampler and the trainer; None: 0.5 and 0.4, or 0.9 each where split
     max_loras: adapter slots of the server; in_flight: requests at once; None: 8 and 48 on a CPU, 16 and 256 on a GPU
     threads: of PyTorch in the trainer; port: on 127.0.0.1, None for a free one
     engines_per_gpu: that share a GPU and its memory; engines: at once, None: as many as that gives
@@ -305,7 +308,9 @@ class BackendConfig(Section):
 
     kind: Literal["shared", "art_local"]
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpu_split: Annotated[tuple[float, float], Field(strict=False, description=TWO_SHARES)] = (0.5, 0.4)
+    placement: Literal["together", "split"] = "together"
+    sampler_gpus: Count = 1
+    gpu_split: Annotated[tuple[float, float], Field(strict=False, description=TWO_SHARES)] | None = None
     max_loras: Annotated[int, Field(ge=2, description="at least 2, a whole number (one slot stays empty)")] | None = (
         None
     )
@@ -321,8 +326,11 @@ class BackendConfig(Section):
             raise ConfigError("backend.batch_invariant is for backend=shared: stock ART starts a server of its own.")
         if self.batch_invariant and self.device == "cpu":
             raise ConfigError(f"{NEEDS_GPU} backend.device is cpu. {WITHOUT_IT}")
-        if min(self.gpu_split) <= 0 or sum(self.gpu_split) > 0.95:
-            raise ConfigError(f"backend.gpu_split is {list(self.gpu_split)}; expected {TWO_SHARES}.")
+        shares, most = self.shares, max if self.placement == "split" else sum
+        if min(shares) <= 0 or most(shares) > 0.95:
+            expected = SHARES_APART if self.placement == "split" else TWO_SHARES
+            raise ConfigError(f"backend.gpu_split is {list(shares)}; expected {expected}.")
+        self._check_placement()
         if self.kind == "art_local" and self.engines_per_gpu > 1:
             raise ConfigError("backend=art_local takes a whole GPU for each run: leave backend.engines_per_gpu at 1.")
         if self.kind == "art_local" and self.device == "cpu":
@@ -332,12 +340,60 @@ class BackendConfig(Section):
                 f"backend.port is given for {self.engines} engines, and each needs its own. Leave it out."
             )
 
+    def _check_placement(self) -> None:
+        if self.placement == "together":
+            if self.sampler_gpus > 1:
+                raise ConfigError(
+                    f"backend.sampler_gpus is {self.sampler_gpus}, and sampler and trainer are on one GPU. Add "
+                    "backend.placement=split."
+                )
+            return
+        if self.kind == "art_local":
+            raise ConfigError(
+                "backend.placement=split is for backend=shared: stock ART divides two GPUs between training and "
+                "inference by itself. Leave it out."
+            )
+        if self.device == "cpu":
+            raise ConfigError("backend.placement=split needs GPUs, and backend.device is cpu. Leave it out.")
+        if self.engines_per_gpu > 1:
+            raise ConfigError(
+                f"backend.placement=split gives an engine {self.gpus_per_engine} whole GPUs, and "
+                f"backend.engines_per_gpu is {self.engines_per_gpu}. Leave one of them out."
+            )
+
+    @property
+    def gpus_per_engine(self) -> int:
+        """Whole GPUs that an engine takes; 1 also where several share one."""
+        return self.sampler_gpus + 1 if self.placement == "split" else 1
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Shares of a GPU's memory for the sampler and the trainer, of all engines on it."""
+        return self.gpu_split or ((0.9, 0.9) if self.placement == "split" else (0.5, 0.4))
+
     @property
     def on_gpu(self) -> bool:
         """Whether the engine runs on a GPU. Raises ConfigError when one is asked for and none is there."""
         if self.device == "cuda" and not gpus():
             raise ConfigError("backend.device is cuda, and no NVIDIA GPU is visible here. Use device=auto or cpu.")
         return self.device != "cpu" and bool(gpus())
+
+    def check_place(self) -> None:
+        """Raises ConfigError where sampler and trainer are to be on GPUs of their own, and too few are visible."""
+        if self.placement == "split" and len(gpus()) < self.gpus_per_engine:
+            raise ConfigError(
+                f"backend.placement=split needs {self.gpus_per_engine} GPUs (sampler {self.sampler_gpus}, trainer 1), "
+                f"and {len(gpus())} {'is' if len(gpus()) == 1 else 'are'} visible here."
+            )
+
+    @property
+    def places(self) -> tuple[tuple[str, ...], str | None]:
+        """The sampler's GPUs and the trainer's, as CUDA_VISIBLE_DEVICES names them; (), None: all that are visible."""
+        if self.placement == "together":
+            return (), None
+        self.check_place()
+        names = [str(gpu.index) for gpu in gpus()[: self.gpus_per_engine]]
+        return tuple(names[: self.sampler_gpus]), names[-1]
 
     def check_kernels(self) -> None:
         """Raises ConfigError where the engine would run on a CPU and its kernels are asked to be batch-invariant."""
@@ -347,7 +403,7 @@ class BackendConfig(Section):
     @property
     def memory(self) -> tuple[float, float]:
         """Shares of a GPU's memory for one engine's sampler and trainer."""
-        sampler, trainer = self.gpu_split
+        sampler, trainer = self.shares
         return sampler / self.engines_per_gpu, trainer / self.engines_per_gpu
 
     @property

@@ -32,6 +32,8 @@ def _compute():
 async def _answer(question):
     if question == "busy":
         await asyncio.to_thread(time.sleep, WAIT)
+    if question == "card":
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
     if question == "wait":
         await asyncio.sleep(0.3)
         return "waited"

@@ -26,8 +26,8 @@ def found_from_here(monkeypatch):
 
 
 @asynccontextmanager
-async def child(tmp_path, greeting="you"):
-    process = ChildProcess("A child", MODULE, tmp_path / "child.log")
+async def child(tmp_path, greeting="you", **options):
+    process = ChildProcess("A child", MODULE, tmp_path / "child.log", **options)
     try:
         process.greeted = await process.start(greeting)
         yield process
@@ -35,9 +35,9 @@ async def child(tmp_path, greeting="you"):
         await process.close()
 
 
-def run(tmp_path, use, greeting="you"):
+def run(tmp_path, use, greeting="you", **options):
     async def within():
-        async with child(tmp_path, greeting) as process:
+        async with child(tmp_path, greeting, **options) as process:
             return await use(process)
 
     return asyncio.run(asyncio.wait_for(within(), 60))  # a process that hangs must not keep the suite
@@ -48,6 +48,12 @@ def test_each_question_gets_its_own_answer_whichever_comes_first(tmp_path):
         return process.greeted, await asyncio.gather(*(process.ask(number) for number in (1, 2, 3)))
 
     assert run(tmp_path, ask) == ("hello you", [2, 4, 6])
+
+
+def test_a_process_may_have_a_card_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert run(tmp_path, lambda process: process.ask("card")) == "0,1"
+    assert run(tmp_path, lambda process: process.ask("card"), environment={"CUDA_VISIBLE_DEVICES": "1"}) == "1"
 
 
 def test_what_libraries_print_goes_to_the_log_and_not_into_the_answers(tmp_path):

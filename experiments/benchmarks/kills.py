@@ -6,7 +6,8 @@
 A sweep is killed and started again until it completes. Moments are drawn evenly over the length of an undisturbed
 sweep, start and end included; of the roles that have a process then, one that was hit seldom is drawn sooner. A kill
 counts if its process still lived. Prints a table by role and writes each kill to results/kills.json (out=FILE), where
-another seed is added. at_once: sweeps side by side; keep=FOLDER keeps the sweeps. The exit code is 1 if anything was
+another seed is added. at_once: sweeps side by side; device=cuda: on a GPU, with the real server; keep=FOLDER keeps the
+sweeps. The exit code is 1 if anything was
 lost, doubled, left over or other than undisturbed, or a resume took more than LIMIT seconds beyond loading.
 """
 
@@ -30,6 +31,7 @@ from pathlib import Path
 
 import psutil
 
+from harness.machine.gpu import gpus
 from harness.records.json_files import read_object
 from harness.records.schema import FILES
 
@@ -41,22 +43,24 @@ LOOK = 0.1  # seconds between two looks at a sweep
 ENDED = (0, 3)  # exit codes of a complete sweep; 3: no endpoint check holds with the stand-in
 TINY = [
     *("+ablation=smoke", "train.steps=2", "train.groups_per_step=2", "train.rollouts_per_group=4"),
-    *("validation.every=1", "validation.max_tasks=3", "train.val_tasks=50", "backend.device=cpu"),
+    *("validation.every=1", "validation.max_tasks=3", "train.val_tasks=50"),
 ]
+ON_CPU = ("backend.device=cpu",)
 LAYOUTS: dict[str, list[str]] = {
     "plain": [],
     "one": ["rollout.players=1"],
     "several": ["backend.engines=2"],
     "ray": ["backend.engines=2", "hydra/launcher=ray", "hydra.launcher.address=local"],
 }
-# By what a command line holds, the first that fits: the guard's holds the server's. vLLM's API server and core are one
-# process on a CPU.
+# By what a command line holds, the first that fits: the guard's holds the server's. Only on a GPU vLLM's core has a
+# process of its own.
 ROLES = {
     "engine": "harness.launch.engine_process",
     "trainer": "harness.engine.trainer_process",
     "player": "harness.player_pool",
     "guard": "engine/guard.py",
     "server": "vllm.entrypoints.openai.api_server",
+    "server's core": "VLLM::",
     "wandb": "harness.tracking.wandb_process",
     "wandb-core": "wandb-core",
     "ray worker": "ray::EngineActor",
@@ -97,6 +101,7 @@ class Asked:
     server: str = "stand_in"
     seed: int = 0
     at_once: int = 1
+    device: str = "cpu"
     layouts: tuple[str, ...] = ("one", "one", "several", "one", "several", "ray")
     out: str = str(ROOT / "results" / "kills.json")
     keep: str = ""
@@ -240,9 +245,9 @@ class Ending:
         return cls(states, (folder / "effects.json").read_text(), seconds)
 
 
-def undisturbed(results: Path, env: Mapping[str, str], layout: str = "one") -> Ending:
+def undisturbed(results: Path, env: Mapping[str, str], layout: str = "one", options: Sequence[str] = ON_CPU) -> Ending:
     """Raises RuntimeError with the command's output if it does not complete."""
-    command = Command(results, LAYOUTS[layout], env)
+    command = Command(results, [*options, *LAYOUTS[layout]], env)
     while command.code is None:
         command.look()
         time.sleep(LOOK)
@@ -278,8 +283,16 @@ class Budget:
 class KilledSweep:
     """One sweep that is killed and started again until it completes. faults: what should not have been, in words."""
 
-    def __init__(self, number: int, layout: str, results: Path, env: Mapping[str, str], seed: int) -> None:
-        self.number, self.layout, self.results, self.env = number, layout, results, env
+    def __init__(
+        self,
+        number: int,
+        layout: str,
+        results: Path,
+        env: Mapping[str, str],
+        seed: int,
+        options: Sequence[str] = ON_CPU,
+    ) -> None:
+        self.number, self.layout, self.results, self.env, self.options = number, layout, results, env, options
         self.folder = results / "smoke"
         self.rng = random.Random(f"{seed}/{number}")
         self.kills: list[Kill] = []
@@ -291,7 +304,7 @@ class KilledSweep:
         """Returns when the sweep is complete, or a start that nobody killed has failed."""
         while True:
             hit = len(self.kills)
-            command = Command(self.results, LAYOUTS[self.layout], self.env)
+            command = Command(self.results, [*self.options, *LAYOUTS[self.layout]], self.env)
             self._follow(command, whole.seconds, budget)
             left = command.left()
             if left:
@@ -386,10 +399,13 @@ class KilledSweep:
         self.faults += [f"{k}: the resume took too long" for k in self.kills if (k.seconds or 0) > LIMIT]
 
 
-def environment(server: str, folder: Path) -> dict[str, str]:
+def environment(server: str, folder: Path, device: str = "cpu") -> dict[str, str]:
     """What the sweeps are started with."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    env = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "offline"}
+    env = os.environ | {"PYTHONPATH": path, "WANDB_MODE": "offline"}
+    if device != "cpu":
+        return env
+    env["CUDA_VISIBLE_DEVICES"] = ""
     env.pop("HARNESS_VLLM_PYTHON", None)
     if server == "stand_in":
         program = folder / "vllm-python"
@@ -414,6 +430,7 @@ class Record:
 
     def __init__(self, asked: Asked) -> None:
         self.path, self.server, self.seed = Path(asked.out), asked.server, asked.seed
+        self.cards = "".join(f", {gpu.name}" for gpu in gpus()) if asked.device == "cuda" else ""
         self.kills: list[Kill] = []
         self.faults: list[str] = []
         self.sweeps = 0
@@ -424,7 +441,7 @@ class Record:
         ours = {
             "seed": self.seed,
             "sweeps": self.sweeps,
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}{self.cards}",
             "faults": self.faults,
             "kills": [asdict(kill) for kill in self.kills],
         }
@@ -452,15 +469,16 @@ def main(words: Sequence[str]) -> int:
     asked = Asked.of(words)
     budget, record, lock = Budget(asked.kills), Record(asked), threading.Lock()
     with workplace(asked.keep) as folder:
-        env = environment(asked.server, folder)
-        whole = undisturbed(folder / "undisturbed", env)
+        env = environment(asked.server, folder, asked.device)
+        options = [f"backend.device={asked.device}"]
+        whole = undisturbed(folder / "undisturbed", env, options=options)
         print(f"undisturbed: {whole.seconds:.0f} s, {len(whole.states)} runs", flush=True)
 
         def sweep(number: int) -> None:
             if budget.left <= 0:
                 return
             layout = asked.layouts[number % len(asked.layouts)]
-            killed = KilledSweep(number, layout, folder / f"sweep-{number}", env, asked.seed)
+            killed = KilledSweep(number, layout, folder / f"sweep-{number}", env, asked.seed, options)
             killed.run(whole, budget)
             with lock:
                 record.sweeps += 1

@@ -213,6 +213,7 @@ def server_config(config: "SweepConfig", policy: "Policy", logs: Path) -> "Serve
         max_loras=config.backend.slots,
         max_num_seqs=config.backend.requests,
         gpu_memory_utilization=config.backend.memory[0] if config.backend.on_gpu else None,
+        gpus=config.backend.places[0],
         kv_cache_bytes=_cache_beside_others(config, policy),
         port=config.backend.port,
         log=logs / "vllm.log",
@@ -221,13 +222,20 @@ def server_config(config: "SweepConfig", policy: "Policy", logs: Path) -> "Serve
 
 
 async def _room(backend: "BackendConfig", note: Note) -> None:
-    """Waits until the GPU has both shares of an engine free. Raises EngineError if that takes too long."""
+    """Waits until the GPUs have the shares of an engine free. Raises EngineError if that takes too long."""
     from harness.machine.gpu import gpus
     from harness.machine.gpu_room import wait_for_room
 
-    if backend.on_gpu:
-        gpu = gpus()[0]
-        await wait_for_room(gpu, sum(backend.memory) * gpu.memory, note)
+    if not backend.on_gpu:
+        return
+    sampler, trainer = backend.memory
+    if backend.placement == "together":
+        await wait_for_room(gpus()[0], (sampler + trainer) * gpus()[0].memory, note)
+        return
+    for gpu in gpus()[: backend.sampler_gpus]:
+        await wait_for_room(gpu, sampler * gpu.memory, note)
+    gpu = gpus()[backend.sampler_gpus]
+    await wait_for_room(gpu, trainer * gpu.memory, note)
 
 
 def _cache_beside_others(config: "SweepConfig", policy: "Policy") -> int | None:

@@ -286,6 +286,7 @@ async def start_trainer(config: SweepConfig, policy: Policy, log: Path, note: Ca
         device="cuda" if config.backend.on_gpu else "cpu",
         threads=config.backend.threads,
         memory_share=config.backend.memory[1] if config.backend.on_gpu else None,
+        gpu=config.backend.places[1],
     )
     trainer = TrainerProcess(order, log, note)
     await trainer.start()

@@ -58,7 +58,7 @@ class Settings:
             policy,
             config.policy.lora_rank,
             config.policy.lora_alpha,
-            backend.gpu_split[0],
+            backend.shares[0],
             backend.requests,
             backend.slots,
             backend.port,

@@ -36,6 +36,7 @@ class ServerConfig:
     start_timeout: float = 300.0  # seconds
     cpu_gib: int = 1  # KV cache on a CPU
     gpu_memory_utilization: float | None = None  # None on a CPU
+    gpus: tuple[str, ...] = ()  # that it may use, as CUDA_VISIBLE_DEVICES names them; each layer is divided over them
     kv_cache_bytes: int | None = None  # None: what is left of gpu_memory_utilization
     mixed_graphs: bool = True  # on a GPU; see graphs()
     batch_invariant: bool = False  # on a GPU: kernels whose results do not depend on what else is in the batch
@@ -94,6 +95,7 @@ def graphs(requests: int, mixed: bool = True) -> dict[str, object]:
 def _gpu_args(config: ServerConfig) -> list[str]:
     return [
         *("--gpu-memory-utilization", str(config.gpu_memory_utilization)),
+        *(("--tensor-parallel-size", str(len(config.gpus))) if len(config.gpus) > 1 else ()),
         *("--compilation-config", json.dumps(graphs(config.max_num_seqs, config.mixed_graphs))),
         *("--max-cpu-loras", str(4 * config.max_loras)),
         "--enable-prefix-caching",
@@ -114,6 +116,7 @@ def environment(config: ServerConfig, api_key: str) -> dict[str, str]:
     return (
         passed_on()
         | (on_cpu if config.gpu_memory_utilization is None else on_gpu)
+        | ({"CUDA_VISIBLE_DEVICES": ",".join(config.gpus)} if config.gpus else {})
         | {
             "VLLM_API_KEY": api_key,
             # said in either case: what is set around us must not decide it, since the store's keys have our answer

@@ -41,6 +41,7 @@ class TrainerOrder:
     threads: int = 1
     memory_share: float | None = None
     execution: Execution | None = None
+    gpu: str | None = None  # that its process sees, as CUDA_VISIBLE_DEVICES names it; None: those of the starter
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,7 +87,8 @@ class TrainerProcess:
     def __init__(self, order: TrainerOrder, log: Path, note: Callable[[str], None] = lambda _: None) -> None:
         """note: called with a line for a person"""
         self.order = order
-        self._process = ChildProcess(NAME, "harness.engine.trainer_process", log, note, computes=True)
+        sees = {"CUDA_VISIBLE_DEVICES": order.gpu} if order.gpu is not None else {}
+        self._process = ChildProcess(NAME, "harness.engine.trainer_process", log, note, computes=True, environment=sees)
 
     async def start(self) -> None:
         """Returns when the base model is loaded. Raises EngineError if it cannot be."""

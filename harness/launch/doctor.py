@@ -149,7 +149,11 @@ def _fit(name: str, found: list[Card]) -> list[str]:
         return ["trains on this CPU, in minutes"] if name in BUNDLED else ["needs a GPU to be of use"]
     card = min(found, key=lambda card: card.memory)
     domain, row = ("mock", 512) if name in BUNDLED else ("retail", 16384)
-    return memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row)
+    lines = memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row)
+    if memory.fits(name, card.memory, domain=domain, row=row) or len(found) < 2:
+        return lines
+    apart = memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row, split=(0.9, 0.9))
+    return [*lines, "with backend.placement=split, on two of them:", *apart]
 
 
 def run(asked: Namespace) -> int:

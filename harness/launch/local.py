@@ -42,14 +42,15 @@ def engines_here(backend: BackendConfig, runs: int) -> int:
     Unless asked otherwise: `engines_per_gpu` for each GPU; one in all on a CPU and with stock ART, which divides
     several GPUs between training and inference itself.
     """
-    room = len(gpus()) * backend.engines_per_gpu if backend.on_gpu else 0
+    room = _room(backend, len(gpus()))
     return min(backend.engines or (room if backend.kind == "shared" else 1) or 1, runs)
 
 
 def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
     """The GPUs of each engine of this node, [] for one on the CPU. Raises ConfigError for more than have a place."""
+    backend.check_place()
     there = [gpu.index for gpu in gpus()] if backend.on_gpu else []
-    room = len(there) * backend.engines_per_gpu
+    room = _room(backend, len(there))
     count = engines_here(backend, runs)
     if count > 1 and backend.port is not None:
         raise ConfigError(f"backend.port is given for {count} engines, and each needs its own. Leave it out.")
@@ -58,13 +59,22 @@ def gpu_shares(backend: BackendConfig, runs: int) -> list[list[int]]:
     if count > room:
         raise ConfigError(
             f"backend.engines is {count}, and {len(there)} GPU{'s are' * (len(there) > 1) or ' is'} visible, with "
-            f"{backend.engines_per_gpu} on each. Give backend.engines={room}, or more backend.engines_per_gpu: engines "
-            "of one GPU share its memory."
+            + (
+                f"{backend.gpus_per_engine} for each. Give backend.engines={room}."
+                if backend.gpus_per_engine > 1
+                else f"{backend.engines_per_gpu} on each. Give backend.engines={room}, or more "
+                "backend.engines_per_gpu: engines of one GPU share its memory."
+            )
         )
     if count > len(there):
         return [[there[number % len(there)]] for number in range(count)]
     each = len(there) // count
     return [there[number * each : (number + 1) * each] for number in range(count)]
+
+
+def _room(backend: BackendConfig, cards: int) -> int:
+    """Engines that so many GPUs have a place for; 0 for engines on a CPU."""
+    return cards // backend.gpus_per_engine * backend.engines_per_gpu if backend.on_gpu else 0
 
 
 async def _train(sweep: Sweep, runs: Sequence[RunConfig], shares: Sequence[Sequence[int]]) -> None:

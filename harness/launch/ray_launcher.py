@@ -58,7 +58,7 @@ def places(backend: BackendConfig, wished: float | None, cluster_gpus: float, no
     GPUs one a machine. Raises ConfigError for backend.port, which actors of one machine cannot share."""
     if backend.port is not None:
         raise ConfigError("backend.port cannot be given with hydra/launcher=ray. Leave it out: free ones are found.")
-    usual = float(cluster_gpus > 0 and backend.device != "cpu") / backend.engines_per_gpu
+    usual = float(cluster_gpus > 0 and backend.device != "cpu") * backend.gpus_per_engine / backend.engines_per_gpu
     gpus = wished if wished is not None else usual
     room = math.floor(cluster_gpus / gpus + 1e-6) if gpus else nodes
     return backend.engines or max(room, 1), gpus

@@ -75,7 +75,7 @@ class SlurmLauncher(SweepLauncher):
             raise ConfigError("A Slurm job is one engine with GPUs of its own: leave backend.engines_per_gpu at 1.")
         gpus = self.gpus
         if gpus is None:
-            gpus = int(backend.device != "cpu" and self.cluster == "slurm")
+            gpus = int(backend.device != "cpu" and self.cluster == "slurm") * backend.gpus_per_engine
         wishes = {**self.wishes, "gpus_per_node": gpus or None, "name": f"harness-{name}", "tasks_per_node": 1}
         return {key: value for key, value in wishes.items() if value is not None}
 

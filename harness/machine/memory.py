@@ -233,19 +233,22 @@ def estimate_lines(
     slots: int = 16,
     in_flight: int = 256,
     split: tuple[float, float] = (0.5, 0.4),
+    sampler_gpus: int = 1,
 ) -> list[str]:
-    """What a step of this policy takes on one GPU, as lines to print.
+    """What a step of this policy takes on one GPU, as lines to print; or on GPUs for each of the two, by its shares.
 
     gpu: the driver's name of the card; memory: its GiB; row: tokens of a packed row; groups x rollouts: episodes of a
-    step; slots: adapters on the card; in_flight: requests at once; split: the sampler's and trainer's share of memory.
+    step; slots: adapters on the card; in_flight: requests at once; split: the sampler's and trainer's share of memory;
+    sampler_gpus: of which the sampler has that share.
     """
     shape, load = SHAPES[policy], LOADS[domain]
-    serve, train = sampler(shape, rank, slots, split[0] * memory * GIB), training(shape, rank, row)
+    serving = split[0] * memory * sampler_gpus
+    serve, train = sampler(shape, rank, slots, serving * GIB), training(shape, rank, row)
     allowed = split[1] * memory * GIB
     twice = train.total(twice=False) > allowed
     room = f"{serve.tokens:,} tokens, {serve.episodes(load):,} episodes of {domain} at once"
     lines = [
-        f"sampler, {split[0] * memory:.0f} GiB: weights {_gib(serve.weights)}, adapters {_gib(serve.adapters)}, "
+        f"sampler, {serving:.0f} GiB: weights {_gib(serve.weights)}, adapters {_gib(serve.adapters)}, "
         f"cache {_gib(max(serve.cache, 0))}: {room if serve.episodes(load) else f'NO ROOM for an episode of {domain}'}",
         f"trainer, {split[1] * memory:.0f} GiB: weights {_gib(train.weights)}, adapter and Adam {_gib(train.state)}, "
         f"a row of {row:,} tokens {_gib(train.checkpointed if twice else train.activations)}"
@@ -256,7 +259,7 @@ def estimate_lines(
     card = card_of(gpu)
     if card is None:
         return [*lines, f"time: no data sheet of {gpu!r} here"]
-    if not fits(policy, memory, domain=domain, rank=rank, row=row, slots=slots, split=split):
+    if not fits(policy, memory, domain=domain, rank=rank, row=row, slots=slots, split=split, sampler_gpus=sampler_gpus):
         return lines
     episodes = groups * rollouts
     played = rollout_seconds(shape, load, episodes, min(serve.episodes(load), in_flight), card)
@@ -277,10 +280,11 @@ def fits(
     row: int = 16384,
     slots: int = 16,
     split: tuple[float, float] = (0.5, 0.4),
+    sampler_gpus: int = 1,
 ) -> bool:
-    """Whether sampler and trainer fit their shares of one card of `memory` GiB."""
+    """Whether sampler and trainer fit their shares of cards of `memory` GiB; see `estimate_lines`."""
     shape = SHAPES[policy]
-    serve = sampler(shape, rank, slots, split[0] * memory * GIB)
+    serve = sampler(shape, rank, slots, split[0] * memory * sampler_gpus * GIB)
     return serve.episodes(LOADS[domain]) > 0 and training(shape, rank, row).total(twice=True) <= split[1] * memory * GIB
 
 

@@ -160,8 +160,11 @@ def _fit_lines(sweep: Sweep) -> list[str]:
         slots=config.backend.slots,
         in_flight=config.backend.requests,
         split=config.backend.memory,
+        sampler_gpus=config.backend.sampler_gpus,
     )
-    return [f"on one {card.name} ({card.memory:.0f} GiB):", *(f"  {line}" for line in lines)]
+    count = config.backend.gpus_per_engine
+    where = f"on one {card.name}" if count == 1 else f"on {count} {card.name}, the trainer on the last"
+    return [f"{where} ({card.memory:.0f} GiB):", *(f"  {line}" for line in lines)]
 
 
 def preview(config: SweepConfig) -> Sweep:

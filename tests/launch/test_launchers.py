@@ -40,6 +40,8 @@ SHARES = [  # backend, runs -> GPUs of each engine
     ({"kind": "shared", "engines_per_gpu": 2}, 16, [[0], [1], [2], [3], [0], [1], [2], [3]]),
     ({"kind": "shared", "engines_per_gpu": 2, "engines": 5}, 16, [[0], [1], [2], [3], [0]]),
     ({"kind": "shared", "engines_per_gpu": 2}, 2, [[0, 1], [2, 3]]),
+    ({"kind": "shared", "placement": "split"}, 8, [[0, 1], [2, 3]]),
+    ({"kind": "shared", "placement": "split", "sampler_gpus": 2}, 8, [[0, 1, 2, 3]]),
     ({"kind": "art_local"}, 8, [[0, 1, 2, 3]]),
     ({"kind": "art_local", "engines": 2}, 8, [[0, 1], [2, 3]]),
     (CPU, 8, [[]]),
@@ -56,6 +58,16 @@ def test_more_engines_than_gpus_are_refused_but_can_be_planned(four_gpus):
     assert engines_here(BackendConfig("shared", engines=5), 8) == 5
     with pytest.raises(ConfigError, match=r"backend.engines is 5, and 4 GPUs are visible, with 1 on each"):
         gpu_shares(BackendConfig("shared", engines=5), 8)
+
+
+def test_more_split_engines_than_pairs_of_gpus_are_refused(four_gpus):
+    with pytest.raises(ConfigError, match=r"backend.engines is 3, and 4 GPUs are visible, with 2 for each"):
+        gpu_shares(BackendConfig("shared", placement="split", engines=3), 8)
+
+
+def test_a_split_engine_that_finds_too_few_gpus_says_what_it_needs(four_gpus):
+    with pytest.raises(ConfigError, match=r"needs 5 GPUs \(sampler 4, trainer 1\), and 4 are visible"):
+        gpu_shares(BackendConfig("shared", placement="split", sampler_gpus=4), 8)
 
 
 def test_reuse_json_says_how_many_engines_worked_at_once(tmp_path):
@@ -81,6 +93,7 @@ PLACES = [  # backend, gpus asked, GPUs and nodes of the cluster -> engines, GPU
     ({"kind": "shared", "engines": 3}, None, 8.0, 2, (3, 1.0)),
     ({"kind": "shared", "engines_per_gpu": 2}, None, 8.0, 2, (16, 0.5)),
     ({"kind": "shared", "engines_per_gpu": 5}, None, 1.0, 1, (5, 0.2)),
+    ({"kind": "shared", "placement": "split"}, None, 8.0, 2, (4, 2.0)),
     ({"kind": "shared"}, None, 0.0, 3, (3, 0.0)),
     (CPU, None, 8.0, 2, (2, 0.0)),
 ]

@@ -1,9 +1,12 @@
 """What runs on a GPU, and with which defaults."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from harness.engine.server_process import ServerConfig, command, environment
 from harness.errors import ConfigError
 from harness.machine import gpu
 from harness.sections import BackendConfig
@@ -98,3 +101,38 @@ def test_requests_and_slots_follow_the_device_unless_they_are_given(machine):
 def test_a_split_that_cannot_be_is_a_config_error(split):
     with pytest.raises(ConfigError, match="gpu_split"):
         BackendConfig("shared", gpu_split=split)
+
+
+def test_a_split_engine_has_a_share_of_two_cards(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0,1")
+    machine(H100, replace(H100, index=1), replace(H100, index=2))
+    split = BackendConfig("shared", placement="split")
+    assert split.places == (("2",), "0")
+    assert split.memory == (0.9, 0.9)
+    assert BackendConfig("shared", placement="split", sampler_gpus=2).places == (("2", "0"), "1")
+    assert BackendConfig("shared").places == ((), None)
+
+
+CANNOT_BE_SPLIT = [
+    ({"kind": "art_local"}, "stock ART divides two GPUs .* by itself"),
+    ({"device": "cpu"}, "needs GPUs, and backend.device is cpu"),
+    ({"engines_per_gpu": 2}, "gives an engine 2 whole GPUs"),
+    ({"gpu_split": (0.9, 0.96)}, "each at most 0.95"),
+    ({"placement": "together", "sampler_gpus": 2}, "Add backend.placement=split"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), CANNOT_BE_SPLIT)
+def test_a_placement_that_cannot_be_is_a_config_error(given, message):
+    with pytest.raises(ConfigError, match=message):
+        BackendConfig(**{"kind": "shared", "placement": "split"} | given)
+
+
+def test_a_split_sampler_divides_its_layers_over_its_gpus(tmp_path):
+    config = ServerConfig(
+        tmp_path, "large", "hermes", 4096, "bfloat16", 8, tmp_path / "log", gpu_memory_utilization=0.9
+    )
+    one, two = replace(config, gpus=("3",)), replace(config, gpus=("3", "4"))
+    assert "--tensor-parallel-size" not in command(one, Path("python"), 1)
+    assert "--tensor-parallel-size 2" in " ".join(command(two, Path("python"), 1))
+    assert environment(two, "key")["CUDA_VISIBLE_DEVICES"] == "3,4"
