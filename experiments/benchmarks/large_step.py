@@ -80,7 +80,7 @@ def make_checkpoint(shape_name: str, tokenizer_of: str, length: int, folder: Pat
 
     shape = SHAPES[shape_name]
     base = load_policy(tokenizer_of).path
-    size = {
+    size: dict[str, Any] = {
         "num_hidden_layers": shape.layers,
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
@@ -118,7 +118,9 @@ def words_of(tokenizer_of: str, tokens: int) -> int:
 
     def length(words: int) -> int:
         messages = [{"role": "user", "content": _prompt(words, GROUPS)}]
-        return len(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True)["input_ids"])
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return len(ids)
 
     low, high = 1, tokens
     while high - low > 1:
