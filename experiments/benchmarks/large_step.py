@@ -217,7 +217,7 @@ def _report(asked: argparse.Namespace, sweep: Path) -> dict[str, Any]:
 
 
 def _length(asked: argparse.Namespace) -> int:
-    return asked.prompt + asked.reply + 512
+    return int(asked.prompt + asked.reply + 512)
 
 
 def _command(asked: argparse.Namespace, words: int) -> list[str]:
