@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 GROUPS, ROLLOUTS = 8, 6
 WORDS = ("order", "refund", "address", "payment", "item", "return", "policy", "customer", "agent", "confirm")
+RESERVED = 8  # tokens for ART at the top of the vocabulary
 LENGTHS = "LARGE_STEP"  # environment variable: words of a prompt, tokens of a reply
 
 
@@ -103,9 +104,17 @@ def make_checkpoint(shape_name: str, tokenizer_of: str, length: int, folder: Pat
         if (base / name).is_file():
             shutil.copy(base / name, folder)
     words = json.loads((base / "tokenizer.json").read_text())
-    there = len(tokenizer)
-    words["model"]["vocab"] |= {f"w{n}": n for n in range(there, shape.vocabulary)}
-    (folder / "tokenizer.json").write_text(json.dumps(words))
+    (folder / "tokenizer.json").write_text(json.dumps(_with_more(words, len(tokenizer), shape.vocabulary)))
+
+
+def _with_more(words: dict[str, Any], there: int, wanted: int) -> dict[str, Any]:
+    """tokenizer.json with entries up to the wanted size. ART needs the highest ones for itself: they are tokens of
+    their own, under a name that the chat template knows."""
+    top = {n: f"<|reserved_{n}|>" for n in range(max(there, wanted - RESERVED), wanted)}
+    kind = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    words["model"]["vocab"] |= {top.get(n, f"w{n}"): n for n in range(there, wanted)}
+    words["added_tokens"] += [{"id": n, "content": text} | kind for n, text in top.items()]
+    return words
 
 
 def words_of(tokenizer_of: str, tokens: int) -> int:
