@@ -16,6 +16,7 @@ from harness.blocks import NONE, Block, refuse_differences
 from harness.errors import ConfigError, closest
 from harness.factors import CONTROL, NOTE, Factor, Factors, Run
 from harness.levels import arm_of, compared_names, declared, held, others, refuse_foreign_to, seams_of, with_luck
+from harness.policy.source import BUNDLED
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
@@ -228,7 +229,24 @@ def _of_blocks(data: Sequence[dict[str, Any]], blocks: Sequence[Block]) -> dict[
 
 def _sections(data: Mapping[str, Any]) -> dict[str, Any]:
     follows = {"transfer_ends": data.get(HANDOVER, False)}
-    return {name: _section(name, data[name], follows) for name in ("env", *SECTIONS)}
+    found = {name: _section(name, data[name], follows) for name in ("env", *SECTIONS)}
+    return found | {"backend": _where(found["policy"], found["backend"])}
+
+
+def _where(policy: PolicyConfig, backend: BackendConfig) -> BackendConfig:
+    """The backend on the device that the policy is made for. Raises ConfigError for a policy for CPUs on a GPU."""
+    if policy.is_own or policy.name not in BUNDLED or backend.kind != "shared":
+        return backend
+    if backend.device == "cuda":
+        raise ConfigError(
+            f"policy={policy.name} is made for CPUs: it computes in float32, and vLLM's adapters on a GPU in 16 bits "
+            "alone. Leave backend.device out, or choose a policy of 16 bits (docs/gpu.md)."
+        )
+    if backend.placement == "split":
+        raise ConfigError(
+            f"policy={policy.name} runs on the CPU, and backend.placement=split needs GPUs. Leave it out."
+        )
+    return replace(backend, device="cpu")
 
 
 def option_names(cfg: DictConfig) -> list[str]:

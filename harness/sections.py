@@ -294,7 +294,7 @@ class PolicyConfig(PolicySource, Section):
 class BackendConfig(Section):
     """kind: shared (one engine for all runs) or art_local (stock ART, an engine per run).
 
-    device: cpu, cuda, or auto: cuda where there is a GPU
+    device: cpu, cuda, or auto: cuda where there is a GPU and the policy is not made for CPUs, as micro is
     placement: together, sampler and trainer on one GPU; or split, each with GPUs of its own
     sampler_gpus: of a split engine, over which vLLM divides each layer (tensor parallel)
     gpu_split: shares of a GPU's memory for the sampler and the trainer; None: 0.5 and 0.4, or 0.9 each where split

@@ -13,7 +13,9 @@ from harness.env import load_environment
 from harness.errors import ConfigError
 from harness.fixes import registry
 from harness.fixes.registry import note
+from harness.machine.gpu import Gpu
 from harness.paths import CONF
+from harness.policy import MICRO
 from harness.sweep.estimate import count_steps, plan_lines
 from harness.sweep.plan import preview, work_of
 
@@ -374,3 +376,23 @@ def test_an_environment_of_ones_own_takes_no_option_of_the_group_that_it_replace
 def test_an_option_of_the_replaced_group_is_refused_instead_of_ignored(run_config):
     with pytest.raises(ConfigError, match=r"env=own env._target_=mine.load \+env.tasks=40"):
         run_config("env._target_=mine.load", "env.tasks=40")
+
+
+@pytest.fixture
+def with_a_gpu(monkeypatch):
+    monkeypatch.setattr("harness.sections.gpus", lambda: (Gpu(0, "H100", 80.0),))
+
+
+def test_the_policy_for_cpus_runs_on_the_cpu_of_a_machine_with_a_gpu(with_a_gpu, sweep_config):
+    assert not sweep_config().backend.on_gpu
+    assert sweep_config("policy=smollm2_135m").backend.on_gpu
+    with pytest.raises(ConfigError, match=r"policy=micro is made for CPUs: it computes in float32"):
+        sweep_config("backend.device=cuda")
+
+
+def test_a_policy_of_32_bits_is_refused_on_a_gpu_before_a_server_starts(with_a_gpu, sweep_config):
+    mine = [f"policy.path={MICRO}", "policy.tool_parser=hermes"]
+    with pytest.raises(ConfigError, match=r"policy=checkpoint computes in float32.* policy.dtype=bfloat16"):
+        preview(sweep_config(*mine))
+    preview(sweep_config(*mine, "policy.dtype=bfloat16"))
+    preview(sweep_config(*mine, "backend.device=cpu"))

@@ -145,10 +145,12 @@ def _policies(report: Report, found: list[Card]) -> None:
 
 
 def _fit(name: str, found: list[Card]) -> list[str]:
+    if name in BUNDLED:
+        return ["trains on this CPU, in minutes"]
     if not found:
-        return ["trains on this CPU, in minutes"] if name in BUNDLED else ["needs a GPU to be of use"]
+        return ["needs a GPU to be of use"]
     card = min(found, key=lambda card: card.memory)
-    domain, row = ("mock", 512) if name in BUNDLED else ("retail", 16384)
+    domain, row = "retail", 16384
     lines = memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row)
     if memory.fits(name, card.memory, domain=domain, row=row) or len(found) < 2:
         return lines

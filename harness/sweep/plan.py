@@ -228,6 +228,7 @@ def _load(config: SweepConfig) -> Sweep:
     reference = (train_ids if config.validation.split == "train" else domain.test_ids)[: config.validation.max_tasks]
     loaded = {each.policy: load_policy(each.policy) for each in config.runs}
     for policy in loaded.values():
+        _computes(policy, config)
         _fits(domain, policy, config)
     _can_double(domain, loaded, config)
     name, source = sweep_name(config), source_now(config)
@@ -301,6 +302,15 @@ def _fits(domain: Environment, policy: Policy, config: SweepConfig) -> None:
         raise ConfigError(
             f"env={domain.name} opens with about {tokens} tokens (policy text and tools), and policy={policy.name} "
             f"has room for {policy.max_model_len}. Choose a policy with a longer context, or env=mock."
+        )
+
+
+def _computes(policy: Policy, config: SweepConfig) -> None:
+    """Raises ConfigError for a policy that the server cannot serve with adapters (lora_shrink_op.py of vLLM 0.20)."""
+    if policy.dtype == "float32" and config.backend.kind == "shared" and config.backend.on_gpu:
+        raise ConfigError(
+            f"policy={policy.name} computes in float32, and vLLM's adapters on a GPU in 16 bits alone. Give "
+            "policy.dtype=bfloat16, or backend.device=cpu."
         )
 
 

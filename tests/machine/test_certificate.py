@@ -43,7 +43,7 @@ def kept(config):
 OTHER = [
     ("backend", {"in_flight": 64}),
     ("backend", {"max_loras": 4}),
-    ("backend", {"batch_invariant": True}),
+    ("backend", {"batch_invariant": True, "device": "auto"}),
     ("rollout", {"max_tokens": 9}),
     ("rollout", {"temperature": 0.5}),
     ("policy", {"lora_rank": 4}),
