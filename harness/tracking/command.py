@@ -3,14 +3,16 @@
 import sys
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from harness.disk import check_writable
 from harness.errors import ConfigError, Exit
 from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.records.schema import validity_word
+from harness.tracking.arm_effects import run_effects
 from harness.tracking.background import Background
 from harness.tracking.tracker import Tracker, project_of, resolve_mode
 
@@ -26,11 +28,12 @@ def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
+    effects = run_effects(sweep)
     background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
     try:
         written = 0
         while written < len(runs) and background.wait_written(
-            write_run(runs[written], sweep, mode, background).id, RUN_SECONDS
+            write_run(runs[written], sweep, mode, background, effects.get(runs[written].name)).id, RUN_SECONDS
         ):
             written += 1
     finally:
@@ -48,8 +51,14 @@ def run(asked: Namespace) -> int:
     return Exit.DONE
 
 
-def write_run(run: RecordedRun, sweep: SweepRecords, mode: str, background: Background) -> Tracker:
-    """Write one run to W&B from its records alone."""
+def write_run(
+    run: RecordedRun,
+    sweep: SweepRecords,
+    mode: str,
+    background: Background,
+    effects: Mapping[str, Any] | None = None,
+) -> Tracker:
+    """Write one run to W&B from its records alone. effects: as of `Tracker.finish`"""
     config = {"baseline": sweep.baseline} | sweep.config_of(run)
     tracker = Tracker.start(
         background,
@@ -75,5 +84,5 @@ def write_run(run: RecordedRun, sweep: SweepRecords, mode: str, background: Back
         for write in lines[number]:
             write()
     word = validity_word(run.valid, run.not_shown) if run.state == "completed" else None
-    tracker.finish(run.state, word, (f"{factor}: {reading}" for factor, reading in run.invalid))
+    tracker.finish(run.state, word, (f"{factor}: {reading}" for factor, reading in run.invalid), effects)
     return tracker

@@ -130,6 +130,7 @@ def test_track_replaces_what_a_stopped_sweep_left(server, tmp_path):
     }
     for name in runs:
         assert [row["step"] for row in server.named(name).rows] == [0, 1, 2, 3]
+    assert server.named("without_endpoint/seed=0").summary["vs_all_on/last"] < 0
 
 
 @pytest.mark.engine
