@@ -1,5 +1,6 @@
-"""Processes below another one, by their commands."""
+"""Processes below another one, by their commands; and waiting for what other processes do."""
 
+import time
 from contextlib import suppress
 
 import psutil
@@ -13,3 +14,10 @@ def below(pid: int, word: str) -> list[psutil.Process]:
             if word.lower() in " ".join(process.cmdline()).lower():
                 found.append(process)
     return found
+
+
+def wait_until(what, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.02)

@@ -55,7 +55,7 @@ MAY_KNOW = {
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
     "live": {"disk", "errors", "machine", "records", "report", "stats"},
-    "tracking": {"disk", "errors", "machine", "records", "report", "stats"},
+    "tracking": {"disk", "errors", "factors", "machine", "records", "report", "stats"},
 }
 # These two put the others together; nothing below them may know them.
 MAY_KNOW |= {"sweep": set(MAY_KNOW) - {"fixes"}, "launch": {*MAY_KNOW, "sweep"} - {"loop", "rollout"}}

@@ -86,9 +86,15 @@ class Tracker:
         for row in check_rows(records):
             self._add(row)
 
-    def finish(self, status: str, validity: str | None = None, invalid: Iterable[str] = ()) -> None:
+    def finish(
+        self,
+        status: str,
+        validity: str | None = None,
+        invalid: Iterable[str] = (),
+        effects: Mapping[str, Any] | None = None,
+    ) -> None:
         """End the W&B run; `status` other than `completed` marks it as failed. The summary gets what the report's table
-        of arms has."""
+        of arms has. effects: of the run's arm (arm_effects.py), where the sweep has ended"""
         self._send_row()
         curve = sorted(self._curve.items())
         summary = numbers_and_words(
@@ -101,6 +107,7 @@ class Tracker:
                 "slope": slope(curve),
                 "area": area(curve),
             }
+            | dict(effects or {})
         )
         self._send(finish=summary, exit_code=0 if status == "completed" else 1)
 

@@ -96,10 +96,10 @@ SERVERS = {
 
 
 @needs_core
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_server_that_takes_nothing_is_not_waited_for(server, wandb, said, monkeypatch):
-    with SERVERS[server]() as address:
-        monkeypatch.setenv("WANDB_BASE_URL", address if isinstance(address, str) else address[0])
+@pytest.mark.parametrize("place", SERVERS)
+def test_a_server_that_takes_nothing_is_not_waited_for(place, wandb, said, monkeypatch):
+    with SERVERS[place]() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", getattr(server, "address", server))
         whole_run(wandb)
         wait_for(core)
         close(wandb)
@@ -120,8 +120,8 @@ def test_a_proxy_that_never_answers_is_not_waited_for(wandb, said, monkeypatch):
 @needs_core
 @pytest.mark.parametrize("part", [core, process], ids=["wandb-core", "the process"])
 def test_a_part_of_wandb_that_hangs_is_killed(part, wandb, said, monkeypatch):
-    with taking() as (address, _):
-        monkeypatch.setenv("WANDB_BASE_URL", address)
+    with taking() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
         assert wandb.wait_written(whole_run(wandb).id, SOON)
         part().suspend()
         whole_run(wandb, "all_on/seed=1")
@@ -201,13 +201,13 @@ def test_track_uploads_what_wandb_missed(tmp_path, capsys, monkeypatch):
     (line,) = capsys.readouterr().err.splitlines()
     assert "took 0 of 2 runs" in line and "The same command writes all of them again" in line
     monkeypatch.setattr(command, "RUN_SECONDS", SOON)
-    with taking() as (address, rows):
-        monkeypatch.setenv("WANDB_BASE_URL", address)
+    with taking() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
         assert run_command("track", [str(sweep)]) == 0
-    *told, last = capsys.readouterr().out.splitlines()
-    assert told == [f"W&B: {address}/me/tau-bench-ablation/groups/s"]
-    assert "2 runs of s written to W&B, online" in last
-    assert [[r["step"] for r in run if "train/reward" in r] for run in rows.values()] == [[1, 2]] * 2
+    address, written, _ = capsys.readouterr().out.splitlines()
+    assert address == f"W&B: {server.address}/me/tau-bench-ablation/groups/s"
+    assert written == "2 runs of s written to W&B, online."
+    assert [[r["step"] for r in run.rows if "train/reward" in r] for run in server.runs.values()] == [[1, 2]] * 2
 
 
 def test_track_refuses_a_mode_that_writes_nothing(tmp_path, capsys, monkeypatch):
