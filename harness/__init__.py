@@ -17,6 +17,7 @@ what it stands on   env/: tasks, tools, users    users/: users that are models  
 many runs           sweep/: plan, parts, progress    launch/: Hydra's sweeper and launchers, engines, the command line
 while it runs       live/: `harness watch`, the report's page of a sweep that is under way
 somebody's loop     probe/: symptoms, each with what was measured and a verdict
+by a third party    replay/: a share of a sweep computed again, and compared
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 in a notebook       `harness.load("results/<sweep>")`: report/frames.py
 the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command

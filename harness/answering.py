@@ -51,13 +51,13 @@ def compared(served: Array, answering: Array, rival: Array | None, reply: npt.ND
         rival_gap=float(rival_gap.mean()),
         apart=float(apart.mean()),
         preference=float(better.mean()),
-        error=_error_of_mean(better, reply[telling]),
+        error=error_of_mean(better, reply[telling]),
         tokens=len(gap),
         replies=len(np.unique(reply[telling])),
     )
 
 
-def _error_of_mean(values: Array, cluster: npt.NDArray[np.integer]) -> float:
+def error_of_mean(values: Array, cluster: npt.NDArray[np.integer]) -> float:
     """Standard error of the mean of values that depend on each other within clusters; NaN for one cluster.
 
     The cluster-robust one with the factor G / (G - 1) for G clusters (Cameron and Miller, 2015, J. Human Resources 50).

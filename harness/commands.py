@@ -113,6 +113,14 @@ def _certificate(parser: Parser) -> None:
     parser.add_argument("options", metavar="KEY=VALUE", nargs="*", help="as for a sweep: policy, env, backend.…")
 
 
+def _replay(parser: Parser) -> None:
+    _sweep(parser)
+    parser.add_argument(
+        "options", metavar="KEY=VALUE", nargs="*", help="share=.05, seed=0, steps=N, and options of backend and policy"
+    )
+    _json(parser)
+
+
 def _setup(parser: Parser) -> None:
     parser.add_argument("--trainer-only", action="store_true", help="leave out the server's environment and SmolLM2")
     parser.add_argument("--gpu", action="store_true", help="vLLM, torch and ART's trainer for an NVIDIA GPU (30 GB)")
@@ -165,6 +173,11 @@ MORE_WATCH = (
 )
 MORE_COMBINE = "Fixed and random effects, and how much the sweeps differ. No seed or training may be in it twice."
 MORE_CERTIFICATE = "Starts the engine of these options; what it finds is kept for `harness doctor` and the reports."
+MORE_REPLAY = (
+    "With the sweep's store, single episodes and updates; of an archived sweep, whole runs from their configuration. "
+    "share: how much of it, drawn by seed; steps: no further. Nothing is written to the sweep. "
+    "Exit code 0: no difference, 1: a difference, or it could not be computed. See docs/replay.md."
+)
 MORE_DOCTOR = "With env=NAME: an environment's tasks, its prompts, and what agents without a model earn in it."
 MORE_PROBE = (
     "Without --trajectories and --url: this loop's, with its options. Exit code 0: no symptom is present, 3: one is. "
@@ -199,6 +212,9 @@ COMMANDS = {
         "measure whether answers depend on what else is asked at the same time",
         _certificate,
         MORE_CERTIFICATE,
+    ),
+    "replay": Command(
+        "harness.launch.replay_command", "compute a share of a sweep again, and compare", _replay, MORE_REPLAY
     ),
     "probe": Command(
         "harness.launch.probe_command", "name what is wrong with a loop, this one or yours", _probe, MORE_PROBE

@@ -52,6 +52,7 @@ MAY_KNOW = {
     "scoring": {"answering", "backend", "evidence", "seams"},
     "loop": {"backend", "config", "evidence", "factors", "records", "rollout", "scoring", "seams", "validation"},
     "probe": {"answering", "errors", "fixes", "policy", "seams"},
+    "replay": {"backend", "engine", "episode", "errors", "records"},
     "stats": {"designs", "errors", "factors", "paths", "records"},
     "report": {"designs", "errors", "factors", "records", "stats"},
     "live": {"disk", "errors", "machine", "records", "report", "stats"},

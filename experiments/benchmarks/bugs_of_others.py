@@ -1,7 +1,8 @@
 """Silent bugs of RL loops by somebody who had not read the probe, one function each, as in planted_bugs.py.
 
 `named` holds the symptoms that would name the bug, of those that planted_bugs.py knows: they were chosen before the
-probe was asked. () is a bug for which that file has no symptom, though rollouts or updates show the bug.
+probe was asked. () is a bug for which that file has no symptom, though rollouts or updates show the bug. `since` holds
+symptoms that were written after the probe had missed the bug, by somebody who knew it.
 """
 
 import copy
@@ -317,11 +318,26 @@ def last_minibatch_dropped(steps: list[Step], _: random.Random) -> None:
 BUGS = (
     Bug("two runs' adapters swapped for a step", adapters_swapped_for_one_step, OTHER_WEIGHTS),
     Bug("one of two replicas keeps the old weights", one_replica_keeps_the_old_weights, OTHER_WEIGHTS),
-    Bug("half of the groups are the last step's", groups_of_the_step_before, OTHER_WEIGHTS),
-    Bug("log-probs after top-p", logprobs_after_top_p, DISAGREE),
-    Bug("log-probs to base ten", logprobs_to_base_ten, DISAGREE),
-    Bug("log-prob of the best token", logprob_of_the_best_token, DISAGREE),
-    Bug("log-probs of the last chunk padded with 0.0", logprobs_of_the_last_chunk_padded, DISAGREE),
+    Bug(
+        "half of the groups are the last step's",
+        groups_of_the_step_before,
+        OTHER_WEIGHTS,
+        since=("rollouts_trained_again",),
+    ),
+    Bug(
+        "log-probs after top-p",
+        logprobs_after_top_p,
+        DISAGREE,
+        since=("importance_ratios_off_1", "zeros_where_not_certain"),
+    ),
+    Bug("log-probs to base ten", logprobs_to_base_ten, DISAGREE, since=("importance_ratios_off_1",)),
+    Bug("log-prob of the best token", logprob_of_the_best_token, DISAGREE, since=("importance_ratios_off_1",)),
+    Bug(
+        "log-probs of the last chunk padded with 0.0",
+        logprobs_of_the_last_chunk_padded,
+        DISAGREE,
+        since=("zeros_where_not_certain",),
+    ),
     Bug("last tool message not trained", last_tool_message_not_trained, ("context_not_served",), trainer=True),
     Bug("trained prompt has another date", prompt_rendered_on_another_day, ("context_not_served",), trainer=True),
     Bug(
@@ -332,6 +348,7 @@ BUGS = (
         contexts_cut_at_the_row_length,
         ("context_not_served", "assistant_tokens_masked"),
         trainer=True,
+        since=("context_cut_off",),
     ),
     Bug("newline after a call stripped", newline_after_a_call_stripped, ("outputs_retokenised",), trainer=True),
     Bug("tool messages trained", tool_messages_trained, ("unsampled_tokens_trained",), trainer=True),
@@ -341,20 +358,50 @@ BUGS = (
         ("unsampled_tokens_trained", "outputs_retokenised"),
         trainer=True,
     ),
-    Bug("half of a group has one seed", half_of_a_group_has_one_seed, ("rollouts_identical",), trainer=True),
-    Bug("a group mixes two tasks", halves_of_two_tasks_in_a_group, (), trainer=True),
-    Bug("rewards of the next group", rewards_of_the_next_group, (), trainer=True),
+    Bug(
+        "half of a group has one seed",
+        half_of_a_group_has_one_seed,
+        ("rollouts_identical",),
+        trainer=True,
+        since=("rollouts_copied",),
+    ),
+    Bug("a group mixes two tasks", halves_of_two_tasks_in_a_group, (), trainer=True, since=("group_mixes_tasks",)),
+    Bug(
+        "rewards of the next group",
+        rewards_of_the_next_group,
+        (),
+        trainer=True,
+        since=("rewards_against_success", "same_conversation_other_reward"),
+    ),
     Bug("grader's cache keyed by task", grader_remembers_a_task, ("no_group_spreads",)),
     Bug("one task judged upside down", one_task_judged_upside_down, (), trainer=True),
-    Bug("advantages over the batch", advantages_over_the_batch, ("advantages_against_rewards",), trainer=True),
-    Bug("advantages divided by length", advantages_by_length, ("advantages_against_rewards",), trainer=True),
-    Bug("database shared by a group", database_shared_by_a_group, ()),
-    Bug("tools time out", tools_time_out, ("exceptions_scored",), trainer=True),
-    Bug("some calls not parsed", call_not_parsed, (), trainer=True),
-    Bug("the same tasks in each step", tasks_begin_again_each_step, ("tasks_duplicated",), trainer=True),
+    Bug(
+        "advantages over the batch",
+        advantages_over_the_batch,
+        ("advantages_against_rewards",),
+        trainer=True,
+        since=("advantages_without_group_mean",),
+    ),
+    Bug(
+        "advantages divided by length",
+        advantages_by_length,
+        ("advantages_against_rewards",),
+        trainer=True,
+        since=("advantages_by_length",),
+    ),
+    Bug("database shared by a group", database_shared_by_a_group, (), since=("environment_keeps_state",)),
+    Bug("tools time out", tools_time_out, ("exceptions_scored",), trainer=True, since=("tool_failures_scored",)),
+    Bug("some calls not parsed", call_not_parsed, (), trainer=True, since=("calls_left_as_text",)),
+    Bug(
+        "the same tasks in each step",
+        tasks_begin_again_each_step,
+        ("tasks_duplicated",),
+        trainer=True,
+        since=("tasks_repeat_each_step",),
+    ),
     Bug("updates round away", updates_round_away, ("weights_do_not_move",)),
-    Bug("each step begins at the base", each_step_begins_at_the_base, ()),
-    Bug("last minibatch dropped", last_minibatch_dropped, ()),
+    Bug("each step begins at the base", each_step_begins_at_the_base, (), since=("update_begins_elsewhere",)),
+    Bug("last minibatch dropped", last_minibatch_dropped, (), since=("tokens_left_out",)),
 )
 
 

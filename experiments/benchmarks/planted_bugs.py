@@ -29,12 +29,14 @@ class Bug:
     """named: symptoms of which one must be present; (): no probe of rollouts can see it
     trainer: whether it changes what the trainer computes, which the recording does not have: then the usual metrics
         are not asked
+    since: further symptoms that count, written by who had seen the bug: they say nothing of how far the probe reaches
     """
 
     name: str
     plant: Plant
     named: tuple[str, ...]
     trainer: bool = False
+    since: tuple[str, ...] = ()
 
 
 def rollouts(steps: list[Step]) -> Iterator[Rollout]:

@@ -4,7 +4,8 @@ trained, log-probs of server and trainer, rewards, advantages, updates.
     PYTHONPATH=. .venv/bin/python experiments/benchmarks/record_rollouts.py --out results/probe_rollouts.jsonl.xz
 
 All fixes on, policy micro on generated mock tasks, the real server and trainer. A line for each step of each run; the
-first line holds what all steps share. Ten minutes on two cores.
+first line holds what all steps share. Ten minutes on two cores. Further options are those of a sweep: in 16 bits
+policy.path=harness/policy/micro/checkpoint policy.tool_parser=hermes policy.dtype=bfloat16.
 """
 
 import argparse
@@ -78,6 +79,7 @@ class Recorder:
                 },
                 "train_tasks": known["split"].train,
                 "validation_tasks": known["split"].validation,
+                **({} if known["exact"] else {"exact": False}),
             }
         )
         return evidence
@@ -140,10 +142,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("options", metavar="KEY=VALUE", nargs="*")
     options = parser.parse_args()
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         own = (*SMALL, f"train.steps={options.steps}", f"results={folder}", "sweep=record")
+        own = (*own, *options.options)
         runs = []
         for seed in range(options.seeds):
             cfg = untyped([*own, f"seed={seed}"])

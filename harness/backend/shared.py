@@ -145,10 +145,10 @@ class SharedEngine:
         async def compute() -> bytes:
             new, metrics, cost = await self.trainer.update(state, tensors, learning_rate, config)
             spent.update(cost.metrics())
-            return _pack(new, metrics)
+            return packed(new, metrics)
 
         found = await self.store.get(UPDATE, key, run, compute)
-        new, metrics = _unpack(found.value)
+        new, metrics = unpacked(found.value)
         return key, new, [{**step, **spent} for step in metrics], found.shared_with
 
     async def score(
@@ -309,14 +309,15 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(before)
 
 
-def _pack(state: State, metrics: list[dict[str, float]]) -> bytes:
+def packed(state: State, metrics: list[dict[str, float]]) -> bytes:
     head = json.dumps(
         {"metrics": metrics, "digest": state.digest, "weights": state.weights, "adapter": len(state.adapter)}
     )
     return head.encode() + b"\n" + state.adapter + state.moments
 
 
-def _unpack(raw: bytes) -> tuple[State, list[dict[str, float]]]:
+def unpacked(raw: bytes) -> tuple[State, list[dict[str, float]]]:
+    """The state after an update, and its metrics by gradient step, of what the store holds of it."""
     file = io.BytesIO(raw)
     head = json.loads(file.readline())
     adapter = file.read(head["adapter"])

@@ -11,18 +11,22 @@ from harness.errors import EngineError
 from harness.launch.engine_pool import STARTS
 from harness.log_stream import LogHandler, log_stream
 from harness.records.layout import SweepFiles
+from harness.records.store import Store
 from harness.sweep.cost import StartCost
 from harness.sweep.display import Progress
 from harness.sweep.plan import Sweep
 from harness.sweep.train_runs import work
 
 
-def train_here(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
-    """Raises EngineError when the engine does not start, or STARTS were lost in a row without a run ended."""
-    run_stoppable(_train(sweep, runs))
+def train_here(sweep: Sweep, runs: Sequence[RunConfig], store: Store | None = None) -> None:
+    """Raises EngineError when the engine does not start, or STARTS were lost in a row without a run ended.
+
+    store: another one than the sweep's own
+    """
+    run_stoppable(_train(sweep, runs, store))
 
 
-async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
+async def _train(sweep: Sweep, runs: Sequence[RunConfig], store: Store | None) -> None:
     """Writes reuse.json when it ends, however it ends."""
     logs = sweep.folder / "logs"
     with writing(logs / "harness.log"):
@@ -40,7 +44,7 @@ async def _train(sweep: Sweep, runs: Sequence[RunConfig]) -> None:
                 batch = _Batch(left)
                 try:
                     with stoppable(progress.stopping):
-                        await work(sweep, batch.once(), progress, spent.counts, logs)
+                        await work(sweep, batch.once(), progress, spent.counts, logs, store)
                     return
                 except EngineError as error:
                     losses = 0 if any(config.run.name in progress.over for config in left) else losses + 1

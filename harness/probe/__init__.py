@@ -4,7 +4,8 @@ check()         the door for a trainer: ART's objects or plain lists in, finding
 material.py     what is looked at, as plain data; objects.py makes it of objects and dictionaries
 finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
 the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
-                served), masks.py, groups.py, outcomes.py, tasks.py, updates.py: one function each
+                served), masks.py, groups.py, copies.py, rewards.py, advantages.py, outcomes.py, environment.py,
+                tasks.py, updates.py: one function each
 from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
                 asking.py: symptoms of a server; text.py: findings for a reader, and for a program
 
@@ -16,7 +17,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.probe import adapters, contexts, groups, logprobs, masks, outcomes, tasks, updates
+from harness.probe import (
+    adapters,
+    advantages,
+    contexts,
+    copies,
+    environment,
+    groups,
+    logprobs,
+    masks,
+    outcomes,
+    rewards,
+    tasks,
+    updates,
+)
 from harness.probe.finding import Finding
 from harness.probe.material import Material
 from harness.probe.objects import groups_of, update_of
@@ -25,11 +39,12 @@ __all__ = ["SYMPTOMS", "Finding", "Material", "check", "examined", "material_of"
 
 Symptom = Callable[[Material], Finding]
 
-SYMPTOMS: tuple[Symptom, ...] = tuple(
-    symptom
-    for module in (adapters, logprobs, contexts, masks, groups, outcomes, tasks, updates)
-    for symptom in module.FINDINGS
+MODULES = (
+    *(adapters, logprobs, contexts, masks),
+    *(groups, copies, rewards, advantages, outcomes, environment),
+    *(tasks, updates),
 )
+SYMPTOMS: tuple[Symptom, ...] = tuple(symptom for module in MODULES for symptom in module.FINDINGS)
 
 
 def check(trajectories: Iterable[Any], **known: Any) -> list[Finding]:

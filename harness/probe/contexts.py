@@ -15,6 +15,7 @@ from harness.probe.material import Ids, Material, Rollout, Turn, find
 
 SLACK = 4  # tokens that a list of tools may share by chance with what stands around it
 A_CALL = 5  # tokens that a tool call has at least
+KEPT = 0.5  # share of the tokens of earlier replies that later prompts have at least, however they are spelled
 MOSTLY = 0.6  # share of the ids of a call that its repetition has
 ENOUGH = 20  # contexts that differ and are aligned: it takes a while, and all are rendered in one way
 LONG = 6_000  # tokens behind the first difference that are aligned; more take too long
@@ -39,6 +40,64 @@ def context_not_served(material: Material) -> Finding:
     if not apart:
         return absent(text, **reading)
     return present(text, *side_by_side(*apart[0], material.decode), **reading)
+
+
+def context_cut_off(material: Material) -> Finding:
+    """Trained contexts end before what was served does, at one length: longer ones are cut to a row."""
+    pairs = [(r, r.served, r.trained_ids) for r in material.rollouts if r.served and r.trained_ids]
+    if not pairs:
+        return cannot_tell("no rollout has token ids both as served and as trained", TELL_IDS)
+    lengths = {len(r.trained_ids or ()) for r, _, _ in pairs if _is_beginning(r)}
+    cut = sum(_is_beginning(r) for r, _, _ in pairs)
+    text = f"{cut} of {len(pairs)} trained contexts end before what was served"
+    reading = {"rollouts": len(pairs), "cut": cut}
+    if not cut:
+        return absent(text, **reading)
+    if len(lengths) == 1 and lengths == {max(len(trained) for _, _, trained in pairs)}:
+        return present(f"{text}, each at {min(lengths)} tokens", **reading)
+    # a trainer may have a row for each turn
+    return cannot_tell(f"{text}, at {len(lengths)} lengths", "the whole context as it is trained", **reading)
+
+
+def equal_prompts_served_apart(material: Material) -> Finding:
+    """The same opening messages were served as other token ids: some requests lack tools, or have another template."""
+    served: dict[str, set[Ids]] = {}
+    count = 0
+    for rollout in material.rollouts:
+        first = rollout.turns[0] if rollout.turns else Turn()
+        if first.prompt_ids and rollout.said and rollout.said[0]:
+            opening = json.dumps([rollout.sent_tools, rollout.messages[: rollout.said[0]]], sort_keys=True, default=str)
+            served.setdefault(opening, set()).add(first.prompt_ids)
+            count += 1
+    if count == len(served):
+        return cannot_tell(f"{count} first prompts have token ids, no two of the same messages", TELL_IDS)
+    apart = [tuple(each) for each in served.values() if len(each) > 1]
+    text = f"{len(apart)} of {len(served)} openings were served as several prompts"
+    reading = {"openings": len(served), "apart": len(apart)}
+    if not apart:
+        return absent(text, **reading)
+    one, other = sorted(apart[0])[:2]
+    return present(text, *side_by_side(one, other, material.decode)[:1], **reading)
+
+
+def history_not_served(material: Material) -> Finding:
+    """The last prompt is too short to hold what was said before: earlier turns did not reach the policy."""
+    told = short = 0
+    for rollout in material.rollouts:
+        turns = rollout.turns
+        if len(turns) < 2 or not turns[0].prompt_ids or not turns[-1].prompt_ids:
+            continue
+        if any(t.output_ids is None for t in turns) or any(_has_thoughts(rollout, n) for n in range(len(turns))):
+            continue
+        said = sum(len(t.output_ids or ()) for t in turns[:-1])
+        told += 1
+        # a template may spell calls shorter than they were sampled
+        short += len(turns[-1].prompt_ids) < len(turns[0].prompt_ids) + KEPT * said
+    text = f"{short} of {told} last prompts are shorter than the first one and what was said since"
+    reading = {"rollouts": told, "short": short}
+    if not told:
+        return cannot_tell("no rollout of several turns has token ids of its first and last prompt", TELL_IDS)
+    return present(text, **reading) if short else absent(text, **reading)
 
 
 def tools_not_trained(material: Material) -> Finding:
@@ -144,7 +203,7 @@ def outputs_retokenised(material: Material) -> Finding:
         for r in material.rollouts
         if r.trained_ids and (r.trained_mask is None or any(r.trained_mask))
         for n, turn in enumerate(r.turns)
-        if turn.output_ids and not _has_thoughts(r, n)
+        if turn.output_ids and not _has_thoughts(r, n) and not (r.places[n] is None and _is_beginning(r))
     ]
     if not told:
         return cannot_tell("no rollout has sampled and trained token ids", TELL_IDS)
@@ -192,6 +251,12 @@ def _apart(served: Ids, trained: Ids) -> bool:
     """A context that ends earlier, or goes on behind the last sampled token, is no other one."""
     place = first_difference(served, trained)
     return place is not None and place < min(len(served) - 1, len(trained))
+
+
+def _is_beginning(rollout: Rollout) -> bool:
+    """Whether the trained context is the beginning of the served one, and more than its last token is missing."""
+    served, trained = rollout.served or (), rollout.trained_ids or ()
+    return len(trained) < len(served) - 1 and first_difference(served, trained) == len(trained)
 
 
 def _in_a_reply(rollout: Rollout, served: Ids, trained: Ids) -> bool:
@@ -284,4 +349,7 @@ FINDINGS = (
     thinking_stripped,
     outputs_retokenised,
     context_not_served,
+    context_cut_off,
+    equal_prompts_served_apart,
+    history_not_served,
 )

@@ -39,9 +39,15 @@ def unsampled_tokens_trained(material: Material) -> Finding:
     foreign = total = 0
     for rollout in told:
         ids = rollout.trained_ids or ()
-        spans = [(at or 0, len(turn.output_ids or ())) for turn, at in zip(rollout.turns, rollout.places, strict=True)]
-        sampled = {begin + n for begin, length in spans for n in range(length)}
-        sampled |= {end for begin, length in spans if _ends_reply(ids, end := begin + length, material.eos)}
+        spans = [
+            (at or 0, len(turn.output_ids or ()), turn.finish_reason != "length")
+            for turn, at in zip(rollout.turns, rollout.places, strict=True)
+        ]
+        sampled = {begin + n for begin, length, _ in spans for n in range(length)}
+        # the end of a reply that ended by itself; one that was cut has none, whatever the template puts there
+        sampled |= {
+            end for begin, length, ended in spans if ended and _ends_reply(ids, end := begin + length, material.eos)
+        }
         trained = [n for n, is_trained in enumerate(rollout.trained_mask or ()) if is_trained]
         foreign, total = foreign + sum(n not in sampled for n in trained), total + len(trained)
     text = f"{foreign} of {total} trained tokens were not sampled by the policy"

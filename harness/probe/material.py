@@ -50,6 +50,7 @@ class Rollout:
     opening: how many of these ids stand before the first reply, where that is known without the reply's ids
     success: the benchmark's own reward; end: how it ended, as the source says
     split: "train" or "validation"; error: of an exception in the episode
+    group: how the source calls the group that it is trained in
     """
 
     messages: tuple[Message, ...] = ()
@@ -69,6 +70,7 @@ class Rollout:
     task: str | None = None
     split: str = "train"
     error: str | None = None
+    group: str | None = None
 
     @property
     def cut(self) -> bool:
@@ -99,7 +101,10 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Update:
-    """What a training call did. step: that it ended in; moved: whether the weights are others than before."""
+    """What a training call did. step: that it ended in; moved: whether the weights are others than before.
+
+    before, after: digests of the weights
+    """
 
     step: int | None = None
     gradient_steps: float | None = None
@@ -107,6 +112,8 @@ class Update:
     learning_rate: float | None = None
     grad_norm: float | None = None
     moved: bool | None = None
+    before: str | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True)

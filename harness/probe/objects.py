@@ -14,6 +14,7 @@ from harness.probe.material import Ids, Logprobs, Message, Rollout, Tools, Turn,
 TASK = ("task_id", "example_id", "scenario_id", "task_index", "task", "id")  # names of a task's id, the first counts
 SUCCESS = ("success", "raw_reward", "correct", "solved")
 STEP = ("step", "training_step", "global_step", "initial_policy_version")
+GROUP = ("group", "group_index", "group_id")
 ERROR = ("error", "exception", "errors")
 SAMPLED = ("output_ids", "completion_ids", "token_ids")
 PREFIX = "token_id:"
@@ -75,6 +76,7 @@ def rollout_of(given: Any, group: Any = None) -> Rollout:
         task=_task(known(*TASK)),
         split=str(known("split") or "train"),
         error=str(error)[:200] if error else None,
+        group=None if (number := _first(given, *GROUP)) is None else str(number),
     )
 
 
@@ -93,6 +95,8 @@ def update_of(given: Any) -> Update:
         learning_rate=first("learning_rate"),
         grad_norm=first("grad_norm", "loss/grad_norm", "train/grad_norm"),
         moved=moved if moved is not None else None if None in (before, after) else before != after,
+        before=None if before is None else str(before),
+        after=None if after is None else str(after),
     )
 
 
@@ -175,7 +179,7 @@ def _end(known: Any) -> str | None:
 
 
 def _group_of(given: Any, rollout: Rollout) -> str:
-    number = next((n for name in ("group", "group_index", "group_id") if (n := _get(given, name)) is not None), None)
+    number = _first(given, *GROUP)
     if number is not None or rollout.task is not None:
         return json.dumps([rollout.split, rollout.step, rollout.task, number], default=str)
     opening = rollout.messages[: rollout.said[0]] if rollout.said else rollout.messages

@@ -1,11 +1,14 @@
 """Which tasks are trained on and validated on: do they exist, and are they the same ones?"""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Rollout
 
+SURELY = 1e-3  # equal batches that chance makes less often are no chance
 TELL_IDS = "the ids that validation asks (validation_tasks) and those that exist (known_tasks)"
 TELL_BOTH = "the task ids of training and of validation (train_tasks, validation_tasks, or rollouts of both splits)"
 
@@ -48,6 +51,29 @@ def tasks_duplicated(material: Material) -> Finding:
     return present(text, _some(twice), **reading) if twice else absent(text, **reading)
 
 
+def tasks_repeat_each_step(material: Material) -> Finding:
+    """Each step has the tasks of the step before, though there are others: the order begins again each time."""
+    steps: dict[int, set[str]] = {}
+    for rollout in material.rollouts:
+        if rollout.step is not None and rollout.task is not None:
+            steps.setdefault(rollout.step, set()).add(rollout.task)
+    batches = [steps[step] for step in sorted(steps)]
+    if len(batches) < 2:
+        return cannot_tell("not two steps have task ids", "the task ids of several steps")
+    same = sum(one == other for one, other in pairwise(batches))
+    pool = {task for task in material.train_tasks or () if task is not None}.union(*batches)
+    text = f"{same} of {len(batches) - 1} steps have the tasks of the step before, of {len(pool)} that are known"
+    reading = {"steps": len(batches), "same": same, "tasks": len(pool)}
+    if same < len(batches) - 1:
+        return absent(text, **reading)
+    if len(pool) == len(batches[0]):
+        return cannot_tell(f"{text}: there may be no others", "the ids that there are to train on", **reading)
+    by_chance = same * -math.log(math.comb(len(pool), len(batches[0])))
+    if by_chance < math.log(SURELY):
+        return present(text, **reading)
+    return cannot_tell(f"{text}, which chance may do", "more steps", **reading)
+
+
 def _some(tasks: Iterable[str | None]) -> str:
     return f"as {', '.join(sorted(map(str, tasks))[:5])}"
 
@@ -68,4 +94,4 @@ def _tasks(rollouts: Iterable[Rollout]) -> list[str | None]:
     return list(dict.fromkeys(r.task for r in rollouts if r.task is not None))
 
 
-FINDINGS = (tasks_that_do_not_exist, validation_on_training_tasks, tasks_duplicated)
+FINDINGS = (tasks_that_do_not_exist, validation_on_training_tasks, tasks_duplicated, tasks_repeat_each_step)

@@ -1,9 +1,14 @@
-"""Training calls: did they train, and did the weights move?"""
+"""Training calls: did they train, all of what they were given, from where the last one ended, and did weights move?"""
+
+import math
+from collections import Counter
+from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Update
 
 TELL_STEPS = "what each training call reports (ART: data/step_num_gradient_steps, data/step_trainer_tokens)"
+TELL_TOKENS = "trained_tokens of each training call, and trained_mask and step of each rollout that it trained"
 TELL_MOVED = "a digest of the adapter's file before and after a training call (weights_before, weights_after)"
 
 
@@ -53,4 +58,85 @@ def _steps_with_spread(material: Material) -> set[int] | None:
     return {step + shift for step in spread if step is not None}
 
 
-FINDINGS = (updates_skipped, weights_do_not_move)
+def steps_without_update(material: Material) -> Finding:
+    """A step's rollouts have rewards that differ, and no training call is of that step, though one is of a later."""
+    spread = {group[0].step for group in material.rewarded if len({r.reward for r in group}) > 1}
+    steps = sorted(step for step in spread if step is not None)
+    updates = [u.step for u in material.updates if u.step is not None]
+    if not steps or len(updates) < 2:
+        return cannot_tell("no two training calls say their step beside rollouts that do", TELL_STEPS)
+    shift = _shift(set(steps), updates)
+    told = [step for step in steps if min(updates) <= step + shift <= max(updates)]
+    lost = [step for step in told if step + shift not in updates]
+    text = f"{len(lost)} of {len(told)} steps have no training call"
+    reading = {"steps": len(told), "lost": len(lost)}
+    if not told:
+        return cannot_tell("training calls and rollouts have no steps in common", TELL_STEPS)
+    return present(text, **reading) if lost else absent(text, **reading)
+
+
+def update_begins_elsewhere(material: Material) -> Finding:
+    """A training call does not begin with the weights that the last one ended with."""
+    told = sorted(
+        (u for u in material.updates if u.before and u.after and u.step is not None), key=lambda u: u.step or 0
+    )
+    pairs = [(one, other) for one, other in pairwise(told) if (one.step or 0) + 1 == other.step]
+    if not pairs:
+        return cannot_tell("no two training calls in a row say their weights before and after", TELL_MOVED)
+    apart = [(one, other) for one, other in pairs if one.after != other.before]
+    text = f"{len(apart)} of {len(pairs)} training calls do not begin where the last one ended"
+    reading = {"pairs": len(pairs), "apart": len(apart)}
+    if not apart:
+        return absent(text, **reading)
+    seen = [{name for u in told[: told.index(other)] for name in (u.before, u.after)} for _, other in apart]
+    stale = any(other.before in names for (_, other), names in zip(apart, seen, strict=True))
+    if not stale and len(apart) == len(pairs):  # digests of two kinds never meet
+        return cannot_tell(f"{text}: no weights are known under both names", TELL_MOVED, **reading)
+    return present(text, **reading)
+
+
+def tokens_left_out(material: Material) -> Finding:
+    """An update trains fewer tokens than the masks of its rollouts say: part of the batch never reaches the loss."""
+    masks, rollouts = Counter[int](), Counter[int]()
+    for rollout in material.rollouts:
+        if rollout.step is not None and rollout.trained_mask and rollout.advantage:
+            masks[rollout.step] += sum(rollout.trained_mask)
+            rollouts[rollout.step] += 1
+    told = {u.step: u.trained_tokens for u in material.updates if u.step is not None and u.trained_tokens}
+    shift = _shift(set(masks), list(told))
+    steps = [step for step in masks if step + shift in told]
+    if not steps:
+        return cannot_tell("no training call says its tokens beside the masks of its rollouts", TELL_TOKENS)
+    lost = {step: masks[step] - (told[step + shift] or 0) for step in steps}
+    fewer = [step for step in steps if lost[step] > rollouts[step]]  # a shift by one loses a token of each
+    reading = {"steps": len(steps), "fewer": len(fewer), "lost": sum(lost[step] for step in fewer)}
+    text = f"{len(fewer)} of {len(steps)} training calls train fewer tokens than their rollouts' masks have"
+    if not fewer:
+        return absent(text, **reading)
+    first = fewer[0]
+    return present(f"{text}: {told[first + shift]:g} of {masks[first]} at the first of them", **reading)
+
+
+def gradients_not_finite(material: Material) -> Finding:
+    """A gradient's norm is no finite number."""
+    known = [u.grad_norm for u in material.updates if u.grad_norm is not None]
+    if not known:
+        return cannot_tell("no training call says its gradient's norm", "grad_norm of each training call")
+    odd = sum(not math.isfinite(norm) for norm in known)
+    text = f"{odd} of {len(known)} gradient norms are no finite numbers"
+    return present(text, updates=len(known), odd=odd) if odd else absent(text, updates=len(known), odd=odd)
+
+
+def _shift(steps: set[int], updates: list[int]) -> int:
+    """An update has the number of its rollouts' step, or the next one."""
+    return 0 if updates and max(updates) in steps else 1
+
+
+FINDINGS = (
+    updates_skipped,
+    steps_without_update,
+    weights_do_not_move,
+    update_begins_elsewhere,
+    tokens_left_out,
+    gradients_not_finite,
+)

@@ -232,9 +232,14 @@ class Store:
             self.counts[f"{kind}/audit_differs"] += 1
 
 
+def read_entry(path: Path, kind: str, key: str) -> Found | None:
+    """An entry of the store under `path`, for readers that write nothing. Raises StoreError for a damaged one."""
+    return _read(_file(path, kind, key))
+
+
 def read_stored(path: Path, kind: str, key: str) -> bytes | None:
-    """A value of the store under `path`, for readers that compute nothing."""
-    found = _read(_file(path, kind, key))
+    """Its value. Raises as `read_entry`."""
+    found = read_entry(path, kind, key)
     return found.value if found else None
 
 

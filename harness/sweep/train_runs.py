@@ -38,15 +38,23 @@ STARTING = {
 }
 
 
-async def work(sweep: "Sweep", batches: Batches, progress: Progress, counts: Counter[str], logs: Path) -> None:
+async def work(
+    sweep: "Sweep",
+    batches: Batches,
+    progress: Progress,
+    counts: Counter[str],
+    logs: Path,
+    store: Store | None = None,
+) -> None:
     """Trains the runs on one engine. A run that fails is recorded as failed and stops no other.
 
     batches: asked for the first one when the engine is ready, for the next one when every run of the last has ended
     counts: where the store counts what was asked, computed and shared; logs: this engine's folder
+    store: another one than the sweep's own
     Raises EngineError when the engine cannot start or is gone: no other run can go on without it.
     """
     config = sweep.config
-    store = Store(
+    store = store or Store(
         SweepFiles(sweep.folder).store,
         config.reuse.enabled,
         config.reuse.audit,

@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there_adds_nothing():
 
 
 COMPLETED = [
-    ([], "re", ["report", "reuse=", "results=", "resume=", "reuse."]),
+    ([], "re", ["report", "replay", "reuse=", "results=", "resume=", "reuse."]),
     (["report"], "--", ["--help", "--json"]),
     (["report", "s"], "", []),
     (["claims", "--cl"], "--", ["--help", "--claims", "--json"]),

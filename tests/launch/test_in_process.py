@@ -21,7 +21,7 @@ def train(sweep_config, monkeypatch):
     def run(*engines):
         given, coming = [], iter(engines)
 
-        async def work(sweep, batches, progress, counts, logs):
+        async def work(sweep, batches, progress, counts, logs, store):
             engine = next(coming)
             if engine is None:
                 raise EngineError("no port left")

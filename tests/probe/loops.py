@@ -9,6 +9,13 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
 CALL = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
 
 
+# By task and number; an advantage is the reward without the group's mean.
+EARNED = [
+    [{"reward": reward, "success": float(reward == 1.0), "advantage": reward - sum(rewards) / 4} for reward in rewards]
+    for rewards in ((1.0, 0.25, 1.0, 0.0), (1.0, 0.25, 0.0, 0.0))
+]
+
+
 class Words:
     """A tokenizer whose every id is a word."""
 
@@ -19,7 +26,7 @@ class Words:
 
 
 def rollout(task: str, number: int, step: int = 0, **changed: Any) -> dict[str, Any]:
-    """Two turns: a call, then a text. Even rollouts succeed."""
+    """Two turns: a call, then a text. One or two of four succeed, by the task."""
     first, second = (200, 201, 202, 203, 204 + number, 205, 206, EOS), (300 + number, 301, 302, EOS)
     prompt = (BOS, *SYSTEM, *TOOLS, *USER, int(task) + 400)
     later = (*prompt, *first, *RESULT)
@@ -38,9 +45,7 @@ def rollout(task: str, number: int, step: int = 0, **changed: Any) -> dict[str, 
         "sent_tools": [TOOL],
         "trained_ids": list(ids),
         "trained_mask": [n in sampled for n in range(len(ids))],
-        "reward": (1.0, 0.25, 1.0, 0.0)[number % 4],
-        "success": (1.0, 0.0, 1.0, 0.0)[number % 4],
-        "advantage": (1.0, -0.5, 1.0, -1.5)[number % 4],
+        **EARNED[int(task) % 2][number % 4],
         "end": "user_stop",
         "step": step,
         "task": task,
@@ -72,7 +77,14 @@ def loop(steps: int = 2, tasks: int = 4, rollouts: int = 4) -> dict[str, Any]:
     return {
         "trajectories": groups,
         "updates": [
-            {"step": s + 1, "gradient_steps": 2, "trainable_tokens": 90, "weights_before": s, "weights_after": s + 1}
+            {
+                "step": s + 1,
+                "gradient_steps": 2,
+                "trainable_tokens": 192,
+                "weights_before": s,
+                "weights_after": s + 1,
+                "grad_norm": 0.1,
+            }
             for s in range(steps)
         ],
         "train_tasks": list(range(steps * tasks)),

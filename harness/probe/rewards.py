@@ -1,0 +1,76 @@
+"""Rewards beside what was done: the benchmark's own verdict, and equal conversations."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from harness.probe.finding import Finding, absent, cannot_tell, present
+from harness.probe.material import Material, Rollout
+
+GROUPS, PAIRS = 3, 10  # groups with both successes and failures, and pairs of these, from which on order can be judged
+FOLLOWS = 0.75  # share of pairs in which the success must earn more; 0.5: rewards have nothing to do with success
+SETS, OFTEN, APART = 3, 0.25, 0.1  # sets of equal conversations; share of them; of the range of rewards
+TELL_SUCCESS = "`success`, the benchmark's own 0 or 1, beside the rewards of groups that have both"
+TELL_EQUAL = "groups in which several rollouts are the same conversation"
+
+
+def rewards_not_finite(material: Material) -> Finding:
+    """A reward is no finite number, and so is every advantage of its group."""
+    known = [r.reward for r in (*material.rollouts, *material.validation) if r.reward is not None]
+    if not known:
+        return cannot_tell("no rollout has a reward", "rollouts with their rewards")
+    odd = sum(not math.isfinite(reward) for reward in known)
+    text = f"{odd} of {len(known)} rewards are no finite numbers"
+    return present(text, rewards=len(known), odd=odd) if odd else absent(text, rewards=len(known), odd=odd)
+
+
+def rewards_against_success(material: Material) -> Finding:
+    """Within a group those that succeed do not earn more than those that fail."""
+    sums, pairs = 0.0, 0
+    groups = [g for g in material.rewarded if len({r.reward for r in g}) > 1 and {0.0, 1.0} <= {r.success for r in g}]
+    for group in groups:
+        for good in (r.reward or 0.0 for r in group if r.success == 1.0):
+            for bad in (r.reward or 0.0 for r in group if r.success == 0.0):
+                sums, pairs = sums + (good > bad) + 0.5 * (good == bad), pairs + 1
+    reading: dict[str, float] = {"groups": len(groups), "pairs": pairs}
+    if len(groups) < GROUPS or pairs < PAIRS:
+        return cannot_tell(f"{len(groups)} groups have successes, failures and rewards that differ", TELL_SUCCESS)
+    share = sums / pairs
+    text = f"in {share:.0%} of {pairs} pairs of a success and a failure of one group the success earns more"
+    return present(text, **reading, share=share) if share < FOLLOWS else absent(text, **reading, share=share)
+
+
+def same_conversation_other_reward(material: Material) -> Finding:
+    """Rollouts of a group that are the same conversation earn other rewards, as if each had another's."""
+    sets = [each for group in material.rewarded for each in _alike(group)]
+    levels = [r.reward for group in material.rewarded for r in group if r.reward is not None]
+    reading: dict[str, float] = {"sets": len(sets)}
+    if len(sets) < SETS:
+        return cannot_tell(f"{len(sets)} times are rollouts of a group the same conversation", TELL_EQUAL, **reading)
+    apart = APART * (max(levels) - min(levels))
+    other = sum(_range(each) > apart or _successes(each) > 1 for each in sets)
+    text = f"{other} of {len(sets)} sets of equal conversations have other rewards"
+    found = present if other >= OFTEN * len(sets) else absent  # a judge that is a model is unsure now and then
+    return found(text, **reading, other=other)
+
+
+def _alike(group: Sequence[Rollout]) -> list[list[Rollout]]:
+    sets: dict[str, list[Rollout]] = defaultdict(list)
+    for rollout in group:
+        if rollout.said and not rollout.cut and rollout.error is None:
+            sampled = [turn.output_ids for turn in rollout.turns]
+            sets[json.dumps([rollout.messages, sampled], sort_keys=True, default=str)].append(rollout)
+    return [each for each in sets.values() if len(each) > 1]
+
+
+def _range(rollouts: Sequence[Rollout]) -> float:
+    found = [r.reward for r in rollouts if r.reward is not None]
+    return max(found) - min(found)
+
+
+def _successes(rollouts: Sequence[Rollout]) -> int:
+    return len({r.success for r in rollouts if r.success is not None})
+
+
+FINDINGS = (rewards_not_finite, rewards_against_success, same_conversation_other_reward)
