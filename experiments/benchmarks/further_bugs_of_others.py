@@ -186,18 +186,45 @@ def both_ranks_read_one_shard(steps: list[Step], _: random.Random) -> None:
 
 
 BUGS = (
-    Bug("repetition penalty of the model card", repetition_penalty_of_the_model_card, ()),
-    Bug("prompt cache outlives the update", prompt_cache_outlives_the_update, ()),
-    Bug("adapter served at twice its scale", adapter_served_at_twice_its_scale, ()),
-    Bug("arguments encoded twice in the history", arguments_encoded_twice_in_the_history, (), trainer=True),
-    Bug("calls masked as if cut", calls_masked_as_if_cut, (), trainer=True),
-    Bug("judge fails open", judge_fails_open, (), trainer=True),
-    Bug("a group's mean over its turns", group_counted_by_turns, (), trainer=True),
+    Bug(
+        "repetition penalty of the model card",
+        repetition_penalty_of_the_model_card,
+        ("trainer_and_sampler_disagree", "importance_ratios_off_1"),
+    ),
+    Bug(
+        "prompt cache outlives the update",
+        prompt_cache_outlives_the_update,
+        ("another_adapter_answers", "trainer_and_sampler_disagree", "importance_ratios_off_1"),
+    ),
+    Bug(
+        "adapter served at twice its scale",
+        adapter_served_at_twice_its_scale,
+        ("another_adapter_answers", "trainer_and_sampler_disagree", "importance_ratios_off_1"),
+    ),
+    Bug(
+        "arguments encoded twice in the history",
+        arguments_encoded_twice_in_the_history,
+        ("arguments_encoded_twice", "context_not_served"),
+        trainer=True,
+    ),
+    Bug("calls masked as if cut", calls_masked_as_if_cut, ("assistant_tokens_masked",), trainer=True),
+    Bug("judge fails open", judge_fails_open, ("same_conversation_other_reward",), trainer=True),
+    Bug(
+        "a group's mean over its turns",
+        group_counted_by_turns,
+        ("advantages_by_length", "advantages_without_group_mean"),
+        trainer=True,
+    ),
     Bug("slow rollouts not waited for", slow_rollouts_not_waited_for, (), trainer=True),
-    Bug("oldest messages fall out of requests", oldest_messages_fall_out, (), trainer=True),
-    Bug("answers of tools cross", answers_of_tools_cross, (), trainer=True),
-    Bug("split drawn anew at a resume", split_drawn_anew_at_a_resume, ()),
-    Bug("both ranks read one shard", both_ranks_read_one_shard, (), trainer=True),
+    Bug(
+        "oldest messages fall out of requests",
+        oldest_messages_fall_out,
+        ("history_not_served", "context_not_served"),
+        trainer=True,
+    ),
+    Bug("answers of tools cross", answers_of_tools_cross, ("tool_answers_unmatched",), trainer=True),
+    Bug("split drawn anew at a resume", split_drawn_anew_at_a_resume, ("validation_on_training_tasks",)),
+    Bug("both ranks read one shard", both_ranks_read_one_shard, ("tokens_left_out",), trainer=True),
 )
 
 
