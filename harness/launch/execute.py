@@ -18,7 +18,9 @@ from harness.sweep.manifest import alone_in, record_end
 from harness.sweep.plan import Sweep, fit_lines, is_completed, planned, preview, work_of
 from harness.sweep.sample import keep_sample
 from harness.sweep.undo import as_before_if_refused
-from harness.tracking import given_up
+from harness.tracking import given_up, resolve_mode, tracked
+from harness.tracking.background import REPORT_SECONDS
+from harness.tracking.report_run import ReportRun
 from harness.validity import unequal_starts
 
 Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
@@ -52,11 +54,25 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
                 _train(sweep, open_runs, train)
                 keep_sample(sweep.folder)
         record_look(sweep.folder)
-    records = load_sweep(sweep.folder)
-    print_report(records)
-    write_report(records)
-    print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
+    report(sweep, at_wandb=bool(open_runs))
     return _exit(sweep)
+
+
+def report(sweep: Sweep, at_wandb: bool) -> None:
+    """Of a sweep that has ended. at_wandb: there too, where the sweep is tracked"""
+    tracking = sweep.config.tracking
+    mode = tracking.mode if at_wandb else "off"
+    with tracked(sweep.folder, resolve_mode(mode) != "off", _say, seconds=REPORT_SECONDS) as background:
+        records = load_sweep(sweep.folder)
+        shown = ReportRun(records, mode, tracking.project, background)
+        print_report(records)
+        write_report(records)
+        print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}", flush=True)
+        shown.finish(runs_ended=True)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _open_runs(sweep: Sweep) -> list[str]:

@@ -8,12 +8,15 @@
     summary   state, validity, invalid, and first, last, slope, area as in the report's table of arms; once the sweep
               has ended vs_all_on/*, vs_all_off/* and effect/*
 
+One run more, of job_type report, shows the sweep's report once it has ended.
+
 Project and entity: WANDB_PROJECT (tracking.project wins when a sweep starts) and WANDB_ENTITY. The key: WANDB_API_KEY,
 or `wandb login`. Online, the group's address is printed once.
 
 tracker.py         what a run tells W&B
 background.py      takes it at once and passes it on to wandb_process.py, the process in which all of W&B happens
 given_up.py        the one line of a sweep whose W&B failed
+report_run.py      the run that shows the sweep's report, its effects and a sample of its rollouts (tables.py)
 arm_effects.py     what the arm of a run does to the reward
 metrics.py         lines of the records -> what is logged
 command.py         `harness track`; dashboard/: `harness dashboard`

@@ -23,16 +23,21 @@ from harness.tracking import given_up
 CALLS = 20_000  # that may wait for W&B; one more, and it is given up
 END_SECONDS = 8.0  # for W&B to write what is left, from the last run's end on; then it is killed
 STOP_SECONDS = 4.0  # the same, for a sweep that was interrupted: the runs are written again when it goes on
+REPORT_SECONDS = 15.0  # the same for the report, whose upload begins when it is written
 EXIT_SECONDS = 2.0  # of these at least from the engine's end on
 KILL_SECONDS = 1.0  # for a killed process to be gone
 
 
 @contextmanager
 def tracked(
-    folder: Path, on: bool, show: Callable[[str], None], keep: Callable[[str], None] = lambda _: None
+    folder: Path,
+    on: bool,
+    show: Callable[[str], None],
+    keep: Callable[[str], None] = lambda _: None,
+    seconds: float = END_SECONDS,
 ) -> Iterator["Background"]:
-    """For the runs that one engine trains. show: is given the one line of a sweep whose W&B failed; keep: where W&B
-    shows the sweep."""
+    """For the runs that one engine trains, or for the report. show: is given the one line of a sweep whose W&B failed;
+    keep: where W&B shows the sweep; seconds: as of `Background.close`"""
     background = Background(folder, partial(given_up.say_once, folder, show), lambda address: keep(f"W&B: {address}"))
     background.why = given_up.said(folder)  # by another engine of this start
     if on and not background.why:
@@ -42,7 +47,7 @@ def tracked(
     except BaseException:
         background.close(STOP_SECONDS)
         raise
-    background.close()
+    background.close(seconds)
 
 
 class Background:
@@ -170,6 +175,8 @@ class Background:
         # Not a service of somebody else's: it could not be ended. The child must find this package.
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         environment.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own reports to Sentry
+        # Artifacts wait there for their upload: beside the runs' files, not in the user's home.
+        environment.setdefault("WANDB_DATA_DIR", str(self.folder.resolve() / "wandb" / "data"))
         path = [str(Path(harness.__file__).parents[1]), environment.get("PYTHONPATH", "")]
         with contextlib.ExitStack() as stack:
             errors: IO[bytes] | int = subprocess.DEVNULL

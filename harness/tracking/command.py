@@ -1,9 +1,9 @@
-"""`harness track results/<sweep>`: write all runs of a sweep to W&B, from their records."""
+"""`harness track results/<sweep>`: write all runs of a sweep to W&B, from their records, and its report."""
 
 import sys
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,14 @@ from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.records.schema import validity_word
 from harness.tracking.arm_effects import run_effects
 from harness.tracking.background import Background
+from harness.tracking.report_run import ReportRun, is_reported
 from harness.tracking.tracker import Tracker, project_of, resolve_mode
 
 RUN_SECONDS = 60.0  # for W&B to take a whole run
 
 
 def run(asked: Namespace) -> int:
-    """Ends with 1 as soon as W&B does not take a run."""
+    """Ends with 1 as soon as W&B does not take a run, or the report."""
     refuse_links(asked.sweep)
     mode = resolve_mode(asked.mode)
     if mode == "off":
@@ -28,27 +29,40 @@ def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
-    effects = run_effects(sweep)
+    reported = is_reported(sweep.folder)
     background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
     try:
-        written = 0
-        while written < len(runs) and background.wait_written(
-            write_run(runs[written], sweep, mode, background, effects.get(runs[written].name)).id, RUN_SECONDS
-        ):
-            written += 1
+        written = _write(sweep, runs, mode, background)
+        if reported and not background.why:
+            project = project_of(next((sweep.config_of(run) for run in runs), {}))
+            shown = ReportRun(sweep, mode, project, background)
+            shown.finish()
+            background.wait_written(shown.id, RUN_SECONDS)
     finally:
         background.close()
-    if written < len(runs):
+    if background.why:
         print(
             f"harness track: W&B ({mode}) took {written} of {len(runs)} runs of {sweep.name}, then failed: "
             f"{background.why}. The same command writes all of them again.",
             file=sys.stderr,
         )
         return Exit.FAILED
-    print(f"{len(runs)} runs of {sweep.name} written to W&B, {mode}.")
+    print(f"{len(runs)} runs of {sweep.name}{' and its report' * reported} written to W&B, {mode}.")
+    if not reported:
+        print(f"There is no report to show yet: `python -m harness report {sweep.folder}` makes it.")
     if mode == "offline":
         print(f"To upload them: wandb sync {sweep.folder}/wandb/offline-run-*")
     return Exit.DONE
+
+
+def _write(sweep: SweepRecords, runs: Sequence[RecordedRun], mode: str, background: Background) -> int:
+    """Run after run, until W&B does not take one; how many it took."""
+    effects = run_effects(sweep)
+    for written, run in enumerate(runs):
+        tracker = write_run(run, sweep, mode, background, effects.get(run.name))
+        if not background.wait_written(tracker.id, RUN_SECONDS):
+            return written
+    return len(runs)
 
 
 def write_run(

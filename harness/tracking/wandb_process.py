@@ -5,6 +5,10 @@
     <- {"run": id, "start": {…}}                         arguments of wandb.init; online, the first of a group:
                                                          -> {"group": its address}
     <- {"run": id, "log": {…}}                           a row
+    <- {"run": id, "media": {"tables": {name: {columns, data}}, "images": {name: path}}}
+    <- {"run": id, "artifact": {name, type, files: {name: path}}}
+    <- {"run": id, "summaries": {id: {…}}}               added to those of runs that have ended, in the project of this
+                                                         one; nothing offline
     <- {"run": id, "finish": {…}, "exit_code": 0}        -> {"written": id}
     <- {"end": true}                                     what is left is written, then the process ends with 0
                                                          -> {"failed": text}, and the process ends with 1
@@ -19,7 +23,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from urllib.parse import quote
@@ -27,10 +32,12 @@ from urllib.parse import quote
 import psutil
 
 if TYPE_CHECKING:
-    from wandb import Run, Settings
+    from wandb import Artifact, Run, Settings
 
 INIT_SECONDS = 30.0  # for W&B to take a new run, which meanwhile trains
 LOOK_SECONDS = 0.5  # between looks whether the parent lives
+AT_ONCE = 8  # requests that add to summaries
+PAGE = 500  # runs of an answer
 
 
 class Runs:
@@ -51,24 +58,39 @@ class Runs:
                 say(self._answers, group=address)
         elif "log" in told:
             self._open[told["run"]].log(told["log"])
+        elif "media" in told:
+            self._open[told["run"]].log(_media(told["media"]))
+        elif "artifact" in told:
+            self._open[told["run"]].log_artifact(_artifact(told["artifact"]))
+        elif "summaries" in told:
+            run = self._open[told["run"]]
+            if told["summaries"] and not run.offline:
+                self._beside(_add, f"{run.entity}/{run.project}", told["summaries"])
         else:
             # All at once: each waits for the server's answer, and the runs of a sweep end together.
-            ending = threading.Thread(target=self._finish, args=(told,), daemon=True)
-            ending.start()
-            self._ending.append(ending)
+            self._beside(self._finish, self._open.pop(told["run"]), told)
 
     def wait(self) -> None:
         """Until every run that was to finish has."""
         for ending in self._ending:
             ending.join()
 
-    def _finish(self, told: Mapping[str, Any]) -> None:
-        try:
-            run = self._open.pop(told["run"])
-            run.summary.update(told["finish"])
-            run.finish(exit_code=told["exit_code"])
-        except BaseException as error:
-            fail(self._answers, error)
+    def _beside(self, work: Callable[..., None], *arguments: Any) -> None:
+        """In a thread, while calls of other runs are taken."""
+
+        def guarded() -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:
+                fail(self._answers, error)
+
+        ending = threading.Thread(target=guarded, daemon=True)
+        ending.start()
+        self._ending.append(ending)
+
+    def _finish(self, run: "Run", told: Mapping[str, Any]) -> None:
+        run.summary.update(told["finish"])
+        run.finish(exit_code=told["exit_code"])
         say(self._answers, written=told["run"])
 
 
@@ -88,6 +110,32 @@ def _started(init: dict[str, Any]) -> "Run":
     for keys in ("val/*", "reported/*", "val_gap", "train/*", "check/*"):
         run.define_metric(keys, step_metric="step")
     return run
+
+
+def _add(project: str, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    """project: its path; summaries: by the id of a run"""
+    import wandb
+
+    ids = {"name": {"$in": list(summaries)}}
+    found = wandb.Api().runs(project, filters=ids, per_page=PAGE, lazy=False)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda run: run.summary.update(dict(summaries[run.id])), found))
+
+
+def _media(media: Mapping[str, Any]) -> dict[str, Any]:
+    import wandb
+
+    tables = {name: wandb.Table(columns=t["columns"], data=t["data"]) for name, t in media["tables"].items()}
+    return tables | {name: wandb.Image(path) for name, path in media["images"].items()}
+
+
+def _artifact(asked: Mapping[str, Any]) -> "Artifact":
+    import wandb
+
+    made = wandb.Artifact(asked["name"], asked["type"])
+    for name, path in asked["files"].items():
+        made.add_file(path, name=name, skip_cache=True)
+    return made
 
 
 def _quiet_settings() -> "Settings":

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+SERVER = {"features": [], "cliVersionInfo": {"max_cli_version": "0.99.0"}}
 HISTORY = "wandb-history.jsonl"
 NAMED = {"group": "groupName", "job_type": "jobType", "display_name": "displayName"}
 
@@ -119,9 +120,18 @@ class FakeWandb:
                 artifact = self._artifacts[int(v["artifactID"])]
                 artifact.whole = True
                 return {"commitArtifact": {"artifact": {"id": v["artifactID"], "digest": artifact.digest}}}
-            case "Viewer" | "ServerInfo":
+            case "Viewer" | "viewer" | "ServerInfo" | "GetDefaultEntity":
                 viewer = {"id": "u", "entity": "me", "username": "me", "flags": None, "teams": {"edges": []}}
-                return {"viewer": viewer, "serverInfo": {"features": []}}
+                return {"viewer": viewer, "serverInfo": SERVER}
+            case "ProbeServerCapabilities":  # so that it is asked for its version, and takes tables without a wait
+                fields = {"QueryType": ["serverInfo"], "MutationType": [], "ServerInfoType": ["cliVersionInfo"]}
+                return {kind: {"fields": [{"name": name} for name in names]} for kind, names in fields.items()}
+            case "InputFields" | "TypeFields":
+                return {"TypeInfo": {"inputFields": [], "fields": []}}
+            case "ProbeProjectInput" | "ProbeRunInput":
+                return {"ProjectType": {"fields": []}, "RunType": {"fields": []}}
+            case "ArtifactType":
+                return {"project": {"artifact": None}}  # no artifact of that name
             case "Runs" | "LightweightRuns":
                 return {"project": self._found(json.loads(v.get("filters") or "{}"))}
             case "GetProjectInternalId" | "projectInternalId" | "InternalId":
@@ -131,7 +141,7 @@ class FakeWandb:
             case "SavedViews":
                 edges = [{"node": {"id": id, **view}} for id, view in self.views.items() if view["type"] == v["type"]]
                 return {"project": {"allViews": {"edges": edges, "pageInfo": {"hasNextPage": False}}}}
-        return {"serverInfo": {"features": []}}
+        return {"serverInfo": SERVER}
 
     def _upserted(self, v):
         name = v.get("name") or v["id"].removeprefix("storage-")
@@ -150,7 +160,7 @@ class FakeWandb:
             "displayName": run.said.get("displayName"),
             "group": run.said.get("groupName"),
             "project": project,
-            "projectId": "p",
+            "projectId": 1,
             "state": "finished",
             "tags": [],
             "user": None,
@@ -223,8 +233,7 @@ def taking(status: int = 200):
                 run = self.path.split("/")[-2]
                 fake.runs.setdefault(run, FakeRun(run)).stream(sent)
                 return self._reply({})
-            operation = sent.get("operationName") or re.search(r"(?:query|mutation)\s+(\w+)", sent["query"])
-            name = operation if isinstance(operation, str) else operation[1]
+            name = sent.get("operationName") or re.match(r"\s*(?:query|mutation)?[\s{]*(\w+)", sent["query"])[1]
             return self._reply({"data": fake.answer(name, sent.get("variables") or {})})
 
         def do_PUT(self):

@@ -204,9 +204,9 @@ def test_track_uploads_what_wandb_missed(tmp_path, capsys, monkeypatch):
     with taking() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.address)
         assert run_command("track", [str(sweep)]) == 0
-    *told, last = capsys.readouterr().out.splitlines()
-    assert told == [f"W&B: {server.address}/me/tau-bench-ablation/groups/s"]
-    assert "2 runs of s written to W&B, online" in last
+    address, written, _ = capsys.readouterr().out.splitlines()
+    assert address == f"W&B: {server.address}/me/tau-bench-ablation/groups/s"
+    assert written == "2 runs of s written to W&B, online."
     assert [[r["step"] for r in run.rows if "train/reward" in r] for run in server.runs.values()] == [[1, 2]] * 2
 
 

@@ -16,25 +16,13 @@ from harness.tracking import Background, Tracker
 from harness.tracking.tracker import run_id
 from tests.processes import wait_until
 from tests.synthetic import leave_one_out, write_sweep
-from tests.tracking.fake_wandb import taking
+from tests.tracking.conftest import KEY
 from tests.tracking.test_tracking import LEVELS, PATIENCE, needs_core, validation
 
 pytestmark = needs_core
-RUN, KEY = "without_tools/seed=0", "0123456789abcdef" * 2 + "01234567"
+RUN = "without_tools/seed=0"
 TINY = ["+ablation=smoke", "train.steps=3", "train.groups_per_step=3", "train.rollouts_per_group=4"]
 TINY += ["train.val_tasks=50", "validation.max_tasks=6", "backend.device=cpu", "backend.in_flight=16", "tracking=wandb"]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """Online with a key, at a server of ours."""
-    for name in ("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    with taking() as made:
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        monkeypatch.setenv("WANDB_BASE_URL", made.address)
-        monkeypatch.setenv("WANDB_MODE", "online")
-        yield made
 
 
 def write(folder, steps, until="completed"):
@@ -146,4 +134,6 @@ def test_a_sweep_that_was_killed_and_resumed_doubles_no_row_and_no_run(server, s
     assert None in before.values() and before.keys() <= server.runs.keys()
     for name in runs:
         assert [row["step"] for row in server.named(name).rows] == [0, 1, 2, 3]
+    assert server.named("report").exit_code == 0
+    assert [set(each.files) > {"report.html", "effects.json"} for each in server.artifacts["smoke-report"]] == [True]
     assert [path for path in files(tmp_path) if KEY.encode() in path.read_bytes()] == []
