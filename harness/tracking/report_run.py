@@ -22,6 +22,7 @@ from harness.tracking.tables import effects_table, rollout_table
 from harness.tracking.tracker import group_of, notes, resolve_mode, run_id, tags
 
 JOB_TYPE = NAME = "report"
+EFFECTS = "effects"  # what the keys of effects begin with
 FILES = ("report.html", "report.md", "effects.json")
 NAME_LENGTH = 128  # of an artifact, at most
 
@@ -108,7 +109,7 @@ def effects_summary(effects: Mapping[str, Any]) -> dict[str, Any]:
     kind = max(SINGLE_KINDS, key=lambda kind: len(by_kind[kind]))
     found: dict[str, Any] = {"effects_kind": kind} if by_kind[kind] else {}
     for each in by_kind[kind]:
-        name = f"effects/{each['factors'][0]}"
+        name = f"{EFFECTS}/{each['factors'][0]}"
         found |= {name: each["value"], f"{name}_verdict": each["verdict"]}
         found |= {f"{name}_{bound}": each[bound] for bound in ("low", "high")}
     return numbers_and_words(found)

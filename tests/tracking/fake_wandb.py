@@ -134,7 +134,11 @@ class FakeWandb:
                 return {"project": {"artifact": None}}  # no artifact of that name
             case "Runs" | "LightweightRuns":
                 return {"project": self._found(json.loads(v.get("filters") or "{}"))}
-            case "GetProjectInternalId" | "projectInternalId" | "InternalId":
+            case "GetProjects":
+                names = {run.said.get("project", "p") for run in self.runs.values()}
+                edges = [{"cursor": name, "node": self._project(name)} for name in sorted(names)]
+                return {"models": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}
+            case "ProjectInternalId":
                 return {"project": {"internalId": "abc"}}
             case "UpsertView2" | "upsertView":
                 return {"upsertView": self._saved(v)}
@@ -170,6 +174,10 @@ class FakeWandb:
             "historyKeys": None,
             "sweepName": None,
         }
+
+    def _project(self, name):
+        own = {"id": "p", "name": name, "entityName": "me", "createdAt": "2026-01-01T00:00:00", "isBenchmark": False}
+        return {"__typename": "Project", "user": None} | own
 
     def _found(self, filters):
         """As far as it is asked: the runs of a group, or of given ids."""

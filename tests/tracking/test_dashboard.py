@@ -9,11 +9,15 @@ import pytest
 from harness.commands import run_command
 from harness.records.json_files import read_lines
 from harness.records.load import load_sweep
+from harness.report.page import write_report
 from harness.stats.sweep_statistics import statistics_of
 from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import dashboard
 from harness.tracking.metrics import check_rows, train_row, validation_row
-from tests.synthetic import FACTORS, run_folder, write_sweep
+from harness.tracking.report_run import end
+from harness.tracking.tracker import PROJECT
+from tests.synthetic import FACTORS, factorial, run_folder, write_sweep
+from tests.tracking.fake_wandb import FakeRun
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +31,10 @@ def no_wandb_environment(monkeypatch, tmp_path):
 def spec(tmp_path):
     sweep = load_sweep(write_sweep(tmp_path / "s"))
     return dashboard(sweep, statistics_of(sweep), "team", "tau")
+
+
+def section(sections, factor):
+    return next(each for each in sections if each.name.startswith(f"{factor}:"))
 
 
 class Recorder:
@@ -54,8 +62,29 @@ def test_a_panel_shows_only_what_tracking_writes(spec, tmp_path):
     folder = run_folder(tmp_path / "s", "all_on")
     lines = {n: read_lines(folder / f"{n}.jsonl") for n in ("steps", "validation", "checks")}
     rows = [train_row(lines["steps"][0]), validation_row(lines["validation"][0]), *check_rows(lines["checks"])]
-    written = {key for row in rows for key in row}
-    assert {key for s in spec.sections for p in s.panels for key in p.keys} <= written
+    sweep = load_sweep(tmp_path / "s")
+    write_report(sweep)
+    report = {next(iter(call)): next(iter(call.values())) for call in end(sweep, runs_ended=False)}
+    levels = {f"fix.{factor}" for factor in sweep.factors}
+    written = {
+        "line": {key for row in rows for key in row},
+        "bar": set(report["finish"]),
+        "media": set(report["media"]["images"]),
+        "parallel": levels | {"area", "last"},
+    }
+    for panel in (p for s in spec.sections for p in s.panels):
+        assert set(panel.keys) <= written[panel.kind], panel.title
+
+
+def test_of_many_arms_no_plot_has_a_line_for_each(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=factorial(), steps=2))
+    spec = dashboard(sweep, statistics_of(sweep), "team", "tau")
+    lines = [p.group for s in spec.sections for p in s.panels if p.kind == "line"]
+    assert len(sweep.arms) == 64 and "arm" not in lines
+    assert set(lines) == {"sweep", *(f"fix.{factor}" for factor in FACTORS)}
+    first, second = spec.sections[:2]
+    assert [p.kind for p in first.panels] == ["bar", "media"]
+    assert second.panels[0].keys == (*(f"fix.{factor}" for factor in sweep.factors), "area", "last")
 
 
 def test_the_report_opens_with_the_verdict(spec):
@@ -75,14 +104,15 @@ def test_the_workspace_holds_the_runs_of_the_sweep_only(spec):
     assert (made.entity, made.project, made.name) == ("team", "tau", "Ablation: s")
     assert made.runset_settings.filters == "Metric('Group') == 's'"
     assert [s.name for s in made.sections] == [s.name for s in spec.sections]
-    panel = made.sections[2].panels[0]
+    panel = section(made.sections, "tools").panels[0]
     assert (panel.x, panel.y, panel.groupby.positional) == ("step", ["val/reward"], ("fix.tools",))
 
 
 def test_the_report_groups_each_factors_runs_by_its_level(spec):
     made = report(spec, Recorder())
     grids = [b for b in made.blocks if b.kind == "PanelGrid"]
-    assert [g.runsets[0].groupby for g in grids[1:3]] == [["config.fix.endpoint"], ["config.fix.tools"]]
+    by_level = [[f"config.fix.{factor}"] for factor in FACTORS]
+    assert [g.runsets[0].groupby for g in grids] == [[], [], *by_level, ["config.arm"]]
     assert {g.runsets[0].filters for g in grids} == {"Metric('Group') == 's'"}
 
 
@@ -98,8 +128,16 @@ def test_the_real_library_takes_both(spec, monkeypatch):
     filters = sent["runSets"][0]["filters"]["filters"]
     assert [(f["key"]["name"], f["op"], f["value"]) for f in filters] == [("group", "=", "s")]
     assert sent["settings"]["xAxis"] == "step"
-    first = sent["panelBankConfig"]["sections"][2]["panels"][0]["config"]
+    sections = sent["panelBankConfig"]["sections"]
+    first = section([SimpleNamespace(**each) for each in sections], "tools").panels[0]["config"]
     assert (first["metrics"], first["groupBy"], first["groupAgg"]) == (["val/reward"], "fix.value.tools", "mean")
+    bar, parallel = (sections[n]["panels"][0]["config"] for n in (0, 1))
+    assert bar["metrics"] == [f"effects/{factor}" for factor in FACTORS]
+    assert [c["accessor"] for c in parallel["columns"]] == [
+        *(f"config:fix.value.{factor}" for factor in FACTORS),
+        "summary:area",
+        "summary:last",
+    ]
     text = json.dumps(report(spec, reports)._to_model().model_dump(by_alias=True), default=str)
     assert '"fix.value.tools"' in text and "reported/reward" in text
 
@@ -107,7 +145,7 @@ def test_the_real_library_takes_both(spec, monkeypatch):
 def test_a_dry_run_prints_the_spec_and_needs_nothing(tmp_path, capsys):
     assert run_command("dashboard", [str(write_sweep(tmp_path / "s")), "--entity", "team", "--dry-run"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["entity"], printed["group"], len(printed["sections"])) == ("team", "s", 8)
+    assert (printed["entity"], printed["group"], len(printed["sections"])) == ("team", "s", 9)
 
 
 def test_all_that_is_missing_is_said_at_once(tmp_path, capsys, monkeypatch):
@@ -123,3 +161,19 @@ def test_all_that_is_missing_is_said_at_once(tmp_path, capsys, monkeypatch):
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
     assert run_command("dashboard", [str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Read the `app_url` setting")  # wandb's own advice to wandb-workspaces
+def test_a_sweep_has_one_workspace_and_one_report_however_often_it_is_asked_for(server, tmp_path, capsys):
+    folder = write_sweep(tmp_path / "s")
+    server.runs["x"] = FakeRun("x", {"groupName": "s", "project": PROJECT})
+    server.views["other"] = {"name": "nw-x-v", "displayName": "Somebody's", "type": "project-view", "spec": "{}"}
+    for _ in range(2):
+        assert run_command("dashboard", [str(folder)]) == 0
+    assert [(v["displayName"], v["type"]) for v in server.views.values()] == [
+        ("Somebody's", "project-view"),
+        ("Ablation: s", "project-view"),
+        ("Ablation: s", "runs"),
+    ]
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("workspace: "))
+    assert first == second

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harness.tracking.dashboard.spec import Dashboard, Panel
+from harness.tracking.dashboard.spec import BAR, LINE, MEDIA, PARALLEL, Dashboard, DashboardSection, Panel
 
 
 def workspace(spec: Dashboard, workspaces: Any, reports: Any) -> Any:
@@ -36,11 +36,17 @@ def report(spec: Dashboard, reports: Any) -> Any:
             project=spec.project,
             name=spec.group,
             filters=_of_group(spec),
-            groupby=[f"config.{section.panels[0].group}"],
+            groupby=_grouping(section),
         )
         grid = reports.PanelGrid(runsets=[runs], panels=_panels(section.panels, reports))
         blocks += [reports.H2(section.name), grid]
     return reports.Report(entity=spec.entity, project=spec.project, title=spec.title, blocks=blocks, width="fluid")
+
+
+def _grouping(section: DashboardSection) -> list[str]:
+    """What the runs below the panels are grouped by; nothing where a panel shows each run."""
+    groups = {panel.group for panel in section.panels}
+    return [f"config.{next(iter(groups))}"] if len(groups) == 1 and all(groups) else []
 
 
 def _of_group(spec: Dashboard) -> str:
@@ -48,17 +54,38 @@ def _of_group(spec: Dashboard) -> str:
 
 
 def _panels(panels: tuple[Panel, ...], reports: Any) -> list[Any]:
-    """Three panels in a row of a 24 units wide grid."""
-    return [
-        reports.LinePlot(
-            title=panel.title,
-            x="step",
-            y=list(panel.keys),
-            groupby=reports.Config(panel.group),
-            groupby_aggfunc="mean",
-            groupby_rangefunc="minmax",
-            max_runs_to_show=100,
-            layout=reports.Layout(x=8 * (n % 3), y=6 * (n // 3), w=8, h=6),
-        )
-        for n, panel in enumerate(panels)
-    ]
+    """In rows of a grid that is 24 units wide."""
+    made, x, y = [], 0, 0
+    for panel in panels:
+        width = 8 if panel.kind == LINE else 12
+        x, y = (0, y + 6) if x + width > 24 else (x, y)
+        made.append(_panel(panel, reports, reports.Layout(x=x, y=y, w=width, h=6)))
+        x += width
+    return made
+
+
+def _panel(panel: Panel, reports: Any, layout: Any) -> Any:
+    if panel.kind == BAR:
+        return reports.BarPlot(title=panel.title, metrics=list(panel.keys), orientation="h", layout=layout)
+    if panel.kind == MEDIA:
+        return reports.MediaBrowser(title=panel.title, media_keys=list(panel.keys), layout=layout)
+    if panel.kind == PARALLEL:
+        columns = [_column(key, reports) for key in panel.keys]
+        return reports.ParallelCoordinatesPlot(title=panel.title, columns=columns, layout=layout)
+    return reports.LinePlot(
+        title=panel.title,
+        x="step",
+        y=list(panel.keys),
+        groupby=reports.Config(panel.group),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="minmax",
+        max_runs_to_show=100,
+        layout=layout,
+    )
+
+
+def _column(key: str, reports: Any) -> Any:
+    """`fix.<factor>` is of the config, other keys are of the summary."""
+    is_level = key.startswith("fix.")
+    metric = reports.Config(key) if is_level else reports.SummaryMetric(key)
+    return reports.ParallelCoordinatesPlotColumn(metric=metric, display_name=key.removeprefix("fix."))

@@ -1,4 +1,7 @@
-"""`harness dashboard results/<sweep>`: save a W&B workspace and report for an uploaded sweep."""
+"""`harness dashboard results/<sweep>`: save a W&B workspace and report for an uploaded sweep.
+
+Both are found again by their title, and replaced: a sweep has one of each, however often it is asked for.
+"""
 
 import importlib
 import json
@@ -16,6 +19,17 @@ from harness.tracking.dashboard.spec import Dashboard, dashboard
 from harness.tracking.tracker import project_of
 
 PINNED = "wandb-workspaces==0.4.5"
+WORKSPACE, REPORT = "project-view", "runs"  # as W&B calls them
+SAVED_VIEWS = """
+query SavedViews($entity: String, $project: String, $type: String, $cursor: String) {
+  project(name: $project, entityName: $entity) {
+    allViews(viewType: $type, first: 100, after: $cursor) {
+      edges { node { id name displayName } }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
 
 
 def run(asked: Namespace) -> int:
@@ -46,8 +60,26 @@ def save(spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
             f"{entity}/{spec.project} holds no run of the group {spec.group!r}. Upload the sweep first: "
             f"`python -m harness track {sweep.folder} --mode online`."
         )
-    saved = {"workspace": workspace(spec, workspaces, reports), "report": report(spec, reports)}
-    return {name: str(thing.save().url) for name, thing in saved.items()}
+    shown, written = workspace(spec, workspaces, reports), report(spec, reports)
+    if found := _saved(wandb.Api(), spec, WORKSPACE):
+        shown._internal_id, shown._internal_name = found["id"], found["name"]
+    if found := _saved(wandb.Api(), spec, REPORT):
+        written.id = found["id"]
+    return {"workspace": str(shown.save().url), "report": str(written.save().url)}
+
+
+def _saved(api: Any, spec: Dashboard, kind: str) -> dict[str, str] | None:
+    """What was saved earlier under the dashboard's title: its id and name."""
+    ask = importlib.import_module("wandb_workspaces._graphql").execute_graphql
+    place = {"entity": spec.entity, "project": spec.project, "type": kind, "cursor": None}
+    while True:
+        views = ask(api, SAVED_VIEWS, place)["project"]["allViews"]
+        for edge in views["edges"]:
+            if edge["node"]["displayName"] == spec.title:
+                return {key: str(edge["node"][key]) for key in ("id", "name")}
+        if not views["pageInfo"]["hasNextPage"]:
+            return None
+        place["cursor"] = views["pageInfo"]["endCursor"]
 
 
 def _uploaded(api: Any, spec: Dashboard) -> bool:

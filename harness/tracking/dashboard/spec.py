@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.records.load import SweepRecords
+from harness.report import effect_text
 from harness.report.cost_text import reproduce
 from harness.report.effect_sections import MARKS
 from harness.report.formats import block_line, headline
 from harness.report.verdict import caveats, verdict_sentences
+from harness.stats.effects import Effects
 from harness.stats.sweep_statistics import SweepStatistics
+from harness.tracking.report_run import EFFECTS
 from harness.tracking.tracker import group_of
 
 TRAINING = (
@@ -23,13 +26,23 @@ TRAINING = (
 )
 
 
+ENDS = ("area", "last")  # of a run's summary
+LINE, BAR, PARALLEL, MEDIA = "line", "bar", "parallel", "media"
+LINES = 10  # arms that one plot shows as lines of their own
+
+
 @dataclass(frozen=True)
 class Panel:
-    """A line plot over training steps; runs are averaged by `group` (a config key), bands show their range."""
+    """One of the kinds of panel.
+
+    line: over training steps; runs are averaged by `group` (a config key), bands show their range
+    bar: a bar per key of the summary; parallel: a line per run through its config and summary; media: images
+    """
 
     title: str
     keys: tuple[str, ...]
-    group: str
+    group: str = ""
+    kind: str = LINE
 
 
 @dataclass(frozen=True)
@@ -71,17 +84,31 @@ def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project
         ),
         commands=tuple((sentence.replace("`", ""), command) for sentence, command in reproduce(sweep)),
         claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.label}" for v in answer.verdicts),
-        sections=tuple(_sections(sweep)),
+        sections=tuple(_sections(sweep, answer.effects)),
     )
 
 
-def _sections(sweep: SweepRecords) -> Iterator[DashboardSection]:
+def _sections(sweep: SweepRecords, effects: Effects) -> Iterator[DashboardSection]:
+    if kind := effect_text.leading_kind(effects):
+        found = effect_text.answered(effects, kind)
+        keys = tuple(f"{EFFECTS}/{effect.factors[0]}" for effect in found)
+        yield DashboardSection(
+            "Effects of the fixes",
+            (
+                Panel(f"{effect_text.KIND_TITLES[kind]}, final reward", keys, kind=BAR),
+                Panel("With 95 % intervals", ("figures/forest",), kind=MEDIA),
+            ),
+        )
+    # 64 lines can't be told apart: of so many arms the levels of each factor are compared, below.
+    arm = "arm" if len(sweep.arms) <= LINES else "sweep"
+    of = "" if arm == "arm" else ", mean and range of all runs"
     yield DashboardSection(
         "Every arm",
         (
-            Panel("Reference validation reward", ("val/reward",), "arm"),
-            Panel("Reported reward", ("reported/reward",), "arm"),
-            Panel("Reported minus reference", ("val_gap",), "arm"),
+            Panel("Levels and rewards", (*(f"fix.{factor}" for factor in sweep.factors), *ENDS), kind=PARALLEL),
+            Panel(f"Reference validation reward{of}", ("val/reward",), arm),
+            Panel(f"Reported reward{of}", ("reported/reward",), arm),
+            Panel(f"Reported minus reference{of}", ("val_gap",), arm),
         ),
     )
     for factor in sweep.factors:
@@ -94,7 +121,7 @@ def _sections(sweep: SweepRecords) -> Iterator[DashboardSection]:
                 *(Panel(key, (key,), group) for key in check_keys(sweep, factor)),
             ),
         )
-    yield DashboardSection("Training", tuple(Panel(key, (key,), "arm") for key in TRAINING))
+    yield DashboardSection(f"Training{of}", tuple(Panel(key, (key,), arm) for key in TRAINING))
 
 
 def check_keys(sweep: SweepRecords, factor: str) -> tuple[str, ...]:
