@@ -59,8 +59,9 @@ them the list is a test of what was written, and no measure of how many others w
 """
 FURTHER = """## Further bugs by somebody who had not read the probe
 
-`experiments/benchmarks/further_bugs_of_others.py`: twelve bugs that were written after the probe had its present symptoms
-(that of 406ef22), without a look at it. The symptoms that count were chosen from docs/probe.md before the probe was asked.
+`experiments/benchmarks/further_bugs_of_others.py`: twelve bugs that were written when the probe had its present
+symptoms (that of 406ef22), without a look at it. The symptoms that count were chosen from docs/probe.md before the
+probe was asked.
 """
 FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
 correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes

@@ -54,8 +54,14 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
                 _train(sweep, open_runs, train)
                 keep_sample(sweep.folder)
         record_look(sweep.folder)
-    tracking = config.tracking
-    mode = tracking.mode if open_runs else "off"
+    report(sweep, at_wandb=bool(open_runs))
+    return _exit(sweep)
+
+
+def report(sweep: Sweep, at_wandb: bool) -> None:
+    """Of a sweep that has ended. at_wandb: there too, where the sweep is tracked"""
+    tracking = sweep.config.tracking
+    mode = tracking.mode if at_wandb else "off"
     with tracked(sweep.folder, resolve_mode(mode) != "off", _say, seconds=REPORT_SECONDS) as background:
         records = load_sweep(sweep.folder)
         shown = ReportRun(records, mode, tracking.project, background)
@@ -63,7 +69,6 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
         write_report(records)
         print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}", flush=True)
         shown.finish(runs_ended=True)
-    return _exit(sweep)
 
 
 def _say(line: str) -> None:
