@@ -61,6 +61,7 @@ TOOK_EFFECT = [
     (toolorder.On(), {"openings_M": [SERVED, EITHER_ORDER, NO_TOOLS, NEITHER]}),
     (toolorder.Off(), {"openings_M": [STOCK, EITHER_ORDER]}),
     (toolorder.On(), {"openings_M": [RENDERED, RENDERED | STOCK]}),
+    (logprobs.On(), {"submitted": [Submitted("a", {0: 1.0, 1: 0.5}, {0: 1.0, 1: 0.5})]}),
     (exploration.On(), {}),
     (exploration.Off(), {"distinct_G": [1, 1], **GREEDY}),
     (exploration.Off(), {"distinct_G": [0, 1], **GREEDY}),  # one group tells enough
