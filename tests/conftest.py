@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import os
 import signal
 import sys
@@ -28,11 +29,16 @@ def pytest_configure():
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    gc.set_threshold(50_000, 20, 100)  # the libraries make a million objects, and drop hardly any
 
 
 def pytest_xdist_auto_num_workers(config):
     """One more than there are cores: tests with an engine wait for it half of their time."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish():
+    gc.freeze()  # else each full collection goes through all of them
 
 
 def pytest_collection_modifyitems(items):

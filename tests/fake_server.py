@@ -36,13 +36,14 @@ def refusal(status: int, message: str = "no") -> tuple[int, dict[str, Any]]:
 
 
 def settled(work: Coroutine[Any, Any, Any]) -> Any:
-    """Runs the work in a loop of its own, and what litellm does after it."""
+    """Runs the work, and what litellm does after it."""
 
     async def both() -> Any:
+        before = asyncio.all_tasks()  # nest_asyncio, which ART applies, runs this in a loop that is there already
         try:
             return await work
         finally:
-            started = asyncio.all_tasks() - {asyncio.current_task(), GLOBAL_LOGGING_WORKER._worker_task}
+            started = asyncio.all_tasks() - before - {GLOBAL_LOGGING_WORKER._worker_task}
             if started:
                 await asyncio.wait(started, timeout=5)  # they queue what is left to do
             GLOBAL_LOGGING_WORKER.start()  # forgets what another loop left

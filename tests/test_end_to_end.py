@@ -54,42 +54,29 @@ def stored(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("store/*/*/*") if not path.name.startswith(".")}
 
 
-def wait_for(sweep: subprocess.Popen, folder: Path, stored_files: str) -> None:
+def wait_for(what, sweep: subprocess.Popen) -> None:
     deadline = time.monotonic() + 300
-    while not list(folder.glob(stored_files)) and sweep.poll() is None and time.monotonic() < deadline:
+    while not what() and sweep.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
-def without_its_server(tmp_path_factory):
-    """A sweep whose server is killed once it has answered: its exit code, and what it said."""
-    results = tmp_path_factory.mktemp("results")
-    sweep = subprocess.Popen(command(results), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    folder = results / "smoke"
-    wait_for(sweep, folder, "store/episodes/*/*")
-    for process in below(sweep.pid, "vllm"):
-        process.kill()
-    said, _ = sweep.communicate(timeout=400)
-    return sweep.returncode, said
-
-
-def test_a_server_that_dies_is_named_and_replaced(without_its_server):
-    code, said = without_its_server
-    assert code == 0
-    assert "the engine is lost: The vLLM server ended" in said and "vllm.log" in said and "Traceback" not in said
-
-
-@pytest.fixture(scope="module")
 def killed_and_resumed(tmp_path_factory):
-    """A sweep that is killed (-9) after its first update, and started again by the same command."""
+    """A sweep that is killed (-9) after its first update, and started again by the same command, whose server is killed
+    once it has answered."""
     folder = tmp_path_factory.mktemp("results") / "smoke"
     first = subprocess.Popen(command(folder.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(first, folder, "store/updates/*/*")
+    wait_for(lambda: list(folder.glob("store/updates/*/*")), first)
     server = [p for p in psutil.Process(first.pid).children(recursive=True) if p.is_running()]
     before = stored(folder)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    output = run(folder.parent)
+    second = subprocess.Popen(command(folder.parent), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: stored(folder) - before, second)
+    for process in below(second.pid, "vllm"):
+        process.kill()
+    output, _ = second.communicate(timeout=400)
+    assert second.returncode == 0, output
     return folder, before, server, output
 
 
@@ -98,6 +85,11 @@ def test_a_killed_sweep_leaves_no_server_behind(killed_and_resumed):
     assert server
     _, alive = psutil.wait_procs(server, timeout=20)
     assert not alive
+
+
+def test_a_server_that_dies_is_named_and_replaced(killed_and_resumed):
+    *_, said = killed_and_resumed
+    assert "the engine is lost: The vLLM server ended" in said and "vllm.log" in said and "Traceback" not in said
 
 
 def test_the_same_command_completes_a_killed_sweep_and_keeps_what_was_computed(killed_and_resumed):

@@ -1,8 +1,7 @@
-"""One real vLLM server for the session, with a small random policy and random adapters."""
+"""A real vLLM server for a file, with a small random policy and random adapters."""
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -55,53 +54,13 @@ def runner():
         yield runner
 
 
-def server_of(policy_folder, log):
+@pytest.fixture(scope="module")
+def server(policy_folder, runner, tmp_path_factory):
     from harness.engine.server import Server, ServerConfig
 
+    log = tmp_path_factory.mktemp("log") / "server.log"
     sizes = dict(max_model_len=1024, dtype="float32", lora_rank=8, max_loras=MAX_LORAS)
-    return Server(ServerConfig(path=policy_folder, name="base", tool_parser="hermes", log=log, **sizes))
-
-
-@pytest.fixture(scope="session")
-def server(policy_folder, runner, tmp_path_factory):
-    server = server_of(policy_folder, tmp_path_factory.mktemp("log") / "server.log")
+    server = Server(ServerConfig(path=policy_folder, name="base", tool_parser="hermes", log=log, **sizes))
     runner.run(server.__aenter__())
     yield server
     runner.run(server.stop())
-
-
-@pytest.fixture(scope="module")
-def run(server, policy_folder, tmp_path_factory):
-    """`run(name)`: a run after two updates on the real server, none of its adapters loaded yet."""
-    from harness.backend.shared import SharedBackend, SharedEngine, SharedService
-    from harness.engine.synthetic import packed_groups
-    from harness.engine.trainer import Lora, Optimiser
-    from harness.engine.trainer_process import TrainerOrder, TrainerThread
-    from harness.records.store import Store
-    from tests.engine.scored_steps import STEP
-
-    folder = tmp_path_factory.mktemp("runs")
-    here = TrainerThread(TrainerOrder(policy_folder, "base-digest", Lora(), Optimiser()))
-    trainer = here.trainer
-    backend = SharedBackend(SharedEngine(server, here, Store(folder / "store"), "base"), folder / "art")
-
-    def make(name, seed=0):
-        state = trainer.initial_state(seed)
-        service = SharedService(name, name, folder / name, backend.engine, state)
-        service.write_checkpoint(0, state)
-        for step in range(1, STEP + 1):
-            batch = packed_groups(2, 4, prompt=40, own=(60, 100), vocabulary=260, row_tokens=256, seed=seed)
-            state, _ = trainer.update(state, batch, 1e-3, {})
-            service.write_checkpoint(step, state)
-        backend._services[name] = service
-        return SimpleNamespace(name=name, backend=backend, places=service.names)
-
-    return make
-
-
-@pytest.fixture
-def check(server, runner):
-    """`check(run, level, beside=())`: see `scored_steps.checked`."""
-    from tests.engine.scored_steps import checked
-
-    return lambda run, level, beside=(): runner.run(checked(server, run, level, beside))

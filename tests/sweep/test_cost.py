@@ -1,10 +1,9 @@
-"""What a sweep asked for, computed and shared is right however often it was started, and whatever was killed."""
+"""What a sweep asked for, computed and shared is right however often it was started."""
 
 import json
 
 import pytest
 
-from experiments.benchmarks.kills import Budget, KilledSweep, environment, undisturbed
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.reuse import recorded_reuse
@@ -73,49 +72,6 @@ def test_an_engine_that_was_lost_is_silent(sweep):
     start = StartCost(elsewhere=[EngineCost({}, 1.0, 1.0)], silent=1)
     start.add_to(sweep / "reuse.json")
     assert cost_sentences(load_sweep(sweep))[0].startswith("At least ")
-
-
-class Scripted(Budget):
-    """Kills these roles in this order, each as soon as it has a process."""
-
-    def __init__(self, *roles):
-        super().__init__(left=len(roles))
-        self.script = list(roles)
-
-    def draw(self, roles, rng):
-        return self.script.pop(0) if self.script and self.script[0] in roles else None
-
-
-class AfterAStep(KilledSweep):
-    """Kills once a step is recorded."""
-
-    def _draw(self, length):
-        return 0.0
-
-    def _kill(self, command, budget):
-        if any(path.stat().st_size for path in self.folder.glob("runs/*/*/steps.jsonl")):
-            super()._kill(command, budget)
-
-
-def test_a_sweep_that_was_killed_and_continued_is_one_that_was_not(tmp_path):
-    """By `experiments/benchmarks/kills.py`, which does the same at random moments: nothing lost, doubled or left over,
-    the same runs, and effects.json to the byte."""
-    env = environment("stand_in", tmp_path)
-    ending = undisturbed(tmp_path / "whole", env, "plain")
-    killed = AfterAStep(0, "plain", tmp_path / "cut", env, seed=0)
-    killed.run(ending, Scripted("server", "main", "wandb-core"))
-    assert not killed.faults
-    assert [(kill.role, kill.resumed) for kill in killed.kills] == [
-        ("server", True),
-        ("main", True),
-        ("wandb-core", True),
-    ]
-    whole, continued = load_sweep(tmp_path / "whole/smoke"), load_sweep(tmp_path / "cut/smoke")
-    assert reuse_rows(continued) == reuse_rows(whole)
-    stored = len(list((tmp_path / "cut/smoke/store/episodes").glob("*/*")))
-    assert continued.reuse["episodes"]["computed"] == stored  # each was computed once
-    assert cost_sentences(continued)[0].startswith("At least ")
-    assert "killed" not in cost_sentences(whole)[0]
 
 
 def test_what_a_user_who_is_a_model_cost_adds_up_over_starts_and_engines(sweep):
