@@ -138,7 +138,8 @@ def server_versions(python: Path) -> dict[str, str]:
 
 
 def wandb_host() -> str:
-    return urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or "api.wandb.ai"
+    """With its port, if any: `wandb login` names the machine so."""
+    return urlparse(os.environ.get("WANDB_BASE_URL", "")).netloc or "api.wandb.ai"
 
 
 def wandb_key() -> bool:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.commands import run_command
+from harness.paths import CLONE
 from harness.records.json_files import read_lines
 from harness.records.load import load_sweep
 from harness.report.page import write_report
@@ -15,8 +16,8 @@ from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import dashboard
 from harness.tracking.metrics import check_rows, train_row, validation_row
 from harness.tracking.report_run import end
-from harness.tracking.tracker import PROJECT
-from tests.synthetic import FACTORS, factorial, run_folder, write_sweep
+from harness.tracking.tracker import PROJECT, run_id
+from tests.synthetic import FACTORS, factorial, make_invalid, run_folder, write_sweep
 from tests.tracking.fake_wandb import FakeRun
 
 
@@ -106,6 +107,32 @@ def test_the_workspace_holds_the_runs_of_the_sweep_only(spec):
     assert [s.name for s in made.sections] == [s.name for s in spec.sections]
     panel = section(made.sections, "tools").panels[0]
     assert (panel.x, panel.y, panel.groupby.positional) == ("step", ["val/reward"], ("fix.tools",))
+
+
+def test_an_invalid_run_is_drawn_in_no_panel_as_in_no_curve_of_the_report(tmp_path, monkeypatch):
+    from wandb_workspaces import workspaces
+    from wandb_workspaces.reports import v2 as reports
+
+    monkeypatch.setattr(reports.interface, "_get_api", lambda: None)
+    monkeypatch.setattr(reports.interface, "execute_graphql", lambda *_: {"project": {"internalId": "abc"}})
+    folder = write_sweep(tmp_path / "s")
+    make_invalid(folder, "without_tools", "tools", "no")
+    sweep = load_sweep(folder)
+    spec = dashboard(sweep, statistics_of(sweep), "team", "tau")
+    hidden = [run_id("s", "without_tools/seed=0", sweep.manifest["created"])]
+    (shown,) = workspace(spec, workspaces, reports)._to_model().spec.section.run_sets
+    assert shown.selections.tree == hidden
+    grids = [b for b in report(spec, reports).blocks if isinstance(b, reports.PanelGrid)]
+    for runs in (runs for grid in grids for runs in grid.runsets):
+        told = runs._to_model().selections
+        assert (told.root, told.tree) == (1, hidden)
+    assert "Runs that the panels leave out: 1 (INVALID)." in spec.text
+
+
+def test_a_negative_control_is_drawn_in_no_panel():
+    sweep = load_sweep(CLONE / "results" / "cpu_controls")
+    hidden = dashboard(sweep, statistics_of(sweep), "team", "tau").hidden
+    assert set(hidden) == {run_id(sweep.name, run.name, sweep.manifest["created"]) for run in sweep.controls} != set()
 
 
 def test_the_report_groups_each_factors_runs_by_its_level(spec):

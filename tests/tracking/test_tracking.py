@@ -304,12 +304,14 @@ def test_off_writes_nothing(tmp_path, background):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_auto_is_online_with_a_key_of_this_server_alone(monkeypatch, tmp_path):
-    """As `wandb login` leaves it."""
-    (tmp_path / "netrc").write_text("machine my.wandb.example login user password " + "a" * 40)
+@pytest.mark.parametrize("server", ["https://my.wandb.example", "http://localhost:8080"])
+def test_auto_is_online_with_a_key_of_this_server_alone(server, monkeypatch, tmp_path):
+    from wandb.sdk.lib.wbauth.wbnetrc import write_netrc_auth  # what `wandb login` does with a key
+
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    write_netrc_auth(host=server, api_key="a" * 40)
     assert resolve_mode("auto") == "offline"
-    monkeypatch.setenv("WANDB_BASE_URL", "https://my.wandb.example")
+    monkeypatch.setenv("WANDB_BASE_URL", server)
     assert resolve_mode("auto") == "online"
 
 

@@ -18,6 +18,7 @@ def workspace(spec: Dashboard, workspaces: Any, reports: Any) -> Any:
         settings=workspaces.WorkspaceSettings(x_axis="step", max_runs=100),
         runset_settings=workspaces.RunsetSettings(
             filters=_of_group(spec),
+            run_settings={run: workspaces.RunSettings(disabled=True) for run in spec.hidden},
             pinned_columns=["run:displayName", "summary:val/reward", "summary:reported/reward", "summary:validity"],
         ),
     )
@@ -37,6 +38,7 @@ def report(spec: Dashboard, reports: Any) -> Any:
             name=spec.group,
             filters=_of_group(spec),
             groupby=_grouping(section),
+            run_settings={run: reports.RunSettings(disabled=True) for run in spec.hidden},
         )
         grid = reports.PanelGrid(runsets=[runs], panels=_panels(section.panels, reports))
         blocks += [reports.H2(section.name), grid]

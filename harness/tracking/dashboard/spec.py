@@ -12,7 +12,7 @@ from harness.report.verdict import caveats, verdict_sentences
 from harness.stats.effects import Effects
 from harness.stats.sweep_statistics import SweepStatistics
 from harness.tracking.report_run import EFFECTS
-from harness.tracking.tracker import group_of
+from harness.tracking.tracker import group_of, run_id
 
 TRAINING = (
     "train/reward",
@@ -56,6 +56,7 @@ class Dashboard:
     """Of the runs of one W&B group. text: paragraphs of the report, above its panels
 
     commands: what it takes to make it again: (what it does, what to type)
+    hidden: W&B ids of runs that no panel draws, as no mean of the report counts them: INVALID ones, negative controls
     """
 
     entity: str
@@ -66,11 +67,13 @@ class Dashboard:
     commands: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
     sections: tuple[DashboardSection, ...]
+    hidden: tuple[str, ...]
 
 
 def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project: str) -> Dashboard:
     """Of the main block where there are several."""
     sweep = sweep.main
+    hidden = {"INVALID": [run for run in sweep.runs if not run.valid], "negative controls": sweep.controls}
     return Dashboard(
         entity=entity,
         project=project,
@@ -79,12 +82,16 @@ def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project
         text=(
             headline(sweep),
             *filter(None, [block_line(sweep)]),
+            *(f"Runs that the panels leave out: {len(runs)} ({why})." for why, runs in hidden.items() if runs),
             *verdict_sentences(sweep, answer.effects),
             *caveats(sweep, answer.effects),
         ),
         commands=tuple((sentence.replace("`", ""), command) for sentence, command in reproduce(sweep)),
         claims=tuple(f"{MARKS[v.verdict]} ({v.claim.id}) {v.claim.title}: {v.label}" for v in answer.verdicts),
         sections=tuple(_sections(sweep, answer.effects)),
+        hidden=tuple(
+            run_id(sweep.name, run.name, sweep.manifest.get("created", "")) for runs in hidden.values() for run in runs
+        ),
     )
 
 
