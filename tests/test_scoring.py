@@ -1,13 +1,11 @@
-"""Which rollouts the trainer scores, under which weights, and what is made of its log-probs."""
+"""Which rollouts the trainer scores, and under which weights."""
 
 import asyncio
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from harness.answering import compared
 from harness.backend import ScoredReply
 from harness.evidence import RolloutTable
 from harness.rollout import SourcedEpisode
@@ -102,46 +100,3 @@ def test_weights_that_the_trainer_does_not_have_give_no_scores_and_a_rival_no_co
     found, _ = scored(table(rollout("x")), scores={"policy@3": -0.2})
     assert found.gap == pytest.approx(0.1) and found.tokens == 1
     assert all(math.isnan(value) for value in (found.rival_gap, found.apart, found.preference, found.error))
-
-
-def comparison(served, answering, rival, reply=None):
-    """Each token a reply of its own, if no more is said."""
-    arrays = (np.array(each, float) for each in (served, answering, rival))
-    return compared(*arrays, np.arange(len(served)) if reply is None else np.array(reply))
-
-
-def test_the_comparison_is_paired_by_token():
-    found = comparison([-1.0, -2.0, -3.0], [-1.1, -2.0, -3.0], [-1.0, -1.9, -3.1])
-    better = [-1.0, 1.0, 1.0]
-    assert found.gap == pytest.approx(0.1 / 3) and found.rival_gap == pytest.approx(0.2 / 3)
-    assert found.apart == pytest.approx(0.1)
-    assert found.preference == pytest.approx(np.mean(better))
-    assert found.error == pytest.approx(np.std(better, ddof=1) / 3**0.5)
-    assert math.isnan(comparison([-1.0], [-1.1], [-1.0]).error)
-
-
-def test_a_token_counts_by_how_much_nearer_one_is_and_not_by_how_far_both_are_off():
-    found = comparison([0.0, 0.0], [1.0, 8.0], [3.0, 10.0])
-    assert found.preference == pytest.approx((2.0 / 4.0 + 2.0 / 18.0) / 2)
-
-
-def test_a_token_on_which_the_two_weights_hardly_differ_is_not_asked():
-    found = comparison([-1.0, -2.0, -1e-5], [-1.01, -2.01, -2e-5], [-1.2, -2.2, -1e-5])
-    assert (found.preference, found.tokens, found.replies) == (pytest.approx(0.19 / 0.21), 3, 2)
-
-
-def test_tokens_of_one_reply_are_no_independent_witnesses():
-    """Sixty tokens in three replies, of which each speaks with one voice, say no more than three tokens do."""
-    voices = np.repeat([1.0, 1.0, -1.0], 20)
-    rival = np.where(voices > 0, -1.2, -1.0)
-    answering = np.where(voices > 0, -1.0, -1.2)
-    alone = comparison(-np.ones(60), answering, rival)
-    together = comparison(-np.ones(60), answering, rival, np.repeat([0, 1, 2], 20))
-    assert together.preference == alone.preference == pytest.approx(1 / 3)
-    assert together.error == pytest.approx(np.std([1, 1, -1], ddof=1) / 3**0.5)
-    assert together.error > 4 * alone.error
-
-
-def test_equal_weights_are_not_apart():
-    found = comparison([-1.1, -2.2], [-1.0, -2.0], [-1.0, -2.0])
-    assert (found.apart, found.preference, found.error) == (0.0, 0.0, 0.0)
