@@ -1,6 +1,7 @@
 """The report of a sweep as a W&B run of its group: job type `report`, one per sweep, replaced when it is written again.
 
-summary     effects/<fix> with _low, _high, _verdict: the final reward's, of the kind that the report leads with
+summary     effects/<fix> with _low, _high, _verdict: the final reward's, of the kind that the report leads with;
+            _mixed_with: its aliases, of a fraction of the factorial
 tables      rollouts: the sample that the sweep keeps; effects: effects.json
 figures/*   the report's, as images
 artifact    <sweep>-report: report.html, report.md, effects.json, figures/; a report that is the same makes no new
@@ -111,6 +112,7 @@ def effects_summary(effects: Mapping[str, Any]) -> dict[str, Any]:
     for each in by_kind[kind]:
         name = f"{EFFECTS}/{each['factors'][0]}"
         found |= {name: each["value"], f"{name}_verdict": each["verdict"]}
+        found |= {f"{name}_mixed_with": ", ".join(each["aliases"])} if each.get("aliases") else {}
         found |= {f"{name}_{bound}": each[bound] for bound in ("low", "high")}
     return numbers_and_words(found)
 

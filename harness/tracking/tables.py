@@ -9,7 +9,20 @@ from harness.records.schema import TRAINING, Record
 from harness.report.rollout_views import ENDS, kind_of, served_ids
 
 PARTS = ("actions_matched", "actions_total", "facts_met", "facts_total", "db_match")  # of a reward
-EFFECT = ("kind", "outcome", "factors", "verdict", "value", "low", "high", "low_all", "high_all", "p_holm", "seeds")
+EFFECT = (
+    "kind",
+    "outcome",
+    "factors",
+    "aliases",
+    "verdict",
+    "value",
+    "low",
+    "high",
+    "low_all",
+    "high_all",
+    "p_holm",
+    "seeds",
+)
 # What `trained_as_served` says.
 YES, NO, NOTHING, UNKNOWN, VALIDATION = "yes", "no", "nothing trained", "served tokens unknown", "validation"
 
@@ -32,8 +45,11 @@ def rollout_table(sweep: SweepRecords) -> Table | None:
 
 
 def effects_table(effects: Mapping[str, Any]) -> Table | None:
-    """A row per effect. effects: effects.json; None where it has none"""
-    rows = [tuple(_flat(each.get(name)) for name in EFFECT) for each in effects.get("effects") or ()]
+    """A row per effect. effects: effects.json; None where it has none
+
+    aliases: what is mixed with an effect: its value is the sum of all
+    """
+    rows = [tuple(_cell(each, name) for name in EFFECT) for each in effects.get("effects") or ()]
     return Table(EFFECT, tuple(rows)) if rows else None
 
 
@@ -85,6 +101,7 @@ def _first_difference(served: Sequence[int], trained: Sequence[int]) -> int | No
     return next(same, min(len(served), len(trained)))
 
 
-def _flat(value: Any) -> Any:
-    """Factors as one text: a cell holds no list."""
-    return " × ".join(value) if isinstance(value, list) else value
+def _cell(effect: Mapping[str, Any], name: str) -> Any:
+    """Factors, and aliases, as one text: a cell holds no list."""
+    value = effect.get(name)
+    return (", " if name == "aliases" else " × ").join(value) if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -133,6 +134,20 @@ def test_a_negative_control_is_drawn_in_no_panel():
     sweep = load_sweep(CLONE / "results" / "cpu_controls")
     hidden = dashboard(sweep, statistics_of(sweep), "team", "tau").hidden
     assert set(hidden) == {run_id(sweep.name, run.name, sweep.manifest["created"]) for run in sweep.controls} != set()
+
+
+@pytest.mark.parametrize("group", ["s/rate=1", "it's", "a == 'b' and c"])
+def test_the_real_library_looks_for_the_group_as_it_is_called(group, spec, monkeypatch):
+    from wandb_workspaces import workspaces
+    from wandb_workspaces.reports import v2 as reports
+
+    monkeypatch.setattr(reports.interface, "_get_api", lambda: None)
+    monkeypatch.setattr(reports.interface, "execute_graphql", lambda *_: {"project": {"internalId": "abc"}})
+    spec = replace(spec, group=group)
+    (shown,) = workspace(spec, workspaces, reports)._to_model().spec.section.run_sets
+    grid = next(b for b in report(spec, reports).blocks if isinstance(b, reports.PanelGrid))
+    for runs in (shown, grid.runsets[0]._to_model()):
+        assert [each["value"] for each in runs.filters["filters"]] == [group]
 
 
 def test_the_report_groups_each_factors_runs_by_its_level(spec):

@@ -12,7 +12,7 @@ from harness.tracking import Background
 from harness.tracking.arm_effects import read_effects, run_effects
 from harness.tracking.command import write_run
 from harness.tracking.report_run import ReportRun, artifact_name, begin, effects_summary, end
-from harness.tracking.tables import conversation, rollout_table
+from harness.tracking.tables import conversation, effects_table, rollout_table
 from tests.synthetic import leave_one_out, write_sweep
 from tests.tracking.test_served import sync
 from tests.tracking.test_tracking import PATIENCE, needs_core
@@ -136,6 +136,15 @@ def test_the_effects_are_those_of_the_kind_that_answers_most(reported):
     found = effects_summary(effects)
     assert (found["effects_kind"], found["effects/endpoint"]) == ("leave_one_out", told["value"])
     assert effects_summary({}) == {}
+
+
+def test_an_effect_that_is_mixed_with_others_is_shown_with_their_names():
+    mixed = {"kind": "main", "outcome": "final", "factors": ["split"], "verdict": "mixed", "value": 0.1}
+    mixed |= {"low": 0.0, "high": 0.2, "aliases": ["tools × reward", "−logprobs"]}
+    assert effects_summary({"effects": [mixed]})["effects/split_mixed_with"] == "tools × reward, −logprobs"
+    table = effects_table({"effects": [mixed]})
+    row = dict(zip(table.columns, table.data[0], strict=True))
+    assert (row["factors"], row["aliases"]) == ("split", "tools × reward, −logprobs")
 
 
 @pytest.mark.parametrize(("sweep", "name"), [("a b/ü", "a-b---report"), ("x" * 200, "x" * 121 + "-report")])

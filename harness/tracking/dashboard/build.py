@@ -52,7 +52,8 @@ def _grouping(section: DashboardSection) -> list[str]:
 
 
 def _of_group(spec: Dashboard) -> str:
-    return f"Metric('Group') == {spec.group!r}"
+    group = repr(spec.group).replace("=", r"\x3d")  # wandb-workspaces doubles each "=", inside quotes too
+    return f"Metric('Group') == {group}"
 
 
 def _panels(panels: tuple[Panel, ...], reports: Any) -> list[Any]:
