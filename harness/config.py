@@ -16,7 +16,6 @@ from harness.blocks import NONE, Block, refuse_differences
 from harness.errors import ConfigError, closest
 from harness.factors import CONTROL, NOTE, Factor, Factors, Run
 from harness.levels import arm_of, compared_names, declared, held, others, refuse_foreign_to, seams_of, with_luck
-from harness.policy.source import BUNDLED
 from harness.seams import Seams
 from harness.sections import (
     BackendConfig,
@@ -235,7 +234,7 @@ def _sections(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _where(policy: PolicyConfig, backend: BackendConfig) -> BackendConfig:
     """The backend on the device that the policy is made for. Raises ConfigError for a policy for CPUs on a GPU."""
-    if policy.is_own or policy.name not in BUNDLED or backend.kind != "shared":
+    if not policy.for_cpus or backend.kind != "shared":
         return backend
     if backend.device == "cuda":
         raise ConfigError(

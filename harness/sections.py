@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
-from harness.policy.source import PolicySource
+from harness.policy.source import BUNDLED, PolicySource
 from harness.strict import STRICT, Count, Positive, Section, Share, Whole
 
 # What is allowed, in the words of a refusal.
@@ -288,6 +288,11 @@ class PolicyConfig(PolicySource, Section):
 
     lora_rank: Count = 8
     lora_alpha: Count = 16
+
+    @property
+    def for_cpus(self) -> bool:
+        """Whether it is made for CPUs: it computes in float32."""
+        return not self.is_own and self.name in BUNDLED
 
 
 @dataclass(frozen=True, config=STRICT)
