@@ -11,8 +11,6 @@ from harness.records.looks import record_look
 from harness.records.run_records import RunRecords
 from harness.records.schema import ValidationRecord
 from harness.records.store import remove_strays
-from harness.report.arm_table import print_report
-from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_data, plan_lines
 from harness.sweep.manifest import alone_in, record_end
 from harness.sweep.plan import Sweep, fit_lines, is_completed, planned, preview, work_of
@@ -52,11 +50,19 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
                 _train(sweep, open_runs, train)
                 keep_sample(sweep.folder)
         record_look(sweep.folder)
+    report(sweep)
+    return _exit(sweep)
+
+
+def report(sweep: Sweep) -> None:
+    """Prints the table, and writes page and figures."""
+    from harness.report.arm_table import print_report  # a plan need not wait for scipy's statistics
+    from harness.report.page import write_report
+
     records = load_sweep(sweep.folder)
     print_report(records)
     write_report(records)
     print(f"report: {sweep.folder / 'report.html'}   plots: {sweep.folder / 'figures'}")
-    return _exit(sweep)
 
 
 def _open_runs(sweep: Sweep) -> list[str]:

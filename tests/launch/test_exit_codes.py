@@ -35,8 +35,7 @@ def test_a_sweep_ends_with_what_became_of_its_runs(statuses, code, sweep_config,
             records = RunRecords(sweep.folder / "runs" / run.run.name)
             records.set_status(run=run.run.name, **(status or {"state": "running"}))
 
-    for shown in ("load_sweep", "write_report", "print_report"):
-        monkeypatch.setattr(f"harness.launch.execute.{shown}", lambda *_: None)
+    monkeypatch.setattr("harness.launch.execute.report", lambda *_: None)
     config = sweep_config("sweep=s", runs=[[], ["fix/tools=off"]])
     assert execute(config, train) is code
 

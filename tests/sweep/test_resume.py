@@ -40,8 +40,7 @@ def edited(monkeypatch):
 @pytest.fixture
 def start(sweep_config, monkeypatch):
     """A start whose runs complete, or as far as `train` goes. No engine."""
-    for shown in ("write_report", "print_report"):
-        monkeypatch.setattr(f"harness.launch.execute.{shown}", lambda *_: None)
+    monkeypatch.setattr("harness.launch.execute.report", lambda *_: None)
 
     def run(*overrides, seeds=(0,), train=complete):
         return execute(sweep_config("sweep=s", *overrides, runs=[[f"seed={n}"] for n in seeds]), train)
