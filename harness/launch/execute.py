@@ -11,8 +11,6 @@ from harness.records.looks import record_look
 from harness.records.run_records import RunRecords
 from harness.records.schema import ValidationRecord
 from harness.records.store import remove_strays
-from harness.report.arm_table import print_report
-from harness.report.page import write_report
 from harness.sweep.estimate import alias_lines, plan_data, plan_lines
 from harness.sweep.manifest import alone_in, record_end
 from harness.sweep.plan import Sweep, fit_lines, is_completed, planned, preview, work_of
@@ -20,7 +18,6 @@ from harness.sweep.sample import keep_sample
 from harness.sweep.undo import as_before_if_refused
 from harness.tracking import given_up, resolve_mode, tracked
 from harness.tracking.background import REPORT_SECONDS
-from harness.tracking.report_run import ReportRun
 from harness.validity import unequal_starts
 
 Train = Callable[[Sweep, Sequence[RunConfig]], None]  # returns when every run has ended
@@ -60,6 +57,10 @@ def execute(config: SweepConfig, train: Train, engines: int | None = None, desig
 
 def report(sweep: Sweep, at_wandb: bool) -> None:
     """Of a sweep that has ended. at_wandb: there too, where the sweep is tracked"""
+    from harness.report.arm_table import print_report  # a plan need not wait for the statistics' libraries
+    from harness.report.page import write_report
+    from harness.tracking.report_run import ReportRun
+
     tracking = sweep.config.tracking
     mode = tracking.mode if at_wandb else "off"
     with tracked(sweep.folder, resolve_mode(mode) != "off", _say, seconds=REPORT_SECONDS) as background:

@@ -68,9 +68,10 @@ class EffectCurve:
 def effect_curves(outcomes: Outcomes, contrasts: Sequence[Contrast], middle: int) -> tuple[EffectCurve, ...]:
     """Of the contrasts that have an answer at the last validation. middle: step from which on `nothing` has to hold."""
     out = []
+    stopped = [stopped_after(outcomes, step) for step in outcomes.steps]  # each completes its missing episodes once
     for kind in dict.fromkeys(c.kind for c in contrasts):
         family = [c for c in contrasts if c.kind == kind and not c.problem]
-        table = [[measure(stopped_after(outcomes, s), c, "final") for s in outcomes.steps] for c in family]
+        table = [[measure(each, c, "final") for each in stopped] for c in family]
         told = [(c, row) for c, row in zip(family, table, strict=True) if isinstance(row[-1], Measured)]
         margin = margin_of(kind, "final", outcomes.steps, len(outcomes.factors), outcomes.margin)
         adjusted = _holm_by_step(outcomes, [row for _, row in told])

@@ -38,6 +38,7 @@ ROOTS = ("harness.sweep.runner", "harness.player_pool", "harness.validity")
 ENGINE = Path(harness.__file__).with_name("engine")  # all of it: parts of it run in the server, which imports by name
 LEFT_OUT = ("harness.report", "harness.stats", "harness.tracking", "harness.machine", "harness.sweep.display")
 COUNTED_BY_VERSION = ("art", "hydra", "litellm", "numpy", "peft", "tau2", "torch", "transformers", "vllm", "wandb")
+SITES = {"site-packages", "dist-packages"}  # where packages are installed
 LISTED = 12  # differences that a refusal lists
 
 
@@ -252,7 +253,9 @@ def _places() -> tuple[Path, ...]:
 
 
 def _installed(file: Path) -> bool:
-    return any(file.resolve().is_relative_to(place) for place in _places())
+    """By whatever environment: this one may be layered over the packages of another."""
+    place = file.resolve()
+    return not SITES.isdisjoint(place.parts) or any(place.is_relative_to(each) for each in _places())
 
 
 def _is_source(path: Path) -> bool:

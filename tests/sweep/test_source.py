@@ -90,6 +90,14 @@ def test_what_is_installed_counts_by_its_version(package, sweep_config):
     assert not [file for file in source_now(sweep_config()).code if not file.startswith("harness/")]
 
 
+def test_what_another_environment_has_installed_counts_by_its_version_too(package, tmp_path, monkeypatch):
+    """As the packages of an environment that a .pth file layers over this one."""
+    (tmp_path / "other" / "site-packages").mkdir(parents=True)
+    (tmp_path / "other" / "site-packages" / "theirs.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "other" / "site-packages")
+    assert set(package(factor="import theirs")) == {"mine_own/__init__.py", "mine_own/factor.py"}
+
+
 def test_files_that_one_of_two_starts_has_no_use_for_are_no_difference(sweep_config):
     now = source_now(sweep_config())
     before = replace(now, code={**now.code, "mine_own/factor.py": "0"})
