@@ -12,7 +12,7 @@ from harness.commands import run_command
 from harness.launch import doctor
 from harness.machine import inventory
 from harness.machine.inventory import Card
-from harness.policy import POLICIES
+from harness.policy import BUNDLED, POLICIES
 
 H100 = Card("NVIDIA H100 80GB HBM3", 79.6, 79.0, "580.0")
 COMPLETE = dict.fromkeys(inventory.TRAINER, "1.0")
@@ -93,7 +93,8 @@ def test_for_a_program_it_is_json(monkeypatch, capsys):
 
 def test_each_policy_has_its_estimate_on_a_gpu_and_a_hint_without(monkeypatch):
     text = "\n".join(doctor.examine().lines)
-    assert text.count("sampler, 40 GiB") == len(POLICIES)
+    assert text.count("sampler, 40 GiB") == len(POLICIES) - len(BUNDLED)
+    assert text.count("trains on this CPU") == len(BUNDLED)
     assert "DOES NOT FIT" in text, "14 billion parameters beside themselves on one card"
     monkeypatch.setattr(inventory, "cards", list)
     text = "\n".join(doctor.examine().lines)

@@ -46,7 +46,9 @@ def test_the_code_is_what_numbers_depend_on_and_not_what_shows_them(sweep_config
 
 def test_each_backend_has_its_own_code(sweep_config, monkeypatch):
     ours = source_now(sweep_config())
-    stock = source_now(replace(sweep_config(), backend=replace(sweep_config().backend, kind="art_local")))
+    stock = source_now(
+        replace(sweep_config(), backend=replace(sweep_config().backend, kind="art_local", device="auto"))
+    )
     assert "harness/backend/art_local.py" in set(stock.code) - set(ours.code)
     assert differences(ours.record(), stock) == ["backend: shared there, art_local now"]
 
@@ -126,7 +128,7 @@ def test_a_difference_names_the_file_and_the_version(sweep_config):
 
 def test_batch_invariant_kernels_are_another_source(sweep_config):
     config = sweep_config()
-    backend = replace(config.backend, batch_invariant=True)
+    backend = replace(config.backend, batch_invariant=True, device="auto")
     server = source_now(config).versions["server"]
     assert differences(source_now(config).record(), source_now(replace(config, backend=backend))) == [
         f"server: {server} there, {server}, batch invariant now"
