@@ -302,13 +302,6 @@ def test_an_empty_trajectory_has_nothing_that_could_be_left_out():
     assert left_out(step, [trained_on(1)]) == 0
 
 
-def test_a_rollout_that_lost_the_logprob_of_a_token_could_not_be_trained():
-    step = sampled(*(asked("b", n, turn((n, 8), CURRENT), met=n) for n in range(3)))
-    short = step.groups[0].trajectories[1].messages_and_choices[-1].logprobs.content
-    short.pop()
-    assert left_out(step, ()) == 2
-
-
 def test_rollouts_of_which_art_renders_more_than_the_tools_in_its_own_way_are_counted():
     contexts = Contexts(ContextKind("b0", apart=True), ContextKind("a0"), ContextKind("a1", apart=True))
     step = sampled(asked("b", 0), asked("a", 0), asked("a", 1))
@@ -523,9 +516,9 @@ def test_a_transcript_has_one_row_per_rollout_in_the_order_of_tasks_and_numbers(
 def test_a_validation_has_a_row_per_task_with_the_benchmarks_reward():
     one, other = (asked(task, 0, turn(), met=2) for task in ("b", "a"))
     rows = validation_transcript(7, {"b": one, "a": other})
-    assert [(row["kind"], row["step"], row["task"], row["rollout"], row["episode"]) for row in rows] == [
-        ("validation", 7, "a", 0, other.key),
-        ("validation", 7, "b", 0, one.key),
+    assert [(row["kind"], row["step"], row["task"], row["episode"]) for row in rows] == [
+        ("validation", 7, "a", other.key),
+        ("validation", 7, "b", one.key),
     ]
     assert all(row["reward"] == row["raw_reward"] == one.episode.outcome.reward for row in rows)
 

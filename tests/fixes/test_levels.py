@@ -1,7 +1,5 @@
 """What each level does at its seam: off as upstream, on as fixed."""
 
-from dataclasses import replace
-
 import pytest
 from openai.types.chat.chat_completion import Choice
 
@@ -102,12 +100,6 @@ def test_an_episode_in_which_upstream_raised_earns_nothing_there_and_is_not_trai
     broken = outcome(success=1.0, end=end, raised="the arguments of close are no JSON object")
     assert [level.training_reward(broken) for level in REWARDS] == [0.0, 0.0, 0.0, 1.0]
     assert [level.trains_on(broken) for level in REWARDS] == [False, False, False, True]
-
-
-def test_reward_on_pays_what_a_projects_own_rollout_gave_as_a_binary_fraction():
-    paid = reward.On().training_reward
-    assert [paid(replace(outcome(), shaped=given)) for given in (1.5, -2.0, 0.0)] == [1.5, -2.0, 0.0]
-    assert paid(replace(outcome(), shaped=1 / 3)) == 341 / 1024
 
 
 def test_reward_on_pays_every_check_that_was_met_and_keeps_success_on_top():

@@ -1,7 +1,5 @@
 """The placebo: other luck of the same kind, and the proof that it was another one."""
 
-import math
-
 import pytest
 
 from harness.factors import PLACEBO
@@ -53,22 +51,3 @@ def test_it_took_effect_if_seeds_and_order_are_the_levels(streams, handed, on, o
         check = level.check(step)
         assert check.took_effect is took_effect
         assert check.text.startswith("not shown: ") == (took_effect is None)
-
-
-READINGS = [  # seeds of the loop's own stream, groups as they were handed over: shares of each
-    ([True, False, None, True], "abc", (2 / 3, 1.0)),
-    (OTHER, "acb", (0.0, 0.5)),
-    (OWN, "cba", (1.0, 0.0)),
-]
-
-
-@pytest.mark.parametrize(("streams", "handed", "shares"), READINGS)
-def test_it_reads_which_share_of_seeds_and_of_neighbours_is_the_loops_own(streams, handed, shares, evidence):
-    step = evidence(tasks=list("abc"), own_stream_N=streams, submitted=[Submitted(t, {}, {}) for t in handed])
-    reading = placebo.On().check(step).reading
-    assert (reading["own_stream"], reading["groups_in_order"]) == shares
-
-
-def test_without_a_seed_or_a_pair_of_groups_there_is_no_reading(evidence):
-    step = evidence(tasks=list("abc"), own_stream_N=[None], submitted=[Submitted("a", {}, {})])
-    assert all(math.isnan(value) for value in placebo.Off().check(step).reading.values())

@@ -134,19 +134,3 @@ def test_a_backend_that_cannot_say_what_was_trained_shows_nothing(level, evidenc
 def test_a_loop_that_ended_before_its_first_step_shows_nothing(evidence):
     nothing = SimpleNamespace(submitted=(), learned_M=(), gradient_steps=0, moved=None)
     assert [level().check(nothing).took_effect for level in LEVELS] == [None] * 4
-
-
-def test_it_reads_how_many_pairs_were_turned_of_those_that_rewards_tell_apart(evidence):
-    reading = signal.On().check(step(evidence)).reading
-    assert (reading["turned"], reading["told_apart"]) == (0.0, 4.0)
-    reading = signal.ShuffledAdvantages().check(step(evidence, given={"a": (1.0, 0.0, -1.0), "b": (-1.0, 1.0)})).reading
-    assert (reading["turned"], reading["told_apart"]) == (0.75, 4.0)
-
-
-def test_rewards_that_are_equal_in_their_group_can_be_in_one_order_alone():
-    assert signal._orders([[0.0, 0.5, 1.0], [0.0, 1.0, 1.0], [0.5, 0.5]]) == 6 * 3 * 1
-
-
-def test_a_backend_that_cannot_say_what_was_trained_is_told_from_one_that_trained_nothing(evidence):
-    unknown, nothing = (signal.On().check(evidence(learned_M=each)).text for each in (None, []))
-    assert unknown != nothing
