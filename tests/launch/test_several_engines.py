@@ -1,4 +1,5 @@
-"""A sweep on several engines, one of which is killed in the middle of a run. Everything is real but vLLM's server."""
+"""A sweep on several engines, one of which is killed in the middle of a run while W&B cannot be reached. Everything is
+real but vLLM's server."""
 
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from harness.records.json_files import read_lines
 from tests.processes import below
+from tests.tracking.fake_wandb import online, silent
 
 pytestmark = pytest.mark.engine
 
@@ -27,7 +29,6 @@ TINY = [
     "validation.every=2",
     "backend.device=cpu",
     "backend.in_flight=16",
-    "tracking=off",
 ]
 INVALID = 3  # the exit code: the stand-in's log-probs are nobody's
 RUNS = ("all_on/seed=0", "all_off/seed=0")
@@ -36,12 +37,12 @@ RAY = ["hydra/launcher=ray", "hydra.launcher.address=local", "backend.engines=2"
 
 @pytest.fixture(scope="module")
 def start(stand_in):
-    """(results, overrides) -> the started command."""
+    """(results, overrides, environment) -> the started command."""
 
-    def popen(results: Path, *overrides: str) -> subprocess.Popen[str]:
+    def popen(results: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={results}"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, env=os.environ | stand_in, **output)
+        return subprocess.Popen(command, env=os.environ | stand_in | environment, **output)
 
     return popen
 
@@ -84,20 +85,22 @@ def rewards(folder: Path, run: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, start):
-    """A sweep on a local Ray of two workers; the one that trains all_on is killed with its engine after an update."""
+    """A sweep on a local Ray of two workers, with a W&B that accepts connections and never answers; the worker that
+    trains all_on is killed with its engine after an update."""
     results = tmp_path_factory.mktemp("killed")
     folder = results / "smoke"
-    sweep = start(results, *RAY)
-    wait_for(lambda: has_updated(folder, "all_on/seed=0"), sweep, 500)
-    engine = engine_of(folder, "all_on/seed=0")
-    worker = engine.parent()
-    assert "EngineActor" in worker.name() or "EngineActor" in " ".join(worker.cmdline())
-    engine.suspend()  # so that nothing is stored between the look and the kill
-    before = entries(folder)
-    steps = read_lines(folder / "runs/all_on/seed=0/steps.jsonl")
-    worker.kill()
-    engine.kill()  # as when a machine goes away
-    output, _ = sweep.communicate(timeout=500)
+    with silent() as address:
+        sweep = start(results, *RAY, **online(address))
+        wait_for(lambda: has_updated(folder, "all_on/seed=0"), sweep, 500)
+        engine = engine_of(folder, "all_on/seed=0")
+        worker = engine.parent()
+        assert "EngineActor" in worker.name() or "EngineActor" in " ".join(worker.cmdline())
+        engine.suspend()  # so that nothing is stored between the look and the kill
+        before = entries(folder)
+        steps = read_lines(folder / "runs/all_on/seed=0/steps.jsonl")
+        worker.kill()
+        engine.kill()  # as when a machine goes away
+        output, _ = sweep.communicate(timeout=500)
     assert sweep.returncode == INVALID, output
     return folder, before, steps, output
 
@@ -106,7 +109,7 @@ def killed(tmp_path_factory, start):
 def undisturbed(tmp_path_factory, start):
     """The same sweep on one engine."""
     results = tmp_path_factory.mktemp("undisturbed")
-    sweep = start(results)
+    sweep = start(results, "tracking=off")
     output, _ = sweep.communicate(timeout=500)
     assert sweep.returncode == INVALID, output
     return results / "smoke"
@@ -125,6 +128,13 @@ def test_every_run_completes(killed):
         assert status["state"] == "completed"
         assert {check["factor"] for check in status["invalid"]} <= {"endpoint"}
         assert [line["step"] for line in read_lines(folder / "runs" / run / "steps.jsonl")] == list(range(1, STEPS + 1))
+        assert [line["step"] for line in read_lines(folder / "runs" / run / "validation.jsonl")] == [0, 2, 4, 6]
+
+
+def test_the_wandb_that_never_answers_is_named_in_one_line_whatever_engines_met_it(killed):
+    folder, *_, output = killed
+    (line,) = (line for line in output.splitlines() if "W&B" in line or "wandb" in line)
+    assert f"`python -m harness track {folder}` writes them to W&B later" in line
 
 
 def test_what_the_lost_worker_had_computed_is_kept(killed):
@@ -150,7 +160,7 @@ def test_the_rewards_are_those_of_an_undisturbed_sweep(killed, undisturbed):
 
 
 def test_no_engine_outlives_a_killed_sweep(tmp_path, start):
-    sweep = start(tmp_path, "backend.engines=2")
+    sweep = start(tmp_path, "backend.engines=2", "tracking=off")
     folder = tmp_path / "smoke"
 
     def all_of_it() -> list[psutil.Process]:

@@ -1,6 +1,5 @@
-"""A sweep whose W&B cannot be reached: it ends, its records are whole, and it says so once. No vLLM."""
+"""A sweep whose W&B cannot be reached, stopped in its middle. One that ends: test_several_engines.py. No vLLM."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,15 +9,14 @@ import time
 import psutil
 import pytest
 
-from harness.records.json_files import read_lines
 from tests.processes import below
-from tests.tracking.fake_wandb import silent
+from tests.tracking.fake_wandb import online, silent
 
 pytestmark = pytest.mark.engine
 
-INVALID = 3  # the exit code: the stand-in's log-probs are nobody's
 TINY = [
     "+ablation=smoke",
+    "train.steps=100",
     "train.groups_per_step=3",
     "train.rollouts_per_group=4",
     "train.val_tasks=50",
@@ -29,37 +27,17 @@ TINY = [
 
 
 @pytest.fixture
-def start(stand_in, tmp_path):
-    """A sweep with a key, and a W&B that accepts connections and never answers."""
+def sweep(stand_in, tmp_path):
+    """With a key, and a W&B that accepts connections and never answers."""
+    command = [sys.executable, "-m", "harness", *TINY, f"results={tmp_path}"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with silent() as address:
-        started = []
-        online = {"WANDB_MODE": "online", "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": address}
-
-        def popen(*overrides):
-            command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={tmp_path}"]
-            output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-            started.append(subprocess.Popen(command, env=os.environ | stand_in | online, **output))
-            return started[-1]
-
-        yield popen
-        for sweep in started:
-            sweep.kill()
+        started = subprocess.Popen(command, env=os.environ | stand_in | online(address), **output)
+        yield started
+        started.kill()
 
 
-def test_a_sweep_of_two_engines_ends_with_whole_records_and_one_line(start, tmp_path):
-    output, _ = (sweep := start("train.steps=2", "backend.engines=2")).communicate(timeout=500)
-    assert sweep.returncode == INVALID, output
-    (line,) = (line for line in output.splitlines() if "W&B" in line or "wandb" in line)
-    assert f"`python -m harness track {tmp_path / 'smoke'}` writes them to W&B later" in line
-    for run in ("all_on/seed=0", "all_off/seed=0"):
-        folder = tmp_path / "smoke/runs" / run
-        assert json.loads((folder / "status.json").read_text())["state"] == "completed"
-        assert [each["step"] for each in read_lines(folder / "steps.jsonl")] == [1, 2]
-        assert len(read_lines(folder / "validation.jsonl")) == 2
-
-
-def test_ctrl_c_ends_one_engine_with_one_line_and_leaves_nothing(start, tmp_path):
-    sweep = start("train.steps=100")
+def test_ctrl_c_ends_one_engine_with_one_line_and_leaves_nothing(sweep, tmp_path):
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("smoke/runs/*/*/steps.jsonl")) and time.monotonic() < deadline:
         assert sweep.poll() is None, sweep.communicate()[0]

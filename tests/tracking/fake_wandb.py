@@ -283,3 +283,8 @@ def silent():
     """Its address: connections are accepted, and nothing is ever answered."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def online(address: str) -> dict[str, str]:
+    """What makes a command write to this W&B, with a key."""
+    return {"WANDB_MODE": "online", "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": address}
