@@ -13,6 +13,14 @@ from harness.stats.effects import analyse
 
 ELSEWHERE = Path(__file__).with_name("elsewhere")
 CONF = ["--config-dir", str(ELSEWHERE / "mine" / "conf")]
+SWEEP = [
+    "fix/scale=on,off",
+    "train.steps=4",
+    "train.val_tasks=15",
+    "validation.every=4",
+    "sweep=scale",
+    "tracking=off",
+]
 
 
 def harness(results: Path, *overrides: str) -> str:
@@ -42,7 +50,7 @@ def test_it_is_crossed_with_the_fixes_that_are_named_beside_it(tmp_path):
 def sweep(tmp_path_factory):
     """Both levels of it and the fully broken loop, on the real engine."""
     results = tmp_path_factory.mktemp("results")
-    harness(results, "fix/scale=on,off", "train.steps=4", "sweep=scale", "tracking=off")
+    harness(results, *SWEEP)
     return results / "scale"
 
 
@@ -85,5 +93,5 @@ def test_the_sweep_keeps_the_factors_that_it_was_made_with(sweep):
 
 @pytest.mark.engine
 def test_the_same_command_finds_it_finished(sweep):
-    shown = harness(sweep.parent, "fix/scale=on,off", "train.steps=4", "sweep=scale", "tracking=off")
+    shown = harness(sweep.parent, *SWEEP)
     assert "2 runs planned, 0 to do" in shown
