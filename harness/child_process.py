@@ -27,7 +27,7 @@ import harness
 from harness import heartbeat
 from harness.errors import EngineError, HarnessError
 from harness.log_stream import log_stream
-from harness.machine.processes import Activity, activity, end_group, members
+from harness.machine.processes import Activity, activity, begin_loading, end_group, end_loading, members
 
 LENGTH = struct.Struct(">Q")
 STOP_AFTER = 10.0  # seconds that a process may take to end before it is killed
@@ -227,6 +227,7 @@ async def _serve(name: str, make: Callable[[Any], Awaitable[tuple[Any, Answers]]
         if isinstance(made, Exception):
             await _send(writer, made)
             return
+        end_loading()
         greeted, answers = made
         await _send(writer, greeted)
         while True:
@@ -282,4 +283,5 @@ def _end_with(starter: int) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    begin_loading()
     runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)

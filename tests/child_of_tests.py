@@ -1,6 +1,7 @@
 """A child process for test_child_process.py: doubles numbers, or does what else it is asked."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -48,6 +49,8 @@ async def _answer(question):
     if question == "print":
         print("a library's line")
         return "printed"
+    if question == "collector":
+        return gc.get_freeze_count(), gc.get_threshold()
     if question == "pid":
         return os.getpid()
     await asyncio.sleep(0.05 if question == 1 else 0)

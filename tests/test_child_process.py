@@ -61,6 +61,11 @@ def test_what_libraries_print_goes_to_the_log_and_not_into_the_answers(tmp_path)
     assert "a library's line" in (tmp_path / "child.log").read_text()
 
 
+def test_what_a_process_has_loaded_is_never_collected_and_what_comes_as_usual(tmp_path):
+    frozen, threshold = run(tmp_path, lambda process: process.ask("collector"))
+    assert frozen > 10_000 and threshold == (700, 10, 10)
+
+
 @pytest.mark.parametrize(
     ("question", "error", "text"),
     [("wrong", ConfigError, "^so wrong$"), ("break", RuntimeError, "^A child failed: ZeroDivisionError: division by")],

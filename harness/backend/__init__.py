@@ -177,12 +177,14 @@ async def _shared(
     config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     from harness.engine.server import Server
+    from harness.machine.processes import end_loading
 
     await _room(config.backend, note)
     server = Server(server_config(config, policy, logs), note)
 
     async def start_trainer() -> tuple[Any, "TrainerProcess"]:
         shared = await asyncio.to_thread(importlib.import_module, "harness.backend.shared")
+        end_loading()
         return shared, await shared.start_trainer(config, policy, logs / "trainer.log", note)
 
     # torch, art and litellm load, here and in the trainer's process, while the server starts
@@ -264,10 +266,12 @@ async def _art_local(
     config: "SweepConfig", policy: "Policy", folder: Path, store: "Store", logs: Path, note: Note
 ) -> AsyncIterator[Backend]:
     from harness.backend import stock
+    from harness.machine.processes import end_loading
 
     stock.check_machine(config.backend)
     stock.prepare_process(folder)
     art_local = await asyncio.to_thread(importlib.import_module, "harness.backend.art_local")
+    end_loading()
     backend = art_local.ArtLocalBackend(stock.Settings.of(config, policy), folder / "art")
     try:
         yield backend

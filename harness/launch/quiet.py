@@ -2,12 +2,15 @@
 
 import os
 
+from harness.machine.processes import begin_loading
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def quiet() -> None:
-    """No look-ups in the network, no bars or banners of others, no proxy between processes of this machine. What the
-    user has set stays."""
+    """No look-ups in the network, no bars or banners of others, no proxy between processes of this machine, and little
+    for the garbage collector to do. What the user has set stays."""
+    begin_loading()
     unproxied = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # the order in which clients look
     if unproxied.strip() != "*":
         named = [name for name in map(str.strip, unproxied.split(",")) if name]

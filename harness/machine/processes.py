@@ -1,5 +1,6 @@
-"""Process groups of this machine: what they compute, and their end."""
+"""Process groups of this machine: what they compute, and their end; and how a process loads large libraries."""
 
+import gc
 import os
 import signal
 import time
@@ -10,7 +11,20 @@ import psutil
 
 from harness.errors import EngineError
 
+USUAL = gc.get_threshold()
 KILLED_WITHIN = 30.0  # seconds; a process in the driver of a GPU may take some
+
+
+def begin_loading() -> None:
+    """torch, ART and litellm make a million objects and drop hardly any. Until `end_loading` the garbage collector,
+    which would go through all of them again and again, is asked seldom."""
+    gc.set_threshold(50_000, 20, 100)
+
+
+def end_loading() -> None:
+    """What is there by now is never collected. What comes is, as usual: it may hold tensors."""
+    gc.freeze()
+    gc.set_threshold(*USUAL)
 
 
 def members(group: int) -> list[psutil.Process]:
