@@ -291,8 +291,18 @@ def test_what_need_not_be_trained_is_not_left_out():
     shorter = art.TrajectoryGroup([t.model_copy() for t in step.groups[0].trajectories])
     shorter.trajectories[0].messages_and_choices = shorter.trajectories[0].messages_and_choices[:1]
     assert left_out(step, (), submitted=[shorter]) == 2  # somebody has changed one
-    shorter.trajectories[1].metadata = {}
+    _, *said = shorter.trajectories[2].messages_and_choices
+    shorter.trajectories[2].messages_and_choices = [{"role": "user", "content": "another wish"}, *said]
     assert left_out(step, (), submitted=[shorter]) == 1
+    shorter.trajectories[1].metadata = {}
+    assert left_out(step, (), submitted=[shorter]) == 0
+
+
+def test_only_what_was_not_trained_is_asked_for_its_length():
+    contexts = Contexts(ContextKind("b0"), ContextKind("b0"), ContextKind("b1"))
+    assert left_out(sampled(*FULL), [trained_on(0), trained_on(0), trained_on(1)], contexts) == 1
+    longer_than_row, untrained = 4, 1  # all that no context is of; b2 alone could have been trained on
+    assert len(contexts.attached) == longer_than_row + untrained
 
 
 def test_an_empty_trajectory_has_nothing_that_could_be_left_out():
@@ -388,12 +398,13 @@ def test_a_logprob_that_is_no_number_is_none(value):
     assert evidence(step).logprobs_N == [False, *[True] * 5]
 
 
-def test_fewer_logprobs_than_sampled_tokens_are_none_and_an_empty_trajectory_says_nothing():
-    step = sampled(*FULL)
-    first, second = step.groups[0].trajectories[:2]
-    first.messages_and_choices[1].logprobs.content.append(first.messages_and_choices[1].logprobs.content[0])
-    second.messages_and_choices = []
-    assert evidence(step).logprobs_N == [False, *[True] * 4]
+def test_fewer_or_more_logprobs_than_sampled_tokens_are_none_and_an_empty_trajectory_says_nothing():
+    step = sampled(*(asked("b", n, turn((1, 2))) for n in range(3)), *FULL[3:])
+    more, fewer, empty = step.groups[0].trajectories
+    more.messages_and_choices[1].logprobs.content.append(more.messages_and_choices[1].logprobs.content[0])
+    fewer.messages_and_choices[1].logprobs.content.pop()
+    empty.messages_and_choices = []
+    assert evidence(step).logprobs_N == [False, False, *[True] * 3]
 
 
 def test_what_else_the_evidence_is_told():
@@ -516,9 +527,9 @@ def test_a_transcript_has_one_row_per_rollout_in_the_order_of_tasks_and_numbers(
 def test_a_validation_has_a_row_per_task_with_the_benchmarks_reward():
     one, other = (asked(task, 0, turn(), met=2) for task in ("b", "a"))
     rows = validation_transcript(7, {"b": one, "a": other})
-    assert [(row["kind"], row["step"], row["task"], row["episode"]) for row in rows] == [
-        ("validation", 7, "a", other.key),
-        ("validation", 7, "b", one.key),
+    assert [(row["kind"], row["step"], row["task"], row["rollout"], row["episode"]) for row in rows] == [
+        ("validation", 7, "a", 0, other.key),
+        ("validation", 7, "b", 0, one.key),
     ]
     assert all(row["reward"] == row["raw_reward"] == one.episode.outcome.reward for row in rows)
 

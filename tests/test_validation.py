@@ -106,6 +106,13 @@ def test_the_arms_other_decoding_draws_other_luck():
     assert [call.seed for call in of(calls, "v")] == [derive_seed(5, "reported", t) for t in ("v1", "v2")]
 
 
+@pytest.mark.parametrize("shared", [(), ("r1",), ("r1", "r2"), HELD_OUT])
+def test_what_was_computed_and_what_was_found_make_all_that_was_asked(shared):
+    rollouts, split = Rollouts(HELD_OUT, shared=shared), TaskSplit(("t1",), ("v1", "v2"))
+    found = asyncio.run(validate(RUN, NAMES, rollouts, ReferenceProtocol(HELD_OUT, GREEDY), SEAMS, split))
+    assert found.episodes == {"computed": 5 - len(shared), "shared": len(shared)}
+
+
 @pytest.mark.parametrize("seams", [SEAMS, BROKEN], ids=["fixed", "broken"])
 def test_samples_ask_the_current_adapter_hot_with_a_seed_each_whatever_the_arm_asks(seams):
     for seed in (5, 6):  # of the run: its samples draw the same luck
@@ -133,6 +140,13 @@ def test_samples_change_nothing_of_what_is_validated_without_them():
         == list(with_none.record(1))
         == [*("step", "reference", "reported", "episodes", "seconds")]
     )
+
+
+def test_no_further_samples_are_played_unless_a_number_is_given():
+    rollouts, split = Rollouts(HELD_OUT), TaskSplit(("t1",), ())
+    protocol = ReferenceProtocol(HELD_OUT, GREEDY)
+    found = asyncio.run(validate(RUN, NAMES, rollouts, protocol, SEAMS, split, sampled=True))
+    assert found.sampled == {} and len(rollouts.calls) == len(HELD_OUT)
 
 
 def test_each_sample_is_the_benchmarks_own_reward_and_one_that_fails_is_missing():

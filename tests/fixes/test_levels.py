@@ -1,5 +1,7 @@
 """What each level does at its seam: off as upstream, on as fixed."""
 
+from dataclasses import replace
+
 import pytest
 from openai.types.chat.chat_completion import Choice
 
@@ -108,6 +110,12 @@ def test_reward_on_pays_every_check_that_was_met_and_keeps_success_on_top():
     assert shaped(outcome(actions=(1, 2))) == pytest.approx(0.8 / 4, abs=1e-3)
     assert shaped(outcome(actions=(2, 2), facts=(1, 1), db=True)) == pytest.approx(0.8, abs=1e-3)
     assert shaped(outcome(success=1.0, actions=(2, 2), facts=(1, 1), db=True)) == 1.0
+
+
+@pytest.mark.parametrize(("earned", "paid"), [(1.5, 1.5), (-0.25, -0.25), (1 / 3, 341 / 1024)])
+def test_reward_on_pays_what_a_projects_own_rollout_pays_in_the_same_fractions(earned, paid):
+    own = replace(outcome(success=1.0), shaped=earned)
+    assert reward.On().training_reward(own) == paid
 
 
 def test_reward_on_counts_no_database_check_where_the_task_has_none():

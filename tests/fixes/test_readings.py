@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from harness.fixes import endpoint, exploration, logprobs, reward, split, toolcalls, toolorder, tools
-from harness.seams import Scores, TaskSplit
+from harness.fixes import endpoint, exploration, logprobs, placebo, reward, split, toolcalls, toolorder, tools
+from harness.seams import Scores, Submitted, TaskSplit
 
 NOTHING = {
     "rewards_G_R": np.full((2, 3), np.nan),
@@ -32,6 +32,12 @@ ORDERS = {"openings_M": [SERVED, SERVED, RENDERED, STOCK, SERVED | STOCK, NO_TOO
 # Of three groups one has no spread, and one no rollout; two rewards differ by rounding alone.
 MIXED = np.array([[0.0, 0.25, np.nan], [0.5, 0.5, 0.5], [np.nan] * 3, [1.0, 1.0, 0.5 + 2e-7]])
 ASKED = {"split": TaskSplit(("a", "b"), ("b", "c", None, None)), "validated": ("b", "c", None, None)}
+
+HANDED = {
+    "tasks": list("abc"),
+    "own_stream_N": [True, None, False, False],
+    "submitted": [Submitted(task, {}, {}) for task in "acb"],
+}
 
 UNPAID = {"other_rewards": 0.0, "told_apart": 0.0}
 
@@ -99,6 +105,8 @@ READINGS = [
     (logprobs, {"logprobs_N": HALF, "left_out": 2}, TOKENS | {"with_logprobs": 0.5, "left_out": 2.0}),
     (logprobs, NOTHING, TOKENS | {"with_logprobs": math.nan, "left_out": 0.0}),
     (split, ASKED, {"nonexistent": 2.0, "overlap": 1.0, "ids": 4.0, "raised": 0.0}),
+    (placebo, HANDED, {"own_stream": 1 / 3, "groups_in_order": 0.5}),
+    (placebo, NOTHING, {"own_stream": math.nan, "groups_in_order": math.nan}),
     (split, {"validation_raised": True}, {"nonexistent": 0.0, "overlap": 0.0, "ids": 1.0, "raised": 1.0}),
 ]
 
@@ -232,6 +240,12 @@ TEXTS = [
         logprobs.On(),
         NOTHING,
         "not shown: no rollout has a choice that could carry log-probs",
+    ),
+    (
+        placebo.On(),
+        HANDED,
+        "1 of 3 rollouts have a seed of the loop's own stream, and 1 of 2 neighbouring groups were handed over in the "
+        "order of the tasks (expected all of both)",
     ),
     (split.Off(), ASKED, "2 of 4 validation ids do not exist, 1 are trained on (expected some and 0)"),
     (split.On(), ASKED, "2 of 4 validation ids do not exist, 1 are trained on (expected 0 and 0)"),

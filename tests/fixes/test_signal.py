@@ -112,6 +112,21 @@ def test_a_level_is_judged_by_what_was_trained(level, what, took_effect, evidenc
     assert check.text.startswith("not shown: ") == (took_effect is None)
 
 
+def test_a_check_reads_how_many_pairs_of_a_group_are_turned(evidence):
+    """Of the three pairs of a one is, of the one pair of b none."""
+    one_of_four = {"a": (-0.5, 0.5, 0.0), "b": (-0.25, 0.25)}
+    check = signal.On().check(step(evidence, given=one_of_four))
+    assert check.reading == {"turned": 0.25, "told_apart": 4.0}
+    said = "in 1 of 4 pairs of a group the rollout that earned more has no higher advantage (expected none)"
+    assert check.text == said
+
+
+@pytest.mark.parametrize("level", [signal.ShuffledRewards, signal.ShuffledAdvantages])
+def test_equal_rewards_cannot_be_shuffled(level, evidence, monkeypatch):
+    monkeypatch.setitem(EARNED, "a", (0.5,) * 12)
+    assert level().check(step(evidence)).took_effect is None
+
+
 @pytest.mark.parametrize("level", [signal.ShuffledRewards, signal.ShuffledAdvantages])
 def test_what_is_never_shuffled_is_no_bad_luck_once_there_is_enough_to_shuffle(level, evidence, monkeypatch):
     monkeypatch.setitem(EARNED, "a", tuple(n / 16 for n in range(12)))
@@ -128,7 +143,9 @@ def test_rewards_that_are_shuffled_on_the_way_and_not_in_what_was_trained_are_se
 
 @pytest.mark.parametrize("level", [signal.On, signal.ShuffledRewards, signal.ShuffledAdvantages])
 def test_a_backend_that_cannot_say_what_was_trained_shows_nothing(level, evidence):
-    assert level().check(evidence(learned_M=None)).took_effect is None
+    check = level().check(evidence(learned_M=None))
+    assert check.took_effect is None
+    assert "this backend does not say with which advantages it trained" in check.text
 
 
 def test_a_loop_that_ended_before_its_first_step_shows_nothing(evidence):
