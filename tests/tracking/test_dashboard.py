@@ -1,6 +1,7 @@
 """The W&B dashboard: what would be sent is compared offline; what is missing is said. No network."""
 
 import json
+import socket
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from harness.records.json_files import read_lines
 from harness.records.load import load_sweep
 from harness.report.page import write_report
 from harness.stats.sweep_statistics import statistics_of
+from harness.tracking.dashboard import command as dashboard_command
 from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import dashboard
 from harness.tracking.metrics import check_rows, train_row, validation_row
@@ -198,6 +200,21 @@ def test_all_that_is_missing_is_said_at_once(tmp_path, capsys, monkeypatch):
     assert "wandb-workspaces==0.4.5" in said
     assert "WANDB_API_KEY" in said
     assert "--dry-run" in said
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_where_wandb_does_not_answer_it_ends_with_one_line(listens, tmp_path, capsys, monkeypatch):
+    """Nobody listens; or somebody does, and never answers."""
+    monkeypatch.setattr(dashboard_command, "ANSWERS_WITHIN", 0.2)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        if not listens:
+            silent.close()
+        assert run_command("dashboard", [str(write_sweep(tmp_path / "s"))]) == 1
+    said = capsys.readouterr().err
+    assert f"W&B at 127.0.0.1:{port} is not reached: " in said and "Traceback" not in said
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):

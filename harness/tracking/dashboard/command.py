@@ -10,7 +10,9 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
-from harness.errors import ConfigError
+import httpx
+
+from harness.errors import ConfigError, HarnessError
 from harness.machine import inventory
 from harness.records.load import SweepRecords, load_sweep
 from harness.stats.sweep_statistics import statistics_of
@@ -18,6 +20,7 @@ from harness.tracking.dashboard.build import report, workspace
 from harness.tracking.dashboard.spec import Dashboard, dashboard
 from harness.tracking.tracker import project_of
 
+ANSWERS_WITHIN = 10.0  # seconds; wandb itself would ask again for minutes
 PINNED = "wandb-workspaces==0.4.5"
 WORKSPACE, REPORT = "project-view", "runs"  # as W&B calls them
 SAVED_VIEWS = """
@@ -46,12 +49,34 @@ def run(asked: Namespace) -> int:
 
 
 def save(spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
-    """Saves both to W&B; their addresses. Raises ConfigError with all that is missing."""
+    """Saves both to W&B; their addresses. Raises ConfigError with all that is missing, HarnessError where W&B does not
+    answer or refuses."""
     if missing := [*_missing_package(), *_missing_key()]:
         raise ConfigError("The dashboard needs W&B:\n  " + "\n  ".join(missing) + "\nWithout: --dry-run.")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own reports to Sentry
     import wandb
 
+    _reach(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    try:
+        return _saved_by(wandb, spec, sweep)
+    except wandb.errors.Error as error:
+        raise HarnessError(
+            f"W&B at {inventory.wandb_host()} refused: {error}. Nothing of the sweep depends on it."
+        ) from None
+
+
+def _reach(address: str) -> None:
+    """Raises HarnessError where nobody answers."""
+    try:
+        httpx.get(address, timeout=ANSWERS_WITHIN)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = str(error) or f"no answer within {ANSWERS_WITHIN:.0f} s"
+        raise HarnessError(
+            f"W&B at {inventory.wandb_host()} is not reached: {why}. Is WANDB_BASE_URL right? Without W&B: --dry-run."
+        ) from None
+
+
+def _saved_by(wandb: Any, spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
     workspaces, reports = _library()
     entity = spec.entity or str(wandb.Api().default_entity)
     spec = Dashboard(**(vars(spec) | {"entity": entity}))
