@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.errors import ConfigError
 from harness.machine.gpu import gpus
+from harness.machine.memory import APART, TOGETHER
 from harness.policy.source import BUNDLED, PolicySource
 from harness.strict import STRICT, Count, Positive, Section, Share, Whole
 
@@ -374,7 +375,7 @@ class BackendConfig(Section):
     @property
     def shares(self) -> tuple[float, float]:
         """Shares of a GPU's memory for the sampler and the trainer, of all engines on it."""
-        return self.gpu_split or ((0.9, 0.9) if self.placement == "split" else (0.5, 0.4))
+        return self.gpu_split or (APART if self.placement == "split" else TOGETHER)
 
     @property
     def on_gpu(self) -> bool:

@@ -154,7 +154,7 @@ def _fit(name: str, found: list[Card]) -> list[str]:
     lines = memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row)
     if memory.fits(name, card.memory, domain=domain, row=row) or len(found) < 2:
         return lines
-    apart = memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row, split=(0.9, 0.9))
+    apart = memory.estimate_lines(name, card.name, card.memory, domain=domain, row=row, split=memory.APART)
     return [*lines, "with backend.placement=split, on two of them:", *apart]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 GIB = 2**30
 BF16 = 2  # bytes
 FP32 = 4
+TOGETHER, APART = (0.5, 0.4), (0.9, 0.9)  # shares of the sampler and the trainer: of one card, of their own cards
 
 # Fixed parts of a share. The sampler's: CUDA context, captured graphs and workspace; measured on an H100 as what was
 # missing from 0.6 of the card once weights and 2.17 million tokens of cache (SmolLM2-135M) are taken off. The
@@ -232,7 +233,7 @@ def estimate_lines(
     rollouts: int = 6,
     slots: int = 16,
     in_flight: int = 256,
-    split: tuple[float, float] = (0.5, 0.4),
+    split: tuple[float, float] = TOGETHER,
     sampler_gpus: int = 1,
 ) -> list[str]:
     """What a step of this policy takes on one GPU, as lines to print; or on GPUs for each of the two, by its shares.
@@ -279,7 +280,7 @@ def fits(
     rank: int = 8,
     row: int = 16384,
     slots: int = 16,
-    split: tuple[float, float] = (0.5, 0.4),
+    split: tuple[float, float] = TOGETHER,
     sampler_gpus: int = 1,
 ) -> bool:
     """Whether sampler and trainer fit their shares of cards of `memory` GiB; see `estimate_lines`."""
