@@ -28,10 +28,13 @@ RELOAD = '<noscript><meta http-equiv="refresh" content="10"></noscript>'
 
 @dataclass(frozen=True)
 class Made:
-    """A page. version: names the records that it shows; at: when it was ready (monotonic); took: seconds"""
+    """A page. version: names the records that it shows; runs, stopping: what it says of the sweep; at: when it was
+    ready (monotonic); took: seconds"""
 
     html: str
     version: str
+    runs: bool
+    stopping: bool
     at: float
     took: float
 
@@ -48,23 +51,21 @@ class LivePage:
         with self._lock:
             made, stands = self._made, standing(self.folder)
             version = self._version(stands)
-            if made is None or (made.version != version and _may_be_made_anew(made)):
+            if made is None or (made.version != version and _may_be_made_anew(made, stands)):
                 begun = time.monotonic()
                 html = self._page(stands, version)
                 ready = time.monotonic()
-                self._made = made = Made(html, version, ready, ready - begun)
+                self._made = made = Made(html, version, stands.runs, stands.stopping, ready, ready - begun)
             return made.html
 
     def stop(self) -> None:
         """Asks the sweep to stop, and the next page says so. Raises what `ask_to_stop` raises."""
         ask_to_stop(self.folder)
-        with self._lock:
-            self._made = None
 
     def now(self) -> dict[str, str]:
         """What the page asks for between two makings. version: if it is not the page's, there is a newer page"""
         stands, made = standing(self.folder), self._made
-        due = made is None or _may_be_made_anew(made)
+        due = made is None or _may_be_made_anew(made, stands)
         version = self._version(stands) if made is None or due else made.version
         return {"version": version, "html": self._now(stands)}
 
@@ -95,5 +96,8 @@ class LivePage:
         return render("now.jinja", stands=stands, gpus=gpu_use(), duration=duration, clock=time.strftime("%H:%M:%S"))
 
 
-def _may_be_made_anew(made: Made) -> bool:
+def _may_be_made_anew(made: Made, stands: Standing) -> bool:
+    """At once where the sweep has begun, been asked to stop or ended since; else not too often."""
+    if (made.runs, made.stopping) != (stands.runs, stands.stopping):
+        return True
     return time.monotonic() - made.at >= max(EVERY, SHARE * made.took)

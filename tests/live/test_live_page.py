@@ -146,6 +146,16 @@ def test_a_page_that_takes_long_is_made_seldom(folder, page, monkeypatch):
     assert page.html() is html and page.now()["version"] == version
 
 
+def test_that_a_sweep_stops_or_has_ended_is_said_at_once(folder, page, monkeypatch):
+    monkeypatch.setattr(live_page, "EVERY", 1000.0)
+    says(folder)
+    assert "<b>Running</b>" in page.html()
+    page.stop()
+    assert "<b>Stopping</b>" in page.html()
+    SweepFiles(folder).now_path.unlink()
+    assert "Nothing computes here now" in page.html()
+
+
 def test_a_folder_that_cannot_be_read_for_a_moment_is_a_sentence(folder, page):
     whole = SweepFiles(folder).manifest_path.read_text()
     SweepFiles(folder).manifest_path.write_text(whole[:20])
