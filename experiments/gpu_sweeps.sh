@@ -2,6 +2,7 @@
 # The sweeps of generated retail tasks on a GPU node (docs/gpu.md sets it up):  experiments/gpu_sweeps.sh STAGE [WARM_START]
 #
 # warm_start  trains a warm start and writes its checkpoint to $POLICIES
+# kinds       prints the kinds of request that the warm start has room to learn, on the tuning customers
 # rates       all fixes on at three learning rates, on the tuning customers and a tuning seed
 # sweep       leave_one_out at the rate with the highest mean of rates' validations, fresh seeds, the verdict's customers
 # other_rates leave_one_out at the two other rates, two seeds
@@ -9,11 +10,13 @@
 #
 # WARM_START is wrong_decisions (its demonstrations decide wrongly at known rates) or under_trained (they do not, and are
 # few). Start a stage again to continue it. What is tuned never sees the verdict's customers or seeds.
+# KINDS=a,b: sweep, other_rates and ppo have requests of these kinds alone, tasks and seeds that no other sweep had, and
+# `_kinds` in their names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 RESULTS=${RESULTS:-results}
 POLICIES=${POLICIES:-warm_starts}
-SEEDS=${SEEDS:-11,12,13,14,15,16}
+KINDS=${KINDS:-}
 MORE=${MORE:-}  # further options, such as backend.engines_per_gpu=2
 
 stage=${1:-} warm=${2:-wrong_decisions}
@@ -23,14 +26,23 @@ case "$warm" in
   *) echo "No warm start is called '$warm'. Valid: wrong_decisions, under_trained" >&2; exit 2 ;;
 esac
 
+if [ -n "$KINDS" ]; then
+  seeds=21,22,23,24,25,26 two=21,22 name="retail_${warm}_kinds" tasks=("env.kinds=[$KINDS]" env.task_seed=3)
+else
+  seeds=11,12,13,14,15,16 two=11,12 name="retail_$warm" tasks=()
+fi
+SEEDS=${SEEDS:-$seeds}
+steps=12 every=4
+
 run() {
   # shellcheck disable=SC2086
   python3 -m harness "$@" env=retail_generated env.requests=1 "env.unseen_kinds=[move_order]" \
-    policy.path="$POLICIES/smollm2_$warm" policy.tool_parser=hermes train=smollm2 rollout=retail train.steps=12 \
-    train.groups_per_step=8 validation.every=4 tracking=off results="$RESULTS" $MORE
+    policy.path="$POLICIES/smollm2_$warm" policy.tool_parser=hermes train=smollm2 rollout=retail train.steps=$steps \
+    train.groups_per_step=8 validation.every=$every tracking=off results="$RESULTS" $MORE
 }
 
-verdict() { run +ablation=leave_one_out train.train_tasks=240 "validation.also=[unseen_kinds]" "$@"; }
+verdict() { run "$@" train.train_tasks=240 "${tasks[@]}"; }
+leave_one_out() { verdict +ablation=leave_one_out "validation.also=[unseen_kinds]" "$@"; }
 
 case "$stage" in
   warm_start)
@@ -41,14 +53,18 @@ case "$stage" in
     run -m train.learning_rate=3e-4,1e-3,3e-3 seed=100 env.customers=tuning env.task_seed=1 train.train_tasks=240 \
       sweep="tune_$warm"
     ;;
-  sweep) verdict seed="$SEEDS" train.learning_rate=$rate sweep="retail_$warm" ;;
-  other_rates) verdict seed=11,12 train.learning_rate=$others sweep="retail_${warm}_rates" ;;
-  ppo)
-    run -m fix/endpoint=on,off seed=11,12 train.loss=ppo train.learning_rate=$rate train.train_tasks=240 \
-      sweep="retail_${warm}_ppo"
+  kinds)
+    # without log-probs nothing is trained, so one validation is all that is played
+    steps=1 every=1
+    run fix/logprobs=off seed=100 env.customers=tuning env.task_seed=2 env.validation_tasks=120 validation.samples=6 \
+      validation.sample_temperature=0.7 train.train_tasks=240 sweep="kinds_$warm" >&2
+    python3 -m experiments.room_to_learn "$RESULTS/kinds_$warm"
     ;;
+  sweep) leave_one_out seed="$SEEDS" train.learning_rate=$rate sweep="$name" ;;
+  other_rates) leave_one_out seed=$two train.learning_rate=$others sweep="${name}_rates" ;;
+  ppo) verdict -m fix/endpoint=on,off seed=$two train.loss=ppo train.learning_rate=$rate sweep="${name}_ppo" ;;
   *)
-    sed -n '2,13p' "$0" >&2
+    sed -n '2,16p' "$0" >&2
     exit 2
     ;;
 esac
