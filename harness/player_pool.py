@@ -49,6 +49,7 @@ class PlayerPool:
         self.processes = [self._process() for _ in range(count)]
         self._starting: asyncio.Task[None] | None = None
         self._replacing = asyncio.Lock()
+        self._closed = False
 
     async def start(self) -> None:
         """Starts the processes and waits until all are ready; no-op when they are. Raises EngineError."""
@@ -65,13 +66,14 @@ class PlayerPool:
                 episode: Episode = await process.ask(job)
                 return episode
             except EngineError as error:
-                if process.alive or not left:
+                if process.alive or not left or self._closed:
                     raise
                 await self._replace(process, error)
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
-        """Ends the processes; open jobs fail with EngineError. Idempotent."""
+        """Ends the processes; open jobs fail with EngineError, and no process is replaced any more. Idempotent."""
+        self._closed = True
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
         await asyncio.gather(*(each.close() for each in self.processes))
@@ -84,10 +86,15 @@ class PlayerPool:
         async with self._replacing:
             if lost not in self.processes:
                 return
+            if self._closed:
+                raise why
             self.note(f"{why} Another one starts.")
             await lost.close()
             other = self._process()
             await self._greet(other)
+            if self._closed:
+                await other.close()
+                raise why
             self.processes[self.processes.index(lost)] = other
 
     async def _start(self) -> None:

@@ -107,6 +107,37 @@ def test_a_job_that_loses_its_processes_is_given_up(tmp_path, monkeypatch):
     assert len(made) == TRIES
 
 
+def test_a_pool_that_is_closed_starts_no_process_for_what_was_still_played(tmp_path, monkeypatch):
+    """As when an engine is lost: the next one brings players of its own."""
+    made, notes = [], []
+
+    class Closing(Lost):
+        def __init__(self):
+            self.ended, self.asked = asyncio.Event(), asyncio.Event()
+
+        async def ask(self, job):
+            self.asked.set()
+            await self.ended.wait()
+            self.alive = False
+            raise EngineError("gone")
+
+        async def close(self):
+            self.ended.set()
+
+    async def close_while_playing():
+        players = PlayerPool(2, LOAD, domain().digest, 8, tmp_path / "players.log", notes.append)
+        playing = [asyncio.create_task(players.play(job)) for job in jobs("", 2)]
+        await made[0].asked.wait()
+        await players.close()
+        return await asyncio.gather(*playing, return_exceptions=True)
+
+    monkeypatch.setattr("harness.player_pool.ChildProcess", lambda *_: made.append(Closing()) or made[-1])
+    failed = asyncio.run(close_while_playing())
+    assert [str(one) for one in failed] == ["gone", "gone"]
+    assert len(made) == 2
+    assert notes == []
+
+
 def test_a_process_with_another_domain_is_refused(tmp_path):
     async def start():
         await PlayerPool(1, LOAD, "another digest", 8, tmp_path / "players.log").start()
