@@ -52,8 +52,7 @@ LAYOUTS: dict[str, list[str]] = {
     "several": ["backend.engines=2"],
     "ray": ["backend.engines=2", "hydra/launcher=ray", "hydra.launcher.address=local"],
 }
-# By what a command line holds, the first that fits: the guard's holds the server's. Only on a GPU vLLM's core has a
-# process of its own.
+# By what a command line holds, the first that fits: the guard's holds the server's.
 ROLES = {
     "engine": "harness.launch.engine_process",
     "trainer": "harness.engine.trainer_process",

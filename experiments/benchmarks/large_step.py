@@ -161,6 +161,8 @@ def memory_peaks() -> Iterator[dict[int, float]]:
 
 
 def main() -> int:
+    from harness.records.load import load_sweep
+
     asked = _options()
     folder = asked.out / f"weights_{asked.shape}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -188,11 +190,12 @@ def main() -> int:
         shutil.rmtree(folder)
     if code:
         print(f"The sweep ended with {code}; its logs are in {results / sweep / 'logs'}", file=sys.stderr)
+    if not load_sweep(results / sweep).runs[0].steps:
         return 1
     report = _report(asked, results / sweep) | {"weights_made_s": made, "sweep_s": seconds, "peak_gib": peaks}
     (asked.out / f"{sweep}.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
-    return 0
+    return int(code != 0)
 
 
 def _report(asked: argparse.Namespace, sweep: Path) -> dict[str, Any]:

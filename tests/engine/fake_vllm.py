@@ -1,8 +1,9 @@
 """A server process with vLLM's answers and no model, run as `python fake_vllm.py PORT MODE`.
 
-MODE: ok; dies (ends with a message before it listens); silent (never listens); drifts (the base answers otherwise from
-the second time on); shares (SO_REUSEPORT, which vllm 0.20 sets: others of the same user may listen there, too). In
-mode ok a child process sleeps on, as an engine process would.
+MODE: ok; dies (ends with a message before it listens); silent (never listens); drifts (the base answers otherwise
+once the server has started); rounds (it does from the second time on, by .05 nats); unsteady (likewise, by .3); shares
+(SO_REUSEPORT, which vllm 0.20 sets: others of the same user may listen there, too). In mode ok a child process sleeps
+on, as an engine process would.
 """
 
 import http.server
@@ -55,8 +56,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {})
         with computing:
             asked += 1
-        drift = 0.3 if MODE == "drifts" and asked > 1 else 0.0
-        logprobs = {"tokens": ["token_id:1"], "token_logprobs": [-1.0 - drift]}
+        at_start = 4  # requests until the check has its measure
+        drift = {"drifts": 0.3 * (asked > at_start), "rounds": 0.05 * (asked > 1), "unsteady": 0.3 * (asked > 1)}.get(
+            MODE, 0.0
+        )
+        logprobs = {"tokens": ["token_id:1"], "token_logprobs": [-1.0 - drift * (asked > begins)]}
         return self.answer(200, {"choices": [{"logprobs": logprobs}]})
 
     def answer(self, status, body):

@@ -90,6 +90,17 @@ def test_a_base_that_answers_otherwise_fails_the_check(make):
     asyncio.run(scenario())
 
 
+def test_what_the_base_rounds_by_at_start_is_allowed_later_up_to_a_limit(make):
+    async def scenario():
+        async with make("rounds", dtype="bfloat16") as server:
+            assert await server.check_base() == pytest.approx(0.05)
+        async with make("unsteady", dtype="bfloat16") as server:
+            with pytest.raises(EngineError, match=r"moved by 0\.3 nats on average \(allowed: 0\.1\)"):
+                await server.check_base()
+
+    asyncio.run(scenario())
+
+
 def test_one_slot_stays_spare_and_a_refused_adapter_is_an_error(make, tmp_path):
     async def scenario():
         async with make() as server:
