@@ -57,9 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with computing:
             asked += 1
         at_start = 4  # requests until the check has its measure
-        drift = {"drifts": 0.3 * (asked > at_start), "rounds": 0.05 * (asked > 1), "unsteady": 0.3 * (asked > 1)}.get(
-            MODE, 0.0
-        )
+        begins, drift = {"drifts": (at_start, 0.3), "rounds": (1, 0.05), "unsteady": (1, 0.3)}.get(MODE, (0, 0.0))
         logprobs = {"tokens": ["token_id:1"], "token_logprobs": [-1.0 - drift * (asked > begins)]}
         return self.answer(200, {"choices": [{"logprobs": logprobs}]})
 
