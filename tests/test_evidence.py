@@ -437,6 +437,7 @@ def test_without_rollouts_there_is_only_what_the_validation_asked():
     found = evidence_without_rollouts(0, 0.7, SPLIT, ("c", None), True)
     assert (found.step, found.split, found.validated, found.validation_raised) == (0, SPLIT, ("c", None), True)
     assert found.rewards_G_R.size == 0 and not found.outcomes_N and not found.distinct_G
+    assert not found.asked_current and not found.policy_moved
 
 
 def test_what_was_sampled_is_not_changed_afterwards():

@@ -179,6 +179,7 @@ NOT_SHOWN = [
     (reward.OffLater(), BINARY),
     (reward.OffEarlier(), ended("turn_limit", 0.0)),  # as off
     (reward.On(), {"submitted": [Submitted("a", {0: 1.0, 1: 0.0}, {0: 1.0, 1: 0.5})]}),  # another factor changed them
+    (reward.On(), {"submitted": [Submitted("a", {0: 1.0, 1: 0.5}, {0: 1.0, 1: 0.0})]}),
     (logprobs.On(), {"trainable_tokens": 0, "submitted": [Submitted("a", {0: 1.0, 1: 0.5}, {0: 1.0, 1: 0.5})]}),
     *((level(), {"validated": None}) for level in (split.Off, split.On, split.Overlap, split.Crash)),
 ]
@@ -267,6 +268,7 @@ NOT_SHOWN = [
     (exploration.Off(), {**PAIRS, **GREEDY, "exact": False}),  # of two rollouts rounding makes as many as sampling
     (exploration.On(), {"distinct_G": [0, 0]}),
     (exploration.On(), {"distinct_G": [1, 3], "exact": False}),  # rounding gives as many without sampling
+    (exploration.On(), {"distinct_G": [1, 2], "exact": False}),  # and fewer
 ]
 
 

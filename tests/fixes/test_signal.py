@@ -92,6 +92,7 @@ CASES = [
     ("on", {"handed": TURNED}, False),
     ("on", {"handed": {"a": (1.0, 0.0, 0.4), "b": (0.25, 0.75)}}, None),  # another fix pays otherwise
     ("on", {"moved": False}, False),
+    ("on", {"moved": False, "gradient_steps": 0}, True),  # no step was taken that could have moved them
     ("shuffled_rewards", {"handed": TURNED}, True),
     ("shuffled_rewards", {"handed": {"a": (1.0, 0.0, 0.4), "b": (0.25, 0.75)}}, False),
     ("shuffled_rewards", {}, None),  # five rewards keep their places once in twelve shuffles
@@ -119,6 +120,12 @@ def test_a_check_reads_how_many_pairs_of_a_group_are_turned(evidence):
     assert check.reading == {"turned": 0.25, "told_apart": 4.0}
     said = "in 1 of 4 pairs of a group the rollout that earned more has no higher advantage (expected none)"
     assert check.text == said
+
+
+def test_a_shuffle_is_counted_in_rollouts_whose_reward_rose_or_fell(evidence):
+    """Two of the three that change places in a get more than they earned, one gets less."""
+    check = signal.ShuffledRewards().check(step(evidence, handed={"a": (0.5, 1.0, 0.0), "b": (0.25, 0.75)}))
+    assert check.reading["other_rewards"] == 3.0
 
 
 @pytest.mark.parametrize("level", [signal.ShuffledRewards, signal.ShuffledAdvantages])
