@@ -9,16 +9,17 @@ every answer that carries them costs the client as much again as all the rest of
 """
 
 import asyncio
+import importlib.util
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import litellm
 import openai
-from art.utils.litellm import convert_litellm_choice_to_openai
 from litellm.types.utils import ChoiceLogprobs
 from pydantic import ValidationError
 
@@ -52,6 +53,23 @@ NO_IDS = (
     "between that drops it."
 )
 _LONE = re.compile("[\ud800-\udfff]")
+
+
+def _of_art(module: str) -> Any:
+    """A module of ART's `utils`, from its file: the package around it loads torch and transformers, which a process
+    that plays episodes has no use for."""
+    package = importlib.util.find_spec("art")
+    assert package and package.origin
+    file = Path(package.origin).with_name("utils") / f"{module}.py"
+    spec = importlib.util.spec_from_file_location(f"art_utils_{module}", file)
+    assert spec and spec.loader
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+convert_litellm_choice_to_openai = _of_art("litellm").convert_litellm_choice_to_openai
+_of_art("suppress_litellm_serialization_warnings").suppress_litellm_serialization_warnings()
 
 
 class ContextFull(Exception):

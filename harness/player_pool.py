@@ -31,7 +31,7 @@ class PlayerPool:
     note: called with a line for a person
 
     A process that is lost is replaced, and its jobs are played by others: an episode is a pure function.
-    The processes start with the first job, or with `start()`; that takes as long as litellm's and ART's import.
+    The processes start with the first job, or with `start()`; that takes as long as the import of litellm.
     """
 
     def __init__(

@@ -14,9 +14,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import art
 from aiohttp import web
 from openai.types.chat.chat_completion import Choice
 
@@ -27,6 +26,9 @@ from harness.episode import Episode, Turn
 from harness.episode_player import EpisodePlayer, Job, Plays
 from harness.errors import EngineError, EpisodeError, HarnessError, raised
 from harness.seams import Outcome
+
+if TYPE_CHECKING:
+    import art
 
 SUCCESS = "success"  # the metric of a trajectory that says whether its task was solved
 PASSED_ON = ("messages", "tools", "max_tokens", "max_completion_tokens")
@@ -45,7 +47,10 @@ class ProjectPlayer:
     """`Plays` for a project. in_flight: requests to the server at once"""
 
     def __init__(self, project: Project, in_flight: int) -> None:
+        import art  # a process that plays no project does without its torch
+
         self.project = project
+        self._model = art.Model[Any]
         self._requests = asyncio.Semaphore(in_flight)
 
     async def play(self, job: Job) -> Episode:
@@ -54,7 +59,7 @@ class ProjectPlayer:
         started = time.perf_counter()
         line = Line(job, self.project.tools, self._requests)
         async with line.served() as url:
-            model: art.Model[Any] = art.Model(
+            model = self._model(
                 name=self.project.name,
                 project=self.project.name,
                 inference_model_name=job.model.removeprefix(PROVIDER),
@@ -185,7 +190,7 @@ def _check(asked: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> None
 
 
 def _held(
-    made: art.Trajectory, turns: Sequence[Turn], task_id: str
+    made: "art.Trajectory", turns: Sequence[Turn], task_id: str
 ) -> tuple[tuple[dict[str, Any] | int, ...], list[Turn]]:
     """Messages with an index in the place of each choice, and the turns that they stand for. Raises EngineError for a
     choice that no request gave, or for further histories."""
@@ -225,7 +230,7 @@ def _says(message: Mapping[str, Any], turn: Turn) -> bool:
     ] == [(call["name"], call["arguments"]) for call in turn.tool_calls][: len(calls) or None]
 
 
-def _outcome(made: art.Trajectory, turns: Sequence[Turn], task_id: str) -> Outcome:
+def _outcome(made: "art.Trajectory", turns: Sequence[Turn], task_id: str) -> Outcome:
     reward, success = float(made.reward), float(made.metrics.get(SUCCESS, made.reward))
     if not math.isfinite(reward):
         raise EngineError(f"The trajectory of task {task_id} has reward {reward}; expected a finite number.")

@@ -54,6 +54,8 @@ def test_processes_play_what_one_player_plays_and_end_when_they_are_closed(tmp_p
             pids = [each.pid for each in there.processes]
             # an interrupt at the terminal reaches its whole session: players must not be in ours
             assert os.getsid(0) not in {os.getsid(pid) for pid in pids}
+            # who plays episodes needs no torch: each process would load it for itself
+            assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in pids)
         finally:
             await there.close()
         return played, expected, pids
