@@ -149,6 +149,7 @@ def _probe(parser: Parser) -> None:
     parser.add_argument("--url", metavar="URL", help="an OpenAI-compatible endpoint, up to /v1")
     parser.add_argument("--model", metavar="MODEL", help="the base model's name there")
     parser.add_argument("--adapter", metavar="NAME@STEP", action="append", help="a trained one's; again for another")
+    parser.add_argument("--page", metavar="FILE", type=Path, help="write what is found to an HTML page, too")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -181,6 +182,7 @@ MORE_REPLAY = (
 MORE_DOCTOR = "With env=NAME: an environment's tasks, its prompts, and what agents without a model earn in it."
 MORE_PROBE = (
     "Without --trajectories and --url: this loop's, with its options. Exit code 0: no symptom is present, 3: one is. "
+    "--page writes an HTML file that needs no other, on top of what is printed; an earlier page is written over. "
     "An endpoint is asked with OPENAI_API_KEY, where it is set. See docs/probe.md."
 )
 MORE_PACK = "For a machine with a GPU: copy the files of FOLDER into one folder there, run `python3 unpack.py` in it."

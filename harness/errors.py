@@ -19,7 +19,8 @@ import traceback
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+# All but tab and newline, and halves of surrogate pairs, as JSON and file names may hold, which UTF-8 cannot
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Exit(IntEnum):
@@ -37,8 +38,13 @@ class Exit(IntEnum):
 
 def visible(text: str) -> str:
     """A text for a terminal: control characters are written out, as \\x1b, but for tabs and newlines. What a policy, a
-    server or a record says must not move the cursor, colour the screen or set its title."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    server or a record says must not move the cursor, colour the screen or set its title, nor fail to be encoded."""
+    return _CONTROLS.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 class HarnessError(Exception):

@@ -58,7 +58,8 @@ def reader(tmp_path):
 
 
 def test_every_block_is_tried_here():
-    assert [language for language, _ in BLOCKS] == ["json", "bash", "", "bash", "", "python", "bash", "bash", ""]
+    languages = [language for language, _ in BLOCKS]
+    assert languages == ["json", "bash", "", "bash", "", "python", "bash", "bash", "", "bash"]
 
 
 def test_the_rollouts_of_the_page_have_the_symptom_that_it_shows(reader):
@@ -99,6 +100,12 @@ def test_the_projects_loop_with_the_notes_fixes_off_has_the_symptoms_that_the_pa
     assert names.findall(said) == names.findall(shown)
     assert "81 of 85 validation ids do not exist" in said and "81 of 85 validation ids do not exist" in shown
     assert said.splitlines()[-2:] == shown.splitlines()[-2:]
+
+
+def test_the_page_of_the_page_is_written(reader, tmp_path):
+    (command,) = [text for language, text in BLOCKS if language == "bash" and "--page" in text]
+    assert reader(command).splitlines()[-1] == "findings.html"
+    assert "Tools not trained" in (tmp_path / "findings.html").read_text(encoding="utf-8")
 
 
 def test_its_table_has_each_symptom_in_its_own_words():

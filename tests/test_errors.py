@@ -18,6 +18,10 @@ def test_control_characters_are_written_out_and_lines_stay():
     assert visible(f"one\n\ttwo {ESCAPES} – é 你好") == f"one\n\ttwo {WRITTEN} – é 你好"
 
 
+def test_half_a_surrogate_pair_which_no_terminal_can_be_sent_is_written_out():
+    assert visible("\ud800 \udcff 🙂") == r"\ud800 \udcff 🙂"
+
+
 @pytest.mark.parametrize("kind", [ConfigError, EngineError])
 def test_an_error_shows_what_a_server_said_without_its_escapes(kind):
     assert str(kind(f"It said {ESCAPES}")) == f"It said {WRITTEN}"

@@ -3,12 +3,13 @@
 import json
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError, Exit
-from harness.probe import Finding, Material, files, material_of
+from harness.errors import ConfigError, Exit, visible
+from harness.launch.probed import Probed, facts_of_endpoint, facts_of_files, facts_of_loop, rollouts_in
+from harness.probe import Material, files, material_of
 from harness.probe import examined as of_material
 from harness.probe.text import as_json, lines
 
@@ -18,23 +19,32 @@ OF_ENDPOINT = ("model", "adapter")
 
 def run(asked: Namespace) -> int:
     _check(asked)
-    findings: list[Finding] = []
-    sources: list[str] = []
+    if asked.page:
+        from harness.launch import probe_page
+
+        probe_page.refuse(asked.page)
+    probed = list(_probed(asked))
+    findings = [found for each in probed for found in each.findings]
+    code = Exit.PRESENT if any(found.verdict == "present" for found in findings) else Exit.DONE
+    source = "; ".join(each.source for each in probed)
+    print(as_json(findings, source) if asked.json else "\n".join([source, *lines(findings)]))
+    if asked.page:
+        probe_page.write(asked.page, findings, tuple(fact for each in probed for fact in each.facts), code)
+        if not asked.json:
+            print(visible(str(asked.page)))
+    return code
+
+
+def _probed(asked: Namespace) -> Iterator[Probed]:
     if asked.trajectories:
-        source, found = _of_files(asked)
-        sources.append(source)
-        findings += found
+        yield _of_files(asked)
     if asked.url:
-        sources.append(f"{asked.model} at {asked.url}")
-        findings += _of_endpoint(asked)
-    if not sources:
+        yield _of_endpoint(asked)
+    if not (asked.trajectories or asked.url):
         from harness.launch import probe_loop
 
-        sources.append(" ".join(["this project's loop", *asked.options]))
-        findings += probe_loop.findings(asked.options)
-    source = "; ".join(sources)
-    print(as_json(findings, source) if asked.json else "\n".join([source, *lines(findings)]))
-    return Exit.PRESENT if any(each.verdict == "present" for each in findings) else Exit.DONE
+        source = " ".join(["this project's loop", *asked.options])
+        yield Probed(source, facts_of_loop(asked.options), probe_loop.findings(asked.options))
 
 
 def _check(asked: Namespace) -> None:
@@ -59,12 +69,11 @@ def _check(asked: Namespace) -> None:
         raise ConfigError("--tools says what a policy was sent: name rollouts (--trajectories) or an endpoint (--url).")
 
 
-def _of_files(asked: Namespace) -> tuple[str, list[Finding]]:
+def _of_files(asked: Namespace) -> Probed:
     kinds, rows = _read(asked.trajectories)
     material = _material(asked, rows)
-    count, groups = sum(map(len, material.groups)), len(material.groups)
-    text = f"{count} rollout{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)}, {kinds}"
-    return text, of_material(material)
+    source = f"{rollouts_in(material)}, {kinds}"
+    return Probed(source, facts_of_files(asked, kinds, material), of_material(material))
 
 
 def _material(asked: Namespace, rows: list[Any]) -> Material:
@@ -89,7 +98,7 @@ def _material(asked: Namespace, rows: list[Any]) -> Material:
     return rendered(material, template_of(asked.template), words, str(asked.template))
 
 
-def _of_endpoint(asked: Namespace) -> list[Finding]:
+def _of_endpoint(asked: Namespace) -> Probed:
     from harness.probe import endpoint
     from harness.probe.asking import Endpoint
 
@@ -98,7 +107,9 @@ def _of_endpoint(asked: Namespace) -> list[Finding]:
     names = [asked.model, *(asked.adapter or ())]
     if missing := [name for name in names if served and name not in served]:
         raise ConfigError(f"{asked.url} serves no {missing[0]!r}; it serves {', '.join(served)}.")
-    return endpoint.examined(endpoint.ask(at, asked.model, asked.adapter or (), _tools(asked.tools) or ()))
+    answers = endpoint.ask(at, asked.model, asked.adapter or (), _tools(asked.tools) or ())
+    source = f"{asked.model} at {asked.url}"
+    return Probed(source, facts_of_endpoint(asked, answers), endpoint.examined(answers))
 
 
 def _read(paths: Sequence[Path]) -> tuple[str, list[Any]]:

@@ -37,7 +37,8 @@ def as_json(findings: Sequence[Finding], source: str) -> str:
     """Numbers that JSON does not know are null."""
     rows = [each.record | {"reading": {k: _number(v) for k, v in each.reading.items()}} for each in findings]
     names = [each.symptom for each in findings if each.verdict == "present"]
-    return json.dumps({"source": source, "present": names, "findings": rows}, ensure_ascii=False, indent=1)
+    said = json.dumps({"source": source, "present": names, "findings": rows}, ensure_ascii=False, indent=1)
+    return said.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair stays the escape that it was
 
 
 def _number(value: float) -> float | None:

@@ -7,13 +7,15 @@ from harness.report.markup import text
 
 
 def document(title: str, body: str, script: str, style: str, allowed: str = "", head: str = "") -> str:
-    """allowed: directives of the page's policy besides its script and styles; head: HTML for the head"""
+    """script: '' for none; allowed: directives of the page's policy besides its script and styles; head: HTML for the
+    head"""
+    runs = f"<script>{script}</script>" if script else ""
     return (
         "<!doctype html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}{allowed}">'
-        f"<style>{style}</style>{head}</head>\n<body><main>\n{body}\n</main><script>{script}</script></body></html>\n"
+        f"<style>{style}</style>{head}</head>\n<body><main>\n{body}\n</main>{runs}</body></html>\n"
     )
 
 

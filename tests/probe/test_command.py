@@ -84,6 +84,14 @@ def test_control_characters_of_a_policy_do_not_reach_the_terminal(tmp_path, caps
     assert code == 3 and "\\x1b[2J" in said and "\x1b" not in said
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_is_no_unicode_is_printed_as_an_escape(options, tmp_path, capsys):
+    row = {"messages": [{"role": "assistant", "content": "x"}], "task": "\ud800", "reward": 1.0, "step": 1}
+    (tmp_path / "chat.jsonl").write_text(json.dumps([[row], [row]]))
+    code, said, _ = probed(capsys, "--trajectories", tmp_path / "chat.jsonl", *options)
+    assert code == 3 and "\\ud800" in said and said.encode()
+
+
 REFUSED = [
     (["env=mock", "--trajectories", "x"], "'env=mock' is an option of this project's loop, and --trajectories"),
     (["--tokenizer", "x"], "--tokenizer says more of rollouts: name their file with --trajectories."),

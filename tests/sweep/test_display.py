@@ -3,10 +3,12 @@
 import io
 import threading
 import time
+from itertools import product
 
 import pytest
 from rich.console import Console
 
+from harness.factors import Arm
 from harness.sweep import display as module
 from harness.sweep.display import Progress, duration
 
@@ -93,6 +95,28 @@ def test_no_name_and_no_number_is_cut_on_a_narrow_terminal(width, monkeypatch):
     assert "3/64 runs (2 failed, 1 INVALID), 34/640 steps, about 22 h 5 min to go" in text
     assert sum("step 2  validation 0.200" in line for line in lines) == 2
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("height", [12, 24, 60])
+def test_of_sixty_four_arms_with_further_levels_each_name_that_is_shown_is_whole(width, height, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    factors = ("endpoint", "tools", "exploration", "reward", "logprobs", "split")
+    arms = [Arm.of(dict(zip(factors, levels, strict=True))) for levels in product(("on", "off", "overlap"), repeat=6)]
+    runs = sorted((f"{arm.name}/learning_rate=0.002/seed={seed}" for seed, arm in enumerate(arms)), key=len)[-64:]
+    assert min(map(len, runs)) > 80  # every name is longer than the line
+    progress = Progress(total_runs=64, total_steps=640, file=io.StringIO())
+    for run in runs:
+        progress.start_run(run)
+    for run in runs:
+        now[0] += 1.0
+        progress.step(run, 9, 0.2)
+        lines = drawn(progress, width, height)
+        names = "".join(line.split("  ")[0] for line in lines)
+        assert run in names and "…" not in names and len(lines) <= height
+        shown = sum("validation" in line for line in lines)
+        assert sum(each in names for each in runs) == shown and f"and {64 - shown} more runs: " in names
 
 
 @pytest.mark.parametrize("width", [60, 80])
