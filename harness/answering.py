@@ -78,11 +78,16 @@ def explained(scores: Scores | None, exact: bool) -> bool | None:
     """
     if scores is None:
         return None
-    if not scores.gap <= (TOLERANCE_EXACT if exact else TOLERANCE_16_BIT):
+    if not scores.gap <= tolerance(exact):
         return False
     enough = scores.tokens >= LEAST_TOKENS and scores.replies > 1
     clear = enough and abs(scores.preference) > _errors_by_chance(scores.replies) * scores.error
     return scores.preference > 0 if clear else None
+
+
+def tolerance(exact: bool) -> float:
+    """The mean |served - scored| in nats that rounding accounts for."""
+    return TOLERANCE_EXACT if exact else TOLERANCE_16_BIT
 
 
 def _errors_by_chance(replies: int) -> float:

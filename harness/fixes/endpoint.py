@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.answering import explained
+from harness.answering import explained, tolerance
 from harness.seams import EPISODES, REPORTED, Check, Evidence, Factor, Names, Scores
 
 FACTOR = Factor(
@@ -101,13 +101,15 @@ def _text(evidence: Evidence, share: float | None, effect: bool | None, expected
     before = "not shown: " if effect is None else ""
     percent = "none" if share is None else f"{share:.0%}"
     named = f"{percent} of rollouts were answered by the weights of step {evidence.step} {expected}"
-    return f"{before}{named}; {_scored(evidence.scores)}"
+    return f"{before}{named}; {_scored(evidence.scores, evidence.exact)}"
 
 
-def _scored(scores: Scores | None) -> str:
+def _scored(scores: Scores | None, exact: bool) -> str:
     if scores is None:
         return "no log-probs were scored"
+    allowed = tolerance(exact)
+    over = f" (rounding explains {allowed:g})" * (not scores.gap <= allowed)
     return (
-        f"the served log-probs are {scores.gap:.2g} nats from those of the weights that should have answered and "
-        f"{scores.rival_gap:.2g} from those of their rival ({scores.tokens} tokens, {scores.apart:.2g} between the two)"
+        f"the served log-probs are {scores.gap:.3g} nats from those of the weights that should have answered{over} and "
+        f"{scores.rival_gap:.3g} from those of their rival ({scores.tokens} tokens, {scores.apart:.3g} between the two)"
     )

@@ -58,7 +58,7 @@ def _line(effect: Effect) -> ChipLine:
 def _estimate(effect: Effect) -> str:
     if effect.low is not None and effect.high is not None and all(cut(effect.low, effect.high, DIFFERENCE)[2:]):
         return f"no usable interval from {effect.seeds} seeds"
-    return effect_text.estimate(effect)
+    return effect_text.estimate(effect, DIFFERENCE)
 
 
 def _basis(effect: Effect) -> Iterator[str]:

@@ -17,6 +17,7 @@ from harness.report.arm_rows import area
 
 ENDS = "all_on", "all_off"  # arms
 LEAVE_ONE_OUT = "leave_one_out"
+EFFECTS = "effects.json"
 Curve = list[tuple[int, float]]  # step, reference reward
 
 
@@ -39,7 +40,7 @@ def run_effects(sweep: SweepRecords) -> dict[str, dict[str, Any]]:
 
 def read_effects(sweep: SweepRecords) -> Mapping[str, Any]:
     """effects.json of the sweep's folder; {} where there is no report yet."""
-    return read_object(sweep.folder / "effects.json")
+    return read_object(sweep.folder / EFFECTS)
 
 
 def curve_of(run: RecordedRun) -> Curve:

@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any
 
 from harness.disk import check_writable
-from harness.errors import ConfigError, Exit
+from harness.errors import ConfigError, Exit, StoreError
+from harness.records.json_files import is_damaged
 from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.records.schema import validity_word
-from harness.tracking.arm_effects import run_effects
+from harness.tracking.arm_effects import EFFECTS, read_effects, run_effects
 from harness.tracking.background import Background
-from harness.tracking.report_run import ReportRun, is_reported
+from harness.tracking.report_run import ReportRun, effects_summary, is_reported
+from harness.tracking.tables import effects_table
 from harness.tracking.tracker import Tracker, project_of, resolve_mode
 
 RUN_SECONDS = 60.0  # for W&B to take a whole run
@@ -30,9 +32,10 @@ def run(asked: Namespace) -> int:
     check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     reported = is_reported(sweep.folder)
+    effects = _effects(sweep)
     background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
     try:
-        written = _write(sweep, runs, mode, background)
+        written = _write(sweep, runs, mode, background, effects)
         if reported and not background.why:
             project = project_of(next((sweep.config_of(run) for run in runs), {}))
             shown = ReportRun(sweep, mode, project, background)
@@ -55,9 +58,30 @@ def run(asked: Namespace) -> int:
     return Exit.DONE
 
 
-def _write(sweep: SweepRecords, runs: Sequence[RecordedRun], mode: str, background: Background) -> int:
+def _effects(sweep: SweepRecords) -> Mapping[str, Mapping[str, Any]]:
+    """See `run_effects`. Raises StoreError where effects.json is none that a report wrote."""
+    path = sweep.folder / EFFECTS
+    try:
+        written = read_effects(sweep)
+        if is_damaged(path):
+            raise ValueError
+        effects_table(written), effects_summary(written)
+        return run_effects(sweep)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise StoreError(
+            f"{path} is not what a report writes. Make it anew, then track the sweep again: "
+            f"`python -m harness report {sweep.folder}`."
+        ) from error
+
+
+def _write(
+    sweep: SweepRecords,
+    runs: Sequence[RecordedRun],
+    mode: str,
+    background: Background,
+    effects: Mapping[str, Mapping[str, Any]],
+) -> int:
     """Run after run, until W&B does not take one; how many it took."""
-    effects = run_effects(sweep)
     for written, run in enumerate(runs):
         tracker = write_run(run, sweep, mode, background, effects.get(run.name))
         if not background.wait_written(tracker.id, RUN_SECONDS):

@@ -136,9 +136,16 @@ TEXTS = [
     (
         endpoint.On(),
         {"scores": Scores(2.46e-7, 0.0123, 0.0121, 0.9, 0.01, 70, 8)},
-        "100% of rollouts were answered by the weights of step 2 (expected 100 %); the served log-probs are 2.5e-07 "
-        "nats from those of the weights that should have answered and 0.012 from those of their rival (70 tokens, "
-        "0.012 between the two)",
+        "100% of rollouts were answered by the weights of step 2 (expected 100 %); the served log-probs are 2.46e-07 "
+        "nats from those of the weights that should have answered and 0.0123 from those of their rival (70 tokens, "
+        "0.0121 between the two)",
+    ),
+    (
+        endpoint.On(),
+        {"scores": Scores(0.03009, 0.081, 0.081, 0.4, 0.02, 7680, 48), "exact": False},
+        "100% of rollouts were answered by the weights of step 2 (expected 100 %); the served log-probs are 0.0301 "
+        "nats from those of the weights that should have answered (rounding explains 0.03) and 0.081 from those of "
+        "their rival (7680 tokens, 0.081 between the two)",
     ),
     (
         endpoint.On(),

@@ -349,6 +349,20 @@ def test_a_crashed_sweep_is_written_again_from_its_records(tmp_path, capsys):
     assert failed["config"]["baseline"] == "note"  # of a sweep that was recorded without one
 
 
+NO_FACTORS = {"kind": "leave_one_out", "outcome": "final", "factors": [], "value": 0.1, "verdict": "raises"}
+
+
+@pytest.mark.parametrize(
+    "text", ["{bad", "[1]", "5", '{"effects": [{}]}', '{"effects": 5}', json.dumps({"effects": [NO_FACTORS]})]
+)
+def test_effects_that_no_report_wrote_are_refused_before_a_run_is_sent(text, tmp_path, capsys):
+    sweep = write_sweep(tmp_path / "s", steps=2)
+    (sweep / "effects.json").write_text(text)
+    assert run_command("track", [str(sweep)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and f"{sweep / 'effects.json'} is not what a report writes" in said.err
+
+
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path, capsys):
     assert run_command("track", [str(tmp_path)]) == 2
     assert "no sweep folder" in capsys.readouterr().err
