@@ -62,6 +62,7 @@ def _section(sweep: SweepRecords, room: int, held_out: dict[tuple[str, str], str
     shown: list[tuple[Place, Row, str]] = []
     left_out = 0
     arms = [arm for arm in arms_in_order(sweep.main) if any(arm in view.arms for view in views)]
+    counted = {(run.arm, run.seed) for run in sweep.main.runs if run.valid}
     for place, found in groupby(sorted(views, key=_order), key=lambda view: view.place):
         alike = list(found)
         anchors = [f"rollout-{len(shown)}-{number}" for number, _ in enumerate(alike)]
@@ -75,7 +76,8 @@ def _section(sweep: SweepRecords, room: int, held_out: dict[tuple[str, str], str
         if place.kind == VALIDATION and place.block == sweep.main_block:
             for view, anchor in zip(alike, anchors, strict=True):
                 for arm in view.arms:
-                    held_out.setdefault((arm, place.task), anchor)
+                    if (arm, place.seed) in counted:  # a cell is a mean over valid runs
+                        held_out.setdefault((arm, place.task), anchor)
         shown.append((place, _row(place, alike, anchors, arms), html))
     yield f"<p>{text(INTRODUCTION)}</p>"
     if left_out:

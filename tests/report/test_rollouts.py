@@ -5,10 +5,11 @@ import re
 import pytest
 
 from harness.records.load import load_sweep
+from harness.report.arm_rows import arms_in_order
 from harness.report.rollout_section import rollouts_of
 from harness.report.rollout_views import rollout_views
 from harness.report.task_grid import task_grid
-from tests.synthetic import keep_rollouts, leave_one_out, rollout, write_sweep
+from tests.synthetic import keep_rollouts, leave_one_out, make_invalid, rollout, write_sweep
 
 BASE = "98c0f878ffcb2925"
 ARMS = ("all_on", "without_endpoint", "without_tools")
@@ -88,6 +89,9 @@ def test_arms_with_the_same_rollout_share_one_and_others_have_their_own(sweep):
     cells = re.findall(r'<td[^>]*><a href="#([^"]+)">0\.40</a>', text)
     assert len(cells) == 3 and len(set(cells)) == 2
     assert set(cells) == set(re.findall(r'<article id="([^"]+)"', text))
+    for arm, cell in zip(arms_in_order(found), cells, strict=True):
+        (opened,) = re.findall(rf'<article id="{cell}".*?</article>', text, re.DOTALL)
+        assert ("without_tools" in opened) == (arm == "without_tools")
 
 
 def test_a_row_is_one_task_with_the_same_luck(sweep):
@@ -123,3 +127,15 @@ def test_a_cell_of_the_held_out_tasks_opens_its_episode(sweep):
     assert f'<article id="{anchor}">' in "".join(section.html)
     row = next(part for part in task_grid(found, section.held_out).split("<tr") if ">task-20<" in part)
     assert row.count(f'<a href="#{anchor}">') == 3  # all arms have it alike
+
+
+def test_a_cell_opens_no_episode_of_a_run_that_is_invalid(tmp_path):
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:2], seeds=(0, 1))
+    held_out = {"task": "task-20", "step": 6, "trained": (), "kind": "validation"}
+    keep_rollouts(folder, [rollout(f"all_on/seed={seed}", by=f"of {seed}", **held_out) for seed in (0, 1)])
+    make_invalid(folder, "all_on", "endpoint", "the first checkpoint answered")
+    section = rollouts_of(load_sweep(folder))
+    (opened,) = re.findall(
+        rf'<article id="{section.held_out["all_on", "task-20"]}".*?</article>', "".join(section.html), re.DOTALL
+    )
+    assert "of 1" in opened and "of 0" not in opened
