@@ -29,3 +29,5 @@ make cpu_short_term +ablation=short_term seed=0,1,2
 # the loop as it was launched; what the trainer tokenises
 make cpu_as_launched +ablation=as_launched seed=0,1,2
 make cpu_tokenisation +ablation=tokenisation seed=0,1,2
+# each fix off in turn, with a user that holds facts back
+make cpu_withholding +ablation=leave_one_out user=withholding seed=0,1,2
