@@ -17,7 +17,6 @@ from harness.report.arm_rows import area
 
 ENDS = "all_on", "all_off"  # arms
 LEAVE_ONE_OUT = "leave_one_out"
-EFFECTS = "effects.json"
 Curve = list[tuple[int, float]]  # step, reference reward
 
 
@@ -25,7 +24,7 @@ def run_effects(sweep: SweepRecords) -> dict[str, dict[str, Any]]:
     """What is known, by run name. Of runs that have not completed, or are INVALID: nothing."""
     counted = [run for run in sweep.with_controls.runs if run.state == "completed" and run.valid]
     ends = {(run.arm, run.block, run.seed): run for run in counted if run.arm in ENDS}
-    judged = dict(_judged(read_effects(sweep)))
+    judged = dict(arm_effects(read_effects(sweep)))
     found: dict[str, dict[str, Any]] = {}
     for run in counted:
         own: dict[str, Any] = {}
@@ -40,7 +39,7 @@ def run_effects(sweep: SweepRecords) -> dict[str, dict[str, Any]]:
 
 def read_effects(sweep: SweepRecords) -> Mapping[str, Any]:
     """effects.json of the sweep's folder; {} where there is no report yet."""
-    return read_object(sweep.folder / EFFECTS)
+    return read_object(sweep.folder / "effects.json")
 
 
 def curve_of(run: RecordedRun) -> Curve:
@@ -56,7 +55,7 @@ def _against(end: str, curve: Curve, other: Curve) -> dict[str, float]:
     return difference if own is None or others is None else difference | {f"vs_{end}/area": own - others}
 
 
-def _judged(effects: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+def arm_effects(effects: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
     """((factor, the level it has in place of `on`), what is said of it)."""
     for each in effects.get("effects") or ():
         if (each["kind"], each["outcome"]) == (LEAVE_ONE_OUT, "final"):

@@ -13,7 +13,7 @@ from harness.records.json_files import is_damaged
 from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
 from harness.records.schema import validity_word
-from harness.tracking.arm_effects import EFFECTS, read_effects, run_effects
+from harness.tracking.arm_effects import arm_effects, read_effects, run_effects
 from harness.tracking.background import Background
 from harness.tracking.report_run import ReportRun, effects_summary, is_reported
 from harness.tracking.tables import effects_table
@@ -32,10 +32,10 @@ def run(asked: Namespace) -> int:
     check_writable(sweep.folder / "wandb")  # W&B itself would write to a temporary folder and not say so
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     reported = is_reported(sweep.folder)
-    effects = _effects(sweep)
+    _check_effects(sweep)
     background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
     try:
-        written = _write(sweep, runs, mode, background, effects)
+        written = _write(sweep, runs, mode, background)
         if reported and not background.why:
             project = project_of(next((sweep.config_of(run) for run in runs), {}))
             shown = ReportRun(sweep, mode, project, background)
@@ -58,15 +58,14 @@ def run(asked: Namespace) -> int:
     return Exit.DONE
 
 
-def _effects(sweep: SweepRecords) -> Mapping[str, Mapping[str, Any]]:
-    """See `run_effects`. Raises StoreError where effects.json is none that a report wrote."""
-    path = sweep.folder / EFFECTS
+def _check_effects(sweep: SweepRecords) -> None:
+    """Raises StoreError where effects.json is none that a report wrote."""
+    path, effects = sweep.folder / "effects.json", read_effects(sweep)
     try:
-        written = read_effects(sweep)
         if is_damaged(path):
             raise ValueError
-        effects_table(written), effects_summary(written)
-        return run_effects(sweep)
+        for use in (effects_table, effects_summary, lambda written: list(arm_effects(written))):
+            use(effects)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise StoreError(
             f"{path} is not what a report writes. Make it anew, then track the sweep again: "
@@ -74,14 +73,9 @@ def _effects(sweep: SweepRecords) -> Mapping[str, Mapping[str, Any]]:
         ) from error
 
 
-def _write(
-    sweep: SweepRecords,
-    runs: Sequence[RecordedRun],
-    mode: str,
-    background: Background,
-    effects: Mapping[str, Mapping[str, Any]],
-) -> int:
+def _write(sweep: SweepRecords, runs: Sequence[RecordedRun], mode: str, background: Background) -> int:
     """Run after run, until W&B does not take one; how many it took."""
+    effects = run_effects(sweep)
     for written, run in enumerate(runs):
         tracker = write_run(run, sweep, mode, background, effects.get(run.name))
         if not background.wait_written(tracker.id, RUN_SECONDS):
