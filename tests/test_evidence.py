@@ -173,6 +173,8 @@ def test_a_rollout_is_the_current_policys_if_every_turn_is():
     new = turn((8,), CURRENT)
     step = sampled(asked("b", 0, new, new), asked("b", 1, new, old), asked("b", 2, old, old))
     assert evidence(step).answered_by_current_N == [True, False, False]
+    later = turn((7,), CURRENT + "9")
+    assert evidence(sampled(asked("b", 0, later), asked("b", 1, new))).answered_by_current_N == [False, True]
 
 
 def test_a_rollout_without_a_reply_proves_nothing_and_its_reward_counts():

@@ -128,6 +128,13 @@ def test_a_shuffle_is_counted_in_rollouts_whose_reward_rose_or_fell(evidence):
     assert check.reading["other_rewards"] == 3.0
 
 
+def test_pairs_are_rollouts_of_one_task_that_earned_differently():
+    half, again = 0.5, float("0.5")
+    assert half is not again
+    learned = [Learned("b", half, 0.0, 0.0), Learned("b", again, 0.0, 0.0), Learned("a", 1.0, 0.0, -1.0)]
+    assert signal.turned_pairs(learned) == (0, 0)
+
+
 @pytest.mark.parametrize("level", [signal.ShuffledRewards, signal.ShuffledAdvantages])
 def test_equal_rewards_cannot_be_shuffled(level, evidence, monkeypatch):
     monkeypatch.setitem(EARNED, "a", (0.5,) * 12)
