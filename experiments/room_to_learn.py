@@ -8,6 +8,7 @@ its tasks and sampling between SAMPLED[0] and SAMPLED[1] of them: a group of rol
 standard error, the kinds that are kept to standard output, as `env.kinds=[…]` takes them.
 """
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,10 +39,14 @@ def has_room(greedy: float, sampled: float) -> bool:
     return greedy < GREEDY and SAMPLED[0] <= sampled <= SAMPLED[1]
 
 
-def main(words: Sequence[str]) -> int:
-    (folder,) = words
-    first = load_sweep(Path(folder)).runs[0].validations[0]
-    found = success_by_kind(first.by_task, first.sampled)
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("sweep", type=Path, help="a folder of results")
+    validations = [first for run in load_sweep(parser.parse_args().sweep).runs for first in run.validations[:1]]
+    found = success_by_kind(validations[0].by_task, validations[0].sampled) if validations else {}
+    if not found:
+        print("This sweep validated nothing with further samples: give validation.samples=6.", file=sys.stderr)
+        return 1
     print("| kind | tasks | greedy | sampled | kept |\n|---|---|---|---|---|", file=sys.stderr)
     for kind, (greedy, sampled, tasks) in found.items():
         kept = "yes" if has_room(greedy, sampled) else ""
@@ -51,4 +56,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

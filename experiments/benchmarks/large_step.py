@@ -190,7 +190,7 @@ def main() -> int:
         shutil.rmtree(folder)
     if code:
         print(f"The sweep ended with {code}; its logs are in {results / sweep / 'logs'}", file=sys.stderr)
-    if not load_sweep(results / sweep).runs[0].steps:
+    if code and not ((results / sweep).is_dir() and load_sweep(results / sweep).runs[0].steps):
         return 1
     report = _report(asked, results / sweep) | {"weights_made_s": made, "sweep_s": seconds, "peak_gib": peaks}
     (asked.out / f"{sweep}.json").write_text(json.dumps(report, indent=1) + "\n")
