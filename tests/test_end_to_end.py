@@ -68,9 +68,10 @@ def killed_and_resumed(tmp_path_factory):
     first = subprocess.Popen(command(folder.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: list(folder.glob("store/updates/*/*")), first)
     server = [p for p in psutil.Process(first.pid).children(recursive=True) if p.is_running()]
-    before = stored(folder)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
+    psutil.wait_procs(server, timeout=20)
+    before = stored(folder)  # once nobody of the first start writes any more
     second = subprocess.Popen(command(folder.parent), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for(lambda: stored(folder) - before, second)
     for process in below(second.pid, "vllm"):
