@@ -3,15 +3,18 @@
 #
 # warm_start  trains a warm start and writes its checkpoint to $POLICIES
 # kinds       prints the kinds of request that the warm start has room to learn, on the tuning customers
-# rates       all fixes on at three learning rates, on the tuning customers and a tuning seed
-# sweep       leave_one_out at the rate with the highest mean of rates' validations, fresh seeds, the verdict's customers
+# rates       prints which of three learning rates is best with all fixes on, on the tuning customers and a tuning seed
+# sweep       leave_one_out at that rate, fresh seeds, the verdict's customers
 # other_rates leave_one_out at the two other rates, two seeds
 # ppo         without_endpoint and all_on with loss ppo, two seeds
+# factorial   the note's six fixes, every combination, one seed
+# launched    the loop as it was launched, and what then remains to switch, two seeds
+# tokenised   tools, toolcalls and toolorder, every combination, two seeds
 #
 # WARM_START is wrong_decisions (its demonstrations decide wrongly at known rates) or under_trained (they do not, and are
 # few). Start a stage again to continue it. What is tuned never sees the verdict's customers or seeds.
-# KINDS=a,b: sweep, other_rates and ppo have requests of these kinds alone, tasks and seeds that no other sweep had, and
-# `_kinds` in their names.
+# KINDS=a,b: the stages but warm_start and kinds have requests of these kinds alone, tasks and seeds that no other sweep
+# had, and `_kinds` in their names. RATE: another rate than the one that was best on all kinds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 RESULTS=${RESULTS:-results}
@@ -27,10 +30,13 @@ case "$warm" in
 esac
 
 if [ -n "$KINDS" ]; then
-  seeds=21,22,23,24,25,26 two=21,22 name="retail_${warm}_kinds" tasks=("env.kinds=[$KINDS]" env.task_seed=3)
+  seeds=21,22,23,24,25,26 two=21,22 one=27 fresh=28,29 name="retail_${warm}_kinds"
+  kinds=("env.kinds=[$KINDS]") tasks=(env.task_seed=3) tuned=1e-4,3e-4,1e-3 tuning="${warm}_kinds"
 else
-  seeds=11,12,13,14,15,16 two=11,12 name="retail_$warm" tasks=()
+  seeds=11,12,13,14,15,16 two=11,12 one=17 fresh=18,19 name="retail_$warm"
+  kinds=() tasks=() tuned=3e-4,1e-3,3e-3 tuning=$warm
 fi
+rate=${RATE:-$rate}
 SEEDS=${SEEDS:-$seeds}
 steps=12 every=4
 
@@ -41,7 +47,7 @@ run() {
     train.groups_per_step=8 validation.every=$every tracking=off results="$RESULTS" $MORE
 }
 
-verdict() { run "$@" train.train_tasks=240 "${tasks[@]}"; }
+verdict() { run "$@" train.train_tasks=240 "${kinds[@]}" "${tasks[@]}"; }
 leave_one_out() { verdict +ablation=leave_one_out "validation.also=[unseen_kinds]" "$@"; }
 
 case "$stage" in
@@ -50,8 +56,9 @@ case "$stage" in
       --checkpoint "$POLICIES/smollm2_$warm"
     ;;
   rates)
-    run -m train.learning_rate=3e-4,1e-3,3e-3 seed=100 env.customers=tuning env.task_seed=1 train.train_tasks=240 \
-      sweep="tune_$warm"
+    run -m train.learning_rate=$tuned seed=100 "${kinds[@]}" env.customers=tuning env.task_seed=1 \
+      train.train_tasks=240 sweep="tune_$tuning" >&2
+    python3 -m experiments.best_rate "$RESULTS/tune_$tuning"
     ;;
   kinds)
     # without log-probs nothing is trained, so one validation is all that is played
@@ -63,8 +70,11 @@ case "$stage" in
   sweep) leave_one_out seed="$SEEDS" train.learning_rate=$rate sweep="$name" ;;
   other_rates) leave_one_out seed=$two train.learning_rate=$others sweep="${name}_rates" ;;
   ppo) verdict -m fix/endpoint=on,off seed=$two train.loss=ppo train.learning_rate=$rate sweep="${name}_ppo" ;;
+  factorial) verdict +ablation=all seed=$one train.learning_rate=$rate sweep="${name}_all" ;;
+  launched) verdict +ablation=as_launched seed=$fresh train.learning_rate=$rate sweep="${name}_as_launched" ;;
+  tokenised) verdict +ablation=tokenisation seed=$fresh train.learning_rate=$rate sweep="${name}_tokenisation" ;;
   *)
-    sed -n '2,16p' "$0" >&2
+    sed -n '2,18p' "$0" >&2
     exit 2
     ;;
 esac
