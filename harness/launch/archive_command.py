@@ -14,6 +14,7 @@ from harness.launch.quiet import quiet
 from harness.printed import printed
 from harness.records.archive import pack
 from harness.records.layout import SweepFiles
+from harness.records.load import load_sweep
 from harness.records.schema import Record
 from harness.sweep.manifest import alone_in
 
@@ -26,6 +27,8 @@ def run(asked: Namespace) -> int:
     with alone_in(folder), redirect_stdout(sys.stderr if asked.json else sys.stdout):
         rollouts = [] if SweepFiles(folder).archived else _sample(folder)
         path = pack(folder, rollouts)
+        if SweepFiles(folder).further_rollouts:
+            _report_alone(folder)
     kept = len(SweepFiles(folder).rollouts())
     if asked.json:
         print(printed({"archive": str(path), "bytes": path.stat().st_size, "rollouts": kept}))
@@ -33,6 +36,13 @@ def run(asked: Namespace) -> int:
     print(f"{path}: {path.stat().st_size / 1024:,.0f} KiB, {kept} rollouts with their token ids.")
     print("The same sweep started again unpacks it where a run is left to do.")
     return 0
+
+
+def _report_alone(folder: Path) -> None:
+    """Makes the report anew, without the pages beside it, which are not committed."""
+    from harness.report.page import write_report
+
+    write_report(load_sweep(folder))
 
 
 def _sample(folder: Path) -> list[Record]:
