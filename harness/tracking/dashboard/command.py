@@ -59,7 +59,7 @@ def save(spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own reports to Sentry
     import wandb
 
-    _reach(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    _reach(inventory.wandb_server())
     try:
         return _saved_by(wandb, spec, sweep)
     except wandb.errors.Error as error:
@@ -75,7 +75,8 @@ def _reach(address: str) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error) or f"no answer within {ANSWERS_WITHIN:.0f} s"
         raise HarnessError(
-            f"W&B at {inventory.wandb_host()} is not reached: {why}. Is WANDB_BASE_URL right? Without W&B: --dry-run."
+            f"W&B at {inventory.wandb_host()} is not reached: {why}. Is the address right that WANDB_BASE_URL or "
+            "`wandb login --host` gave? Without W&B: --dry-run."
         ) from None
 
 
