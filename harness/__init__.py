@@ -20,8 +20,9 @@ somebody's loop     probe/: symptoms, each with what was measured and a verdict
 by a third party    replay/: a share of a sweep computed again, and compared
 afterwards          stats/: effects, claims    report/: table, page, figures    tracking/: W&B, a view of the records
 in a notebook       `harness.load("results/<sweep>")`: report/frames.py
-the door            __main__.py, commands.py; paths.py; errors.py, disk.py: what goes wrong; endings.py: how a command
-                    ends; child_process.py, heartbeat.py, log_stream.py: our processes, their hangs and their logs
+the door            __main__.py, commands.py; printed.py: what --json prints; paths.py; errors.py, disk.py: what goes
+                    wrong; endings.py: how a command ends; child_process.py, heartbeat.py, log_stream.py: our processes,
+                    their hangs and their logs
 
 Who may know what: launch -> sweep -> loop -> {rollout, validation, backend, env} -> records; fixes -> answering ->
 seams; report -> stats -> {records, designs}. The loop knows seams and never a fix. Environments know no policy.

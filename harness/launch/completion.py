@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from harness.launch.candidates import candidates
+from harness.printed import printed
 
 # Bash splits words at the characters of COMP_WORDBREAKS and replaces the last piece alone, so the line is split here
 # at blanks, and the answers lose what stands before the piece.
@@ -47,7 +48,8 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def run(asked: Namespace) -> int:
-    print(SCRIPTS[asked.shell], end="")
+    script = SCRIPTS[asked.shell]
+    print(printed({"shell": asked.shell, "script": script}) if asked.json else script, end="\n" * asked.json)
     return 0
 
 

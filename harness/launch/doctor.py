@@ -15,7 +15,7 @@ from harness.errors import ConfigError, visible
 from harness.machine import certificate, inventory, memory
 from harness.machine.inventory import Card
 from harness.policy import BUNDLED, POLICIES, load_policy
-from harness.records.json_files import printed
+from harness.printed import printed
 
 CPU_GIB = 4  # memory that a sweep of it takes, 3.5 GiB measured
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from harness.config import RunConfig, SweepConfig
 from harness.errors import Exit, visible
-from harness.records.json_files import printed
+from harness.printed import printed
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 from harness.records.looks import record_look

@@ -24,7 +24,7 @@ from harness.errors import ConfigError, Exit, closest, visible
 from harness.launch.in_process import train_here
 from harness.launch.quiet import quiet
 from harness.machine.certificate import Certificate
-from harness.records.json_files import printed
+from harness.printed import printed
 from harness.records.layout import SweepFiles
 from harness.records.schema import PlannedRun, Record
 from harness.records.store import Store, digest

@@ -1,27 +1,32 @@
 """`harness watch [results/<sweep>]`: the report's page in a browser, while the sweep runs and afterwards."""
 
 import os
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 from harness.errors import ConfigError, Exit
 from harness.live.server import WatchServer
 from harness.live.standing import standing
+from harness.printed import printed
 from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
 
 RESULTS = Path("results")
+CTRL_C = "Ctrl-C ends the watching; the sweep goes on"
 
 
 def run(asked: Namespace) -> int:
     folder = asked.sweep or newest(RESULTS)
     load_sweep(folder)  # or say at once that it is none
     with WatchServer(folder, asked.port) as server:
-        print(f"{folder}: {server.url}   (Ctrl-C ends the watching; the sweep goes on)", flush=True)
+        said = printed({"url": server.url, "sweep": str(folder), "pid": os.getpid()}, indent=None)  # read by the line
         try:
+            print(said if asked.json else f"{folder}: {server.url}   ({CTRL_C})", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
-            print("The watching has ended." + (" The sweep goes on." if standing(folder).runs else ""))
+            ended = "The watching has ended." + (" The sweep goes on." if standing(folder).runs else "")
+            print(ended, file=sys.stderr if asked.json else sys.stdout)
     return Exit.DONE
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from harness.records.looks import judged
 from harness.report.cost_text import duration
 from harness.report.document import document
 from harness.report.markup import text
-from harness.report.page import body, body_without_verdict
+from harness.report.page import body, body_without_verdict, further_pages
+from harness.report.rollout_section import rollouts_of
 from harness.report.templating import render, script, style
 from harness.stats.sweep_statistics import statistics_of
 
@@ -28,10 +30,13 @@ RELOAD = '<noscript><meta http-equiv="refresh" content="10"></noscript>'
 
 @dataclass(frozen=True)
 class Made:
-    """A page. version: names the records that it shows; runs, stopping: what it says of the sweep; at: when it was
-    ready (monotonic); took: seconds"""
+    """A page. further: those that it links to, by their paths; version: names the records that it shows
+
+    runs, stopping: what it says of the sweep; at: when it was ready (monotonic); took: seconds
+    """
 
     html: str
+    further: Mapping[str, str]
     version: str
     runs: bool
     stopping: bool
@@ -53,10 +58,14 @@ class LivePage:
             version = self._version(stands)
             if made is None or (made.version != version and _may_be_made_anew(made, stands)):
                 begun = time.monotonic()
-                html = self._page(stands, version)
+                html, further = self._page(stands, version)
                 ready = time.monotonic()
-                self._made = made = Made(html, version, stands.runs, stands.stopping, ready, ready - begun)
+                self._made = made = Made(html, further, version, stands.runs, stands.stopping, ready, ready - begun)
             return made.html
+
+    def further(self, path: str) -> str | None:
+        """A page that the last one links to."""
+        return self._made.further.get(path) if self._made else None
 
     def stop(self) -> None:
         """Asks the sweep to stop, and the next page says so. Raises what `ask_to_stop` raises."""
@@ -80,17 +89,25 @@ class LivePage:
         except HarnessError:
             return False
 
-    def _page(self, stands: Standing, version: str) -> str:
+    def _page(self, stands: Standing, version: str) -> tuple[str, Mapping[str, str]]:
+        """And those that it links to."""
+        further: Mapping[str, str] = {}
         verdict = self._says_verdict(stands)
         top = render(
             "watch.jinja", now=self._now(stands), version=version, token=self.token, stands=stands, verdict=verdict
         )
         try:
             sweep = load_sweep(self.folder)
-            inside = body(sweep, statistics_of(sweep), top=top) if verdict else body_without_verdict(sweep, top)
+            if verdict:
+                rollouts = rollouts_of(sweep, beside=True)
+                inside = body(sweep, statistics_of(sweep), rollouts=rollouts, top=top)
+                further = further_pages(sweep.name, rollouts, back="../")
+            else:
+                inside = body_without_verdict(sweep, top)
         except (HarnessError, OSError) as error:  # it may be whole at the next look
             inside = f"<h1>{text(self.folder.name)}</h1>{top}<p>{text(str(error))}</p>"
-        return document(f"{self.folder.name}, live", inside, script("watch.js"), style("watch.css"), ALLOWED, RELOAD)
+        html = document(f"{self.folder.name}, live", inside, script("watch.js"), style("watch.css"), ALLOWED, RELOAD)
+        return html, further
 
     def _now(self, stands: Standing) -> str:
         return render("now.jinja", stands=stands, gpus=gpu_use(), duration=duration, clock=time.strftime("%H:%M:%S"))

@@ -2,6 +2,7 @@
 
     GET  /KEY/        the page
     GET  /KEY/now     where the sweep stands, as JSON
+    GET  /KEY/rollouts/2.html   rollouts for which the page has no room; no file
     POST /KEY/stop    asks the sweep to stop; needs the page's token, and a browser that says the page sent it
 
 A request must name this machine as its host: a website whose name leads here (DNS rebinding) is refused.
@@ -23,6 +24,7 @@ from harness.live.live_page import LivePage
 HOST = "127.0.0.1"
 HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")  # any port: `ssh -L` may give it another one
 FORM = 1000  # bytes of a form, at most
+HTML = "text/html; charset=utf-8"
 SECONDS = 20.0  # that a request may take to arrive
 HEADERS = {
     "Cache-Control": "no-store",
@@ -68,12 +70,19 @@ class Handler(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.FORBIDDEN, "This page is for the machine that it runs on.")
         _, _, rest = self.path.partition("/")
         key, _, what = rest.partition("/")
-        if not _same(key, self.server.key) or what not in answers:
-            return self._refuse(HTTPStatus.NOT_FOUND, "Nothing is here. Open the address that `harness watch` printed.")
+        if not _same(key, self.server.key):
+            return self._nothing()
+        if self.command == "GET" and (html := self.server.page.further(what)):
+            return self._send(HTTPStatus.OK, HTML, html)
+        if what not in answers:
+            return self._nothing()
         answers[what]()
 
+    def _nothing(self) -> None:
+        self._refuse(HTTPStatus.NOT_FOUND, "Nothing is here. Open the address that `harness watch` printed.")
+
     def _page(self) -> None:
-        self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page.html())
+        self._send(HTTPStatus.OK, HTML, self.server.page.html())
 
     def _now(self) -> None:
         self._send(HTTPStatus.OK, "application/json", json.dumps(self.server.page.now()))

@@ -3,6 +3,7 @@
 Standard library alone, so that it answers before anything is installed.
 """
 
+import configparser
 import json
 import netrc
 import os
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -137,18 +139,33 @@ def server_versions(python: Path) -> dict[str, str]:
     return found
 
 
+def wandb_server() -> str:
+    """The address that W&B's client takes: WANDB_BASE_URL, else what `wandb login --host` has written."""
+    own = Path(os.environ.get("WANDB_DIR") or ".")
+    kept = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
+    found = configparser.ConfigParser(interpolation=None)
+    for path in (kept, own / (".wandb" if (own / ".wandb").exists() else "wandb")):  # the last one that has it
+        with suppress(OSError, ValueError, configparser.Error):
+            found.read(path.expanduser() / "settings")
+    kept_address = found.get("default", "base_url", fallback=None)
+    return os.environ.get("WANDB_BASE_URL") or kept_address or "https://api.wandb.ai"
+
+
 def wandb_host() -> str:
     """With its port, if any: `wandb login` names the machine so."""
-    return urlparse(os.environ.get("WANDB_BASE_URL", "")).netloc or "api.wandb.ai"
+    return urlparse(wandb_server()).netloc or "api.wandb.ai"
 
 
 def wandb_key() -> bool:
     """Whether a key is there, in the environment or by `wandb login`; which one is nobody's business."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    places = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    path = next((path for path in map(os.path.expanduser, places) if os.path.exists(path)), "")
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(wandb_host()) is not None
-    except (OSError, netrc.NetrcParseError):
+        # named, as W&B does it: without a name Python refuses a file that others may read
+        return bool(path and netrc.netrc(path).authenticators(wandb_host()))
+    except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an older Python cannot parse
     sys.exit(
@@ -20,50 +20,60 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 12):  # before imports that an old
 
 from harness.machine.environments import TRAINER_IMPORTS, check_disk, ensure_server_env, make_env, progress, server_env
 from harness.paths import CLONE, LOCKS, WHEEL
+from harness.printed import printed
 
 NEEDED_GIB = 6  # both environments, the policy and the downloads
 GPU_NEEDED_GIB = 40
+POLICY = "smollm2_135m_raw"
 LOCK, GPU_LOCK = LOCKS / "requirements.lock", LOCKS / "requirements-gpu.lock"
 
 
 def run(asked: Namespace) -> int:
     begun = time.monotonic()
     if WHEEL:
-        if not asked.trainer_only:  # the trainer's environment is the one that holds the wheel
-            ensure_server_env(None, asked.gpu)
-        print(f"Ready after {time.monotonic() - begun:.0f} s. The trainer's exact versions are in {LOCKS}.")
-        return 0
-    if not (CLONE / ".venv").exists():
-        for folder in {CLONE, server_env(asked.gpu)}:
-            check_disk(folder, GPU_NEEDED_GIB if asked.gpu else NEEDED_GIB)
-    install(asked.trainer_only, asked.gpu)
-    print(f"Ready after {time.monotonic() - begun:.0f} s. Next: source .venv/bin/activate && harness --help")
+        made = _beside_the_wheel(asked.trainer_only, asked.gpu)
+        text = f"The trainer's exact versions are in {LOCKS}."
+    else:
+        if not (CLONE / ".venv").exists():
+            for folder in {CLONE, server_env(asked.gpu)}:
+                check_disk(folder, GPU_NEEDED_GIB if asked.gpu else NEEDED_GIB)
+        made = install(asked.trainer_only, asked.gpu)
+        text = "Next: source .venv/bin/activate && harness --help"
+    seconds = round(time.monotonic() - begun)
+    print(printed({**made, "seconds": seconds}) if asked.json else f"Ready after {seconds} s. {text}")
     return 0
 
 
-def install(trainer_only: bool, gpu: bool) -> None:
-    """Both environments side by side: one waits for downloads while the other unpacks."""
+def _beside_the_wheel(trainer_only: bool, gpu: bool) -> dict[str, object]:
+    """The trainer's environment is the one that holds the wheel."""
+    server = None if trainer_only else str(ensure_server_env(None, gpu))
+    return {"trainer": sys.executable, "server": server, "policy": None, "gpu": gpu, "locks": str(LOCKS)}
+
+
+def install(trainer_only: bool, gpu: bool) -> dict[str, object]:
+    """Both environments side by side: one waits for downloads while the other unpacks. What --json says of them."""
     if shutil.which("nvidia-smi") and not gpu:
         print("An NVIDIA GPU is here, and these environments are for CPUs: --gpu makes those for it.", file=sys.stderr)
-    lock = GPU_LOCK if gpu else LOCK
+    lock, home, server, policy = GPU_LOCK if gpu else LOCK, CLONE / ".venv", None, None
     with ThreadPoolExecutor(2) as pool:
-        home, say = CLONE / ".venv", progress("trainer")
-        jobs: list[Future[object]] = [pool.submit(make_env, home, lock, say, TRAINER_IMPORTS, CLONE)]
-        if not trainer_only:
-            jobs.append(pool.submit(ensure_server_env, None, gpu))
-        jobs[0].result()
-        if not trainer_only:
-            fetch_policy()  # with the trainer's environment, while the server's is being made
-        for job in jobs:
-            job.result()
+        trainer = pool.submit(make_env, home, lock, progress("trainer"), TRAINER_IMPORTS, CLONE)
+        serving = None if trainer_only else pool.submit(ensure_server_env, None, gpu)
+        trainer.result()
+        if serving:
+            policy = fetch_policy()  # with the trainer's environment, while the server's is being made
+            server = str(serving.result())
+    trainers = str(home / "bin" / "python")
+    return {"trainer": trainers, "server": server, "policy": policy, "gpu": gpu, "locks": str(LOCKS)}
 
 
-def fetch_policy() -> None:
-    """SmolLM2, 93 MB. Without it the quick start still works, so a failure is said and not raised."""
-    command = [str(CLONE / ".venv" / "bin" / "python"), "-m", "harness", "policy", "fetch", "smollm2_135m_raw"]
-    if subprocess.run(command, cwd=CLONE).returncode:
-        print(
-            "SmolLM2 is missing (the reason stands above): policy=smollm2_135m and the tests of it need it. "
-            f"Everything else works. To try again: harness {' '.join(command[3:])}",
-            file=sys.stderr,
-        )
+def fetch_policy() -> str | None:
+    """SmolLM2, 93 MB; its name. Without it the quick start still works, so a failure is said and not raised."""
+    command = [str(CLONE / ".venv" / "bin" / "python"), "-m", "harness", "policy", "fetch", POLICY]
+    if subprocess.run(command, cwd=CLONE, stdout=2).returncode == 0:  # stdout is for --json
+        return POLICY
+    print(
+        "SmolLM2 is missing (the reason stands above): policy=smollm2_135m and the tests of it need it. "
+        f"Everything else works. To try again: harness {' '.join(command[3:])}",
+        file=sys.stderr,
+    )
+    return None

@@ -1,11 +1,10 @@
 """Findings for a reader, and for a program."""
 
-import json
-import math
 import textwrap
 from collections.abc import Sequence
 
 from harness.errors import visible
+from harness.printed import printed
 from harness.probe.finding import Finding
 
 ORDER = ("present", "cannot tell", "absent")
@@ -34,12 +33,6 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def as_json(findings: Sequence[Finding], source: str) -> str:
-    """Numbers that JSON does not know are null."""
-    rows = [each.record | {"reading": {k: _number(v) for k, v in each.reading.items()}} for each in findings]
+    rows = [each.record for each in findings]
     names = [each.symptom for each in findings if each.verdict == "present"]
-    said = json.dumps({"source": source, "present": names, "findings": rows}, ensure_ascii=False, indent=1)
-    return said.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair stays the escape that it was
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return printed({"source": source, "present": names, "findings": rows})

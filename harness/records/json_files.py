@@ -1,33 +1,15 @@
 """JSON on disk. NaN and infinity are null there; what a crash left half-written counts as absent."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.records.schema import PRINTED, Record
+from harness.printed import plain
+from harness.records.schema import Record
 from harness.records.store import write_synced
 
 DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # one for all: to make one takes as long as a line
-
-
-def plain(value: Any) -> Any:
-    """JSON's own types: NaN and infinity become None, numpy scalars and tuples their plain twins."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def printed(data: Mapping[str, Any]) -> str:
-    """What a command prints for a program (docs/records.md); the same bytes for the same data."""
-    return json.dumps(plain({"schema": PRINTED, **data}), indent=1, ensure_ascii=False)
 
 
 def parse_lines(text: str) -> tuple[list[Record], int]:

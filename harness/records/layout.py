@@ -8,13 +8,15 @@
         trajectories.parquet         every training rollout, and the last validation; local, never committed
       records.jsonl.xz               instead of runs/, once the sweep is archived (archive.py)
       rollouts.jsonl                 a sample of rollouts (sweep/sample.py) of a sweep that has ended
+      rollouts/2.html                those that report.html has no room for; local, never committed
       logs/now.json  logs/stop       where a sweep that runs stands, and that it is asked to stop (sweep/board.py)
       store/ art/ logs/ wandb/       local, never committed
 
 While there is an archive, it is the truth and runs/ is not read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,19 @@ class SweepFiles:
     @property
     def sample_path(self) -> Path:
         return self.folder / "rollouts.jsonl"
+
+    @property
+    def further_rollouts(self) -> list[Path]:
+        """The pages beside report.html."""
+        return sorted((self.folder / "rollouts").glob("*.html"))
+
+    def keep_further(self, names: Collection[str]) -> None:
+        """Of the pages beside report.html these alone, by their path in the folder."""
+        for path in self.further_rollouts:
+            if str(path.relative_to(self.folder)) not in names:
+                path.unlink()
+        with suppress(OSError):  # not there, or still in use
+            (self.folder / "rollouts").rmdir()
 
     @property
     def now_path(self) -> Path:

@@ -12,7 +12,8 @@ from typing import Any
 
 from harness.disk import writing
 from harness.errors import StoreError
-from harness.records.json_files import plain, read_lines, read_object, write_lines, write_object
+from harness.printed import plain
+from harness.records.json_files import read_lines, read_object, write_lines, write_object
 from harness.records.layout import RunFiles
 from harness.records.schema import FILES, KEYS, NOT_RESULTS, Record
 from harness.records.store import NEW, sync

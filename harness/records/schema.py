@@ -13,7 +13,6 @@ STATES = ("completed", "running", "failed", "missing")
 TRAINING, VALIDATION = "training", "validation"  # kinds of kept rollouts; older ones name none, and are of training
 FILES = ("steps", "validation", "checks")  # of a run, written line by line
 RECORDS = 1  # version of what this file says; docs/records.md has its history
-PRINTED = 1  # version of the JSON that commands print
 UNRECORDED = "unrecorded"  # names the source of runs that were made before sources were recorded
 
 

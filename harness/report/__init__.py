@@ -4,7 +4,8 @@ numbers    arm_rows.py (one row per arm), curves.py (curves as plain data), chec
            check), cost_text.py
 words      formats.py, effect_text.py (numbers, states, effects), step_text.py (steps and blocks), look_text.py (looks),
            source_text.py (which code runs come from), control_text.py (placebos and negative controls), verdict.py
-figures    figures.py, effect_figures.py, step_figures.py, control_figure.py; matplotlib loads when one is drawn
+figures    figures.py, effect_figures.py, step_figures.py, control_figure.py, palette.py; matplotlib loads when one is
+           drawn
 at a       chips.py (what matters, what does not), curve_figure.py (the arms' curves), task_grid.py (task × arm),
 glance     rollout_views.py (rollouts as plain data), rollout_section.py (a grid that opens them)
 pages      sections.py (parts as plain data), effect_sections.py, step_sections.py, block_section.py, and

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.records.json_files import printed
+from harness.printed import printed
 from harness.records.load import SweepRecords, load_sweep
 from harness.records.looks import record_look
 from harness.report import formats

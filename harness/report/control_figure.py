@@ -1,13 +1,13 @@
 """The curves of a sweep's controls beside that of all_on."""
 
 from dataclasses import replace
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 from harness.factors import ON
 from harness.records.load import SweepRecords
 from harness.report.curves import valid_curves
-from harness.report.figures import ARM_COLOURS, BLACK, DASHED, GREY, End, _axes, _band, _figure, _frame, _label_ends
+from harness.report.figures import BLACK, DASHED, GREY, End, _axes, _band, _figure, _frame, _label_ends
+from harness.report.palette import palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,13 +22,13 @@ ALT = "Reference validation of the controls against training step, beside that o
 def control_figure(sweep: SweepRecords, width: float = 9.0) -> "Figure":
     """Reference validation; arms without a valid run are left out."""
     figure = _figure(width, 3.6)
-    axes, palette = _axes(figure), cycle(ARM_COLOURS)
+    axes, free = _axes(figure), palette()
     shown, names = _shown(sweep)
     ends = []
     for curve in valid_curves(shown):
         arm = curve.arms[0]
         best, control = names[arm] == "all_on", arm in {run.arm for run in sweep.controls}
-        colour = BLACK if best else next(palette) if control else GREY
+        colour = BLACK if best else next(free) if control else GREY
         axes.plot(curve.steps, curve.mean, color=colour, lw=2.8 if best else 1.6, ls=DASHED if control else "-")
         _band(axes, curve, colour)
         ends.append(End(names[arm], curve.steps[-1], curve.mean[-1], colour, best))

@@ -7,7 +7,7 @@ from harness.records.load import SweepRecords
 from harness.report import formats
 from harness.report.arm_rows import is_all
 from harness.report.curves import Curve, arm_curves, invalid_arms, merged, valid_curves
-from harness.report.figures import GREY, arm_colours
+from harness.report.figures import GREY, NAMED, arm_colours
 from harness.report.templating import render
 
 WIDTH, HEIGHT = 640, 340
@@ -44,10 +44,10 @@ def curve_figure(sweep: SweepRecords) -> str:
     scales = _Scales.of([*valid, *refuted])
     colours, levels = arm_colours(sweep), {run.arm: run.levels for run in sweep.runs}
     lines = []
-    for curve in valid:
+    for index, curve in enumerate(valid):
         best = any(is_all(levels[arm], "on") for arm in curve.arms)
-        colour = colours[curve.arms[0]]
-        lines.append(_line(curve, colour, "best" if best else "faint" if colour == GREY else "plain", scales))
+        kind = "best" if best else "plain" if index < NAMED else "faint"
+        lines.append(_line(curve, colours[curve.arms[0]], kind, scales))
     lines += [_line(curve, GREY, "invalid", scales) for curve in refuted]
     return render("curves.jinja", lines=lines, scales=scales, width=WIDTH, height=HEIGHT, left=LEFT, right=RIGHT)
 

@@ -119,16 +119,18 @@ def profiles_figure(effects: Effects, colours: Mapping[str, str], width: float =
     wide = width > 6
     figure = _figure(width, 3.6 if wide else 2.9 + 0.19 * min(len(lines), NAMED))
     axes = _axes(figure)
-    named, used = [], set[str]()
+    named: list[tuple[float, int, Any]] = []
+    used = set[str]()
     for place, line in enumerate(lines):
         best = "all_on" in line.arms
         colour = BLACK if best else colours.get(line.arms[0], GREY)
         style = DASHED if colour in used else "-"  # arms may share a curve and not a profile
         used |= {colour} - {GREY}
-        thick = 2.8 if best else 0.6 if colour == GREY else 1.4
+        is_named = best or (colour != GREY and len(named) < NAMED)
+        thick = 2.8 if best else 1.4 if is_named else 0.6
         (drawn,) = axes.plot(line.steps, line.mean, color=colour, lw=thick, ls=style, label=line.label(36))
         drawn.set_zorder(2 + best)
-        if colour != GREY:
+        if is_named:
             axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.08, lw=0)
             named.append((-sum(line.mean), place, drawn))
     # A legend, highest profile first, since the lines end in one place.

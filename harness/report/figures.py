@@ -1,13 +1,12 @@
 """The figures of a sweep: pure functions from records to matplotlib figures, which nobody has saved yet.
 
-Colours are Okabe and Ito's, safe for colour-blind readers; lines are named where they end, not in a
+Colours are of palette.py; lines are named where they end, not in a
 legend. Arms whose curves coincide (behind a closed gate they share every step) are one line with
 one label, which is what makes 64 arms readable.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 from harness.records.load import SweepRecords
@@ -23,14 +22,14 @@ from harness.report.curves import (
     pair_curves,
     valid_curves,
 )
+from harness.report.palette import palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, VERMILLION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#707070"
-ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7a5c00", "#56B4E9", "#E69F00")
-NAMED = 10  # so many lines get a colour and a name of their own; the others are grey
+NAMED = 10  # so many lines get a name; the others are thin
 MULTIPLES = 16  # up to so many arms get a panel each
 
 
@@ -89,13 +88,13 @@ def draw_arms(axes: "Axes", sweep: SweepRecords, letters: int, read: Read = refe
     """
     colours, levels = arm_colours(sweep), {run.arm: run.levels for run in sweep.runs}
     ends: list[End] = []
-    for curve in merged(valid_curves(sweep, read)):
+    for index, curve in enumerate(merged(valid_curves(sweep, read))):
         best = any(is_all(levels[arm], "on") for arm in curve.arms)
         colour = BLACK if best else colours[curve.arms[0]]
-        width = 2.8 if best else 0.6 if colour == GREY else 1.4
+        width = 2.8 if best else 1.4 if index < NAMED else 0.6
         axes.plot(curve.steps, curve.mean, color=colour, lw=width, marker="o", ms=width * 1.4, zorder=2 + best)
         _band(axes, curve, colour)
-        if colour != GREY and len(ends) < NAMED:
+        if (best or index < NAMED) and len(ends) < NAMED:
             ends.append(End(curve.label(letters), curve.steps[-1], curve.mean[-1], colour, best))
     invalid = invalid_arms(sweep)
     for curve in (c for c in arm_curves(sweep, read) if c.arms[0] in invalid):
@@ -108,13 +107,13 @@ def draw_arms(axes: "Axes", sweep: SweepRecords, letters: int, read: Read = refe
 
 
 def arm_colours(sweep: SweepRecords) -> dict[str, str]:
-    """A colour per distinct reference curve, black for the one of the fully fixed arm."""
+    """A colour per distinct reference curve, black for the one of the fully fixed arm, grey for arms without a valid
+    one. Arms whose curves coincide are one line, and have its colour."""
     levels = {run.arm: run.levels for run in sweep.runs}
-    palette, colours = cycle(ARM_COLOURS), {arm: GREY for arm in sweep.arms}
-    for index, curve in enumerate(merged(valid_curves(sweep))):
+    free, colours = palette(), {arm: GREY for arm in sweep.arms}
+    for curve in merged(valid_curves(sweep)):
         best = any(is_all(levels[arm], "on") for arm in curve.arms)
-        if best or index < NAMED:
-            colours |= dict.fromkeys(curve.arms, BLACK if best else next(palette))
+        colours |= dict.fromkeys(curve.arms, BLACK if best else next(free))
     return colours
 
 
@@ -143,7 +142,7 @@ def _draw_pair(axes: "Axes", pair: dict[str, Curve]) -> list[End]:
 def _draw_levels(axes: "Axes", sweep: SweepRecords, factor: str) -> list[End]:
     """Mean curve of the arms with the factor on against those with it off; each arm faintly."""
     levels = {run.arm: run.levels.get(factor, "off") for run in sweep.runs}
-    free = cycle(colour for colour in ARM_COLOURS if colour not in (BLUE, VERMILLION))
+    free = (colour for colour in palette() if colour not in (BLUE, VERMILLION))
     colours = {"on": BLUE, "off": VERMILLION}
     colours |= {level: next(free) for level in sorted(set(levels.values()) - set(colours))}
     for curve in merged(valid_curves(sweep)):

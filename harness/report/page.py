@@ -1,6 +1,7 @@
 """report.html: one self-contained file (inline SVG, no network), and what it stands on.
 
-`write_report` is the only function of the analysis that writes: report.html, report.md, effects.json, figures/.
+`write_report` is the only function of the analysis that writes: report.html, report.md, effects.json, figures/, and of
+a live sweep rollouts/, where report.html has no room for all of the sample.
 The verdict comes first; then what it rests on; then how it was made. Its script only adds to it: without JavaScript the
 page says the same. No other script runs in it: the page's own policy names that one by its digest.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.records.layout import SweepFiles
 from harness.records.links import refuse_links
 from harness.records.load import SweepRecords
 from harness.records.store import write_synced
@@ -25,7 +27,7 @@ from harness.report.further_sections import further_sections
 from harness.report.markdown import markdown
 from harness.report.markup import code, folded, heading, png, section_html, svg, text
 from harness.report.page_parts import arms, checks, claims, curve_figures, facts, gap_figures, reuse
-from harness.report.rollout_section import rollouts_of
+from harness.report.rollout_section import INTRODUCTION, Rollouts, rollouts_of
 from harness.report.source_text import rerun_hint
 from harness.report.task_grid import task_grid
 from harness.report.templating import script, style
@@ -46,8 +48,12 @@ def write_report(sweep: SweepRecords) -> Path:
     pictures = dict(_pictures(sweep.main, found))
     for name, figure in pictures.items():
         write_synced(sweep.folder / "figures" / f"{name}.png", png(figure))
-    path = sweep.folder / "report.html"
-    write_synced(path, page(sweep, found, pictures).encode())
+    path, rollouts = sweep.folder / "report.html", rollouts_of(sweep, beside=not SweepFiles(sweep.folder).archived)
+    further = further_pages(sweep.name, rollouts, back="../report.html")
+    for name, html in further.items():
+        write_synced(sweep.folder / name, html.encode())
+    write_synced(path, page(sweep, found, pictures, rollouts).encode())
+    SweepFiles(sweep.folder).keep_further(further)
     write_synced(sweep.folder / "report.md", markdown(sweep, found).encode())
     write_synced(sweep.folder / "effects.json", effects_json(found).encode())
     return path
@@ -68,15 +74,39 @@ def _pictures(sweep: SweepRecords, found: SweepStatistics) -> Iterator[tuple[str
         yield control_text.FIGURE, control_figure.control_figure(sweep)
 
 
-def page(sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None = None) -> str:
-    """pictures: the figures of report.md where they are drawn; the page has them, too, for a wide screen."""
-    return document(sweep.name, body(sweep, found, pictures), script(), style())
+def page(
+    sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None = None, rollouts: Rollouts | None = None
+) -> str:
+    """pictures: the figures of report.md where they are drawn; the page has them, too, for a wide screen.
+
+    rollouts: where files with further ones lie beside the page
+    """
+    return document(sweep.name, body(sweep, found, pictures, rollouts), script(), style())
 
 
-def body(sweep: SweepRecords, found: SweepStatistics, pictures: Pictures | None = None, top: str = "") -> str:
-    """top: HTML that stands below the title"""
-    parts = [part for section in _sections(sweep, found, pictures or {}) for part in section]
+def body(
+    sweep: SweepRecords,
+    found: SweepStatistics,
+    pictures: Pictures | None = None,
+    rollouts: Rollouts | None = None,
+    top: str = "",
+) -> str:
+    """top: HTML that stands below the title; the others: as of `page`"""
+    sections = _sections(sweep, found, pictures or {}, rollouts or rollouts_of(sweep))
+    parts = [part for section in sections for part in section]
     return "\n".join([_opening(sweep.with_controls), *filter(None, [top]), _contents(parts), *parts])
+
+
+def further_pages(sweep: str, rollouts: Rollouts, back: str) -> dict[str, str]:
+    """The pages of further rollouts, by their path beside the page. back: the address of that page, seen from them"""
+    pages = {}
+    for name, html in rollouts.further.items():
+        title = f"{sweep}: further rollouts, {Path(name).stem}"
+        top = (
+            f'<h1>{text(title)}</h1><p><a href="{back}#rollouts">Back to the report</a></p><p>{text(INTRODUCTION)}</p>'
+        )
+        pages[name] = document(title, f"{top}\n{html}", script(), style())
+    return pages
 
 
 def body_without_verdict(sweep: SweepRecords, top: str) -> str:
@@ -97,7 +127,9 @@ def _unjudged(whole: SweepRecords) -> Iterator[Iterable[str]]:
     yield facts(whole)
 
 
-def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -> Iterator[Iterable[str]]:
+def _sections(
+    whole: SweepRecords, found: SweepStatistics, pictures: Pictures, rollouts: Rollouts
+) -> Iterator[Iterable[str]]:
     """whole: with all its blocks; numbers are of the main one where none is named."""
     sweep = whole.main
     colours = figures.arm_colours(sweep)
@@ -119,7 +151,6 @@ def _sections(whole: SweepRecords, found: SweepStatistics, pictures: Pictures) -
     yield _attention(every)
     if curves.arm_curves(sweep):
         yield curve_figures(sweep)
-    rollouts = rollouts_of(whole)
     yield _tasks(sweep, rollouts.held_out)
     yield rollouts.html
     for section in effect_sections(found.effects, sweep.declared):

@@ -1,9 +1,10 @@
 """The rollouts on the page: a grid of places × arms, whose cells open a rollout beside another arm's.
 
-Without JavaScript a cell is a link to the rollout further down.
+Without JavaScript a cell is a link to the rollout further down. What has no room on the page of a live sweep is on
+further pages, in files beside it: there a cell is a link to one of those.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,7 +18,7 @@ from harness.report.rollout_views import Place, RolloutView, rollout_views
 from harness.report.task_grid import name_of
 from harness.report.templating import render
 
-ROOM = 1_500_000  # bytes of the page that rollouts may take
+ROOM = 1_500_000  # bytes of a page that rollouts may take
 NO_SAMPLE = (
     "This sweep keeps no rollouts. A sample of them, with the token ids that were served and trained on, is taken when "
     "a sweep with reuse=on has ended, while its store is on the machine."
@@ -32,7 +33,7 @@ INTRODUCTION = (
 
 @dataclass(frozen=True)
 class Row:
-    """One place: its name, and by arm (anchor, reward, shade from −100 to 100) or None"""
+    """One place: its name, and by arm (link, reward, shade from −100 to 100) or None"""
 
     name: str
     cells: tuple[tuple[str, str, int] | None, ...]
@@ -40,56 +41,94 @@ class Row:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """html: of the section; held_out: by arm and task the anchor of a validation of the main block"""
+    """html: of the section; held_out: by arm and task the anchor of a validation of the main block
+
+    further: HTML of what the section links to, by the path of its file beside the page
+    """
 
     html: tuple[str, ...]
     held_out: Mapping[tuple[str, str], str]
+    further: Mapping[str, str]
 
 
-def rollouts_of(sweep: SweepRecords, room: int = ROOM) -> Rollouts:
-    """sweep: with all its blocks"""
-    held_out: dict[tuple[str, str], str] = {}
-    return Rollouts(tuple(_section(sweep, room, held_out)), held_out)
+@dataclass(frozen=True)
+class _Found:
+    """The different rollouts of one place, their anchors, and all of them as HTML."""
+
+    place: Place
+    views: tuple[RolloutView, ...]
+    anchors: tuple[str, ...]
+    html: str
 
 
-def _section(sweep: SweepRecords, room: int, held_out: dict[tuple[str, str], str]) -> Iterator[str]:
-    """held_out: is filled"""
-    yield heading("Rollouts")
+def rollouts_of(sweep: SweepRecords, beside: bool = False) -> Rollouts:
+    """sweep: with all its blocks; beside: what a page has no room for is in files beside it, else it is left out"""
     views = rollout_views(sweep)
     if not views:
-        yield f"<p>{text(NO_SAMPLE)}</p>"
-        return
-    shown: list[tuple[Place, Row, str]] = []
-    left_out = 0
+        return Rollouts((heading("Rollouts"), f"<p>{text(NO_SAMPLE)}</p>"), {}, {})
     arms = [arm for arm in arms_in_order(sweep.main) if any(arm in view.arms for view in views)]
-    counted = {(run.arm, run.seed) for run in sweep.main.runs if run.valid}
-    for place, found in groupby(sorted(views, key=_order), key=lambda view: view.place):
-        alike = list(found)
-        anchors = [f"rollout-{len(shown)}-{number}" for number, _ in enumerate(alike)]
-        html = render(
-            "rollouts.jinja", place=f"{_name(place)}, {_group(place, sweep)}", rollouts=_shown(alike, anchors)
-        )
-        room -= len(html.encode())
-        if room < 0:
-            left_out += sum(len(view.arms) for view in alike)
-            continue
-        if place.kind == VALIDATION and place.block == sweep.main_block:
-            for view, anchor in zip(alike, anchors, strict=True):
-                for arm in view.arms:
-                    if (arm, place.seed) in counted:  # a cell is a mean over valid runs
-                        held_out.setdefault((arm, place.task), anchor)
-        shown.append((place, _row(place, alike, anchors, arms), html))
-    yield f"<p>{text(INTRODUCTION)}</p>"
-    if left_out:
-        yield f"<p>{left_out} further rollouts have no room on this page; the records hold them.</p>"
-    colours = arm_colours(sweep.main)
-    shown.sort(key=lambda found: found[0])
+    first, *others = _pages(_found(views, sweep))
+    files = {f"rollouts/{number}.html": page for number, page in enumerate(others, start=2)}
+    left = sum(len(view.arms) for page in others for each in page for view in each.views)
+    html = [heading("Rollouts"), f"<p>{text(INTRODUCTION)}</p>"]
+    if left and not beside:
+        html.append(f"<p>{left} further rollouts have no room on this page; the records hold them.</p>")
+    html += [_grid(first, arms, sweep), _all_of(first)]
+    if left and beside:
+        html.append(f"<h3>{left} further rollouts, in files beside this page</h3>")
+        html += [_grid(page, arms, sweep, file) for file, page in files.items()]
+    further = {file: _grid(page, arms, sweep) + _all_of(page) for file, page in files.items()} if beside else {}
+    return Rollouts(tuple(html), _held_out(first, sweep), further)
+
+
+def _found(views: Sequence[RolloutView], sweep: SweepRecords) -> Iterator[_Found]:
+    for number, (place, same) in enumerate(groupby(sorted(views, key=_order), key=lambda view: view.place)):
+        alike = tuple(same)
+        anchors = tuple(f"rollout-{number}-{n}" for n, _ in enumerate(alike))
+        name = f"{_name(place)}, {_group(place, sweep)}"
+        yield _Found(place, alike, anchors, render("rollouts.jinja", place=name, rollouts=_shown(alike, anchors)))
+
+
+def _pages(found: Iterable[_Found]) -> list[list[_Found]]:
+    """What fits on each page; on a further one at least one place."""
+    pages: list[list[_Found]] = [[]]
+    left = ROOM
+    for each in found:
+        size = len(each.html.encode())
+        if size > left and (pages[-1] or len(pages) == 1):
+            pages.append([])
+            left = ROOM
+        pages[-1].append(each)
+        left -= size
+    return pages
+
+
+def _grid(page: Sequence[_Found], arms: Sequence[str], sweep: SweepRecords, file: str = "") -> str:
+    """file: that holds the rollouts; '': they are on the same page, whose script opens them"""
+    colours, shown = arm_colours(sweep.main), sorted(page, key=lambda each: each.place)
     groups = [
-        (group, [row for _, row, _ in found])
-        for group, found in groupby(shown, key=lambda found: _group(found[0], sweep))
+        (group, [_row(each, arms, file) for each in of])
+        for group, of in groupby(shown, key=lambda each: _group(each.place, sweep))
     ]
-    yield render("rollout_grid.jinja", heads=[(arm, colours[arm]) for arm in arms], groups=groups)
-    yield folded("All of these, one after the other", "".join(html for *_, html in shown))
+    heads = [(arm, colours[arm]) for arm in arms]
+    return render("rollout_grid.jinja", heads=heads, groups=groups, opens=not file)
+
+
+def _all_of(page: Sequence[_Found]) -> str:
+    shown = sorted(page, key=lambda each: each.place)
+    return folded("All of these, one after the other", "".join(each.html for each in shown))
+
+
+def _held_out(page: Sequence[_Found], sweep: SweepRecords) -> dict[tuple[str, str], str]:
+    counted = {(run.arm, run.seed) for run in sweep.main.runs if run.valid}  # a cell is a mean over valid runs
+    anchors: dict[tuple[str, str], str] = {}
+    for each in page:
+        if each.place.kind == VALIDATION and each.place.block == sweep.main_block:
+            for view, anchor in zip(each.views, each.anchors, strict=True):
+                for arm in view.arms:
+                    if (arm, each.place.seed) in counted:
+                        anchors.setdefault((arm, each.place.task), anchor)
+    return anchors
 
 
 def _order(view: RolloutView) -> tuple[int, str, int, str, int, str]:
@@ -114,12 +153,12 @@ def _shown(alike: Sequence[RolloutView], anchors: Sequence[str]) -> list[tuple[s
     ]
 
 
-def _row(place: Place, alike: Sequence[RolloutView], anchors: Sequence[str], arms: Sequence[str]) -> Row:
-    of = {arm: (anchor, view) for anchor, view in zip(anchors, alike, strict=True) for arm in view.arms}
+def _row(found: _Found, arms: Sequence[str], file: str) -> Row:
+    of = {arm: (anchor, view) for anchor, view in zip(found.anchors, found.views, strict=True) for arm in view.arms}
     cells = (
-        (of[arm][0], f"{of[arm][1].reward:.2f}".replace("-", "−"), round(100 * of[arm][1].reward))
+        (f"{file}#{of[arm][0]}", f"{of[arm][1].reward:.2f}".replace("-", "−"), round(100 * of[arm][1].reward))
         if arm in of
         else None
         for arm in arms
     )
-    return Row(_name(place), tuple(cells))
+    return Row(_name(found.place), tuple(cells))

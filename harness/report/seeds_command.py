@@ -4,7 +4,6 @@ Prints each undecided effect as it is now, the seeds in all that decide it with 
 arms to spend them on, and the commands that run them. It says why where that cannot be known.
 """
 
-import json
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from harness.errors import ConfigError
 from harness.factors import OFF, ON
+from harness.printed import printed
 from harness.records.load import SweepRecords, load_sweep
 from harness.records.looks import record_look
 from harness.report import effect_text, formats
@@ -40,7 +40,7 @@ def run(asked: Namespace) -> int:
         raise ConfigError(f"{asked.sweep} compares no fix yet: no effect of it is answered. `harness report` says why.")
     found = needs(outcomes_of(sweep), kind, effects.effects)
     if asked.json:
-        print(as_json(sweep, found), end="")
+        print(as_json(sweep, found))
         return 0
     console = Console(markup=False, emoji=False)
     console = console if console.is_terminal else Console(width=140, markup=False, emoji=False)
@@ -50,14 +50,14 @@ def run(asked: Namespace) -> int:
 
 
 def as_json(sweep: SweepRecords, found: Needs) -> str:
-    """The same bytes for the same records."""
+    """The same text for the same records."""
     undecided = [
         asdict(need) | {"effect": {k: v for k, v in asdict(need.effect).items() if k not in ("kind", "outcome")}}
         for need in found.undecided
     ]
     decided = [{"factors": e.factors, "verdict": e.verdict} for e in found.decided]
     data = asdict(found) | {"power": POWER, "undecided": undecided, "decided": decided}
-    return json.dumps(data | {"commands": commands(sweep, found.more)}, indent=1, ensure_ascii=False) + "\n"
+    return printed(data | {"commands": commands(sweep, found.more)})
 
 
 def parts(sweep: SweepRecords, effects: Effects, found: Needs) -> Iterator[RenderableType]:

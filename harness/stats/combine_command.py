@@ -1,6 +1,5 @@
 """Sweeps of different seeds or policies in one table: `harness combine results/A results/B … [--json]`."""
 
-import json
 import math
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.printed import printed
 from harness.records.load import load_sweep
 from harness.records.looks import record_look
 from harness.stats.combine import Combined, CombinedEffect, Estimate, combine
@@ -40,7 +40,7 @@ def run(asked: Namespace) -> int:
         record_look(folder)
     found = combine([load_sweep(folder) for folder in asked.sweeps])
     if asked.json:
-        print(as_json(found), end="")
+        print(as_json(found))
         return 0
     console = Console(markup=False, emoji=False)
     console = console if console.is_terminal else Console(width=200, markup=False, emoji=False)
@@ -134,15 +134,15 @@ def _p(value: float | None) -> str:
 
 
 def as_json(found: Combined) -> str:
-    """The same bytes for the same records."""
-    return json.dumps(_plain(asdict(found)), indent=1, ensure_ascii=False) + "\n"
+    """The same text for the same records."""
+    return printed(_rounded(asdict(found)))
 
 
-def _plain(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: _rounded(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_rounded(v) for v in value]
     if isinstance(value, float):
         return round(value, 6) + 0.0 if math.isfinite(value) else None
     return value

@@ -4,7 +4,6 @@ Prints confirmed, refuted, inconclusive or not tested here for each registered c
 a verdict that rests on one seed says so.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.paths import CLAIMS
+from harness.printed import printed
 from harness.records.load import load_sweep
 from harness.records.looks import record_look
 from harness.stats.claims import CONFIRMED, INCONCLUSIVE, REFUTED, Verdict, load_claims, verdicts
@@ -40,12 +40,11 @@ def verdict_table(found: Sequence[Verdict], baseline: str) -> Table:
 
 
 def as_json(found: Sequence[Verdict], baseline: str) -> str:
-    """The verdicts as a JSON list; the same bytes for the same records."""
+    """The same text for the same records."""
     rows = [
         {
             "id": v.claim.id,
             "title": v.claim.title,
-            "baseline": baseline,
             "source": v.claim.source,
             "statement": v.claim.statement,
             "prediction": v.claim.prediction,
@@ -58,7 +57,7 @@ def as_json(found: Sequence[Verdict], baseline: str) -> str:
         }
         for v in found
     ]
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    return printed({"baseline": baseline, "claims": rows})
 
 
 def run(asked: Namespace) -> int:
@@ -66,7 +65,7 @@ def run(asked: Namespace) -> int:
     sweep = load_sweep(asked.sweep)
     found = verdicts(sweep, load_claims(asked.claims or CLAIMS))
     if asked.json:
-        print(as_json(found, sweep.baseline), end="")
+        print(as_json(found, sweep.baseline))
     else:
         width = None if Console().is_terminal else 140
         Console(width=width, markup=False, emoji=False).print(verdict_table(found, sweep.baseline))

@@ -13,7 +13,7 @@ from typing import Any
 from harness.blocks import Block, apart, refuse_differences
 from harness.config import SweepConfig
 from harness.errors import ConfigError
-from harness.records.json_files import plain
+from harness.printed import plain
 from harness.records.load import merged
 from harness.records.schema import Record
 

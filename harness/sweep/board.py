@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.endings import interrupt
-from harness.records.json_files import plain
+from harness.printed import plain
 from harness.records.layout import SweepFiles
 from harness.records.schema import Record
 

@@ -22,8 +22,8 @@ from harness.errors import ConfigError, StoreError
 from harness.factors import NOTE
 from harness.machine.gpu import gpus
 from harness.machine.inventory import cpu
+from harness.printed import plain
 from harness.records.archive import unpack
-from harness.records.json_files import plain
 from harness.records.layout import SweepFiles
 from harness.records.links import refuse_links
 from harness.records.looks import plan_more_seeds

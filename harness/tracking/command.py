@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.disk import check_writable
 from harness.errors import ConfigError, Exit, StoreError
+from harness.printed import printed
 from harness.records.json_files import is_damaged
 from harness.records.links import refuse_links
 from harness.records.load import RecordedRun, SweepRecords, load_sweep
@@ -33,7 +34,13 @@ def run(asked: Namespace) -> int:
     runs = [run for run in sweep.with_controls.runs if run.state != "missing"]
     reported = is_reported(sweep.folder)
     _check_effects(sweep)
-    background = Background(sweep.folder, tell=lambda _: None, tell_group=lambda address: print(f"W&B: {address}"))
+    addresses: list[str] = []
+
+    def tell_group(address: str) -> None:
+        addresses.append(address)
+        print(f"W&B: {address}", file=sys.stderr if asked.json else sys.stdout)
+
+    background = Background(sweep.folder, tell=lambda _: None, tell_group=tell_group)
     try:
         written = _write(sweep, runs, mode, background)
         if reported and not background.why:
@@ -50,6 +57,10 @@ def run(asked: Namespace) -> int:
             file=sys.stderr,
         )
         return Exit.FAILED
+    if asked.json:
+        said = {"sweep": sweep.name, "mode": mode, "runs": len(runs), "report": reported, "addresses": addresses}
+        print(printed(said))
+        return Exit.DONE
     print(f"{len(runs)} runs of {sweep.name}{' and its report' * reported} written to W&B, {mode}.")
     if not reported:
         print(f"There is no report to show yet: `python -m harness report {sweep.folder}` makes it.")

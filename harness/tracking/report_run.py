@@ -4,8 +4,8 @@ summary     effects/<fix> with _low, _high, _verdict: the final reward's, of the
             _mixed_with: its aliases, of a fraction of the factorial
 tables      rollouts: the sample that the sweep keeps; effects: effects.json
 figures/*   the report's, as images
-artifact    <sweep>-report: report.html, report.md, effects.json, figures/; a report that is the same makes no new
-            version
+artifact    <sweep>-report: report.html, report.md, effects.json, figures/, rollouts/; a report that is the same
+            makes no new version
 """
 
 import re
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.records.layout import SweepFiles
 from harness.records.load import SweepRecords
 from harness.report.effect_text import SINGLE_KINDS
 from harness.tracking.arm_effects import read_effects, run_effects
@@ -74,7 +75,9 @@ def end(sweep: SweepRecords, runs_ended: bool) -> Iterator[dict[str, Any]]:
         created = sweep.manifest.get("created", "")
         yield {"summaries": {run_id(sweep.name, run, created): own for run, own in run_effects(sweep).items()}}
     figures = sorted((sweep.folder / "figures").glob("*.png"))
-    files = {name: str(sweep.folder / name) for name in (*FILES, *(f"figures/{path.name}" for path in figures))}
+    beside = (*figures, *SweepFiles(sweep.folder).further_rollouts)
+    names = (*FILES, *(str(path.relative_to(sweep.folder)) for path in beside))
+    files = {name: str(sweep.folder / name) for name in names}
     yield {"artifact": {"name": artifact_name(sweep.name), "type": "report", "files": files}}
     table = effects_table(effects)
     yield {

@@ -91,7 +91,7 @@ COMPLETED = [
     (["track", "s", "--mode"], "o", ["online", "offline"]),
     (["policy"], "", ["list", "fetch"]),
     (["policy", "fetch"], "mi", ["micro", "micro_search"]),
-    (["policy", "fetch", "micro"], "--", ["--help", "--from"]),
+    (["policy", "fetch", "micro"], "--", ["--help", "--from", "--json"]),
     (["completion"], "", ["bash", "zsh", "fish"]),
     (["probe", "fix/reward=off"], "fix/to", ["fix/toolcalls=", "fix/toolorder=", "fix/tools="]),
     (["probe"], "fix/tools=", ["fix/tools=off", "fix/tools=on"]),

@@ -10,8 +10,10 @@ import pytest
 from harness.errors import ConfigError
 from harness.live.server import FORM, WatchServer
 from harness.records.layout import SweepFiles
+from harness.records.looks import record_look
+from harness.report import rollout_section
 from tests.live.test_live_page import says
-from tests.synthetic import leave_one_out, write_status, write_sweep
+from tests.synthetic import keep_rollouts, leave_one_out, rollout, write_status, write_sweep
 
 
 @pytest.fixture
@@ -72,6 +74,26 @@ def test_without_the_address_that_was_printed_nothing_is_shown(server, path):
 @pytest.mark.parametrize("what", ["../../etc/passwd", "report.html", "..%2f", "now/x"])
 def test_no_file_is_served(server, what):
     assert ask(server, what=what)[0] == 404
+
+
+def test_rollouts_without_room_on_the_page_are_served_with_it(tmp_path, undrawn, monkeypatch):
+    monkeypatch.setattr(rollout_section, "ROOM", 1_500)
+    folder = write_sweep(tmp_path / "ended", arms=leave_one_out()[:2], steps=2, seeds_planned=[0])
+    keep_rollouts(
+        folder, [rollout(f"{arm}/seed=0", number=n) for arm in ("all_on", "without_endpoint") for n in (0, 1)]
+    )
+    record_look(folder)
+    with WatchServer(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert ask(server, what="rollouts/2.html")[0] == 404  # the page comes first
+        (link, *_) = re.findall(r'href="(rollouts/2.html)#rollout-1-0"', ask(server)[1])
+        status, text, headers = ask(server, what=link)
+        assert (status, '<article id="rollout-1-0">' in text, 'href="../#rollouts"' in text) == (200, True, True)
+        assert headers["Content-Type"].startswith("text/html") and "default-src 'none'" in text
+        assert ask(server, "POST", what=link)[0] == ask(server, what="rollouts/3.html")[0] == 404
+        assert ask(server, path=f"/wrong/{link}")[0] == 404
+        server.shutdown()
+    assert not (folder / "rollouts").exists()
 
 
 def test_a_website_whose_name_leads_here_reads_nothing(server):

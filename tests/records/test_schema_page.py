@@ -12,6 +12,7 @@ from harness.commands import run_command
 from harness.errors import ConfigError
 from harness.launch.command_line import with_json
 from harness.launch.execute import execute
+from harness.printed import PRINTED
 from harness.records import schema
 from harness.records.archive_format import VERSION
 from harness.records.load import load_sweep
@@ -52,7 +53,7 @@ def test_a_rollout_has_the_keys_that_are_documented():
 
 
 def test_the_versions_are_those_of_the_code():
-    assert f"Records: {schema.RECORDS}. Printed JSON: {schema.PRINTED}" in PAGE
+    assert f"Records: {schema.RECORDS}. Printed JSON: {PRINTED}" in PAGE
     assert f'{{"archive": {VERSION}}}' in PAGE
 
 

@@ -4,13 +4,18 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from itertools import combinations, islice
 
+import numpy as np
 import pytest
 
 from harness.commands import run_command
 from harness.designs import design
 from harness.fixes.registry import note
+from harness.records.json_files import read_lines, write_lines
 from harness.records.load import load_sweep
+from harness.report.arm_rows import arms_in_order
+from harness.report.curve_figure import curve_figure
 from harness.report.curves import (
     average,
     contrasted_factors,
@@ -20,9 +25,10 @@ from harness.report.curves import (
     valid_curves,
 )
 from harness.report.effect_figures import effect_figure
-from harness.report.figures import arm_colours, overview_figure, spread
+from harness.report.figures import BLACK, GREY, NAMED, arm_colours, overview_figure, spread
 from harness.report.page import page as page_of
 from harness.report.page import write_report
+from harness.report.palette import palette
 from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
 
@@ -180,6 +186,38 @@ def test_all_on_is_the_thick_black_line(tmp_path):
     axes = overview_figure(load_sweep(write_sweep(tmp_path / "s"))).axes[0]
     thickest = max(axes.lines, key=lambda line: line.get_linewidth())
     assert thickest.get_color() == "#000000"
+
+
+def test_64_arms_with_curves_of_their_own_have_64_colours_and_64_lines(tmp_path):
+    folder = write_sweep(tmp_path / "s", arms=factorial(), steps=2)
+    for number, run in enumerate(load_sweep(folder).runs):
+        path = folder / "runs" / run.name / "validation.jsonl"
+        lines = read_lines(path)
+        lines[-1]["reference"]["mean"] = number / 100
+        write_lines(path, lines)
+    sweep = load_sweep(folder)
+    colours = arm_colours(sweep)
+    assert len(set(colours.values())) == len(sweep.arms) == 64
+    assert [colours[arm] for arm in arms_in_order(sweep)][:9] == [BLACK, *islice(palette(), 8)]
+    text = curve_figure(sweep)
+    assert all(text.count(f'style="--c:{colour}"') == 2 for colour in colours.values())
+    assert text.count('class="line faint"') == 64 - NAMED
+
+
+def test_the_palette_begins_with_okabe_and_ito_and_every_further_colour_can_be_seen_on_white():
+    first = list(islice(palette(), 7))
+    assert first == ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7a5c00", "#56B4E9", "#E69F00"]
+    many = [*islice(palette(), 64), BLACK, GREY, "#ffffff"]
+    assert min(np.linalg.norm(rgb(one) - rgb(other)) for one, other in combinations(many, 2)) > 0.04
+    assert all(1.05 / (linear(rgb(colour)) @ (0.2126, 0.7152, 0.0722) + 0.05) > 3 for colour in many[7:64])
+
+
+def rgb(colour):
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+
+
+def linear(colour):
+    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
 
 
 def test_an_arm_has_one_colour_in_curves_profiles_and_table(tmp_path):

@@ -4,8 +4,12 @@ import re
 
 import pytest
 
+from harness.commands import run_command
+from harness.records.layout import SweepFiles
 from harness.records.load import load_sweep
+from harness.report import rollout_section
 from harness.report.arm_rows import arms_in_order
+from harness.report.page import write_report
 from harness.report.rollout_section import rollouts_of
 from harness.report.rollout_views import rollout_views
 from harness.report.task_grid import task_grid
@@ -31,8 +35,8 @@ def facts(view):
     return dict(view.facts)
 
 
-def html(sweep, **options):
-    return "\n".join(rollouts_of(sweep, **options).html)
+def html(sweep):
+    return "\n".join(rollouts_of(sweep).html)
 
 
 def test_a_rollout_says_its_reward_its_parts_and_its_end(sweep):
@@ -105,11 +109,55 @@ def test_the_conversation_shows_the_calls(sweep):
     assert "<code>close_task {&#34;id&#34;: &#34;task_63&#34;}</code>" in text
 
 
-def test_what_has_no_room_is_left_out_with_a_sentence(sweep):
+def test_what_has_no_room_is_left_out_with_a_sentence(sweep, monkeypatch):
+    monkeypatch.setattr(rollout_section, "ROOM", 1_500)
     kept = [rollout(f"{arm}/seed=0", number=number) for arm in ARMS for number in range(3)]
-    text = html(sweep(*kept), room=1_500)
+    text = html(sweep(*kept))
     assert "6 further rollouts have no room on this page" in text
     assert text.count("<article") == 1
+
+
+def test_what_has_no_room_is_in_files_beside_the_page(sweep, monkeypatch):
+    monkeypatch.setattr(rollout_section, "ROOM", 1_500)
+    found = sweep(*(rollout(f"{arm}/seed=0", number=number) for arm in ARMS for number in range(3)))
+    report = write_report(found)
+    files = [report, *SweepFiles(found.folder).further_rollouts]
+    assert [str(path.relative_to(found.folder)) for path in files] == [
+        "report.html",
+        "rollouts/2.html",
+        "rollouts/3.html",
+    ]
+    texts = {path: path.read_text() for path in files}
+    assert [text.count("<article") for text in texts.values()] == [1, 1, 1]
+    assert "6 further rollouts, in files beside this page" in texts[report] and "no room" not in texts[report]
+    assert all('<a href="../report.html#rollouts">' in texts[path] for path in files[1:])
+    links = re.findall(r'href="((?:rollouts/\d.html)?)#(rollout-[^"]+)"', texts[report])
+    assert len(links) == 9
+    for file, anchor in links:
+        assert f'<article id="{anchor}">' in texts[report.parent / (file or "report.html")]
+    for text in texts.values():  # the script opens the page's own rollouts and leaves links to others alone
+        opened = re.findall(r'<table class="heat grid opens rollouts">.*?</table>', text, re.DOTALL)
+        assert len(opened) == 1 and 'href="rollouts/' not in opened[0]
+
+
+def test_an_archived_sweep_has_no_such_files(sweep, monkeypatch, capsys):
+    monkeypatch.setattr(rollout_section, "ROOM", 1_500)
+    found = sweep(*(rollout(f"{arm}/seed=0", number=number) for arm in ARMS for number in range(3)))
+    report = write_report(found)
+    assert 'href="rollouts/2.html#' in report.read_text()
+    assert run_command("archive", [str(found.folder)]) == 0
+    assert not (found.folder / "rollouts").exists()
+    text = report.read_text()
+    assert 'href="rollouts/' not in text and "6 further rollouts have no room on this page" in text
+
+
+def test_files_of_an_earlier_report_are_removed(sweep):
+    found = sweep(rollout("all_on/seed=0"))
+    old = found.folder / "rollouts" / "2.html"
+    old.parent.mkdir()
+    old.touch()
+    write_report(found)
+    assert not old.parent.exists()
 
 
 def test_a_sweep_without_a_sample_says_why(sweep):

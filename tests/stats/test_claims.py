@@ -350,9 +350,10 @@ def test_the_verdict_is_printed_as_a_table_and_as_json(sweep, capsys):
     shown = capsys.readouterr().out
     assert "refuted" in shown and shown.startswith("baseline note")
     assert run_command("claims", [str(sweep), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
+    rows = found["claims"]
     assert rows[1]["changes"] and rows[6]["would_confirm"]
-    assert {r["baseline"] for r in rows} == {"note"}
+    assert (found["schema"], found["baseline"]) == (1, "note")
     assert [r["id"] for r in rows] == list("abcdefgh")
     assert all(r["parts"][0]["evidence"] for r in rows)
 

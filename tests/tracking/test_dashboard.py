@@ -186,6 +186,25 @@ def test_the_real_library_takes_both(spec, monkeypatch):
     assert '"fix.value.tools"' in text and "reported/reward" in text
 
 
+@pytest.mark.parametrize(("seeds", "shown"), [((0,), 100), ((0, 1), 129)])
+def test_of_more_runs_than_a_panel_shows_by_itself_none_is_left_out(seeds, shown, tmp_path, monkeypatch):
+    from wandb_workspaces import workspaces
+    from wandb_workspaces.reports import v2 as reports
+
+    monkeypatch.setattr(reports.interface, "_get_api", lambda: None)
+    monkeypatch.setattr(reports.interface, "execute_graphql", lambda *_: {"project": {"internalId": "abc"}})
+    sweep = load_sweep(write_sweep(tmp_path / "s", arms=factorial(), seeds=seeds, steps=2))
+    spec = dashboard(sweep, statistics_of(sweep), "team", "tau")
+    section = workspace(spec, workspaces, reports)._to_model().model_dump(by_alias=True)["spec"]["section"]
+    assert section["settings"]["maxRuns"] == spec.runs == shown
+    ours = [panel for each in section["panelBankConfig"]["sections"] for panel in each["panels"]]
+    grids = [block for block in report(spec, reports).blocks if isinstance(block, reports.PanelGrid)]
+    theirs = [panel._to_model().model_dump(by_alias=True) for grid in grids for panel in grid.panels]
+    for panels in (ours, theirs):
+        limits = [p["config"]["limit"] for p in panels if p["viewType"] in ("Run History Line Plot", "Bar Chart")]
+        assert len(limits) > 10 and set(limits) == {shown}
+
+
 def test_a_dry_run_prints_the_spec_and_needs_nothing(tmp_path, capsys):
     assert run_command("dashboard", [str(write_sweep(tmp_path / "s")), "--entity", "team", "--dry-run"]) == 0
     printed = json.loads(capsys.readouterr().out)

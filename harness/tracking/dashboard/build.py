@@ -12,10 +12,10 @@ def workspace(spec: Dashboard, workspaces: Any, reports: Any) -> Any:
         project=spec.project,
         name=spec.title,
         sections=[
-            workspaces.Section(name=s.name, panels=_panels(s.panels, reports), is_open=n < 2)
+            workspaces.Section(name=s.name, panels=_panels(s.panels, spec.runs, reports), is_open=n < 2)
             for n, s in enumerate(spec.sections)
         ],
-        settings=workspaces.WorkspaceSettings(x_axis="step", max_runs=100),
+        settings=workspaces.WorkspaceSettings(x_axis="step", max_runs=spec.runs),
         runset_settings=workspaces.RunsetSettings(
             filters=_of_group(spec),
             run_settings={run: workspaces.RunSettings(disabled=True) for run in spec.hidden},
@@ -40,7 +40,7 @@ def report(spec: Dashboard, reports: Any) -> Any:
             groupby=_grouping(section),
             run_settings={run: reports.RunSettings(disabled=True) for run in spec.hidden},
         )
-        grid = reports.PanelGrid(runsets=[runs], panels=_panels(section.panels, reports))
+        grid = reports.PanelGrid(runsets=[runs], panels=_panels(section.panels, spec.runs, reports))
         blocks += [reports.H2(section.name), grid]
     return reports.Report(entity=spec.entity, project=spec.project, title=spec.title, blocks=blocks, width="fluid")
 
@@ -56,20 +56,22 @@ def _of_group(spec: Dashboard) -> str:
     return f"Metric('Group') == {group}"
 
 
-def _panels(panels: tuple[Panel, ...], reports: Any) -> list[Any]:
-    """In rows of a grid that is 24 units wide."""
+def _panels(panels: tuple[Panel, ...], runs: int, reports: Any) -> list[Any]:
+    """In rows of a grid that is 24 units wide. runs: that a panel may show"""
     made, x, y = [], 0, 0
     for panel in panels:
         width = 8 if panel.kind == LINE else 12
         x, y = (0, y + 6) if x + width > 24 else (x, y)
-        made.append(_panel(panel, reports, reports.Layout(x=x, y=y, w=width, h=6)))
+        made.append(_panel(panel, runs, reports, reports.Layout(x=x, y=y, w=width, h=6)))
         x += width
     return made
 
 
-def _panel(panel: Panel, reports: Any, layout: Any) -> Any:
+def _panel(panel: Panel, runs: int, reports: Any, layout: Any) -> Any:
     if panel.kind == BAR:
-        return reports.BarPlot(title=panel.title, metrics=list(panel.keys), orientation="h", layout=layout)
+        return reports.BarPlot(
+            title=panel.title, metrics=list(panel.keys), orientation="h", max_runs_to_show=runs, layout=layout
+        )
     if panel.kind == MEDIA:
         return reports.MediaBrowser(title=panel.title, media_keys=list(panel.keys), layout=layout)
     if panel.kind == PARALLEL:
@@ -82,7 +84,7 @@ def _panel(panel: Panel, reports: Any, layout: Any) -> Any:
         groupby=reports.Config(panel.group),
         groupby_aggfunc="mean",
         groupby_rangefunc="minmax",
-        max_runs_to_show=100,
+        max_runs_to_show=runs,
         layout=layout,
     )
 

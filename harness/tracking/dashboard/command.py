@@ -3,9 +3,10 @@
 Both are found again by their title, and replaced: a sweep has one of each, however often it is asked for.
 """
 
+import contextlib
 import importlib
-import json
 import os
+import sys
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ import httpx
 
 from harness.errors import ConfigError, HarnessError
 from harness.machine import inventory
+from harness.printed import printed
 from harness.records.load import SweepRecords, load_sweep
 from harness.stats.sweep_statistics import statistics_of
 from harness.tracking.dashboard.build import report, workspace
@@ -41,10 +43,11 @@ def run(asked: Namespace) -> int:
     project = asked.project or project_of(next((sweep.config_of(run) for run in sweep.runs), {}))
     spec = dashboard(sweep, statistics_of(sweep), entity, project)
     if asked.dry_run:
-        print(json.dumps(asdict(spec), indent=1, ensure_ascii=False))
+        print(printed(asdict(spec)))
         return 0
-    for name, url in save(spec, sweep).items():
-        print(f"{name}: {url}")
+    with contextlib.redirect_stdout(sys.stderr) if asked.json else contextlib.nullcontext():  # of wandb's own words
+        addresses = save(spec, sweep)
+    print(printed(addresses) if asked.json else "\n".join(f"{name}: {url}" for name, url in addresses.items()))
     return 0
 
 
@@ -56,7 +59,7 @@ def save(spec: Dashboard, sweep: SweepRecords) -> dict[str, str]:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own reports to Sentry
     import wandb
 
-    _reach(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    _reach(inventory.wandb_server())
     try:
         return _saved_by(wandb, spec, sweep)
     except wandb.errors.Error as error:
@@ -72,7 +75,8 @@ def _reach(address: str) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error) or f"no answer within {ANSWERS_WITHIN:.0f} s"
         raise HarnessError(
-            f"W&B at {inventory.wandb_host()} is not reached: {why}. Is WANDB_BASE_URL right? Without W&B: --dry-run."
+            f"W&B at {inventory.wandb_host()} is not reached: {why}. Is the address right that WANDB_BASE_URL or "
+            "`wandb login --host` gave? Without W&B: --dry-run."
         ) from None
 
 

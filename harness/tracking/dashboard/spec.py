@@ -28,6 +28,7 @@ TRAINING = (
 
 ENDS = ("area", "last")  # of a run's summary
 LINE, BAR, PARALLEL, MEDIA = "line", "bar", "parallel", "media"
+RUNS = 100  # that a panel may show, at least: more seeds may follow
 LINES = 10  # arms that one plot shows as lines of their own
 
 
@@ -57,6 +58,7 @@ class Dashboard:
 
     commands: what it takes to make it again: (what it does, what to type)
     hidden: W&B ids of runs that no panel draws, as no mean of the report counts them: INVALID ones, negative controls
+    runs: that a panel may show, at least as many as the group holds; W&B's own limit would leave out the others
     """
 
     entity: str
@@ -68,6 +70,7 @@ class Dashboard:
     claims: tuple[str, ...]
     sections: tuple[DashboardSection, ...]
     hidden: tuple[str, ...]
+    runs: int
 
 
 def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project: str) -> Dashboard:
@@ -92,6 +95,7 @@ def dashboard(sweep: SweepRecords, answer: SweepStatistics, entity: str, project
         hidden=tuple(
             run_id(sweep.name, run.name, sweep.manifest.get("created", "")) for runs in hidden.values() for run in runs
         ),
+        runs=max(RUNS, len(sweep.with_controls.runs) + 1),  # and the report's
     )
 
 
