@@ -1,6 +1,6 @@
 """What a sweep's runs did step by step: training success, validation, log-prob gaps; and how long updates took.
 
-    .venv/bin/python experiments/training_curves.py results/h200_retail_single --pass-steps 3
+    .venv/bin/python experiments/training_curves.py results/h100_retail_wrong_decisions --pass-steps 3
 
 Raw success in training is the mean over `--pass-steps` steps at a time (as many as make one pass over the training
 tasks). The gap is that of trainer and sampler at a step's first update, in nats. Reads all runs, finished or not.
