@@ -134,24 +134,27 @@ def _other_scales(lines: Sequence[tuple[float, float, float]]) -> int:
 
 
 def rollouts_left_out(material: Material) -> Finding:
-    """Of groups that are trained some rollouts are not, though they have something to teach and were not cut off."""
+    """At steps that are trained some rollouts are not, though they have something to teach and were not cut off."""
     told = left = 0
     size = max(map(len, material.rewarded), default=0)
+    steps = {group[0].step for group in material.rewarded if any(map(_is_trained, group))}
     for group in material.rewarded:
         mean, rewards = _mean(r.reward for r in group), [r.reward or 0.0 for r in group]
         width = max(rewards) - min(rewards)
         trained = [_is_trained(r) for r in group]
-        if not width or not any(trained) or not all(map(math.isfinite, rewards)):
+        if not width or not all(map(math.isfinite, rewards)) or group[0].step not in steps:
             continue
+        if not any(trained) and len({r.success for r in group} & {0.0, 1.0}) < 2:
+            continue  # groups that are all right or all wrong are left out on purpose
         levels = {r.reward for r, is_trained in zip(group, trained, strict=True) if is_trained}
         for rollout, is_trained in zip(group, trained, strict=True):
-            if not is_trained and len(group) < size and rollout.reward not in levels:
+            if not is_trained and any(trained) and len(group) < size and rollout.reward not in levels:
                 continue  # it may have been the mean of all, whom we do not know
             if not rollout.cut and rollout.error is None and abs((rollout.reward or 0.0) - mean) > APART * width:
                 told, left = told + 1, left + (not is_trained)
     if not told:
         return cannot_tell("nothing says which rollouts of a group are trained", TELL_LEFT)
-    text = f"{left} of {told} rollouts that have something to teach are not trained, and others of their group are"
+    text = f"{left} of {told} rollouts that have something to teach are not trained, and others of their step are"
     reading = {"rollouts": told, "left": left}
     return present(text, **reading) if left >= GROUPS and left > LEFT_OUT * told else absent(text, **reading)
 

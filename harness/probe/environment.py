@@ -116,17 +116,35 @@ def tool_answers_unmatched(material: Material) -> Finding:
 
 
 def tool_answers_cut(material: Material) -> Finding:
-    """Answers of tools end in the middle of their JSON, all at one length: something cuts them."""
-    texts = [str(m.get("content")) for r in material.rollouts for m in r.messages if m.get("role") == "tool"]
+    """Answers of tools end in the middle of their JSON, all at one length or where others are whole: they are cut."""
+    answers = [m for r in material.rollouts for m in r.messages if m.get("role") == "tool"]
+    texts = [str(m.get("content")) for m in answers]
     json_like = [text for text in texts if text[:1] in ("{", "[")]
     if not texts:
         return cannot_tell("no tool has answered", TELL_CALLS)
     broken = [text for text in json_like if not _parses(text)]
     longest = max(map(len, json_like), default=0)
-    cut = broken if len(set(broken)) >= CUT_ANSWERS and {len(text) for text in broken} == {longest} else []
+    cut = (
+        broken
+        if len(set(broken)) >= CUT_ANSWERS and {len(text) for text in broken} == {longest}
+        else _cut_now_and_then(answers)
+    )
     text = f"{len(broken)} of {len(json_like)} tool answers in JSON are broken"
     reading = {"answers": len(texts), "broken": len(broken)}
-    return present(f"{text}, each at {longest} characters", **reading) if cut else absent(text, **reading)
+    return present(f"{text}, at up to {max(map(len, cut))} characters", **reading) if cut else absent(text, **reading)
+
+
+def _cut_now_and_then(answers: Sequence[Message]) -> list[str]:
+    """Answers that begin as JSON and do not parse, of tools most of whose answers do."""
+    tools: dict[str, list[str]] = defaultdict(list)
+    for message in answers:
+        tools[str(message.get("name"))].append(str(message.get("content")))
+    out = []
+    for texts in tools.values():
+        broken = {text for text in texts if text.startswith(('{"', '[{"')) and not _parses(text)}
+        if len(broken) >= CUT_ANSWERS and sum(map(_parses, texts)) > len(texts) / 2:
+            out += sorted(broken)
+    return out
 
 
 def arguments_encoded_twice(material: Material) -> Finding:
@@ -282,12 +300,12 @@ def messages_empty(material: Material) -> Finding:
 
 
 def messages_lost(material: Material) -> Finding:
-    """In some rollouts a call has no answer, or a reply follows upon a reply, where in most others none does."""
+    """In some rollouts a call has no answer, a reply follows upon a reply, or turns and replies are not as many."""
     told = [r for r in material.rollouts if len(r.said) > 1]
     if not told:
         return cannot_tell("no rollout has several replies", TELL_TEXT)
-    lost = sum(_has_hole(r.messages) for r in told)
-    text = f"in {lost} of {len(told)} rollouts nothing stands between a reply and the next, or a call has no answer"
+    lost = sum(_has_hole(r.messages) or (bool(r.turns) and len(r.turns) != len(r.said)) for r in told)
+    text = f"in {lost} of {len(told)} rollouts nothing stands between two replies, or a call or a turn has no message"
     reading = {"rollouts": len(told), "lost": lost}
     return present(text, **reading) if 0 < lost <= len(told) / 2 else absent(text, **reading)
 

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,29 @@ def replies_not_as_sampled(material: Material) -> Finding:
         return cannot_tell(f"{other} of {told} replies are not found in their tokens as text", TELL, **reading)
     text = f"{other} of {told} messages of replies say something else than their tokens"
     return present(text, f"as {shown[:100]!r}", **reading) if other else absent(text, **reading)
+
+
+def tools_not_served(material: Material) -> Finding:
+    """Tools that were sent, or their parameters, do not stand in the served prompts: the policy does not know them."""
+    decode, told, without, shown = material.decode, 0, 0, ""
+    for rollout in material.rollouts if decode else ():
+        first = rollout.turns[0].prompt_ids if rollout.turns else None
+        if first and rollout.sent_tools and decode and told < ENOUGH:
+            text = decode(first)
+            lost = [name for tool in rollout.sent_tools for name in _names(tool) if name not in text]
+            told, without, shown = told + 1, without + bool(lost), shown or ", ".join(lost[:5])
+    prompts = material.once(read)
+    if not told or sum(len(p.missing) for p in prompts) > (1 - MOSTLY) * sum(p.checked for p in prompts):
+        return cannot_tell("no first prompt can be read beside the tools that were sent", TELL)
+    text = f"{without} of {told} first prompts lack names of the tools that were sent, or of their parameters"
+    reading = {"prompts": told, "without": without}
+    return present(text, f"as {shown}", **reading) if without else absent(text, **reading)
+
+
+def _names(tool: Mapping[str, Any]) -> list[str]:
+    inner = tool.get("function") or tool
+    known = (inner.get("parameters") or {}).get("properties") or {}
+    return [str(inner.get("name")), *map(str, known)]
 
 
 def read(material: Material) -> tuple[Prompt, ...]:
@@ -274,4 +297,10 @@ def _squeezed(text: str) -> str:
     return SPACE.sub("", unicodedata.normalize("NFKC", text))
 
 
-FINDINGS = (messages_not_served, replies_served_otherwise, prompts_framed_apart, replies_not_as_sampled)
+FINDINGS = (
+    messages_not_served,
+    replies_served_otherwise,
+    prompts_framed_apart,
+    replies_not_as_sampled,
+    tools_not_served,
+)

@@ -9,7 +9,7 @@ EOS = 3
 TASKS = ("apples", "bridges", "candles", "doors", "engines", "flowers")
 TOOL = {"type": "function", "function": {"name": "count", "parameters": {"type": "object"}}}
 LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-RULES = "Count things. Never guess how many."
+RULES = "Count things. Never guess, but count(thing)."
 
 
 class Letters:

@@ -24,6 +24,7 @@ NEW = {
     "advantages_not_of_their_group",
     "rollouts_left_out",
     "messages_lost",
+    "tools_not_served",
     "messages_empty",
     "equal_calls_answered_apart",
     "answers_of_other_calls",
@@ -204,6 +205,27 @@ def answers_lost(given):
         del one["messages"][3]
 
 
+def turns_lost(given):
+    for one in list(each(given))[::8]:
+        del one["turns"][0]
+
+
+def answers_cut_by_tokens(given):
+    for number, one in enumerate(list(each(given))[::6]):
+        answered(one, one["messages"][3]["content"][: 20 + number])
+
+
+def groups_left_out(given):
+    for one in given["trajectories"][5]:
+        del one["trained_ids"], one["trained_mask"], one["advantage"]
+    given["updates"] = []
+
+
+def tools_unknown_to_the_template(given):
+    for one in each(given):
+        one["sent_tools"] = [*one["sent_tools"], LOOK]
+
+
 def text(ids):
     return "".join("<|im_end|>" if i == EOS else chr(i) for i in ids)
 
@@ -309,6 +331,10 @@ PLANTED = [
     (one_group_scaled, {"advantages_not_of_their_group"}),
     (half_of_a_batch, {"rollouts_left_out"}),
     (answers_lost, {"messages_lost"}),
+    (turns_lost, {"messages_lost"}),
+    (answers_cut_by_tokens, {"tool_answers_cut"}),
+    (groups_left_out, {"rollouts_left_out"}),
+    (tools_unknown_to_the_template, {"tools_not_served"}),
     (answers_empty, {"messages_empty"}),
     (answers_cross, {"answers_of_other_calls"}),
     (answers_of_another_tool, {"answers_of_other_calls"}),

@@ -10,7 +10,7 @@ from harness.probe import SYMPTOMS, check
 from tests.probe import test_ledger
 from tests.probe.loops import BOS, CALL, EOS, TOOLS, at_temperature, each, loop, planted, retrained, turns
 
-TEXTS = ("messages_not_served", "replies_served_otherwise", "replies_not_as_sampled")
+TEXTS = ("tools_not_served", "messages_not_served", "replies_served_otherwise", "replies_not_as_sampled")
 MORE = (
     "frequencies_off_probabilities",
     "rewards_change_between_steps",
