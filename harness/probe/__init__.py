@@ -4,8 +4,8 @@ check()         the door for a trainer: ART's objects or plain lists in, finding
 material.py     what is looked at, as plain data; objects.py makes it of objects and dictionaries
 finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
 the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
-                served), masks.py, groups.py, copies.py, rewards.py, advantages.py, outcomes.py, environment.py,
-                tasks.py, updates.py: one function each
+                served), wording.py (messages beside what was served), masks.py, sampling.py, groups.py, copies.py,
+                rewards.py, advantages.py, outcomes.py, environment.py, tasks.py, updates.py: one function each
 from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
                 asking.py: symptoms of a server; text.py: findings for a reader, and for a program
 
@@ -116,6 +116,8 @@ def _ids(tasks: Tasks) -> tuple[str | None, ...] | None:
     """The first step's as they are, and what later ones have beside them."""
     if not isinstance(tasks, Mapping):
         return None if tasks is None else _listed(tasks)
+    if not tasks:
+        return None
     first, *later = map(_listed, _by_step(tasks))
     return (*first, *dict.fromkeys(task for each in later for task in each if task not in first))
 

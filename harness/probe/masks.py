@@ -77,7 +77,7 @@ def eos_never_trained(material: Material) -> Finding:
         if at is not None:
             end = at + len(output)  # a trainer may put it behind a reply that came without it
             last = end - 1 if output[-1] in eos else end if _ends_reply(ids, end, eos) else None
-            trained += last is not None and mask[last]
+            trained += last is not None and last < len(mask) and mask[last]
     text = f"the token that ends a reply was sampled in {with_eos} of {len(ended)} replies and is trained in {trained}"
     reading = {"replies": len(ended), "sampled": with_eos, "trained": trained}
     return absent(text, **reading) if trained else present(text, **reading)

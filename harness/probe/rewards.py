@@ -12,7 +12,7 @@ from harness.probe.material import Material, Rollout
 GROUPS, PAIRS = 3, 10  # groups with both successes and failures, and pairs of these, from which on order can be judged
 FOLLOWS = 0.75  # share of pairs in which the success must earn more; 0.5: rewards have nothing to do with success
 SETS, OFTEN, APART = 3, 0.25, 0.1  # sets of equal conversations; share of them; of the range of rewards
-FEW, USUAL = 10, 0.95  # successes of a step; share of them that earn its usual reward
+FEW, USUAL = 6, 0.95  # successes of a step; share of them that earn its usual reward
 MOSTLY, PAID, ODD = 0.8, 20, 2  # share of successes that earn one reward; successes; rollouts that earn another
 TELL_SUCCESS = "`success`, the benchmark's own 0 or 1, beside the rewards of groups that have both"
 TELL_EQUAL = "groups in which several rollouts are the same conversation"
@@ -55,7 +55,7 @@ def success_paid_apart(material: Material) -> Finding:
     as_much = sum(reward >= (usual or 0.0) for reward in failed)
     text = f"{count} of {paid.total()} successes earn {usual:g}, and {as_much} of {len(failed)} failures as much"
     reading = {"successes": paid.total(), "otherwise": paid.total() - count, "failures": as_much}
-    odd = paid.total() - count >= ODD or ODD <= as_much <= (1 - MOSTLY) * len(failed)
+    odd = paid.total() - count >= ODD or ODD <= as_much <= len(failed) / 2
     return present(text, **reading) if odd else absent(text, **reading)
 
 
@@ -80,7 +80,7 @@ def _changed(before: Sequence[float], now: Sequence[float]) -> bool:
     (one, count), (other, later) = (Counter(each).most_common(1)[0] for each in (before, now))
     usual, still = count >= USUAL * len(before), later >= USUAL * len(now)
     if usual and still:
-        return one != other
+        return not math.isclose(one, other, rel_tol=1e-6)
     if usual or still:
         level, rest = (one, now) if usual else (other, before)
         return rest.count(level) <= (1 - MOSTLY) * len(rest)

@@ -100,7 +100,7 @@ def update_begins_elsewhere(material: Material) -> Finding:
 
 
 def tokens_left_out(material: Material) -> Finding:
-    """An update trains fewer tokens than the masks of its rollouts say, those of another step, or some twice."""
+    """An update trains fewer tokens than the masks of its rollouts say, or those of a group twice."""
     masks, rollouts = Counter[int](), Counter[int]()
     for rollout in material.rollouts:
         if rollout.step is not None and rollout.trained_mask and rollout.advantage:
@@ -128,6 +128,8 @@ def tokens_left_out(material: Material) -> Finding:
 def _again(material: Material, step: int, told: float) -> bool:
     """Whether a step has more tokens than all of its rollouts' masks, by those of one of its groups."""
     groups = [group for group in material.groups if group[0].step == step]
+    if not groups:
+        return False
     sums = [sum(sum(rollout.trained_mask or ()) for rollout in group) for group in groups]
     whole = len({len(group) for group in material.groups}) == 1 and material.group_size in (None, len(groups[0]))
     return whole and told - sum(sums) in {each for each in sums if each}

@@ -13,7 +13,6 @@ from tests.probe.loops import BOS, CALL, EOS, TOOLS, at_temperature, each, loop,
 TEXTS = ("tools_not_served", "messages_not_served", "replies_served_otherwise", "replies_not_as_sampled")
 MORE = (
     "frequencies_off_probabilities",
-    "rewards_change_between_steps",
     "success_paid_apart",
     "updates_alike",
     "validation_changes",
