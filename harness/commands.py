@@ -137,6 +137,7 @@ def _probe(parser: Parser) -> None:
     parser.add_argument("--validation", metavar="PATH", type=Path, nargs="+", help="those of the loop's own validation")
     parser.add_argument("--updates", metavar="PATH", type=Path, help="what each training call reported, JSON lines")
     parser.add_argument("--tasks", metavar="PATH", type=Path, help="the task ids that exist, one a line")
+    parser.add_argument("--group-size", metavar="N", type=int, help="rollouts that are asked for in each group")
     parser.add_argument("--tools", metavar="PATH", type=Path, help="the schemas that were sent to the policy, JSON")
     parser.add_argument("--tokenizer", metavar="PATH", type=Path, help="the trainer's tokenizer.json, or its folder")
     parser.add_argument("--template", metavar="PATH", type=Path, help="the trainer's chat template, or its folder")

@@ -206,6 +206,7 @@ BUGS = (
         arguments_encoded_twice_in_the_history,
         ("arguments_encoded_twice", "context_not_served"),
         trainer=True,
+        since=("replies_served_otherwise",),
     ),
     Bug("calls masked as if cut", calls_masked_as_if_cut, ("assistant_tokens_masked",), trainer=True),
     Bug("judge fails open", judge_fails_open, ("same_conversation_other_reward",), trainer=True),
@@ -214,17 +215,41 @@ BUGS = (
         group_counted_by_turns,
         ("advantages_by_length", "advantages_without_group_mean"),
         trainer=True,
+        since=("advantages_not_of_their_group",),
     ),
-    Bug("slow rollouts not waited for", slow_rollouts_not_waited_for, (), trainer=True),
+    Bug(
+        "slow rollouts not waited for",
+        slow_rollouts_not_waited_for,
+        (),
+        trainer=True,
+        since=("groups_of_another_size",),
+    ),
     Bug(
         "oldest messages fall out of requests",
         oldest_messages_fall_out,
         ("history_not_served", "context_not_served"),
         trainer=True,
     ),
-    Bug("answers of tools cross", answers_of_tools_cross, ("tool_answers_unmatched",), trainer=True),
-    Bug("split drawn anew at a resume", split_drawn_anew_at_a_resume, ("validation_on_training_tasks",)),
-    Bug("both ranks read one shard", both_ranks_read_one_shard, ("tokens_left_out",), trainer=True),
+    Bug(
+        "answers of tools cross",
+        answers_of_tools_cross,
+        ("tool_answers_unmatched",),
+        trainer=True,
+        since=("answers_of_other_calls", "equal_calls_answered_apart"),
+    ),
+    Bug(
+        "split drawn anew at a resume",
+        split_drawn_anew_at_a_resume,
+        ("validation_on_training_tasks",),
+        since=("validation_changes",),
+    ),
+    Bug(
+        "both ranks read one shard",
+        both_ranks_read_one_shard,
+        ("tokens_left_out",),
+        trainer=True,
+        since=("rollouts_left_out",),
+    ),
 )
 
 

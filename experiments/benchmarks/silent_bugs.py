@@ -41,6 +41,7 @@ from experiments.benchmarks.planted_bugs import (
 from harness.probe import check
 
 WITH_METRICS = ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits")  # oddities that have all of the metrics
+GROUP_SIZE = 6  # rollouts that the recorded runs ask for
 RECORDED = Path("results/probe_rollouts.jsonl.xz")
 HEAD = """# Silent bugs, planted into recorded rollouts{in_16_bits}
 
@@ -59,9 +60,10 @@ them the list is a test of what was written, and no measure of how many others w
 """
 FURTHER = """## Further bugs by somebody who had not read the probe
 
-`experiments/benchmarks/further_bugs_of_others.py`: twelve bugs that were written when the probe had its present
-symptoms (that of 406ef22), without a look at it. The symptoms that count were chosen from docs/probe.md before the
-probe was asked.
+`experiments/benchmarks/further_bugs_of_others.py`: twelve bugs that were written when the probe had the symptoms of
+406ef22, without a look at it. It named 6. The symptoms that count were chosen from docs/probe.md before the probe was
+asked; those "since" were written by somebody who knew these bugs, and the probe is now told what each step validates
+and how many rollouts a group is asked for. So this table is no measure of reach either.
 """
 FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
 correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes
@@ -78,8 +80,9 @@ def named(shared: Step, steps: Sequence[Step]) -> set[str]:
     found = check(
         groups,
         updates=[step["update"] for step in steps],
-        train_tasks=steps[0]["train_tasks"],
-        validation_tasks=steps[0]["validation_tasks"],
+        train_tasks={step["step"]: step["train_tasks"] for step in steps},
+        validation_tasks={step["step"]: step["validation_tasks"] for step in steps},
+        group_size=GROUP_SIZE,
         known_tasks=shared["known_tasks"],
         tokenizer=WORDS,
         exact=all(step.get("exact", True) for step in steps),

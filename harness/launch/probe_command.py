@@ -13,7 +13,7 @@ from harness.probe import Material, files, material_of
 from harness.probe import examined as of_material
 from harness.probe.text import as_json, lines
 
-OF_ROLLOUTS = ("validation", "updates", "tasks", "tokenizer", "template", "exact")
+OF_ROLLOUTS = ("validation", "updates", "tasks", "group_size", "tokenizer", "template", "exact")
 OF_ENDPOINT = ("model", "adapter")
 
 
@@ -51,7 +51,7 @@ def _check(asked: Namespace) -> None:
     """Raises ConfigError for options that do not go together."""
 
     def given(names: Sequence[str]) -> list[str]:
-        return [f"--{name}" for name in names if getattr(asked, name)]
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(asked, name)]
 
     if asked.options and (asked.trajectories or asked.url):
         raise ConfigError(
@@ -87,6 +87,7 @@ def _material(asked: Namespace, rows: list[Any]) -> Material:
         validation=_read(asked.validation)[1] if asked.validation else (),
         updates=files.rows_of(asked.updates) if asked.updates else (),
         known_tasks=_text(asked.tasks).split() if asked.tasks else None,
+        group_size=asked.group_size,
         sent_tools=_tools(asked.tools),
         tokenizer=words,
         exact=asked.exact,

@@ -4,8 +4,8 @@ check()         the door for a trainer: ART's objects or plain lists in, finding
 material.py     what is looked at, as plain data; objects.py makes it of objects and dictionaries
 finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
 the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
-                served), masks.py, groups.py, copies.py, rewards.py, advantages.py, outcomes.py, environment.py,
-                tasks.py, updates.py: one function each
+                served), wording.py (messages beside what was served), masks.py, sampling.py, groups.py, copies.py,
+                rewards.py, advantages.py, outcomes.py, environment.py, tasks.py, updates.py: one function each
 from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
                 asking.py: symptoms of a server; text.py: findings for a reader, and for a program
 
@@ -13,7 +13,7 @@ No torch, art, vllm or hydra: it loads in a fraction of a second, and a trainer 
 knows fixes and the data of seams, and no sweep.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +28,10 @@ from harness.probe import (
     masks,
     outcomes,
     rewards,
+    sampling,
     tasks,
     updates,
+    wording,
 )
 from harness.probe.finding import Finding
 from harness.probe.material import Material
@@ -37,10 +39,11 @@ from harness.probe.objects import groups_of, update_of
 
 __all__ = ["SYMPTOMS", "Finding", "Material", "check", "examined", "material_of"]
 
+Tasks = Sequence[Any] | Mapping[int, Sequence[Any]] | None  # or for each step
 Symptom = Callable[[Material], Finding]
 
 MODULES = (
-    *(adapters, logprobs, contexts, masks),
+    *(adapters, logprobs, contexts, wording, masks, sampling),
     *(groups, copies, rewards, advantages, outcomes, environment),
     *(tasks, updates),
 )
@@ -67,9 +70,10 @@ def material_of(
     *,
     validation: Iterable[Any] = (),
     updates: Iterable[Any] = (),
-    train_tasks: Sequence[Any] | None = None,
-    validation_tasks: Sequence[Any] | None = None,
+    train_tasks: Tasks = None,
+    validation_tasks: Tasks = None,
     known_tasks: Iterable[Any] | None = None,
+    group_size: int | None = None,
     sent_tools: Sequence[Any] | None = None,
     tokenizer: Any = None,
     bos: int | None = None,
@@ -80,7 +84,8 @@ def material_of(
 
     trajectories: ART's trajectories or groups, or dictionaries (docs/probe.md), or lists of these as groups
     validation: those of the loop's own validation; updates: what each training call reported
-    train_tasks, validation_tasks: ids in the order in which they are asked; known_tasks: those that exist
+    train_tasks, validation_tasks: ids in the order in which they are asked, or such a list for each
+        step; group_size: rollouts that are asked for in each group; known_tasks: those that exist
     sent_tools: the schemas that were sent to the policy, for rollouts that do not say it themselves
     tokenizer: with `decode`; shows texts instead of token ids; bos, eos: token ids, where it does not say them
     exact: sampler and trainer compute in float32
@@ -97,6 +102,8 @@ def material_of(
         updates=tuple(map(update_of, updates)),
         train_tasks=_ids(train_tasks),
         validation_tasks=_ids(validation_tasks),
+        validations=tuple(map(_listed, _by_step(validation_tasks))),
+        group_size=group_size,
         known_tasks=None if known_tasks is None else frozenset(map(str, known_tasks)),
         decode=getattr(tokenizer, "decode", None),
         bos=getattr(tokenizer, "bos_token_id", None) if bos is None else bos,
@@ -105,8 +112,22 @@ def material_of(
     )
 
 
-def _ids(tasks: Sequence[Any] | None) -> tuple[str | None, ...] | None:
-    return None if tasks is None else tuple(None if task is None else str(task) for task in tasks)
+def _ids(tasks: Tasks) -> tuple[str | None, ...] | None:
+    """The first step's as they are, and what later ones have beside them."""
+    if not isinstance(tasks, Mapping):
+        return None if tasks is None else _listed(tasks)
+    if not tasks:
+        return None
+    first, *later = map(_listed, _by_step(tasks))
+    return (*first, *dict.fromkeys(task for each in later for task in each if task not in first))
+
+
+def _by_step(tasks: Tasks) -> list[Sequence[Any]]:
+    return [tasks[step] for step in sorted(tasks)] if isinstance(tasks, Mapping) else []
+
+
+def _listed(tasks: Sequence[Any]) -> tuple[str | None, ...]:
+    return tuple(None if task is None else str(task) for task in tasks)
 
 
 def _eos(given: int | Iterable[int] | None) -> frozenset[int]:

@@ -14,6 +14,10 @@ APART = 0.1  # of the range of rewards: by how much the means of groups must dif
 OTHER = 0.01  # relative difference of two advantages that is no rounding
 AS_LENGTH, MOSTLY, PAIRS = 0.05, 0.8, 5  # relative; share of the pairs that differ; pairs
 TELL = "rewards and advantages of all rollouts of some groups whose mean rewards differ"
+CENTRED, MOST = 0.02, 0.5  # of the range of a group's advantages; share of the groups that are whole
+SCALED, SAME = 0.05, 0.6  # relative difference of two scales that is no rounding; share of groups that have one scale
+LEFT_OUT = 0.05  # share of rollouts
+TELL_LEFT = "which rollouts of a group were trained: their advantage, or their trained ids"
 TELL_EQUAL = "advantages of rollouts of a group that have equal rewards, and other lengths"
 
 
@@ -79,6 +83,88 @@ def advantages_by_length(material: Material) -> Finding:
     return cannot_tell(f"{text}, not by their lengths", "what else than the reward is in them", **reading)
 
 
+def advantages_not_of_their_group(material: Material) -> Finding:
+    """Advantages are not their own group's rewards, centred and scaled: the mean is of other rollouts, or the scale."""
+    # The mean is asked only where groups are known to be whole: that of a group may be with rollouts that are not here.
+    size = max(map(len, material.rewarded), default=0)
+    told = apart = scaled = flat = 0
+    for groups in _by_step(material):
+        whole = [g for g in groups if len(g) == size]
+        flat += sum(len({r.reward for r in g}) == 1 and any(r.advantage for r in g) for g in whole)
+        lines = [line for g in whole if (line := _line(g)) is not None]
+        if len(lines) < GROUPS or len(whole) < MOST * len(groups):
+            continue
+        told += len(lines)
+        centres = [line[1] for line in lines]
+        if (
+            material.group_size == size and max(centres) - min(centres) > CENTRED
+        ):  # a shift that all groups share is of the batch
+            apart += sum(abs(centre) > CENTRED for centre in centres)
+        scaled += _other_scales(lines)
+    reading = {"groups": told, "other_mean": apart, "other_scale": scaled, "without_spread": flat}
+    text = f"of {told} groups {apart} have another mean taken away, {scaled} another scale than most"
+    text += f"; {flat} with equal rewards have advantages"
+    if not told:
+        return cannot_tell("no step has three whole groups with rewards that differ, and advantages", TELL)
+    return present(text, **reading) if apart or scaled or flat else absent(text, **reading)
+
+
+def _line(group: Sequence[Rollout]) -> tuple[float, float, float] | None:
+    """Of a group's advantages over its rewards: the slope, the mean in parts of their range, the deviation of the
+    rewards. None where rewards are equal, or where advantages were cut or left out on purpose."""
+    points = [(r.reward or 0.0, r.advantage or 0.0) for r in group]
+    width = max(a for _, a in points) - min(a for _, a in points)
+    rewards = [reward for reward, _ in points]
+    if len(set(rewards)) < 2 or not width or _off_line(points) > ON_A_LINE * width:
+        return None
+    mean = _mean(rewards)
+    spread = math.sqrt(_mean((reward - mean) ** 2 for reward in rewards))
+    return width / (max(rewards) - min(rewards)), _mean(a for _, a in points) / width, spread
+
+
+def _other_scales(lines: Sequence[tuple[float, float, float]]) -> int:
+    """Groups whose scale is not that of most, where most have one: the same for all, or one over the deviation."""
+    common = [[slope for slope, _, _ in lines], [slope * spread for slope, _, spread in lines]]
+    counts = []
+    for scales in common:
+        usual = sorted(scales)[len(scales) // 2]
+        counts.append(sum(abs(scale - usual) > SCALED * usual for scale in scales))
+    least = min(counts)
+    return least if least <= (1 - SAME) * len(lines) else 0
+
+
+def rollouts_left_out(material: Material) -> Finding:
+    """At steps that are trained some rollouts are not, though they have something to teach and were not cut off."""
+    told = left = 0
+    size = max(map(len, material.rewarded), default=0)
+    steps = {group[0].step for group in material.rewarded if any(map(_is_trained, group))}
+    for group in material.rewarded:
+        mean, rewards = _mean(r.reward for r in group), [r.reward or 0.0 for r in group]
+        width = max(rewards) - min(rewards)
+        trained = [_is_trained(r) for r in group]
+        if not width or not all(map(math.isfinite, rewards)) or group[0].step not in steps:
+            continue
+        if not any(trained) and len({r.success for r in group} & {0.0, 1.0}) < 2:
+            continue  # groups that are all right or all wrong are left out on purpose
+        levels = {r.reward for r, is_trained in zip(group, trained, strict=True) if is_trained}
+        for rollout, is_trained in zip(group, trained, strict=True):
+            if not is_trained and any(trained) and len(group) < size and rollout.reward not in levels:
+                continue  # it may have been the mean of all, whom we do not know
+            if not rollout.cut and rollout.error is None and abs((rollout.reward or 0.0) - mean) > APART * width:
+                told, left = told + 1, left + (not is_trained)
+    if not told:
+        return cannot_tell("nothing says which rollouts of a group are trained", TELL_LEFT)
+    text = f"{left} of {told} rollouts that have something to teach are not trained, and others of their step are"
+    reading = {"rollouts": told, "left": left}
+    return present(text, **reading) if left >= GROUPS and left > LEFT_OUT * told else absent(text, **reading)
+
+
+def _is_trained(rollout: Rollout) -> bool:
+    if rollout.trained_mask is not None:
+        return any(rollout.trained_mask)
+    return bool(rollout.trained_ids) or bool(rollout.advantage)
+
+
 def _by_step(material: Material) -> list[list[list[Rollout]]]:
     """Groups of at least two rollouts that all have an advantage, by step."""
     steps: dict[int | None, list[list[Rollout]]] = defaultdict(list)
@@ -115,4 +201,10 @@ def _as_length(a: float, b: float, length: int, other: int) -> bool:
     return min(abs(ratio - lengths), abs(ratio + lengths)) < AS_LENGTH
 
 
-FINDINGS = (advantages_without_group_mean, advantages_one_sided, advantages_by_length)
+FINDINGS = (
+    advantages_without_group_mean,
+    advantages_one_sided,
+    advantages_by_length,
+    advantages_not_of_their_group,
+    rollouts_left_out,
+)

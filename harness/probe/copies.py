@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
@@ -15,6 +16,8 @@ PLACES = 3  # groups in which two places must hold the same, at least
 UNCERTAIN, ENOUGH = -1e-4, 8  # a log-prob that other weights would change in its digits; so many of them
 TELL_COPIES = "token ids, log-probs and the temperature (1.0) of each reply, in groups of several rollouts"
 TELL_AGAIN = "rollouts of two steps with log-probs, and the weights before and after each update"
+USUAL, SOME = 0.7, 3  # share of groups that open with one text each, and so many, that make the others odd
+DIGITS = re.compile(r"\d+")  # a date or an id in a system prompt
 TELL_TASKS = "the task id of each rollout, in groups as they are trained"
 
 
@@ -169,9 +172,45 @@ def _by_opening(material: Material) -> Finding:
     return present(text, **reading) if foreign else absent(text, **reading)
 
 
+def group_opens_apart(material: Material) -> Finding:
+    """Rollouts of one group have several system prompts or tools, or other first messages than one another."""
+    groups = [[r for r in group if r.messages] for group in material.groups]
+    told = [group for group in groups if len(group) > 1]
+    if not told:
+        return cannot_tell("no group has two rollouts with messages", TELL_TASKS)
+    systems = sum(len({_system(r) for r in group}) > 1 for group in told)
+    openings = sum(len({_opening(r) for r in group}) > 1 for group in told)
+    odd = (
+        openings if len(told) >= SOME and openings <= (1 - USUAL) * len(told) else 0
+    )  # users may have luck of their own
+    foreign = _foreign(told)
+    text = f"{systems} of {len(told)} groups have several system prompts or tools, {openings} several openings"
+    text += f"; {foreign} rollouts open as those of another group do"
+    reading = {"groups": len(told), "systems": systems, "openings": openings, "foreign": foreign}
+    return present(text, **reading) if systems or odd or foreign else absent(text, **reading)
+
+
+def _foreign(groups: Sequence[Sequence[Rollout]]) -> int:
+    """Rollouts with the usual opening of another group, where each task has a usual opening of its own."""
+    openings = [Counter(map(_opening, group)).most_common(1)[0] for group in groups]
+    usual = {opening: group[0].task for (opening, _), group in zip(openings, groups, strict=True)}
+    tasks = {group[0].task for group in groups}
+    clear = all(count > len(group) / 2 for (_, count), group in zip(openings, groups, strict=True))
+    if not clear or len(usual) < len(tasks) or len(tasks) < SOME:
+        return 0
+    pairs = zip(openings, groups, strict=True)
+    return sum(_opening(r) != own and _opening(r) in usual for (own, _), group in pairs for r in group)
+
+
+def _system(rollout: Rollout) -> str:
+    """Without numbers: a date may change."""
+    said = [m.get("content") for m in rollout.messages if m.get("role") in ("system", "developer")]
+    return DIGITS.sub("#", json.dumps([said, rollout.sent_tools], sort_keys=True, default=str))
+
+
 def _opening(rollout: Rollout) -> str:
     end = rollout.said[0] if rollout.said else len(rollout.messages)
     return json.dumps(rollout.messages[:end], sort_keys=True, default=str)
 
 
-FINDINGS = (rollouts_copied, rollouts_trained_again, group_mixes_tasks)
+FINDINGS = (rollouts_copied, rollouts_trained_again, group_mixes_tasks, group_opens_apart)

@@ -1,11 +1,13 @@
 """What tools answered and parsers left: faults of the environment that a rollout pays for."""
 
+import contextlib
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Message, Rollout
@@ -21,10 +23,14 @@ FAILED = re.compile(
 )
 ERROR = re.compile(r"\berror\b|\bexception\b|not found|already exists|does not exist|denied|invalid", re.IGNORECASE)
 NUMBER = re.compile(r"(?<![\d.:/-])\d+(?![\d.:/-])")  # no part of a date, a time or a fraction
+DIGITS = re.compile(r"\d+")
 THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 CALL = re.compile(
     r"<tool_call>(.*?)(?:</tool_call>|$)|\[TOOL_CALLS\](.*)|<\|python_tag\|>(.*)|(<function=.*?</function>)", re.DOTALL
 )
+ALIKE, SETS, ODD = 0.8, 20, 2  # share of answers that equal calls share; answers; others, that are odd beside them
+ECHO, CALLS, VALUES, SHORT = 0.7, 8, 3, 3  # share of answers that show an argument; calls; values; characters
+EMPTY = ("", "None", "null", "undefined", "nan")
 TELL_CALLS = "messages with tool calls and what the tools answered, in groups of several rollouts"
 TELL_TEXT = "messages of a policy with tools: calls as `tool_calls`, the rest as text"
 
@@ -110,17 +116,35 @@ def tool_answers_unmatched(material: Material) -> Finding:
 
 
 def tool_answers_cut(material: Material) -> Finding:
-    """Answers of tools end in the middle of their JSON, all at one length: something cuts them."""
-    texts = [str(m.get("content")) for r in material.rollouts for m in r.messages if m.get("role") == "tool"]
+    """Answers of tools end in the middle of their JSON, all at one length or where others are whole: they are cut."""
+    answers = [m for r in material.rollouts for m in r.messages if m.get("role") == "tool"]
+    texts = [str(m.get("content")) for m in answers]
     json_like = [text for text in texts if text[:1] in ("{", "[")]
     if not texts:
         return cannot_tell("no tool has answered", TELL_CALLS)
     broken = [text for text in json_like if not _parses(text)]
     longest = max(map(len, json_like), default=0)
-    cut = broken if len(set(broken)) >= CUT_ANSWERS and {len(text) for text in broken} == {longest} else []
+    cut = (
+        broken
+        if len(set(broken)) >= CUT_ANSWERS and {len(text) for text in broken} == {longest}
+        else _cut_now_and_then(answers)
+    )
     text = f"{len(broken)} of {len(json_like)} tool answers in JSON are broken"
     reading = {"answers": len(texts), "broken": len(broken)}
-    return present(f"{text}, each at {longest} characters", **reading) if cut else absent(text, **reading)
+    return present(f"{text}, at up to {max(map(len, cut))} characters", **reading) if cut else absent(text, **reading)
+
+
+def _cut_now_and_then(answers: Sequence[Message]) -> list[str]:
+    """Answers that begin as JSON and do not parse, of tools most of whose answers do."""
+    tools: dict[str, list[str]] = defaultdict(list)
+    for message in answers:
+        tools[str(message.get("name"))].append(str(message.get("content")))
+    out = []
+    for texts in tools.values():
+        broken = {text for text in texts if text.startswith(('{"', '[{"')) and not _parses(text)}
+        if len(broken) >= CUT_ANSWERS and sum(map(_parses, texts)) > len(texts) / 2:
+            out += sorted(broken)
+    return out
 
 
 def arguments_encoded_twice(material: Material) -> Finding:
@@ -146,6 +170,158 @@ def messages_doubled(material: Material) -> Finding:
     text = f"{doubled} of {len(told)} conversations hold a message twice in a row, or the system prompt twice"
     reading = {"rollouts": len(told), "doubled": doubled}
     return present(text, **reading) if doubled else absent(text, **reading)
+
+
+def equal_calls_answered_apart(material: Material) -> Finding:
+    """Equal calls after an equal conversation have other answers, where nearly all have one: some are not their own."""
+    sets: dict[object, Counter[str]] = defaultdict(Counter)
+    for number, group in enumerate(material.groups):
+        for rollout in group:
+            for key, text in _at_conversations(rollout.messages):
+                if not FAILED.search(text[:START]):
+                    sets[number, key][DIGITS.sub("#", text)] += 1
+    told = [found for found in sets.values() if found.total() > 1]
+    answers = sum(found.total() for found in told)
+    apart = sum(found.total() - found.most_common(1)[0][1] for found in told)
+    text = f"{apart} of {answers} answers are not what most equal calls after an equal conversation had"
+    reading = {"sets": len(told), "answers": answers, "apart": apart}
+    if not told:
+        return cannot_tell("no two rollouts of a group make the same calls", TELL_CALLS)
+    odd = answers >= SETS and ODD <= apart <= (1 - ALIKE) * answers
+    return present(text, **reading) if odd else absent(text, **reading)
+
+
+def _at_conversations(messages: Sequence[Message]) -> Iterator[tuple[object, str]]:
+    """Each answer, and all that was said before the calls with the place of the answer behind them."""
+    key, place = "", 0
+    for message in messages:
+        if message.get("role") == "tool":
+            place += 1
+            yield hash((key, place)), str(message.get("content"))
+        else:
+            place = 0
+        plain = {k: v for k, v in message.items() if k not in ("tool_call_id", "tool_calls", "id")}
+        calls = [_inner(call) for call in message.get("tool_calls") or ()]
+        key = str(hash((key, json.dumps([plain, calls], sort_keys=True, default=str))))
+
+
+def answers_of_other_calls(material: Material) -> Finding:
+    """A tool's answer is one to another call: it has the form of another tool's, or shows another call's arguments."""
+    calls = [each for r in material.rollouts for each in _with_answers(r.messages) if not ERROR.search(each[2][:START])]
+    if not calls:
+        return cannot_tell("no tool has answered", TELL_CALLS)
+    foreign = _of_other_form(calls) | _of_other_arguments(calls)
+    text = (
+        f"{len(foreign)} of {len(calls)} tool answers have the form of another tool's or show another call's arguments"
+    )
+    reading = {"answers": len(calls), "foreign": len(foreign)}
+    if len(foreign) < ODD:
+        return absent(text, **reading)
+    name, arguments, answer = calls[min(foreign)]
+    return present(text, f"as {name}({str(arguments)[:80]}): {answer[:80]!r}", **reading)
+
+
+Call = tuple[str, dict[str, object], str]  # a tool's name, its arguments, its answer
+
+
+def _with_answers(messages: Sequence[Message]) -> Iterator[Call]:
+    waiting: list[tuple[str | None, str, dict[str, object]]] = []
+    for message in messages:
+        if calls := message.get("tool_calls"):
+            waiting = [(call.get("id"), *_inner(call)) for call in calls]
+        elif message.get("role") == "tool" and waiting:
+            named = message.get("tool_call_id")
+            place = next((n for n, (call, _, _) in enumerate(waiting) if named is not None and call == named), 0)
+            _, name, arguments = waiting.pop(place)
+            yield name, arguments, str(message.get("content"))
+
+
+def _inner(call: Mapping[str, Any]) -> tuple[str, dict[str, object]]:
+    inner = call.get("function") or call
+    arguments = inner.get("arguments")
+    with contextlib.suppress(ValueError):
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    return str(inner.get("name")), arguments if isinstance(arguments, dict) else {"": arguments}
+
+
+def _of_other_form(calls: Sequence[Call]) -> set[int]:
+    """Answers whose form is that of nearly all answers of another tool, and of hardly one of this tool."""
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, _, answer in calls:
+        forms[name][_form(answer)] += 1
+    usual = {n: f.most_common(1)[0][0] for n, f in forms.items() if f.most_common(1)[0][1] >= ECHO * f.total()}
+    return {
+        number
+        for number, (name, _, answer) in enumerate(calls)
+        if forms[name].total() >= CALLS and name in usual and (form := _form(answer)) != usual[name]
+        if any(form == other and n != name and forms[n][form] >= CALLS for n, other in usual.items())
+    }
+
+
+def _form(answer: str) -> str:
+    """The keys of an answer in JSON, else its first words without numbers."""
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        return DIGITS.sub("#", " ".join(answer.split()[:3]))
+    found = found[0] if isinstance(found, list) and found else found
+    return " ".join(sorted(found)) if isinstance(found, dict) else type(found).__name__
+
+
+def _of_other_arguments(calls: Sequence[Call]) -> set[int]:
+    """Answers that do not show an argument that nearly all answers of this tool show, but that of another call."""
+    shown: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
+    for number, (name, arguments, _) in enumerate(calls):
+        for key, value in arguments.items():
+            if isinstance(value, str) and len(value) >= SHORT:
+                shown[name, key].append((number, value))
+    out = set()
+    for cases in shown.values():
+        values = {value for _, value in cases}
+        without = [(number, value) for number, value in cases if value not in calls[number][2]]
+        if len(cases) >= CALLS and len(values) >= VALUES and len(without) <= (1 - ECHO) * len(cases):
+            out |= {n for n, value in without if any(v in calls[n][2] for v in values if v not in value)}
+    return out
+
+
+def messages_empty(material: Material) -> Finding:
+    """Some messages of the user or of tools are empty or say None, where most of their kind say something."""
+    kinds: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for rollout in material.rollouts:
+        for message in rollout.messages:
+            if (role := str(message.get("role"))) in ("user", "tool", "system"):
+                kinds[role, str(message.get("name"))].append(str(message.get("content") or "").strip() in EMPTY)
+    if not kinds:
+        return cannot_tell("no rollout has messages of a user or a tool", TELL_CALLS)
+    empty = sum(sum(each) for each in kinds.values() if ODD <= sum(each) <= len(each) / 2)
+    text = f"{empty} of {sum(map(len, kinds.values()))} messages are empty where most of their kind are not"
+    reading = {"messages": sum(map(len, kinds.values())), "empty": empty}
+    return present(text, **reading) if empty else absent(text, **reading)
+
+
+def messages_lost(material: Material) -> Finding:
+    """In some rollouts a call has no answer, a reply follows upon a reply, or turns and replies are not as many."""
+    told = [r for r in material.rollouts if len(r.said) > 1]
+    if not told:
+        return cannot_tell("no rollout has several replies", TELL_TEXT)
+    lost = sum(_has_hole(r.messages) or (bool(r.turns) and len(r.turns) != len(r.said)) for r in told)
+    text = f"in {lost} of {len(told)} rollouts nothing stands between two replies, or a call or a turn has no message"
+    reading = {"rollouts": len(told), "lost": lost}
+    return present(text, **reading) if 0 < lost <= len(told) / 2 else absent(text, **reading)
+
+
+def _has_hole(messages: Sequence[Message]) -> bool:
+    """Before the last reply; what is called at the end may need no answer."""
+    waiting, before = 0, ""
+    for message in messages:
+        role = str(message.get("role"))
+        if role == "assistant":
+            if waiting > 0 or before == "assistant":
+                return True
+            waiting = len(message.get("tool_calls") or ())
+        waiting -= role == "tool"
+        before = role
+    return False
 
 
 def _parses(text: str) -> bool:
@@ -246,4 +422,8 @@ FINDINGS = (
     arguments_encoded_twice,
     tool_answers_unmatched,
     messages_doubled,
+    messages_lost,
+    messages_empty,
+    equal_calls_answered_apart,
+    answers_of_other_calls,
 )

@@ -11,6 +11,8 @@ from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Rollout
 from harness.seams import Learned
 
+MANY, LOST = 6, 0.25  # groups; share of the rollouts
+TELL_SIZE = "the number of rollouts that a group is asked for (group_size), beside the groups"
 TELL_GROUPS = "more groups of several rollouts, on harder tasks if all succeed"
 SURPRISING = 6  # rollouts that all have the reward of another one of their group, where not all succeed
 SURELY = math.log(1e-4)  # groups that repeat themselves by chance are less probable than this
@@ -29,6 +31,29 @@ def no_group_spreads(material: Material) -> Finding:
     if few := _few(groups):
         return cannot_tell(f"{text}: {few}", TELL_GROUPS, **reading)
     return present(text, **reading)
+
+
+def groups_of_another_size(material: Material) -> Finding:
+    """All groups lack rollouts that were asked for, or many do: who is late is never trained. Or they have more."""
+    sizes = [len(group) for group in material.groups]
+    asked = material.group_size or (_first_size(material) if len(sizes) >= MANY else 0)
+    if not asked or not sizes:
+        return cannot_tell("nothing says how many rollouts a group was asked for", TELL_SIZE)
+    short = [size for size in sizes if size < asked]
+    lost = sum(asked - size for size in short)
+    large = sum(size > asked for size in sizes)
+    text = f"{len(short)} of {len(sizes)} groups lack {lost} of the {asked} rollouts each that were asked for"
+    text += f", {large} have more"
+    reading = {"groups": len(sizes), "short": len(short), "lost": lost, "large": large}
+    every = (len(sizes) >= MANY and len(short) == len(sizes)) or lost > LOST * asked * len(sizes)
+    return present(text, **reading) if every or large else absent(text, **reading)
+
+
+def _first_size(material: Material) -> int:
+    """The size of the first step's groups, if they all have one."""
+    first = min((g[0].step for g in material.groups if g[0].step is not None), default=None)
+    sizes = {len(g) for g in material.groups if g[0].step == first}
+    return sizes.pop() if len(sizes) == 1 else 0
 
 
 def rollouts_identical(material: Material) -> Finding:
@@ -153,6 +178,7 @@ def _chance(groups: Sequence[Sequence[Rollout]]) -> float | None:
 
 FINDINGS = (
     no_group_spreads,
+    groups_of_another_size,
     rollouts_identical,
     advantages_zero,
     advantages_against_rewards,

@@ -16,6 +16,7 @@ EXPLAINED = 0.5  # share of the gap that another temperature must explain at lea
 # all fixes on, 224 steps) it is at most 0.0143 nats, and at most 0.47 of the policy's entropy.
 LEAST_16_BIT, PER_NAT = 0.01, 0.5
 CERTAIN, CERTAIN_16_BIT = 1e-5, 0.05  # nats below which exactly 0.0 is rounding
+FAR = 0.02  # nats that float32 does not make at a token
 ZEROS = 5  # tokens
 REPLIES = 8
 RATIO, RATIO_16_BIT, ERRORS = (
@@ -57,7 +58,10 @@ def trainer_and_sampler_disagree(material: Material) -> Finding:
         return cannot_tell("the trainer's log-probs are not given", TELL_SCORED)
     gap, allowed = float(np.abs(served - scored).mean()), _allowed(material)
     text = f"{gap:.2g} nats between the two on average over {len(served)} tokens (rounding: up to {allowed:g})"
-    reading = {"gap": gap, "tokens": len(served)}
+    far = int((np.abs(served - scored) > FAR).sum()) if material.exact else 0
+    reading = {"gap": gap, "tokens": len(served), "far": far}
+    if far >= ZEROS and gap <= allowed:
+        return present(f"{text}; {far} tokens are more than {FAR:g} off", **reading)
     return absent(text, **reading) if gap <= allowed else present(text, **reading)
 
 
@@ -113,15 +117,20 @@ def importance_ratios_off_1(material: Material) -> Finding:
 
 
 def temperature_changes(material: Material) -> Finding:
-    """The replies of one rollout were asked for at several temperatures."""
-    told = [{t.temperature for t in r.turns if t.temperature is not None} for r in material.rollouts]
-    told = [each for each in told if each]
+    """The replies of one rollout were asked for at several temperatures, or those of some groups and not of others."""
+    told = [found for r in material.rollouts if (found := _heats(r.turns))]
     if not told:
         return cannot_tell("no reply says its temperature", "the temperature that each request carries")
     several = sum(len(each) > 1 for each in told)
-    text = f"{several} of {len(told)} rollouts have replies of several temperatures"
-    reading = {"rollouts": len(told), "several": several}
-    return present(text, **reading) if several else absent(text, **reading)
+    ladders = {frozenset(_heats(t for r in group for t in r.turns)) for group in material.groups}
+    mixed = 0 if len(ladders) == 1 else sum(len(each) > 1 for each in ladders)  # alike in all groups: on purpose
+    text = f"{several} of {len(told)} rollouts have replies of several temperatures, and {mixed} kinds of groups"
+    reading = {"rollouts": len(told), "several": several, "mixed": mixed}
+    return present(text, **reading) if several or mixed else absent(text, **reading)
+
+
+def _heats(turns: Iterable[Turn]) -> set[float]:
+    return {turn.temperature for turn in turns if turn.temperature is not None}
 
 
 def _at(logprobs: np.ndarray, temperature: float) -> np.ndarray:

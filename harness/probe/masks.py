@@ -1,6 +1,6 @@
 """Which tokens of the trained context are trained: all that were sampled, and no others."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
@@ -77,10 +77,37 @@ def eos_never_trained(material: Material) -> Finding:
         if at is not None:
             end = at + len(output)  # a trainer may put it behind a reply that came without it
             last = end - 1 if output[-1] in eos else end if _ends_reply(ids, end, eos) else None
-            trained += last is not None and mask[last]
+            trained += last is not None and last < len(mask) and mask[last]
     text = f"the token that ends a reply was sampled in {with_eos} of {len(ended)} replies and is trained in {trained}"
     reading = {"replies": len(ended), "sampled": with_eos, "trained": trained}
     return absent(text, **reading) if trained else present(text, **reading)
+
+
+def eos_masked_in_part(material: Material) -> Finding:
+    """The token that ends a reply is trained in replies of one kind and not in those of another: calls, last turns."""
+    kinds: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for rollout in _with_mask(material):
+        mask = rollout.trained_mask or ()
+        if not any(mask) or rollout.cut:
+            continue
+        for number, (turn, at) in enumerate(zip(rollout.turns, rollout.places, strict=True)):
+            end = (at or 0) + len(turn.output_ids or ()) - 1
+            if at is not None and turn.finish_reason in ENDS and end < len(mask) and any(mask[at:end]):
+                kinds["finish", turn.finish_reason or ""].append(mask[end])
+                kinds["turn", "last" if number == len(rollout.turns) - 1 else "earlier"].append(mask[end])
+    if not any(map(any, kinds.values())):
+        return cannot_tell("no last token of a reply is trained", TELL_MASK)
+    never = [kind for kind, trained in kinds.items() if len(trained) >= ENOUGH and not any(trained)]
+    some = sum(0 < sum(trained) < len(trained) for trained in kinds.values())
+    every = [each for (name, _), trained in kinds.items() if name == "turn" for each in trained]
+    text = f"the last token of {sum(every)} of {len(every)} replies is trained, of none that end as {_named(never)}"
+    reading = {"replies": len(every), "trained": sum(every), "kinds_without": len(never), "kinds_in_part": some}
+    odd = never or (some and sum(every) > len(every) / 2 and len(every) - sum(every) >= ENOUGH)
+    return present(text, **reading) if odd else absent(text.partition(", of none")[0], **reading)
+
+
+def _named(kinds: list[tuple[str, str]]) -> str:
+    return ", ".join(sorted(name for _, name in kinds)) or "some"
 
 
 def _with_mask(material: Material) -> Iterator[Rollout]:
@@ -99,4 +126,4 @@ def _usual_end(ended: list[tuple[Rollout, int]]) -> frozenset[int]:
     return frozenset({token} if alone else ())
 
 
-FINDINGS = (assistant_tokens_masked, unsampled_tokens_trained, eos_never_trained)
+FINDINGS = (assistant_tokens_masked, unsampled_tokens_trained, eos_never_trained, eos_masked_in_part)

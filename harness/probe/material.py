@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Ids = tuple[int, ...]
 Logprobs = tuple[float | None, ...]  # natural; None: the server sent no number
 Message = Mapping[str, Any]
@@ -122,6 +123,8 @@ class Material:
 
     groups: of training rollouts; validation: rollouts of the loop's own validation
     train_tasks, validation_tasks: ids in the order in which they are asked, None for an index past the end
+    validations: what each step validates, where that is known by step
+    group_size: rollouts that a loop asks for in each group
     known_tasks: the ids that exist
     decode: token ids to text; bos, eos: token ids
     exact: sampler and trainer compute in float32; else in 16 bits, where log-probs differ by rounding
@@ -133,10 +136,19 @@ class Material:
     train_tasks: tuple[str | None, ...] | None = None
     validation_tasks: tuple[str | None, ...] | None = None
     known_tasks: frozenset[str] | None = None
+    validations: tuple[tuple[str | None, ...], ...] = ()
+    group_size: int | None = None
     decode: Callable[[Sequence[int]], str] | None = None
     bos: int | None = None
     eos: frozenset[int] = frozenset()
     exact: bool = False
+
+    def once(self, made: "Callable[[Material], T]") -> T:
+        """What is made of the material, made once for all symptoms that ask for it."""
+        kept: dict[object, T] = self.__dict__.setdefault("_kept", {})
+        if made not in kept:
+            kept[made] = made(self)
+        return kept[made]
 
     @property
     def rollouts(self) -> Iterator[Rollout]:

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Rollout
@@ -11,6 +12,8 @@ from harness.probe.material import Material, Rollout
 GROUPS, PAIRS = 3, 10  # groups with both successes and failures, and pairs of these, from which on order can be judged
 FOLLOWS = 0.75  # share of pairs in which the success must earn more; 0.5: rewards have nothing to do with success
 SETS, OFTEN, APART = 3, 0.25, 0.1  # sets of equal conversations; share of them; of the range of rewards
+FEW, USUAL = 6, 0.95  # successes of a step; share of them that earn its usual reward
+MOSTLY, PAID, ODD = 0.8, 20, 2  # share of successes that earn one reward; successes; rollouts that earn another
 TELL_SUCCESS = "`success`, the benchmark's own 0 or 1, beside the rewards of groups that have both"
 TELL_EQUAL = "groups in which several rollouts are the same conversation"
 
@@ -39,6 +42,49 @@ def rewards_against_success(material: Material) -> Finding:
     share = sums / pairs
     text = f"in {share:.0%} of {pairs} pairs of a success and a failure of one group the success earns more"
     return present(text, **reading, share=share) if share < FOLLOWS else absent(text, **reading, share=share)
+
+
+def success_paid_apart(material: Material) -> Finding:
+    """Nearly all successes earn one reward, and some earn another, or some failures earn as much."""
+    known = [r for r in material.rollouts if r.reward is not None and not r.cut and r.error is None]
+    paid = Counter(r.reward for r in known if r.success == 1.0)
+    if paid.total() < PAID or paid.most_common(1)[0][1] < MOSTLY * paid.total():
+        return cannot_tell(f"{paid.total()} successes earn {len(paid)} rewards", TELL_SUCCESS, successes=paid.total())
+    usual, count = paid.most_common(1)[0]
+    failed = [r.reward or 0.0 for r in known if r.success == 0.0]
+    as_much = sum(reward >= (usual or 0.0) for reward in failed)
+    text = f"{count} of {paid.total()} successes earn {usual:g}, and {as_much} of {len(failed)} failures as much"
+    reading = {"successes": paid.total(), "otherwise": paid.total() - count, "failures": as_much}
+    odd = paid.total() - count >= ODD or ODD <= as_much <= len(failed) / 2
+    return present(text, **reading) if odd else absent(text, **reading)
+
+
+def rewards_change_between_steps(material: Material) -> Finding:
+    """Successes of one step earn other rewards than those of the step before: another scale, or other parts."""
+    # failures are not asked: what they earn depends on the tasks
+    paid: dict[int, list[float]] = defaultdict(list)
+    for r in material.rollouts:
+        if r.reward is not None and r.step is not None and r.success == 1.0 and not r.cut and r.error is None:
+            paid[r.step].append(r.reward)
+    pairs = list(pairwise(paid[step] for step in sorted(paid) if len(paid[step]) >= FEW))
+    if not pairs:
+        return cannot_tell("no two steps have successes enough", f"{TELL_SUCCESS}, over several steps")
+    changed = sum(_changed(before, now) for before, now in pairs)
+    text = f"{changed} of {len(pairs)} times the successes of a step earn other rewards than those before"
+    reading = {"pairs": len(pairs), "changed": changed}
+    return present(text, **reading) if changed else absent(text, **reading)
+
+
+def _changed(before: Sequence[float], now: Sequence[float]) -> bool:
+    """One usual reward became another, or many levels one, or one many: in nearly all rollouts."""
+    (one, count), (other, later) = (Counter(each).most_common(1)[0] for each in (before, now))
+    usual, still = count >= USUAL * len(before), later >= USUAL * len(now)
+    if usual and still:
+        return not math.isclose(one, other, rel_tol=1e-6)
+    if usual or still:
+        level, rest = (one, now) if usual else (other, before)
+        return rest.count(level) <= (1 - MOSTLY) * len(rest)
+    return not set(before) & set(now) and len(set(before)) * 2 < len(before) and len(set(now)) * 2 < len(now)
 
 
 def same_conversation_other_reward(material: Material) -> Finding:
@@ -73,4 +119,10 @@ def _successes(rollouts: Sequence[Rollout]) -> int:
     return len({r.success for r in rollouts if r.success is not None})
 
 
-FINDINGS = (rewards_not_finite, rewards_against_success, same_conversation_other_reward)
+FINDINGS = (
+    rewards_not_finite,
+    rewards_against_success,
+    same_conversation_other_reward,
+    success_paid_apart,
+    rewards_change_between_steps,
+)

@@ -1,7 +1,7 @@
 """Which tasks are trained on and validated on: do they exist, and are they the same ones?"""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ from harness.probe.material import Material, Rollout
 
 SURELY = 1e-3  # equal batches that chance makes less often are no chance
 TELL_IDS = "the ids that validation asks (validation_tasks) and those that exist (known_tasks)"
+TELL_STEPS = "the ids that each validation asks: a list for each step, or validation rollouts with their step"
 TELL_BOTH = "the task ids of training and of validation (train_tasks, validation_tasks, or rollouts of both splits)"
 
 
@@ -26,13 +27,42 @@ def tasks_that_do_not_exist(material: Material) -> Finding:
 
 def validation_on_training_tasks(material: Material) -> Finding:
     """Tasks of the validation are trained on."""
-    train, asked = set(_trained(material)) - {None}, set(_validated(material)) - {None}
+    trained = {*_trained(material), *_tasks(material.rollouts)}  # whatever the lists say
+    train, asked = trained - {None}, {*_validated(material), *_tasks(material.validation)} - {None}
     if not train or not asked:
         return cannot_tell("not both training and validation have task ids", TELL_BOTH)
     shared = train & asked
     text = f"{len(shared)} of {len(asked)} validation tasks are trained on"
     reading = {"train": len(train), "validation": len(asked), "shared": len(shared)}
     return present(text, _some(shared), **reading) if shared else absent(text, **reading)
+
+
+def validation_changes(material: Material) -> Finding:
+    """What validation asks is not the same at each step, so that its curve shows other tasks and not another policy."""
+    of_steps = [tuple(sorted(map(str, tasks))) for tasks in material.validations]
+    if not of_steps:
+        asked: dict[int, list[str]] = defaultdict(list)
+        for rollout in material.validation:
+            if rollout.step is not None and rollout.task is not None:
+                asked[rollout.step].append(rollout.task)
+        of_steps = [tuple(sorted(asked[step])) for step in sorted(asked)]
+    if len(of_steps) < 2:
+        return cannot_tell("not two validations say what they asked", TELL_STEPS)
+    other = sum(tasks != of_steps[0] for tasks in of_steps[1:])
+    text = f"{other} of {len(of_steps) - 1} later validations ask other tasks than the first one"
+    reading = {"validations": len(of_steps), "other": other}
+    return present(text, **reading) if other else absent(text, **reading)
+
+
+def tasks_not_to_train_on(material: Material) -> Finding:
+    """Tasks are trained on that are not among those that are there to train on."""
+    listed, trained = set(material.train_tasks or ()), set(_tasks(material.rollouts))
+    beyond = trained - listed
+    if not listed or not trained or beyond == trained:  # two ways to name them
+        return cannot_tell(f"{len(listed)} tasks are listed, {len(trained)} trained on", TELL_BOTH)
+    text = f"{len(beyond)} of {len(trained)} tasks that are trained on are not listed"
+    reading = {"trained": len(trained), "beyond": len(beyond)}
+    return present(text, _some(beyond), **reading) if beyond else absent(text, **reading)
 
 
 def tasks_duplicated(material: Material) -> Finding:
@@ -94,4 +124,11 @@ def _tasks(rollouts: Iterable[Rollout]) -> list[str | None]:
     return list(dict.fromkeys(r.task for r in rollouts if r.task is not None))
 
 
-FINDINGS = (tasks_that_do_not_exist, validation_on_training_tasks, tasks_duplicated, tasks_repeat_each_step)
+FINDINGS = (
+    tasks_that_do_not_exist,
+    validation_on_training_tasks,
+    validation_changes,
+    tasks_not_to_train_on,
+    tasks_duplicated,
+    tasks_repeat_each_step,
+)

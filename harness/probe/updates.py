@@ -7,6 +7,7 @@ from itertools import pairwise
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Update
 
+DIGEST = 8  # characters of a name that is a digest
 TELL_STEPS = "what each training call reports (ART: data/step_num_gradient_steps, data/step_trainer_tokens)"
 TELL_TOKENS = "trained_tokens of each training call, and trained_mask and step of each rollout that it trained"
 TELL_MOVED = "a digest of the adapter's file before and after a training call (weights_before, weights_after)"
@@ -90,13 +91,16 @@ def update_begins_elsewhere(material: Material) -> Finding:
         return absent(text, **reading)
     seen = [{name for u in told[: told.index(other)] for name in (u.before, u.after)} for _, other in apart]
     stale = any(other.before in names for (_, other), names in zip(apart, seen, strict=True))
-    if not stale and len(apart) == len(pairs):  # digests of two kinds never meet
+    kinds = {len(name or "") for each in told for name in (each.before, each.after)}
+    if (
+        not stale and len(apart) == len(pairs) and (len(kinds) > 1 or max(kinds) < DIGEST)
+    ):  # digests of two kinds never meet
         return cannot_tell(f"{text}: no weights are known under both names", TELL_MOVED, **reading)
     return present(text, **reading)
 
 
 def tokens_left_out(material: Material) -> Finding:
-    """An update trains fewer tokens than the masks of its rollouts say: part of the batch never reaches the loss."""
+    """An update trains fewer tokens than the masks of its rollouts say, or those of a group twice."""
     masks, rollouts = Counter[int](), Counter[int]()
     for rollout in material.rollouts:
         if rollout.step is not None and rollout.trained_mask and rollout.advantage:
@@ -109,12 +113,42 @@ def tokens_left_out(material: Material) -> Finding:
         return cannot_tell("no training call says its tokens beside the masks of its rollouts", TELL_TOKENS)
     lost = {step: masks[step] - (told[step + shift] or 0) for step in steps}
     fewer = [step for step in steps if lost[step] > rollouts[step]]  # a shift by one loses a token of each
-    reading = {"steps": len(steps), "fewer": len(fewer), "lost": sum(lost[step] for step in fewer)}
+    reading: dict[str, float] = {"steps": len(steps), "fewer": len(fewer), "lost": sum(lost[step] for step in fewer)}
+    twice = [step for step in steps if _again(material, step, told[step + shift] or 0)]
+    if twice and not fewer:
+        reading |= {"twice": len(twice)}
+        return present(f"{len(twice)} of {len(steps)} training calls train one group's tokens twice", **reading)
     text = f"{len(fewer)} of {len(steps)} training calls train fewer tokens than their rollouts' masks have"
     if not fewer:
         return absent(text, **reading)
     first = fewer[0]
     return present(f"{text}: {told[first + shift]:g} of {masks[first]} at the first of them", **reading)
+
+
+def _again(material: Material, step: int, told: float) -> bool:
+    """Whether a step has more tokens than all of its rollouts' masks, by those of one of its groups."""
+    groups = [group for group in material.groups if group[0].step == step]
+    if not groups:
+        return False
+    sums = [sum(sum(rollout.trained_mask or ()) for rollout in group) for group in groups]
+    whole = len({len(group) for group in material.groups}) == 1 and material.group_size in (None, len(groups[0]))
+    return whole and told - sum(sums) in {each for each in sums if each}
+
+
+def updates_alike(material: Material) -> Finding:
+    """Two training calls report the same gradient norm to its last digit: one batch is trained or reported twice."""
+    known = [u for u in material.updates if u.grad_norm is not None and _is_measured(u.grad_norm)]
+    if len(known) < 2:
+        return cannot_tell("no two training calls say their gradient's norm", "grad_norm of each training call")
+    alike = len(known) - len({u.grad_norm for u in known})
+    text = f"{alike} of {len(known)} training calls report the gradient norm of another one"
+    reading = {"updates": len(known), "alike": alike}
+    return present(text, **reading) if alike else absent(text, **reading)
+
+
+def _is_measured(norm: float) -> bool:
+    """Whether it has so many digits that two are not equal by chance; one that was cut to a limit has not."""
+    return math.isfinite(norm) and float(f"{norm:.4g}") != norm
 
 
 def gradients_not_finite(material: Material) -> Finding:
@@ -139,4 +173,5 @@ FINDINGS = (
     update_begins_elsewhere,
     tokens_left_out,
     gradients_not_finite,
+    updates_alike,
 )

@@ -27,7 +27,7 @@ class Words:
 
 def rollout(task: str, number: int, step: int = 0, **changed: Any) -> dict[str, Any]:
     """Two turns: a call, then a text. One or two of four succeed, by the task."""
-    first, second = (200, 201, 202, 203, 204 + number, 205, 206, EOS), (300 + number, 301, 302, EOS)
+    first, second = (210 + number, 201, 202, 203, 204, 205, 206, EOS), (300 + number, 301, 302, EOS)
     prompt = (BOS, *SYSTEM, *TOOLS, *USER, int(task) + 400)
     later = (*prompt, *first, *RESULT)
     ids = (*later, *second)

@@ -1,0 +1,508 @@
+"""What can be computed again from what else is recorded is, and named where it differs; what a sound loop may do is no
+symptom."""
+
+import json
+
+import pytest
+
+from harness.probe import SYMPTOMS, check
+from tests.probe.spelled import EOS, LOOK, RULES, each, encode, loop, planted, rendered, seen_otherwise, turns
+
+NEW = {
+    "messages_not_served",
+    "replies_served_otherwise",
+    "prompts_framed_apart",
+    "replies_not_as_sampled",
+    "eos_masked_in_part",
+    "several_names_answer",
+    "finish_reasons_untrue",
+    "frequencies_off_probabilities",
+    "groups_of_another_size",
+    "group_opens_apart",
+    "success_paid_apart",
+    "rewards_change_between_steps",
+    "advantages_not_of_their_group",
+    "rollouts_left_out",
+    "messages_lost",
+    "tools_not_served",
+    "messages_empty",
+    "equal_calls_answered_apart",
+    "answers_of_other_calls",
+    "validation_changes",
+    "tasks_not_to_train_on",
+    "updates_alike",
+}
+
+
+def verdicts(given) -> dict[str, str]:
+    return {f.symptom: f.verdict for f in check(**given)}
+
+
+def named(given) -> set[str]:
+    return {name for name, verdict in verdicts(given).items() if verdict == "present"}
+
+
+def test_of_a_loop_whose_tokens_spell_its_messages_each_of_them_is_absent():
+    found = verdicts(loop())
+    certain = {"frequencies_off_probabilities": "cannot tell"}  # so that all go on alike
+    assert {name: found[name] for name in NEW} == dict.fromkeys(NEW, "absent") | certain
+    assert "present" not in found.values()
+
+
+def answers_cut(given):
+    for one in each(given):
+        seen_otherwise(one, ', "count": 3}', "")
+
+
+def system_prompt_shown_twice(given):
+    twice = "".join(f"<|im_start|>system\n{RULES}<|im_end|>\n" for _ in range(2))
+    for one in each(given):
+        seen_otherwise(one, f"<|im_start|>system\n{RULES}<|im_end|>\n", twice)
+
+
+def history_escaped(given):
+    """The served template makes JSON of arguments that are JSON already."""
+    for one in each(given):
+        arguments = one["messages"][2]["tool_calls"][0]["function"]["arguments"]
+        prompt = one["turns"][1]["prompt_ids"]
+        text = "".join(chr(i) if i != EOS else "<|im_end|>" for i in prompt)
+        one["turns"][1]["prompt_ids"] = encode(text.replace(arguments, json.dumps(arguments)))
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def reply_not_in_history(given):
+    for one in each(given):
+        first, second = one["turns"]
+        at = len(first["prompt_ids"])
+        second["prompt_ids"] = second["prompt_ids"][:at] + second["prompt_ids"][at + len(first["output_ids"]) - 1 :]
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def another_conversation_in_some(given):
+    for one in list(each(given))[::8]:
+        seen_otherwise(one, "<|im_start|>user\n", "<|im_start|>user\nHello.<|im_end|>\n<|im_start|>user\n")
+
+
+def none_before_calls(given):
+    """The template writes None where a reply with a call has no text."""
+    for one in each(given):
+        seen_otherwise(one, "<tool_call>", "None<tool_call>")
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def arguments_lost(given):
+    for one in each(given):
+        function = one["messages"][2]["tool_calls"][0]["function"]
+        function["arguments"] = json.dumps({"thing": json.loads(function["arguments"])["thing"]})
+
+
+def reply_shortened(given):
+    for one in each(given):
+        one["messages"][4]["content"] = one["messages"][4]["content"][:9]
+
+
+def eos_of_calls_masked(given):
+    for one in each(given):
+        at = one["trained_mask"].index(True) + len(one["turns"][0]["output_ids"]) - 1
+        one["trained_mask"][at] = False
+    for step, update in enumerate(given["updates"]):
+        update["trainable_tokens"] = sum(sum(one["trained_mask"]) for one in each(given) if one["step"] == step)
+
+
+def base_now_and_then(given):
+    for turn in list(turns(given))[::7]:
+        turn["model"] = "base"
+
+
+def later_adapter_now_and_then(given):
+    for turn in list(turns(given))[:40:7]:
+        turn["model"] = "p@2"
+
+
+def cut_without_a_word(given):
+    for one in list(each(given))[::8]:
+        last = one["turns"][1]
+        last["output_ids"], last["logprobs"] = last["output_ids"][:-2], last["logprobs"][:-2]
+        one["messages"][4]["content"] = one["messages"][4]["content"][:-1]
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def calls_dropped(given):
+    for one in list(each(given))[::8]:
+        one["messages"][2] = {"role": "assistant", "content": "".join(map(chr, one["turns"][0]["output_ids"][:-1]))}
+
+
+def sampled_as_if_certain(given):
+    """Equal calls, of which the log-probs say that half would be others."""
+    for one in each(given):
+        one["turns"][0]["logprobs"] = [-0.7] * len(one["turns"][0]["logprobs"])
+
+
+def slowest_not_waited_for(given):
+    for group in given["trajectories"]:
+        del group[3]
+
+
+def two_groups_in_one(given):
+    given["trajectories"][0] += given["trajectories"].pop(1)
+
+
+def another_system_prompt_for_half(given):
+    for one in list(each(given))[::2]:
+        seen_otherwise(one, RULES, RULES[:13])
+        one["messages"][0]["content"] = RULES[:13]
+
+
+def users_of_two_groups_swapped(given):
+    one, other = given["trajectories"][0][0], given["trajectories"][1][0]
+    texts = [each["messages"][1]["content"] for each in (one, other)]
+    for rollout, (mine, theirs) in ((one, texts), (other, texts[::-1])):
+        seen_otherwise(rollout, mine, theirs)
+        rollout["messages"][1]["content"] = theirs
+
+
+def successes_paid_otherwise(given):
+    for group in given["trajectories"][::6]:
+        group[0]["reward"] = 0.4
+        for one in group:
+            one["advantage"] = one["reward"] - 0.35
+
+
+def paid_in_percent(given):
+    for one in each(given):
+        if one["step"] == 1:
+            one["reward"], one["advantage"] = 100 * one["reward"], 100 * one["advantage"]
+
+
+def mean_of_the_first_three(given):
+    for number, one in enumerate(each(given)):
+        group = given["trajectories"][number // 4]
+        one["advantage"] = one["reward"] - sum(r["reward"] for r in group[: number // 4 % 3 + 2]) / (
+            number // 4 % 3 + 2
+        )
+
+
+def noise_without_spread(given):
+    for number, one in enumerate(given["trajectories"][0]):
+        one.update(reward=1.0, success=1.0, advantage=(-1) ** number * 0.1)
+
+
+def one_group_scaled(given):
+    for one in given["trajectories"][0]:
+        one["advantage"] *= 3
+
+
+def half_of_a_batch(given):
+    for one in list(each(given))[1::2]:
+        del one["trained_ids"], one["trained_mask"], one["advantage"]
+    for step, update in enumerate(given["updates"]):
+        update["trainable_tokens"] = sum(sum(r.get("trained_mask", [])) for r in each(given) if r["step"] == step)
+
+
+def answers_lost(given):
+    for one in list(each(given))[::8]:
+        seen_otherwise(one, text(rendered(one["messages"][3])), "")
+        del one["messages"][3]
+
+
+def turns_lost(given):
+    for one in list(each(given))[::8]:
+        del one["turns"][0]
+
+
+def answers_cut_by_tokens(given):
+    for number, one in enumerate(list(each(given))[::6]):
+        answered(one, one["messages"][3]["content"][: 20 + number])
+
+
+def groups_left_out(given):
+    for one in given["trajectories"][5]:
+        del one["trained_ids"], one["trained_mask"], one["advantage"]
+    given["updates"] = []
+
+
+def tools_unknown_to_the_template(given):
+    for one in each(given):
+        one["sent_tools"] = [*one["sent_tools"], LOOK]
+
+
+def text(ids):
+    return "".join("<|im_end|>" if i == EOS else chr(i) for i in ids)
+
+
+def answers_empty(given):
+    for one in list(each(given))[::8]:
+        answered(one, "")
+
+
+def answered(one, content):
+    seen_otherwise(one, f"<|im_start|>tool\n{one['messages'][3]['content']}", f"<|im_start|>tool\n{content}")
+    one["messages"][3]["content"] = content
+
+
+def answers_cross(given):
+    for group, other in zip(given["trajectories"][::4], given["trajectories"][1::4], strict=True):
+        mine, theirs = group[0]["messages"][3]["content"], other[0]["messages"][3]["content"]
+        answered(group[0], theirs)
+        answered(other[0], mine)
+
+
+def answers_of_another_tool(given):
+    """Half of the rollouts look, and two of them are told what was counted."""
+    for number, one in enumerate(each(given)):
+        if number % 2:
+            one["messages"][2]["tool_calls"][0]["function"]["name"] = LOOK["function"]["name"]
+            seen_otherwise(one, '"name": "count"', '"name": "look"')
+            first = one["turns"][0]
+            first["output_ids"] = encode(text(first["output_ids"]).replace('"count"', '"look"'))
+            first["logprobs"] = first["logprobs"][1:]
+            one["trained_ids"] = one["trained_mask"] = None
+            if number not in (1, 9):
+                answered_alone(one, '{"seen": "' + one["task"] + '"}')
+
+
+def answered_alone(one, content):
+    for turn in one["turns"]:
+        old, new = (f"<|im_start|>tool\n{each}" for each in (one["messages"][3]["content"], content))
+        turn["prompt_ids"] = encode(text(turn["prompt_ids"]).replace(old, new))
+    one["messages"][3]["content"] = content
+
+
+def answers_wrong_now_and_then(given):
+    for one in list(each(given))[::12]:
+        answered(one, '{"thing": "' + one["task"] + '", "count": "unknown"}')
+
+
+def validation_halved(given):
+    given["validation_tasks"] = {0: ["v", "w"], 1: ["v"]}
+
+
+def tasks_move_to_validation(given):
+    """The split is drawn anew between the steps."""
+    given["validation_tasks"] = {0: ["v", "w"], 1: ["v", "w", "apples 0"]}
+
+
+def not_listed(given):
+    for one in given["trajectories"][0]:
+        one["task"] = "secret"
+
+
+def a_batch_again(given):
+    given["updates"][1]["grad_norm"] = given["updates"][0]["grad_norm"]
+
+
+def a_group_twice(given):
+    given["updates"][1]["trainable_tokens"] += sum(sum(one["trained_mask"]) for one in given["trajectories"][7])
+
+
+def adapter_of_another_run(given):
+    given["updates"][1]["weights_before"] = "digest 7"
+
+
+def some_groups_colder(given):
+    for group in given["trajectories"][::3]:
+        for turn in group[0]["turns"]:
+            turn["temperature"] = 0.5
+
+
+PLANTED = [
+    (answers_cut, {"messages_not_served"}),
+    (system_prompt_shown_twice, {"messages_not_served"}),
+    (history_escaped, {"replies_served_otherwise"}),
+    (reply_not_in_history, {"replies_served_otherwise"}),
+    (another_conversation_in_some, {"prompts_framed_apart", "equal_prompts_served_apart"}),
+    (none_before_calls, {"prompts_framed_apart"}),
+    (arguments_lost, {"replies_not_as_sampled"}),
+    (reply_shortened, {"replies_not_as_sampled"}),
+    (eos_of_calls_masked, {"eos_masked_in_part"}),
+    (base_now_and_then, {"several_names_answer"}),
+    (later_adapter_now_and_then, {"several_names_answer"}),
+    (cut_without_a_word, {"finish_reasons_untrue"}),
+    (calls_dropped, {"finish_reasons_untrue"}),
+    (sampled_as_if_certain, {"frequencies_off_probabilities"}),
+    (slowest_not_waited_for, {"groups_of_another_size"}),
+    (two_groups_in_one, {"groups_of_another_size"}),
+    (another_system_prompt_for_half, {"group_opens_apart"}),
+    (users_of_two_groups_swapped, {"group_opens_apart"}),
+    (successes_paid_otherwise, {"success_paid_apart"}),
+    (paid_in_percent, {"rewards_change_between_steps"}),
+    (mean_of_the_first_three, {"advantages_not_of_their_group"}),
+    (noise_without_spread, {"advantages_not_of_their_group"}),
+    (one_group_scaled, {"advantages_not_of_their_group"}),
+    (half_of_a_batch, {"rollouts_left_out"}),
+    (answers_lost, {"messages_lost"}),
+    (turns_lost, {"messages_lost"}),
+    (answers_cut_by_tokens, {"tool_answers_cut"}),
+    (groups_left_out, {"rollouts_left_out"}),
+    (tools_unknown_to_the_template, {"tools_not_served"}),
+    (answers_empty, {"messages_empty"}),
+    (answers_cross, {"answers_of_other_calls"}),
+    (answers_of_another_tool, {"answers_of_other_calls"}),
+    (answers_wrong_now_and_then, {"equal_calls_answered_apart"}),
+    (validation_halved, {"validation_changes"}),
+    (tasks_move_to_validation, {"validation_on_training_tasks", "validation_changes"}),
+    (not_listed, {"tasks_not_to_train_on"}),
+    (a_batch_again, {"updates_alike"}),
+    (a_group_twice, {"tokens_left_out"}),
+    (adapter_of_another_run, {"update_begins_elsewhere"}),
+    (some_groups_colder, {"temperature_changes"}),
+]
+
+
+@pytest.mark.parametrize(("fault", "symptoms"), PLANTED)
+def test_a_planted_fault_is_named(fault, symptoms):
+    assert named(planted(fault)) >= symptoms
+
+
+def test_every_symptom_of_the_ledger_is_planted_once_at_least():
+    assert {name for _, names in PLANTED for name in names} >= NEW
+    assert {symptom.__name__ for symptom in SYMPTOMS} >= NEW
+
+
+def calls_spelled_in_another_order(given):
+    """The template writes calls anew: other spaces, and keys in another order."""
+    for one in each(given):
+        arguments = json.loads(one["messages"][2]["tool_calls"][0]["function"]["arguments"])
+        spelled = json.dumps({"arguments": dict(reversed(arguments.items())), "name": "count"}, indent=1)
+        prompt = text(one["turns"][1]["prompt_ids"])
+        start, end = prompt.index("<tool_call>") + 11, prompt.index("</tool_call>")
+        one["turns"][1]["prompt_ids"] = encode(prompt[:start] + spelled + prompt[end:])
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def thoughts_dropped_from_history(given):
+    for one in each(given):
+        first = one["turns"][0]
+        first["output_ids"] = encode("<think>What is asked?</think>") + first["output_ids"]
+        first["logprobs"] = [-0.001] * len(first["output_ids"])
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def answers_as_json_text(given):
+    """Llama's template shows what a tool answers as a JSON string."""
+    for one in each(given):
+        content = one["messages"][3]["content"]
+        for turn in one["turns"]:
+            turn["prompt_ids"] = encode(text(turn["prompt_ids"]).replace(content, json.dumps(content)))
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def one_step_behind(given):
+    """Half of the replies are those of the adapter before: an asynchronous loop."""
+    for turn in list(turns(given))[1::2]:
+        name, _, number = turn["model"].partition("@")
+        turn["model"] = f"{name}@{max(int(number) - 1, 0)}"
+
+
+def by_deviation(given):
+    for group in given["trajectories"]:
+        mean = sum(one["reward"] for one in group) / 4
+        deviation = (sum((one["reward"] - mean) ** 2 for one in group) / 3) ** 0.5
+        for one in group:
+            one["advantage"] = (one["reward"] - mean) / (deviation + 1e-4)
+
+
+def against_the_others(given):
+    for one in each(given):
+        one["advantage"] *= 4 / 3
+
+
+def whitened_over_the_batch(given):
+    for one in each(given):
+        one["advantage"] = (one["advantage"] - 0.1) / 0.7
+
+
+def some_groups_filtered(given):
+    """Groups without spread are not trained, and steps have other numbers of groups."""
+    for one in given["trajectories"][0]:
+        one.update(reward=1.0, success=1.0)
+        for name in ("advantage", "trained_ids", "trained_mask"):
+            del one[name]
+    del given["trajectories"][3]
+    given["updates"] = given["updates"][1:]
+
+
+def some_failed_and_are_missing(given):
+    for group in given["trajectories"][::5]:
+        del group[2]
+    given["updates"] = []
+
+
+def curriculum(given):
+    given["train_tasks"] = {0: given["train_tasks"][0][:6], 1: given["train_tasks"][1][6:]}
+
+
+def rewards_by_length(given):
+    """Long replies earn less, whatever they say; no two successes earn the same."""
+    for number, one in enumerate(each(given)):
+        one["reward"] -= 0.01 * (number % 9)
+        del one["advantage"]
+
+
+def users_of_their_own(given):
+    """A simulated user says it in other words in each rollout."""
+    for number, one in enumerate(each(given)):
+        content = f"How many of them, all {number + 3} times?"
+        seen_otherwise(one, one["messages"][1]["content"], content)
+        one["messages"][1]["content"] = content
+
+
+def search_with_luck(given):
+    for number, one in enumerate(each(given)):
+        answered(one, f"Result {'abcdefg'[number % 7]}: nothing of note.")
+
+
+def submitted_at_the_end(given):
+    """The last call ends the rollout and has no answer."""
+    for one in each(given):
+        one["messages"], one["turns"] = one["messages"][:3], one["turns"][:1]
+        one["trained_ids"] = one["trained_mask"] = None
+
+
+def norms_clipped(given):
+    for update in given["updates"]:
+        update["grad_norm"] = 1.0
+
+
+@pytest.mark.parametrize(
+    "oddity",
+    [
+        calls_spelled_in_another_order,
+        thoughts_dropped_from_history,
+        answers_as_json_text,
+        one_step_behind,
+        by_deviation,
+        against_the_others,
+        whitened_over_the_batch,
+        some_groups_filtered,
+        some_failed_and_are_missing,
+        curriculum,
+        rewards_by_length,
+        users_of_their_own,
+        search_with_luck,
+        submitted_at_the_end,
+        norms_clipped,
+    ],
+)
+def test_what_a_sound_loop_may_do_is_no_symptom(oddity):
+    assert not named(planted(oddity)) & NEW
+
+
+def test_without_a_tokenizer_nothing_is_said_of_texts():
+    found = verdicts(loop() | {"tokenizer": None})
+    texts = ("messages_not_served", "replies_served_otherwise", "prompts_framed_apart", "replies_not_as_sampled")
+    assert {found[name] for name in texts} == {"cannot tell"}
+
+
+def test_a_tokenizer_of_another_model_makes_no_symptom():
+    class Foreign:
+        def decode(self, ids):
+            return " ".join(f"w{i}" for i in ids)
+
+    assert not named(loop() | {"tokenizer": Foreign()})
+
+
+def test_the_mean_of_a_group_is_asked_only_where_groups_are_known_to_be_whole():
+    given = planted(mean_of_the_first_three)
+    del given["group_size"]
+    assert "advantages_not_of_their_group" not in named(given)
