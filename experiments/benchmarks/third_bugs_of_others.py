@@ -1,6 +1,7 @@
 """Twelve silent bugs of RL loops by somebody who had not read the probe, after its third version.
 
-In the form of bugs_of_others.py, but `named` is left empty: who wrote these did not choose the symptoms.
+In the form of bugs_of_others.py. Who wrote these saw the symptoms' names there and no more; which symptoms count was chosen from
+docs/probe.md before the probe was asked.
 """
 
 import math
@@ -217,18 +218,66 @@ def two_epochs_by_default(steps: list[Step], _: random.Random) -> None:
 
 
 BUGS = (
-    Bug("stop string left out of calls", stop_string_left_out_of_calls, (), trainer=True),
-    Bug("end of turn does not stop the server", end_of_turn_does_not_stop, (), trainer=True),
-    Bug("decoding graphs without the adapter", decoding_graphs_without_the_adapter, ()),
-    Bug("newline lost where turns are joined", newline_lost_where_turns_are_joined, (), trainer=True),
-    Bug("tools only in the first request", tools_only_in_the_first_request, (), trainer=True),
-    Bug("each reset draws another instance", each_reset_draws_another_instance, (), trainer=True),
-    Bug("limit of replies before the tools", limit_of_replies_before_the_tools, (), trainer=True),
-    Bug("reward summed over turns", reward_summed_over_turns, (), trainer=True),
-    Bug("groups padded with zeros", groups_padded_with_zeros, (), trainer=True),
-    Bug("batches drawn from all tasks", batches_drawn_from_all_tasks, ()),
-    Bug("long rows not packed", long_rows_not_packed, (), trainer=True),
-    Bug("two epochs by default", two_epochs_by_default, (), trainer=True),
+    Bug(
+        "stop string left out of calls",
+        stop_string_left_out_of_calls,
+        ("eos_masked_in_part", "eos_never_trained", "replies_not_as_sampled"),
+        trainer=True,
+    ),
+    Bug(
+        "end of turn does not stop the server",
+        end_of_turn_does_not_stop,
+        ("replies_not_as_sampled", "replies_served_otherwise", "finish_reasons_untrue"),
+        trainer=True,
+    ),
+    Bug(
+        "decoding graphs without the adapter",
+        decoding_graphs_without_the_adapter,
+        ("another_adapter_answers", "trainer_and_sampler_disagree", "importance_ratios_off_1"),
+    ),
+    Bug(
+        "newline lost where turns are joined",
+        newline_lost_where_turns_are_joined,
+        ("context_not_served",),
+        trainer=True,
+    ),
+    Bug(
+        "tools only in the first request",
+        tools_only_in_the_first_request,
+        ("tools_not_served", "equal_prompts_served_apart", "context_not_served"),
+        trainer=True,
+    ),
+    Bug(
+        "each reset draws another instance",
+        each_reset_draws_another_instance,
+        ("group_opens_apart", "group_mixes_tasks"),
+        trainer=True,
+    ),
+    Bug(
+        "limit of replies before the tools",
+        limit_of_replies_before_the_tools,
+        ("messages_lost", "truncation_counted_as_failure"),
+        trainer=True,
+    ),
+    Bug(
+        "reward summed over turns",
+        reward_summed_over_turns,
+        ("success_paid_apart", "rewards_against_success"),
+        trainer=True,
+    ),
+    Bug(
+        "groups padded with zeros",
+        groups_padded_with_zeros,
+        ("advantages_not_of_their_group", "advantages_one_sided", "advantages_without_group_mean"),
+        trainer=True,
+    ),
+    Bug(
+        "batches drawn from all tasks",
+        batches_drawn_from_all_tasks,
+        ("tasks_not_to_train_on", "validation_on_training_tasks"),
+    ),
+    Bug("long rows not packed", long_rows_not_packed, ("rollouts_left_out",), trainer=True),
+    Bug("two epochs by default", two_epochs_by_default, ("tokens_left_out",), trainer=True),
 )
 
 
