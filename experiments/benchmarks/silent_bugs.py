@@ -67,9 +67,9 @@ and how many rollouts a group is asked for. So this table is no measure of reach
 """
 THIRD = """## Twelve bugs that the probe as it is was measured with
 
-`experiments/benchmarks/third_bugs_of_others.py`: written by somebody who had not read the probe, while 6c5a9a0 was being
-made by somebody who did not know these bugs; of its symptoms they had seen the older ones' names. The symptoms that count
-were chosen from docs/probe.md, and committed, before the probe was asked. The probe is 6c5a9a0.
+`experiments/benchmarks/third_bugs_of_others.py`: written by somebody who had not read the probe, while 6c5a9a0 was
+being made by somebody who did not know these bugs; of its symptoms they had seen the older ones' names. The symptoms
+that count were chosen from docs/probe.md, and committed, before the probe was asked. The probe is 6c5a9a0.
 """
 FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
 correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes

@@ -1,7 +1,7 @@
 """Twelve silent bugs of RL loops by somebody who had not read the probe, after its third version.
 
-In the form of bugs_of_others.py. Who wrote these saw the symptoms' names there and no more; which symptoms count was chosen from
-docs/probe.md before the probe was asked.
+In the form of bugs_of_others.py. Who wrote these saw the symptoms' names there and no more; which symptoms count was
+chosen from docs/probe.md before the probe was asked.
 """
 
 import math
