@@ -200,7 +200,16 @@ def main() -> int:
 
 def _report(asked: argparse.Namespace, sweep: Path) -> dict[str, Any]:
     from harness.machine.gpu import gpus
-    from harness.machine.memory import GIB, SHAPES, Load, card_of, rollout_seconds, training
+    from harness.machine.memory import (
+        GIB,
+        SHAPES,
+        Load,
+        card_of,
+        rollout_seconds,
+        score_seconds,
+        train_seconds,
+        training,
+    )
     from harness.records.load import load_sweep
 
     (run,) = load_sweep(sweep).runs
@@ -208,7 +217,7 @@ def _report(asked: argparse.Namespace, sweep: Path) -> dict[str, Any]:
     shape = SHAPES[asked.shape]
     load = Load(asked.prompt // 4, asked.prompt - asked.prompt // 4 + asked.reply, asked.reply)
     expected = training(shape, 8, asked.row)
-    card = card_of(gpus()[0].name) if gpus() else None
+    card, episodes = card_of(gpus()[0].name) if gpus() else None, GROUPS * ROLLOUTS
     return {
         "shape": asked.shape,
         "parameters": shape.parameters,
@@ -223,7 +232,9 @@ def _report(asked: argparse.Namespace, sweep: Path) -> dict[str, Any]:
         "planned": {
             "trainer_gib": expected.total(True) / GIB,
             "trainer_gib_not_checkpointed": expected.total(False) / GIB,
-            "decoding_s": rollout_seconds(shape, load, GROUPS * ROLLOUTS, GROUPS * ROLLOUTS, card) if card else None,
+            "decoding_s": rollout_seconds(shape, load, episodes, episodes, card) if card else None,
+            "scoring_s": score_seconds(shape, load, episodes, GROUPS, card) if card else None,
+            "training_s": train_seconds(shape, load, episodes, GROUPS, card, twice=True) if card else None,
         },
     }
 

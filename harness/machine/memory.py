@@ -141,30 +141,40 @@ def sampler(shape: Shape, rank: int, slots: int, budget: float) -> Sampler:
 
 @dataclass(frozen=True)
 class Training:
-    """The trainer's memory for one row. checkpointed: with layers that compute their activations twice."""
+    """The trainer's memory for one row.
+
+    activations: of all layers, kept for the backward pass; inputs: what is kept of them where layers compute twice;
+    layer: one layer's activations then; logits: of a chunk of positions
+    """
 
     weights: float
     state: float
     activations: float
-    checkpointed: float
+    inputs: float
+    layer: float
     logits: float
 
+    def row(self, twice: bool) -> float:
+        """At the most. Logits and their gradients are there before a layer computes its activations again."""
+        return self.inputs + max(self.layer, self.logits) if twice else self.activations + self.logits
+
     def total(self, twice: bool) -> float:
-        kept = self.checkpointed if twice else self.activations
-        return self.weights + self.state + kept + self.logits + TRAINER_FIXED
+        return self.weights + self.state + self.row(twice) + TRAINER_FIXED
 
 
 def training(shape: Shape, rank: int, row: int) -> Training:
     """row: tokens of a packed row.
 
     State: the adapter in bfloat16 to compute with, and in float32 itself, its gradient and Adam's two moments. With
-    checkpointing a layer's input is kept, and one layer's activations (Chen et al. 2016, section 4).
+    checkpointing a layer's input is kept, and one layer's activations (Chen et al. 2016, section 4). What torch held at
+    most on an H100 is in results/large_step_*.json: for 7 and 14 billion weights 1 and 2 % less, TRAINER_FIXED apart.
     """
     return Training(
         weights=BF16 * shape.parameters,
         state=(BF16 + 4 * FP32) * shape.adapter(rank),
         activations=row * shape.layers * shape.activations_per_token,
-        checkpointed=row * (shape.layers * BF16 * shape.hidden + shape.activations_per_token),
+        inputs=row * shape.layers * BF16 * shape.hidden,
+        layer=row * shape.activations_per_token,
         logits=LOGITS_COPIES * FP32 * min(row, LOGITS_CHUNK) * shape.vocabulary,
     )
 
@@ -184,7 +194,9 @@ CARDS = {
     "A100": Speed(312, 2.0),
     "L40S": Speed(362, 0.86),
 }
-BUSY = 0.3  # share of tflops that training reaches; a guess that suits models of 4 billion parameters and more
+BUSY = (
+    0.38  # share of tflops that training reaches: with 7 and 14 billion weights on an H100 (results/large_step_*.json)
+)
 # What a decoding step takes beside reading memory, from SmolLM2-135M with adapters and captured graphs on an H100 with
 # 16 cores: 6.6 ms for 64 requests, 16.2 ms for 256, each behind 4,100 to 4,400 tokens.
 STEP_SECONDS = 0.0033
@@ -221,6 +233,13 @@ def train_seconds(shape: Shape, load: Load, episodes: int, groups: int, card: Sp
     return passes * tokens * (2 * shape.parameters + attention) / (BUSY * card.tflops * 1e12)
 
 
+def score_seconds(shape: Shape, load: Load, episodes: int, groups: int, card: Speed) -> float:
+    """What was served, computed again with the weights that should have answered and with their rival: the check of
+    endpoint. Two forward passes over what an update trains.
+    """
+    return train_seconds(shape, load, episodes, groups, card, twice=False)
+
+
 def estimate_lines(
     policy: str,
     gpu: str,
@@ -252,9 +271,9 @@ def estimate_lines(
         f"sampler, {serving:.0f} GiB: weights {_gib(serve.weights)}, adapters {_gib(serve.adapters)}, "
         f"cache {_gib(max(serve.cache, 0))}: {room if serve.episodes(load) else f'NO ROOM for an episode of {domain}'}",
         f"trainer, {split[1] * memory:.0f} GiB: weights {_gib(train.weights)}, adapter and Adam {_gib(train.state)}, "
-        f"a row of {row:,} tokens {_gib(train.checkpointed if twice else train.activations)}"
-        + (" (computed twice)" if twice else "")
-        + f", logits {_gib(train.logits)}; in all {_gib(train.total(twice))}"
+        f"a row of {row:,} tokens {_gib(train.row(twice))}"
+        + (" (layers computed twice)" if twice else "")
+        + f"; in all {_gib(train.total(twice))}"
         + ("" if train.total(twice) <= allowed else ": DOES NOT FIT"),
     ]
     card = card_of(gpu)
@@ -264,11 +283,13 @@ def estimate_lines(
         return lines
     episodes = groups * rollouts
     played = rollout_seconds(shape, load, episodes, min(serve.episodes(load), in_flight), card)
+    scored = score_seconds(shape, load, episodes, groups, card)
     trained = train_seconds(shape, load, episodes, groups, card, twice)
     return [
         *lines,
-        f"time: a step of {groups} x {rollouts} episodes at best {played:.0f} s of decoding and {trained:.1f} s of "
-        "training, at the card's own rates; small models wait for the processor and take several times as long",
+        f"time: a step of {groups} x {rollouts} episodes at best {played:.0f} s of decoding, {scored:.1f} s of scoring "
+        f"and {trained:.1f} s of training, at the card's own rates; small models wait for the processor and take several "
+        "times as long",
     ]
 
 

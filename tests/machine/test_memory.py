@@ -1,11 +1,15 @@
 """The estimates agree with published sizes and with what was measured on a card."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from harness.machine import memory
 from harness.policy import BUNDLED, POLICIES, bundled
 
 H100 = memory.CARDS["H100"]
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,27 @@ def test_checkpointing_keeps_less_and_takes_half_as_long_again():
     assert train.total(twice=True) < train.total(twice=False)
     once, twice = (memory.train_seconds(shape, load, 48, 8, H100, twice) for twice in (False, True))
     assert twice == pytest.approx(1.5 * once)
+
+
+@pytest.mark.parametrize("policy", ["qwen2_5_7b", "qwen2_5_14b"])
+def test_a_whole_step_of_a_large_policy_takes_what_was_measured_on_a_card(policy):
+    """By experiments/benchmarks/large_step.py. A prompt is shared within a group, its first quarter within a step."""
+    measured = json.loads((RESULTS / f"large_step_{policy}.json").read_text())
+    shape, groups, episodes = memory.SHAPES[policy], measured["groups"], measured["groups"] * measured["rollouts"]
+    prompt, reply, step = measured["prompt_tokens"], measured["reply_tokens"], measured["step"]
+    train = memory.training(shape, rank=8, row=measured["row_tokens"])
+    assert train.total(twice=True) - memory.TRAINER_FIXED == pytest.approx(
+        step["trainer"]["peak_gib"] * memory.GIB, rel=0.05
+    )
+    load = memory.Load(prompt, reply, reply)
+    trained = memory.train_seconds(shape, load, episodes, groups, H100, twice=True)
+    assert trained == pytest.approx(step["trainer"]["step_seconds"], rel=0.1)
+    scored = memory.score_seconds(shape, load, episodes, groups, H100)
+    assert scored == pytest.approx(step["seconds"]["score"], rel=0.15)
+    played = memory.rollout_seconds(
+        shape, memory.Load(prompt // 4, prompt - prompt // 4 + reply, reply), episodes, episodes, H100
+    )
+    assert played == pytest.approx(step["seconds"]["rollout"], rel=0.3)
 
 
 def test_a_model_too_large_for_the_card_is_said_not_to_fit():
