@@ -288,8 +288,8 @@ def estimate_lines(
     return [
         *lines,
         f"time: a step of {groups} x {rollouts} episodes at best {played:.0f} s of decoding, {scored:.1f} s of scoring "
-        f"and {trained:.1f} s of training, at the card's own rates; small models wait for the processor and take several "
-        "times as long",
+        f"and {trained:.1f} s of training, at the card's own rates; small models wait for the processor and take "
+        "several times as long",
     ]
 
 
