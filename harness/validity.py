@@ -1,5 +1,5 @@
 """From manipulation checks to a verdict on a run: valid, or INVALID with the measurement that shows it. Beside it stand
-findings: what a reader must know and what is no fault, a switch among it that no step could show."""
+findings: what a reader must know and what is no fault, a switch among it that nothing could show."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -68,10 +68,12 @@ def ended_early(steps: int, planned: int) -> list[str]:
 
 
 def unjudged(checks: Iterable[Check], compared: Collection[str]) -> list[str]:
-    """The factors whose checks never could tell: neither valid by default nor INVALID, and said of the run. Of one that
-    the sweep does not compare, only where it is not on."""
+    """The factors whose checks never could tell, alone or together: neither valid by default nor INVALID, and said of
+    the run. Of one that the sweep does not compare, only where it is not on."""
     asked = (check for check in checks if check.factor in compared or check.level != ON)
-    return [f"{factor}: not shown: no step could judge its switch" for factor in not_shown(asked)]
+    return [
+        f"{factor}: not shown: neither a step nor all together could judge its switch" for factor in not_shown(asked)
+    ]
 
 
 def unequal_starts(starts: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:

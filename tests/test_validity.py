@@ -58,7 +58,8 @@ def test_a_verdict_names_the_level_that_had_no_effect():
 def test_a_switch_that_no_step_could_judge_is_a_finding():
     checks = [check("tools", None), check("split", True), check("reward", None)]
     checks += [check("tools", None), check("split", None), check("reward", False)]
-    assert unjudged(iter(checks), ["tools"]) == ["tools: not shown: no step could judge its switch"]
+    said = "tools: not shown: neither a step nor all together could judge its switch"
+    assert unjudged(iter(checks), ["tools"]) == [said]
     assert unjudged([], ["tools"]) == []  # a run of no steps
     assert unjudged(checks, ["endpoint"]) == []  # it is on, and nobody compares it
 

@@ -1,6 +1,7 @@
 """What a sweep wrote, and the results it shares. The records are the truth; everything shown is a view of them.
 
 schema.py       what a record says: one definition for those who write and those who read
+together.py     do the steps of a run together show what none shows alone?
 json_files.py   JSON on disk: lines, objects, and what a crash leaves of them
 layout.py       which file holds what, in a live sweep and in an archived one
 run_records.py  one run's files, written line by line as it goes

@@ -7,7 +7,7 @@ wrote twice counts once (the later line wins).
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,7 @@ class RecordedRun:
 
     @property
     def not_shown(self) -> tuple[str, ...]:
-        """Factors of the arm that were checked, and whose switch no step could judge."""
+        """Factors of the arm that were checked, and whose switch neither a step nor all together could judge."""
         return tuple(factor for factor in not_shown(self.checks) if factor in self.levels)
 
 
@@ -237,6 +237,8 @@ def _run(planned: PlannedRun, content: RunContent) -> RecordedRun:
     """A run that never started has the state `missing`."""
     status = StatusRecord.of(_visible(content.status), content.started)
     steps, validation, checks = map(_visible, (content.steps, content.validation, content.checks))
+    judged = tuple(map(CheckRecord.of, _in_order(checks, lambda r: (r["step"], r.get("factor")))))
+    status = replace(status, findings=_still_true(status.findings, judged))
     return RecordedRun(
         name=visible(planned.run),
         arm=visible(planned.arm),
@@ -246,9 +248,15 @@ def _run(planned: PlannedRun, content: RunContent) -> RecordedRun:
         **vars(status),
         steps=cast(tuple[StepRecord, ...], _in_order(steps, lambda r: r["step"])),
         validations=tuple(map(ValidationRecord.of, _in_order(validation, lambda r: r["step"]))),
-        checks=tuple(map(CheckRecord.of, _in_order(checks, lambda r: (r["step"], r.get("factor"))))),
+        checks=judged,
         unreadable_lines=content.unreadable,
     )
+
+
+def _still_true(findings: Iterable[str], checks: Sequence[CheckRecord]) -> tuple[str, ...]:
+    """Without those that call a switch not shown which all steps together show: older code looked at each alone."""
+    shown = {check.factor for check in checks} - set(not_shown(checks))
+    return tuple(each for each in findings if not any(each.startswith(f"{name}: not shown") for name in shown))
 
 
 def _visible(value: Any) -> Any:

@@ -3,9 +3,11 @@
 A line on disk has the keys of `line()`; a sweep that was made by older code may lack some of them.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
+
+from harness.records.together import shown_together
 
 Record = dict[str, Any]
 TaskGroups = dict[str, str]  # of a manifest: the name of its group by task id; a task that is absent has its own
@@ -160,14 +162,21 @@ class Judged(Protocol):
     def factor(self) -> str: ...
     @property
     def took_effect(self) -> bool | None: ...
+    @property
+    def reading(self) -> Mapping[str, float | None]: ...
 
 
 def not_shown(checks: Iterable[Judged]) -> tuple[str, ...]:
-    """The factors that were checked and whose checks never could tell, in the order of the checks."""
-    told: dict[str, bool] = {}
+    """The factors that were checked and whose checks never could tell, neither a step's alone nor all together, in the
+    order of the checks."""
+    of: dict[str, list[Judged]] = {}
     for check in checks:
-        told[check.factor] = told.get(check.factor, False) or check.took_effect is not None
-    return tuple(factor for factor, shown in told.items() if not shown)
+        of.setdefault(check.factor, []).append(check)
+    return tuple(
+        factor
+        for factor, asked in of.items()
+        if all(check.took_effect is None for check in asked) and not shown_together(check.reading for check in asked)
+    )
 
 
 def validity_word(valid: bool, hidden: Collection[str]) -> str:

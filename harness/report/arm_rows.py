@@ -35,7 +35,7 @@ class ArmRow:
     states: dict[str, int]
     at_step: int | None  # the least advanced run's last validated step
     block: str = ""
-    not_shown_runs: int = 0  # completed and not INVALID, with a switch that no step could judge
+    not_shown_runs: int = 0  # completed and not INVALID, with a switch that nothing could judge
     not_shown_factors: tuple[str, ...] = ()
 
 

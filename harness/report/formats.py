@@ -17,7 +17,7 @@ CAPTION = (
     "area: mean height of the curve. reported: what the arm would have shown by its own rules; "
     "gap: reported − reference."
 )
-SHOWN_MEANS = "Not shown: no step could tell whether that switch took effect; such a run is neither valid nor INVALID."
+SHOWN_MEANS = "Not shown: nothing could tell whether that switch took effect; such a run is neither valid nor INVALID."
 
 
 def reward(value: float | None) -> str:

@@ -22,9 +22,9 @@ Where episodes are missing, intervals, p-values and verdicts are those that hold
 of the effect stand beside it; where runs failed or are incomplete, a verdict stands if none of what they could have
 been turns it round (worst_case.py).
 
-A run whose switch no step could judge ("not shown") counts, and is counted by factor. An effect is called none only
-where every seed shows its switch at both levels; where no seed does, it is "not shown", unless a difference is
-(shown.py).
+A run whose switch nothing could judge ("not shown", records/together.py) counts, and is counted by factor. An effect is
+called none only where every seed shows its switch at both levels; where no seed does, it is "not shown", unless a
+difference is (shown.py).
 """
 
 import json
@@ -149,7 +149,7 @@ class Effects:
     moves: bool  # some arm's mean reward changes by MOVES, or differs so much from another arm's
     fails: bool  # with all fixes on the policy ends below its start (decline.py)
     left_out: tuple[LeftOut, ...]
-    not_shown: Mapping[str, int]  # by factor: counted runs whose switch no step could judge
+    not_shown: Mapping[str, int]  # by factor: counted runs whose switch nothing could judge
     effects: tuple[Effect, ...]
     rankings: tuple[Ranking, ...]
     gate_checks: tuple[GateCheck, ...]
@@ -538,8 +538,9 @@ def _notes(outcomes: Outcomes) -> tuple[str, ...]:
     if shown := [f"{factor} in {count}" for factor, count in outcomes.not_shown.items() if count]:
         of = int(outcomes.counted_A_N.sum())
         notes.append(
-            f"Not shown: no step could judge the switch of {', '.join(shown)} of the {of} runs that count. These are "
-            "neither INVALID nor left out; nothing proves that the switch took effect in them."
+            f"Not shown: neither a step nor all steps together could judge the switch of {', '.join(shown)} of the "
+            f"{of} runs that count. These are neither INVALID nor left out; nothing proves that the switch took effect "
+            "in them."
         )
     if outcomes.ended:
         notes.append(

@@ -54,7 +54,7 @@ class Outcomes:
     baseline: which loop `off` means
     margin: reward; what the sweep was to call next to nothing
     ended: counted runs whose loop ended by itself
-    unshown: by factor, (A, N) counted runs whose switch no step could judge; a factor that is absent was always shown
+    unshown: by factor, (A, N) counted runs whose switch nothing could judge; a factor that is absent was always shown
     looks: how often the sweep was looked at
     task_groups: the name of its group by task, where tasks are variants of one another (intervals.py)
     """
@@ -93,7 +93,7 @@ class Outcomes:
 
     @property
     def not_shown(self) -> dict[str, int]:
-        """By factor: how many counted runs have a switch that no step could judge."""
+        """By factor: how many counted runs have a switch that nothing could judge."""
         return {factor: int(runs_A_N.sum()) for factor, runs_A_N in self.unshown.items()}
 
     @cached_property

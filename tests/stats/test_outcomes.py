@@ -67,7 +67,7 @@ def test_runs_whose_switch_was_not_shown_count_and_are_counted_by_factor(tmp_pat
     assert {k: v for k, v in json.loads(before).items() if k not in ("not_shown", "notes")} == {
         k: v for k, v in now.items() if k not in ("not_shown", "notes")
     }
-    said = "no step could judge the switch of endpoint in 1, reward in 2 of the 16 runs that count"
+    said = "could judge the switch of endpoint in 1, reward in 2 of the 16 runs that count"
     sweep = load_sweep(folder)
     for text in (markdown(sweep, statistics_of(sweep)), page(sweep, statistics_of(sweep))):
         assert said in text and "; 3 with a switch that was not shown." in text
