@@ -5,7 +5,7 @@ line of its output is a promise of the page and whether it is kept; the exit cod
 keeps pictures.
 
 No test of the suite: it needs Chromium (Debian: `apt-get install chromium`) and `pip install playwright`, and the
-harness needs neither.
+harness needs neither. `.ci/run` starts it where Chromium is installed.
 """
 
 import argparse
