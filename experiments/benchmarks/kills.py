@@ -6,8 +6,8 @@
 A sweep is killed and started again until it completes. Moments are drawn evenly over the length of an undisturbed
 sweep, start and end included; of the roles that have a process then, one that was hit seldom is drawn sooner. A kill
 counts if its process still lived. Prints a table by role and writes each kill to results/kills.json (out=FILE), where
-another seed is added. at_once: sweeps side by side; device=cuda: on a GPU, with the real server; keep=FOLDER keeps the
-sweeps. The exit code is 1 if anything was
+another seed is added. at_once: sweeps side by side; device=cuda: on a GPU, with the real server and a policy of 16
+bits (policy=smollm2_135m_raw, unless it is given); keep=FOLDER keeps the sweeps. The exit code is 1 if anything was
 lost, doubled, left over or other than undisturbed, or a resume took more than LIMIT seconds beyond loading.
 """
 
@@ -101,6 +101,7 @@ class Asked:
     seed: int = 0
     at_once: int = 1
     device: str = "cpu"
+    policy: str = ""
     layouts: tuple[str, ...] = ("one", "one", "several", "one", "several", "ray")
     out: str = str(ROOT / "results" / "kills.json")
     keep: str = ""
@@ -469,7 +470,8 @@ def main(words: Sequence[str]) -> int:
     budget, record, lock = Budget(asked.kills), Record(asked), threading.Lock()
     with workplace(asked.keep) as folder:
         env = environment(asked.server, folder, asked.device)
-        options = [f"backend.device={asked.device}"]
+        policy = asked.policy or ("smollm2_135m_raw" if asked.device == "cuda" else "micro")
+        options = [f"backend.device={asked.device}", f"policy={policy}"]
         whole = undisturbed(folder / "undisturbed", env, options=options)
         print(f"undisturbed: {whole.seconds:.0f} s, {len(whole.states)} runs", flush=True)
 
