@@ -200,6 +200,8 @@ def test_a_context_that_every_first_prompt_fills_is_a_fault_and_says_what_to_do(
 
     with pytest.raises(EngineError, match=r"each of 2 validation tasks fills the context of policy@3.*max_model_len"):
         measured(play)
+    with pytest.raises(EngineError, match=r"each of 1 validation tasks fills the context"):
+        measured(play, protocol=("r1", "r2"))
 
 
 @pytest.mark.parametrize("task", ["r1", "v1"])

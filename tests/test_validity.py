@@ -62,6 +62,8 @@ def test_a_switch_that_no_step_could_judge_is_a_finding():
     assert unjudged(iter(checks), ["tools"]) == [said]
     assert unjudged([], ["tools"]) == []  # a run of no steps
     assert unjudged(checks, ["endpoint"]) == []  # it is on, and nobody compares it
+    off = [replace(one, level="off") for one in checks]
+    assert unjudged(off, ["endpoint"]) == [said]  # nobody compares it either, and it is not as it should be
 
 
 def test_a_loop_that_ended_by_itself_is_a_finding():
