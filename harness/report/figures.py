@@ -5,7 +5,7 @@ legend. Arms whose curves coincide (behind a closed gate they share every step) 
 one label, which is what makes 64 arms readable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,16 +120,18 @@ def arm_colours(sweep: SweepRecords) -> dict[str, str]:
 def draw_factor(axes: "Axes", sweep: SweepRecords, factor: str) -> None:
     """The pair of arms that shows what the fix does, where the sweep has one; else the means of the two levels."""
     pair = pair_curves(sweep, factor)
-    ends = _draw_pair(axes, pair) if pair else _draw_levels(axes, sweep, factor)
+    ends = _draw_pair(axes, pair, arm_colours(sweep)) if pair else _draw_levels(axes, sweep, factor)
     _frame(axes, sweep, "")
     _label_ends(axes, ends)
     axes.set_title(factor, loc="left", fontsize=11, fontweight="bold")
 
 
-def _draw_pair(axes: "Axes", pair: dict[str, Curve]) -> list[End]:
-    """The first of the two has the fix: black; the other one dashed."""
+def _draw_pair(axes: "Axes", pair: dict[str, Curve], colours: Mapping[str, str]) -> list[End]:
+    """The first of the two has the fix; the other one is dashed, grey where it would hide in the first one's colour."""
+    first, second = (colours[curve.arms[0]] for curve in pair.values())
+    drawn = (first, "-"), (GREY if second == first else second, DASHED)
     ends = []
-    for (name, curve), (colour, style) in zip(pair.items(), ((BLACK, "-"), (VERMILLION, DASHED)), strict=True):
+    for (name, curve), (colour, style) in zip(pair.items(), drawn, strict=True):
         axes.plot(curve.steps, curve.mean, color=colour, lw=2.4, ls=style, zorder=3)
         _band(axes, curve, colour)
         ends.append(End(name, curve.steps[-1], curve.mean[-1], colour, True))

@@ -111,5 +111,5 @@ def _style(shade: float | None) -> str:
     if shade is None or abs(shade) < 1e-9:
         return ""
     depth = min(abs(shade), 1.0)
-    kind = ("up" if shade > 0 else "down") + " deep" * (depth > (0.75 if shade > 0 else 0.95))
+    kind = ("up" if shade > 0 else "down") + " deep" * (depth > 0.85)
     return f' class="{kind}" style="--s:{depth:.0%}"'

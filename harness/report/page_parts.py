@@ -1,5 +1,6 @@
 """The page's sections that come straight from the records: curves, gaps, claims, arms, checks, cost, origin."""
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ def claims(found: SweepStatistics) -> Iterator[str]:
     yield f"<p>Registered before the first sweeps: {text(claims_line(found))}.</p>"
     for v in found.verdicts:
         kind = v.verdict.split()[0]
-        items = "".join(f"<li>{text(f.evidence)}</li>" for f in v.findings)
+        items = "".join(f"<li>{plain_names(f.evidence)}</li>" for f in v.findings)
         items += "".join(f"<li>{text(line)}</li>" for line in v.claim.remarks)
         changes = "".join(f"<p>{text(line)}</p>" for line in v.claim.changes)
         yield (
@@ -84,6 +85,15 @@ def claims(found: SweepStatistics) -> Iterator[str]:
             f"<details><summary>What was predicted, where the claim stands, and how its rules changed</summary>"
             f"<p>{code(v.claim.prediction)}</p><p>{text(v.claim.source)}.</p>{changes}</details></div>"
         )
+
+
+def plain_names(evidence: str) -> str:
+    """HTML; a measure is called by its name without underscores, and its tooltip has the internal one"""
+    return re.sub(
+        r"\b([a-z]+(?:_[a-z]+)+)(?= of [a-z])",
+        lambda name: f'<abbr title="{name[1]}">{name[1].replace("_", " ")}</abbr>',
+        text(evidence),
+    )
 
 
 def arms(sweep: SweepRecords) -> Iterator[str]:

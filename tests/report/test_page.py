@@ -25,9 +25,10 @@ from harness.report.curves import (
     valid_curves,
 )
 from harness.report.effect_figures import effect_figure
-from harness.report.figures import BLACK, GREY, NAMED, arm_colours, overview_figure, spread
+from harness.report.figures import BLACK, GREY, NAMED, arm_colours, factor_figure, overview_figure, spread
 from harness.report.page import page as page_of
 from harness.report.page import write_report
+from harness.report.page_parts import plain_names
 from harness.report.palette import palette
 from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import factorial, leave_one_out, make_invalid, run_folder, write_status, write_sweep
@@ -232,3 +233,21 @@ def test_an_arm_has_one_colour_in_curves_profiles_and_table(tmp_path):
     assert f"<td>{swatch}without_tools</td>" in text
     (line,) = re.findall(r'<li data-line="(\d+)" data-arms="without_tools">', text)
     assert f'<g class="line plain" data-line="{line}" style="--c:{colours["without_tools"]}">' in text
+
+
+def test_an_arm_has_the_same_colour_fix_by_fix_as_among_all_curves(tmp_path):
+    sweep = load_sweep(write_sweep(tmp_path / "s"))
+    colours = arm_colours(sweep)
+    drawn = {}
+    for factor in contrasted_factors(sweep):
+        fixed, without = factor_figure(sweep, factor).axes[0].lines[:2]
+        drawn[factor] = (fixed.get_color(), without.get_color())
+    grey_where_both = {f: GREY if colours[f"without_{f}"] == BLACK else colours[f"without_{f}"] for f in drawn}
+    assert drawn == {factor: (BLACK, colour) for factor, colour in grey_where_both.items()}
+    assert len(set(grey_where_both.values())) > 2
+
+
+def test_a_measure_is_called_by_plain_words_and_its_internal_name_is_a_tooltip():
+    assert plain_names("rises: reference_rise of all_on is 1 <") == (
+        'rises: <abbr title="reference_rise">reference rise</abbr> of all_on is 1 &lt;'
+    )
