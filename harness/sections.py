@@ -38,6 +38,7 @@ OF_USERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("model",),
     ),
 }
+REQUESTS_ON_GPU = 256  # at once, where nothing else is asked for
 NOT_WHO = ("key_variable", "concurrency", "timeout")  # how a model is reached, not what it says
 REWARD = "a difference of rewards, above 0 and below 1"
 NEEDS_GPU = "backend.batch_invariant=true needs an NVIDIA GPU (H100 or newer): vLLM has no such kernels for CPUs."
@@ -420,7 +421,7 @@ class BackendConfig(Section):
     @property
     def requests(self) -> int:
         """Requests that the server gets at once, over all runs."""
-        return self.in_flight or (256 if self.on_gpu else 48)
+        return self.in_flight or (REQUESTS_ON_GPU if self.on_gpu else 48)
 
 
 @dataclass(frozen=True, config=STRICT)

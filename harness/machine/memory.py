@@ -5,6 +5,7 @@ best. Sizes in bytes unless a name says GiB. Pure functions; no torch.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,6 +239,32 @@ def score_seconds(shape: Shape, load: Load, episodes: int, groups: int, card: Sp
     endpoint. Two forward passes over what an update trains.
     """
     return train_seconds(shape, load, episodes, groups, card, twice=False)
+
+
+@dataclass(frozen=True)
+class CardSeconds:
+    """GPU-seconds at a card's own rates: of an episode's decoding, and of an update with its scoring."""
+
+    card: str
+    episode: float
+    update: float
+
+
+def card_seconds(
+    shape: Shape, domain: str, groups: int, rollouts: int, at_once: int, gpus: Sequence[str] = ()
+) -> CardSeconds | None:
+    """On the first GPU that has a data sheet here, else on an H100; None for an environment whose texts are not known.
+
+    groups x rollouts: episodes of a step; at_once: requests that are under way together
+    """
+    load = LOADS.get(domain)
+    if load is None:
+        return None
+    name = next((key for gpu in gpus for key in CARDS if key in gpu), "H100")
+    card, episodes = CARDS[name], groups * rollouts
+    played = rollout_seconds(shape, load, episodes, min(at_once, episodes), card) / episodes
+    trained = train_seconds(shape, load, episodes, groups, card, twice=True)
+    return CardSeconds(name, played, trained + score_seconds(shape, load, episodes, groups, card))
 
 
 def estimate_lines(

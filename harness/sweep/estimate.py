@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.blocks import NONE
 from harness.designs import alias_table, is_orthogonal, named_design, resolution
 from harness.factors import BASELINES, EPISODES, NOTE, Arm, Factors, Run
+from harness.machine.memory import CardSeconds
 from harness.records.layout import SweepFiles
 from harness.records.load import SCRIPTED, load_sweep, user_of
 from harness.report import effect_text, formats
@@ -48,6 +49,7 @@ class PlannedWork:
     sampled_apart: whether the blocks differ in how episodes are sampled and rewarded
     samples: further episodes of each reference task at the first and the last validation
     user: who it is, as `UserConfig.identity` says it; model_user: where it is a model
+    card: what an episode and an update take at a card's own rates, of a policy that is made for GPUs
     """
 
     runs: tuple[Run, ...]
@@ -79,6 +81,7 @@ class PlannedWork:
     also_bounds: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
     user: Mapping[str, object] = field(default_factory=lambda: dict(SCRIPTED))
     model_user: PlannedUser | None = None
+    card: CardSeconds | None = None
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -276,10 +279,11 @@ def _time_line(todo: StepCounts, rate: Pace | None, plan: PlannedWork) -> str:
     if len(set(plan.policies.values())) > 1:
         return "time: not known; the blocks have several policies, and each has a pace of its own"
     if rate is None:
-        return (
+        known = (
             f"time: not known; no earlier sweep of policy={plan.policy} on env={plan.domain} is in {plan.results} "
             "(`+ablation=smoke` makes one)"
         )
+        return f"{known}; {_card_words(todo, plan.card, len(plan.arms))}" if plan.card else known
     engines = f" with {rate.engines} engine{'s' * (rate.engines != 1)}" if rate.engines else ""
     pace = f"{rate.seconds:.3f} s per distinct episode{engines}, all included: {rate.source}"
     same = todo.distinct_episodes * rate.seconds
@@ -294,6 +298,15 @@ def _time_line(todo: StepCounts, rate: Pace | None, plan: PlannedWork) -> str:
     return (
         f"time: {duration(least)} to {duration(most)} ({pace}; this plan has {plan.engines}: their number divides the "
         "time as far as they share no cores and no GPU)"
+    )
+
+
+def _card_words(todo: StepCounts, card: CardSeconds, arms: int) -> str:
+    played, trained = todo.distinct_episodes * card.episode, todo.distinct_updates * card.update
+    each = f", {duration((played + trained) / arms)} an arm" if arms > 1 else ""
+    return (
+        f"at the own rates of a GPU ({card.card}) at least {duration(played)} of decoding and {duration(trained)} of "
+        f"scoring and training{each}"
     )
 
 

@@ -11,10 +11,11 @@ from harness.env import Environment, bounds, declared_user, load_environment, ta
 from harness.episode import EPISODE_VERSION
 from harness.errors import ConfigError, closest
 from harness.machine.gpu import gpus
+from harness.machine.memory import CardSeconds, card_seconds, read_shape
 from harness.policy import Policy, doubles_calls, load_policy, ready, template_warnings
 from harness.records.layout import SweepFiles
 from harness.seams import Rendering, TaskSplit
-from harness.sections import PolicyConfig
+from harness.sections import REQUESTS_ON_GPU, PolicyConfig
 from harness.sweep.certified import known
 from harness.sweep.estimate import PlannedWork
 from harness.sweep.manifest import check_plan, refuse_another, refuse_full_disk, sweep_name, write_plan
@@ -96,6 +97,7 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         ended=raises,
         user=sweep.user,
         model_user=_model_user(sweep),
+        card=_card(sweep),
         split=config.validation.split,
         samples=config.validation.samples,
         policy=sweep.policy.name,
@@ -105,6 +107,16 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
         results=config.results,
         engines=engines and min(engines, len(partition(runs, engines, factors))),
     )
+
+
+def _card(sweep: Sweep) -> CardSeconds | None:
+    """None for a policy that computes in float32: it is made for CPUs."""
+    config = sweep.config
+    if sweep.policy.dtype == "float32":
+        return None
+    train, together = config.train, config.backend.in_flight or REQUESTS_ON_GPU
+    shape, here = read_shape(sweep.policy.path), [gpu.name for gpu in gpus()]
+    return card_seconds(shape, sweep.domain.name, train.groups_per_step, train.rollouts_per_group, together, here)
 
 
 def _model_user(sweep: Sweep) -> PlannedUser | None:

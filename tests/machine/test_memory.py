@@ -81,6 +81,22 @@ def test_a_whole_step_of_a_large_policy_takes_what_was_measured_on_a_card(policy
     assert played == pytest.approx(step["seconds"]["rollout"], rel=0.3)
 
 
+def test_an_episode_and_an_update_take_what_a_step_takes_in_parts():
+    shape, load = memory.SHAPES["qwen2_5_7b"], memory.LOADS["retail"]
+    found = memory.card_seconds(shape, "retail", 8, 6, at_once=256, gpus=("NVIDIA H200",))
+    assert found.card == "H200"
+    card = memory.CARDS["H200"]
+    assert 48 * found.episode == pytest.approx(memory.rollout_seconds(shape, load, 48, 48, card))
+    both = memory.train_seconds(shape, load, 48, 8, card, twice=True) + memory.score_seconds(shape, load, 48, 8, card)
+    assert found.update == pytest.approx(both)
+
+
+def test_without_a_known_gpu_an_h100_is_meant_and_an_unknown_environment_has_no_estimate():
+    shape = memory.SHAPES["smollm2_135m"]
+    assert memory.card_seconds(shape, "retail", 8, 6, 256, gpus=("Some Card",)).card == "H100"
+    assert memory.card_seconds(shape, "mine", 8, 6, 256) is None
+
+
 def test_a_model_too_large_for_the_card_is_said_not_to_fit():
     assert not memory.fits("qwen2_5_14b", 40.0)
     sampler_line, trainer_line = memory.estimate_lines("qwen2_5_14b", "NVIDIA A100-SXM4-40GB", 40.0)

@@ -7,6 +7,8 @@ import pytest
 from harness.designs import design
 from harness.factors import BASELINES, Arm, Run
 from harness.fixes.registry import note
+from harness.machine.memory import CardSeconds
+from harness.report.cost_text import duration
 from harness.sweep.estimate import PlannedWork, count_steps, plan_lines
 from tests.synthetic import write_sweep
 
@@ -34,6 +36,17 @@ def earlier(folder, computed, wall, **known):
 
 def time_line(plan):
     return next(line for line in plan_lines(plan) if line.startswith("time"))
+
+
+def test_a_policy_for_gpus_without_an_earlier_sweep_gets_what_a_card_takes_at_best(tmp_path):
+    """leave_one_out, one seed: 8 arms; a second an episode and a minute an update."""
+    asked = plan(design("leave_one_out", NOTE), tmp_path, policy="large", card=CardSeconds("H100", 1.0, 60.0))
+    counts = count_steps(asked)
+    line = time_line(asked)
+    assert line.startswith("time: not known")
+    played, trained = duration(counts.distinct_episodes), duration(60 * counts.distinct_updates)
+    assert f"(H100) at least {played} of decoding and {trained} of scoring and training" in line
+    assert f"{duration((counts.distinct_episodes + 60 * counts.distinct_updates) / 8)} an arm" in line
 
 
 @pytest.mark.parametrize(
