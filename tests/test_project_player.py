@@ -145,6 +145,10 @@ def test_success_that_is_no_share_is_refused_since_statistics_take_it_for_one(se
         served([call(), text()], train=tasks)
 
 
+def test_a_reply_that_was_cut_off_is_said_to_end_the_episode(served):
+    assert served([call(), text(finish="length")])[0].end == "length"
+
+
 def test_equal_rewards_are_equal_binary_fractions():
     shaped = {reward.On().training_reward(Outcome(0.0, 0, 0, 0, 0, None, shaped=1 / 3)) for _ in range(6)}
     assert len(shaped) == 1 and sum([*shaped] * 6) / 6 == shaped.pop()
@@ -184,6 +188,7 @@ def test_a_choice_without_logprobs_is_known_by_what_it_says(served):
         ({"n": 2}, "asks for n=2, and only 1 is passed on"),
         ({"stream": True}, "asks for stream=True"),
         ({"tools": TOOLS * 2}, "sends 2 tools, and its Project names 1 others"),
+        ({"tools": [{"type": "function", "function": {"name": "other"}}]}, "and its Project names 1 others"),
     ],
 )
 def test_a_request_that_would_not_be_the_arms_is_refused(served, options, said):

@@ -75,7 +75,10 @@ class Project:
             return task_id
 
     def start(self, task_id: str, seed: int) -> NoReturn:
-        raise ConfigError(f"The tasks of project {self.name} are played by its own rollout alone.")
+        raise ConfigError(
+            f"The tasks of project {self.name} are played by its own rollout alone, which asks a policy: "
+            "`+ablation=smoke` instead of doctor shows what they earn."
+        )
 
 
 def _plain(task: Any) -> Any:

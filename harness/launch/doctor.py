@@ -161,7 +161,9 @@ def _fit(name: str, found: list[Card]) -> list[str]:
 def run(asked: Namespace) -> int:
     if asked.options:
         from harness.launch.env_doctor import lines
+        from harness.launch.quiet import quiet
 
+        quiet()
         found = [visible(line) for line in lines(asked.options)]
         print(printed({"lines": found}) if asked.json else "\n".join(found))
         return 0

@@ -51,6 +51,11 @@ def test_a_right_answer_from_the_wrong_email_is_no_success(task):
     assert (said.reward, said.facts_met) == (0.0, 1)
 
 
+def test_the_email_that_only_points_to_the_answer_is_no_source():
+    pointing = WORLD.questions[POINTER].sources[0]
+    assert (play(POINTER, source=pointing).reward, play(POINTER, source=pointing).facts_met) == (0.0, 1)
+
+
 def test_an_answer_is_compared_without_case_and_blanks():
     question = WORLD.questions[PLAIN]
     assert play(PLAIN, answer=f" {question.answer.upper()} ").reward == 1.0

@@ -212,6 +212,13 @@ def test_an_episode_that_did_not_end_earns_nothing(stand_in):
     assert (outcome.reward, outcome.actions_matched, outcome.db_match) == (0.0, 0, False)
 
 
+def test_a_gold_call_that_the_tool_refuses_is_no_credit(stand_in):
+    talk = world(stand_in).start("test_0", 0)
+    talk.call_tool("c", CANCEL.name, CANCEL.arguments | {"reason": "ordered by mistake"})
+    assert talk.call_tool("c", CANCEL.name, CANCEL.arguments) == "Error: no pending order"
+    assert finish(talk, "Done.") and talk.outcome(stopped=True).actions_matched == 0
+
+
 def test_what_was_said_and_called_is_credit_where_the_reward_is_none(stand_in):
     talk = world(stand_in).start("test_1", 0)  # what does #W2 cost?
     talk.call_tool("c", "get_order_details", {"order_id": "#W2"})

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import reduce
 
+import litellm
 import pytest
 
 from harness.env import Role
@@ -227,6 +228,12 @@ def test_tokens_are_priced_by_litellms_map(tmp_path):
     said, _ = ask(tmp_path, completion("A lamp."), model="openai/gpt-4o")
     assert said.spent == Spent(1, 0, 3, 2, 3 * 2500 + 2 * 10_000, 0)
     assert [dollars(nano) for nano in (20_000, 21_891_000_000, 1_203_400_000_000)] == ["$2e-05", "$21.89", "$1,203"]
+
+
+@pytest.mark.parametrize("known", ["input_cost_per_token", "output_cost_per_token"])
+def test_a_price_of_which_the_map_has_one_half_is_not_known(known, monkeypatch):
+    monkeypatch.setitem(litellm.model_cost, "half", {known: 1e-6})
+    assert price_of("half") is None
 
 
 def test_the_key_comes_from_the_environment_and_stands_in_no_message_and_no_file(tmp_path, monkeypatch):
