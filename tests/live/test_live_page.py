@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 
 import pytest
@@ -86,6 +87,27 @@ def test_an_invalid_run_is_shown_with_what_was_measured_while_others_run(folder,
     first = page.html()
     make_invalid(folder, "without_endpoint", "endpoint", "another adapter answered")
     assert "another adapter answered" not in first and "another adapter answered" in page.html()
+
+
+def test_the_table_of_a_sweep_that_runs_calls_an_arm_invalid(folder, page):
+    says(folder)
+    make_invalid(folder, "without_endpoint", "endpoint", "another adapter answered")
+    (row,) = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*</i>without_endpoint</td>.*?</tr>", page.html(), re.S)
+    assert "INVALID" in row
+
+
+def test_how_long_it_runs_is_what_the_sweep_says(folder, page):
+    says(folder, seconds=130.0)
+    assert "<b>Running</b> for 2 min 10 s: " in page.now()["html"]
+
+
+def test_of_two_sweeps_that_run_side_by_side_its_own_alone_is_asked_to_stop(folder, page, tmp_path):
+    others = [write_sweep(tmp_path / name, arms=leave_one_out()[:1], steps=1) for name in ("r", "t")]
+    for each in (folder, *others):
+        says(each)
+    page.stop()
+    assert [SweepFiles(each).stop_path.exists() for each in (folder, *others)] == [True, False, False]
+    assert not any(SweepFiles(tmp_path).stop_path.parent.glob("stop*"))
 
 
 def test_which_engine_holds_which_run_is_shown(folder, page):

@@ -11,8 +11,11 @@ import pytest
 
 import harness
 from harness.errors import ConfigError
+from harness.records.json_files import read_lines
 from harness.records.load import load_sweep
+from harness.report.command import report_data
 from harness.report.frames import COLUMNS
+from harness.stats.sweep_statistics import statistics_of
 from tests.synthetic import keep_rollouts, leave_one_out, rollout, write_sweep
 
 ROOT = Path(harness.__file__).parent.parent
@@ -48,6 +51,25 @@ def test_numbers_are_those_of_the_records(sweep):
     assert (row["first"], row["last"]) == (run.validations[0].reference, run.validations[-1].reference)
     assert row.gap == pytest.approx(row.reported - row["last"])
     assert (row.tools, row.split) == ("off", "on")
+
+
+def test_each_validation_is_at_its_step_of_its_run(sweep):
+    for run in sweep.runs.run:
+        curve, tasks = (frame[frame.run == run] for frame in (sweep.curves, sweep.tasks))
+        lines = read_lines(sweep.folder / "runs" / run / "validation.jsonl")
+        assert list(zip(curve.step, curve.reference, curve.reported, strict=True)) == [
+            (line["step"], line["reference"]["mean"], line["reported"]["mean"]) for line in lines
+        ]
+        assert list(zip(tasks.step, tasks.task, tasks.reward, strict=True)) == [
+            (line["step"], task, reward) for line in lines for task, reward in line["reference"]["by_task"].items()
+        ]
+
+
+def test_the_verdict_is_word_for_word_the_one_of_the_report(sweep):
+    said = sweep.verdict()
+    records = load_sweep(sweep.folder)
+    assert said.splitlines() == list(report_data(records, statistics_of(records))["verdict"])
+    assert "logprobs" in said
 
 
 def test_effects_and_verdict_are_those_of_the_report(sweep):

@@ -8,12 +8,14 @@ from harness.commands import run_command
 from harness.paths import CLONE
 from harness.records.load import load_sweep
 from harness.report.page import write_report
+from harness.stats.sweep_statistics import effects_json, statistics_of
 from harness.tracking import Background
 from harness.tracking.arm_effects import read_effects, run_effects
 from harness.tracking.command import write_run
 from harness.tracking.report_run import ReportRun, artifact_name, begin, effects_summary, end
 from harness.tracking.tables import conversation, effects_table, rollout_table
-from tests.synthetic import leave_one_out, write_sweep
+from harness.tracking.tracker import run_id
+from tests.synthetic import keep_rollouts, leave_one_out, rollout, write_sweep
 from tests.tracking.test_served import sync
 from tests.tracking.test_tracking import PATIENCE, needs_core
 
@@ -74,6 +76,19 @@ def test_at_the_end_of_a_sweep_its_runs_are_told_what_their_arms_do(server, repo
     assert server.named("without_endpoint/seed=0").summary == before | effects
 
 
+def test_each_run_is_told_of_its_own_arm(tmp_path):
+    folder = write_sweep(tmp_path / "s", seeds=(0, 1), steps=3)
+    sweep = load_sweep(folder)
+    (folder / "effects.json").write_text(effects_json(statistics_of(sweep)))
+    told = next(end(sweep, runs_ended=True))["summaries"]
+    last = {run.name: run.validations[-1].reference for run in sweep.runs}
+    for factor in sweep.factors:
+        for seed in (0, 1):
+            own = told[run_id("s", run := f"without_{factor}/seed={seed}", sweep.manifest["created"])]
+            difference = pytest.approx(last[run] - last[f"all_on/seed={seed}"])
+            assert (own["effect/fix"], own["vs_all_on/last"]) == (factor, difference)
+
+
 def test_a_report_that_cannot_be_read_ends_wandb_and_not_the_sweep(reported, tmp_path):
     (reported / "rollouts.jsonl").write_text('{"run": "all_on/seed=0"}\n')
     said = []
@@ -102,6 +117,18 @@ def test_a_row_of_a_rollout_has_its_reward_its_end_and_whether_it_was_trained_as
     assert "user: " in row["conversation"] and "assistant calls " in row["conversation"]
     assert row["end"] and row["actions_matched"] <= row["actions_total"]
     assert {key: {r["task"] for r in rows if r["arm"] == "all_on" and r["step"] == key} for key in (0, 15)}
+
+
+def test_a_row_of_a_rollout_is_of_the_run_that_played_it(tmp_path):
+    blocks = {"rate=1": 1.0, "rate=2": 2.0}
+    folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:2], seeds=(0, 1), steps=1, blocks=blocks)
+    runs = load_sweep(folder).runs
+    keep_rollouts(folder, [rollout(r.name) | {"messages": [{"role": "user", "content": r.name}]} for r in runs])
+    table = rollout_table(load_sweep(folder))
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.data]
+    shown = [tuple(row[key] for key in ("run", "arm", "seed", "block", "conversation")) for row in rows]
+    assert shown == [(r.name, r.arm, r.seed, r.block, f"user: {r.name}") for r in runs]
+    assert len(runs) == 8
 
 
 def test_a_conversation_is_a_line_for_each_message_and_call():

@@ -229,6 +229,12 @@ def test_a_run_has_a_job_type_tags_and_notes(tmp_path, background):
     assert "made by `python -m harness +ablation=all`" in run["notes"]
 
 
+def test_a_run_is_tagged_with_arm_block_loop_environment_and_policy(sent):
+    config = {"baseline": "note", "env": {"domain": "mock"}, "policy": {"name": "micro"}}
+    Tracker.start(sent, "a/rate=1/seed=0", "a", 0, "s", config, LEVELS, sent.folder, "offline", block="rate=1")
+    assert sent.all("start")[0]["tags"] == ["a", "rate=1", "note", "mock", "micro"]
+
+
 @pytest.mark.parametrize(("recorded", "now", "project"), [("theirs", "", "theirs"), ("theirs", "mine", "mine")])
 def test_track_writes_where_wandb_project_says_else_where_the_sweep_did(recorded, now, project, tmp_path, monkeypatch):
     folder = write_sweep(tmp_path / "s", arms=leave_one_out()[:1], steps=1)
