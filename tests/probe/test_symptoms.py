@@ -16,6 +16,9 @@ MORE = (
     "success_paid_apart",
     "updates_alike",
     "validation_changes",
+    "group_asks_apart",
+    "rewards_times_turns",
+    "rows_trained_again",
 )
 NAMES = [symptom.__name__ for symptom in SYMPTOMS]
 
