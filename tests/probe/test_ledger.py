@@ -579,9 +579,24 @@ def tokens_counted_with_padding(given):
         update["trainable_tokens"] = round(2.4 * update["trainable_tokens"])
 
 
+def one_success_pays_otherwise(given):
+    summed_over_turns(given)
+    given["trajectories"][3][1]["reward"] = 2.5
+
+
+def ends_of_cut_rollouts_left_out(given):
+    """Of a rollout that was cut off no end is trained."""
+    for one in list(each(given))[::4]:
+        one["end"] = "length"
+        first, at = one["turns"][0], len(one["turns"][0]["prompt_ids"])
+        one["trained_mask"][at + len(first["output_ids"]) - 1] = False
+    given["updates"] = []
+
+
 @pytest.mark.parametrize(
     "oddity",
     [
+        ends_of_cut_rollouts_left_out,
         ends_not_returned,
         folders_of_their_own,
         one_instance_for_a_group,
@@ -636,5 +651,34 @@ def test_a_second_epoch_is_a_symptom_only_where_one_is_known_to_be_asked_for():
     assert verdicts(given)["rows_trained_again"] == "cannot tell"
 
 
+def test_successes_that_do_not_all_earn_by_their_turns_are_paid_in_another_way():
+    assert verdicts(planted(one_success_pays_otherwise))["rewards_times_turns"] == "absent"
+
+
 def test_successes_that_earn_by_their_turns_alone_are_not_told_from_tasks_with_as_many_parts():
     assert verdicts(planted(paid_for_each_part))["rewards_times_turns"] == "cannot tell"
+
+
+def test_a_call_with_an_end_of_its_own_lacks_none():
+    """As Llama's calls: what stands behind them up to the next end is the header of a short answer."""
+
+    def ended_otherwise(given):
+        for one in each(given):
+            first, second = one["turns"]
+            first["prompt_ids"] = encode(text(first["prompt_ids"]).replace("<|im_start|>", "\x05"))
+            first["output_ids"] = [*first["output_ids"][:-1], 7]
+            answered = encode("\x05ok<|im_end|>\x05a\n")
+            second["prompt_ids"] = [*first["prompt_ids"], *first["output_ids"], *answered]
+
+    assert verdicts(planted(ended_otherwise))["reply_ends_left_out"] == "absent"
+
+
+def test_answers_that_stand_right_behind_calls_are_no_words_that_replies_lack():
+    def answered_inline(given):
+        for number, one in enumerate(each(given)):
+            first, second = one["turns"]
+            first["output_ids"] = first["output_ids"][:-1]
+            answer = encode(f"= {number % 9}<|im_end|>\n<|im_start|>assistant\n")
+            second["prompt_ids"] = [*first["prompt_ids"], *first["output_ids"], *answer]
+
+    assert verdicts(planted(answered_inline))["reply_ends_left_out"] == "absent"

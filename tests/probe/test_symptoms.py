@@ -812,7 +812,15 @@ def two_calls_with_one_answer(given):
         one["messages"].insert(4, answer(one) | {"tool_call_id": "d"})
 
 
+def masked_where_nothing_is_learned(given):
+    """A group without spread has no advantage, and its rows are masked."""
+    for one in given["trajectories"][0]:
+        one.update(reward=0.5, success=0.0, advantage=0.0, trained_mask=[False] * len(one["trained_mask"]))
+    given["updates"][0]["trainable_tokens"] = 144
+
+
 HARMLESS = [
+    masked_where_nothing_is_learned,
     later_prompts_spelled_shorter,
     the_last_step_is_not_trained_yet,
     a_tool_that_answers_no_json,
