@@ -554,6 +554,13 @@ def submitted_after_attempts(given):
         one["messages"][4], one["turns"] = one["messages"][2], []
 
 
+def ended_by_two_tools(given):
+    """Two tools end an episode, at one reply or another, and are answered where they were called too early."""
+    left_before_the_tools(given)
+    for one in list(each(given))[1::4]:
+        one["messages"][2:2] = [{"role": "assistant", "content": "Which?"}, {"role": "user", "content": "All."}]
+
+
 def left_and_said_so(given):
     left_before_the_tools(given)
     for one in each(given):
@@ -601,6 +608,7 @@ def ends_of_cut_rollouts_left_out(given):
         folders_of_their_own,
         one_instance_for_a_group,
         submitted_after_attempts,
+        ended_by_two_tools,
         left_and_said_so,
         paid_for_each_part,
         as_many_epochs_as_asked,

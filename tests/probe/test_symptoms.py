@@ -897,3 +897,10 @@ def test_thinking_that_the_server_drops_from_later_prompts_is_named_as_well():
             one["turns"][-1]["prompt_ids"].remove(202)
 
     assert named(planted(dropped)) == {"thinking_stripped"}
+
+
+def test_an_index_past_the_end_needs_no_list_of_the_tasks_that_exist():
+    def beyond(given):
+        given["validation_tasks"], given["known_tasks"] = [100, None], None
+
+    assert verdicts(planted(beyond))["tasks_that_do_not_exist"] == "present"
