@@ -138,6 +138,7 @@ def _probe(parser: Parser) -> None:
     parser.add_argument("--updates", metavar="PATH", type=Path, help="what each training call reported, JSON lines")
     parser.add_argument("--tasks", metavar="PATH", type=Path, help="the task ids that exist, one a line")
     parser.add_argument("--group-size", metavar="N", type=int, help="rollouts that are asked for in each group")
+    parser.add_argument("--epochs", metavar="N", type=int, help="how often each rollout is to be trained on")
     parser.add_argument("--tools", metavar="PATH", type=Path, help="the schemas that were sent to the policy, JSON")
     parser.add_argument("--tokenizer", metavar="PATH", type=Path, help="the trainer's tokenizer.json, or its folder")
     parser.add_argument("--template", metavar="PATH", type=Path, help="the trainer's chat template, or its folder")

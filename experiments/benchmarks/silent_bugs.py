@@ -41,14 +41,14 @@ from experiments.benchmarks.planted_bugs import (
 from harness.probe import check
 
 WITH_METRICS = ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits")  # oddities that have all of the metrics
-GROUP_SIZE = 6  # rollouts that the recorded runs ask for
+GROUP_SIZE, EPOCHS = 6, 1  # rollouts that the recorded runs ask for; how often they train on each
 RECORDED = Path("results/probe_rollouts.jsonl.xz")
 HEAD = """# Silent bugs, planted into recorded rollouts{in_16_bits}
 
 `PYTHONPATH=. .venv/bin/python experiments/benchmarks/silent_bugs.py --out results{options}`; the rollouts are those of
 `experiments/benchmarks/record_rollouts.py`: policy micro{dtype}, all fixes on, {runs} runs of two steps of six groups
 of six. The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many
-bugs of others it would name. That is in the last table.
+bugs of others it would name. What is known of that stands above the last table.
 """
 OTHERS = """## Bugs by somebody who had not read the probe
 
@@ -65,11 +65,13 @@ FURTHER = """## Further bugs by somebody who had not read the probe
 asked; those "since" were written by somebody who knew these bugs, and the probe is now told what each step validates
 and how many rollouts a group is asked for. So this table is no measure of reach either.
 """
-THIRD = """## Twelve bugs that the probe as it is was measured with
+THIRD = """## Twelve bugs that a frozen probe was measured with
 
 `experiments/benchmarks/third_bugs_of_others.py`: written by somebody who had not read the probe, while 6c5a9a0 was
 being made by somebody who did not know these bugs; of its symptoms they had seen the older ones' names. The symptoms
-that count were chosen from docs/probe.md, and committed, before the probe was asked. The probe is 6c5a9a0.
+that count were chosen from docs/probe.md, and committed, before the probe was asked. **6c5a9a0 named 7 of the 12, and 6
+in 16 bits.** Symptoms "since" were written by somebody who knew these bugs, and the probe is now told how often each
+rollout is to be trained on: what is counted with them is no measure of reach.
 """
 FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
 correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes
@@ -89,6 +91,7 @@ def named(shared: Step, steps: Sequence[Step]) -> set[str]:
         train_tasks={step["step"]: step["train_tasks"] for step in steps},
         validation_tasks={step["step"]: step["validation_tasks"] for step in steps},
         group_size=GROUP_SIZE,
+        epochs=EPOCHS,
         known_tasks=shared["known_tasks"],
         tokenizer=WORDS,
         exact=all(step.get("exact", True) for step in steps),

@@ -223,6 +223,7 @@ BUGS = (
         stop_string_left_out_of_calls,
         ("eos_masked_in_part", "eos_never_trained", "replies_not_as_sampled"),
         trainer=True,
+        since=("reply_ends_left_out",),
     ),
     Bug(
         "end of turn does not stop the server",
@@ -252,18 +253,21 @@ BUGS = (
         each_reset_draws_another_instance,
         ("group_opens_apart", "group_mixes_tasks"),
         trainer=True,
+        since=("group_asks_apart",),
     ),
     Bug(
         "limit of replies before the tools",
         limit_of_replies_before_the_tools,
         ("messages_lost", "truncation_counted_as_failure"),
         trainer=True,
+        since=("calls_left_at_the_limit",),
     ),
     Bug(
         "reward summed over turns",
         reward_summed_over_turns,
         ("success_paid_apart", "rewards_against_success"),
         trainer=True,
+        since=("rewards_times_turns",),
     ),
     Bug(
         "groups padded with zeros",
@@ -277,7 +281,13 @@ BUGS = (
         ("tasks_not_to_train_on", "validation_on_training_tasks"),
     ),
     Bug("long rows not packed", long_rows_not_packed, ("rollouts_left_out",), trainer=True),
-    Bug("two epochs by default", two_epochs_by_default, ("tokens_left_out",), trainer=True),
+    Bug(
+        "two epochs by default",
+        two_epochs_by_default,
+        ("tokens_left_out",),
+        trainer=True,
+        since=("rows_trained_again",),
+    ),
 )
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from harness.errors import ConfigError, Exit, visible
 from harness.launch.probed import Probed, facts_of_endpoint, facts_of_files, facts_of_loop, rollouts_in
 from harness.probe import Material, files, material_of
 from harness.probe import examined as of_material
+from harness.probe.objects import groups_of
 from harness.probe.text import as_json, lines
 
-OF_ROLLOUTS = ("validation", "updates", "tasks", "group_size", "tokenizer", "template", "exact")
+OF_ROLLOUTS = ("validation", "updates", "tasks", "group_size", "epochs", "tokenizer", "template", "exact")
 OF_ENDPOINT = ("model", "adapter")
 
 
@@ -63,6 +64,9 @@ def _check(asked: Namespace) -> None:
         raise ConfigError(f"{alone[0]} is a name at an endpoint: name it with --url.")
     if asked.url and not asked.model:
         raise ConfigError("--url needs the base model's name there: --model NAME.")
+    for name in ("group_size", "epochs"):
+        if (number := getattr(asked, name)) is not None and number < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {number}, and it must be 1 at least.")
     if asked.template and not asked.tokenizer:
         raise ConfigError("--template needs the trainer's tokenizer: --tokenizer PATH, a tokenizer.json or its folder.")
     if asked.tools and not (asked.trajectories or asked.url):
@@ -88,6 +92,7 @@ def _material(asked: Namespace, rows: list[Any]) -> Material:
         updates=files.rows_of(asked.updates) if asked.updates else (),
         known_tasks=_text(asked.tasks).split() if asked.tasks else None,
         group_size=asked.group_size,
+        epochs=asked.epochs,
         sent_tools=_tools(asked.tools),
         tokenizer=words,
         exact=asked.exact,
@@ -118,9 +123,23 @@ def _read(paths: Sequence[Path]) -> tuple[str, list[Any]]:
     kinds, rows = [], []
     for path in paths:
         kind, found = files.read(path)
+        _refuse_odd(path, found)
         kinds.append(kind)
         rows += found
     return ", ".join(dict.fromkeys(kinds)), rows
+
+
+def _refuse_odd(path: Path, rows: Sequence[Any]) -> None:
+    """Raises ConfigError for the first row that no rollout can be made of."""
+    for number, row in enumerate(rows, start=1):
+        try:
+            groups_of([row])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{path}, rollout {number} has a field of another kind than docs/probe.md says: {error}."
+            ) from None
+        if not isinstance(row, Mapping | Sequence) or isinstance(row, str):
+            raise ConfigError(f"{path}, rollout {number} is no rollout, but {json.dumps(row)[:40]}.")
 
 
 def _tools(path: Path | None) -> list[Any] | None:

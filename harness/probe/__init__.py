@@ -5,7 +5,8 @@ material.py     what is looked at, as plain data; objects.py makes it of objects
 finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
 the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
                 served), wording.py (messages beside what was served), masks.py, sampling.py, groups.py, copies.py,
-                rewards.py, advantages.py, outcomes.py, environment.py, tasks.py, updates.py: one function each
+                instances.py, rewards.py, advantages.py, outcomes.py, environment.py, tasks.py, updates.py: one
+                function each
 from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
                 asking.py: symptoms of a server; text.py: findings for a reader, and for a program
 
@@ -24,6 +25,7 @@ from harness.probe import (
     copies,
     environment,
     groups,
+    instances,
     logprobs,
     masks,
     outcomes,
@@ -44,7 +46,7 @@ Symptom = Callable[[Material], Finding]
 
 MODULES = (
     *(adapters, logprobs, contexts, wording, masks, sampling),
-    *(groups, copies, rewards, advantages, outcomes, environment),
+    *(groups, copies, instances, rewards, advantages, outcomes, environment),
     *(tasks, updates),
 )
 SYMPTOMS: tuple[Symptom, ...] = tuple(symptom for module in MODULES for symptom in module.FINDINGS)
@@ -74,6 +76,7 @@ def material_of(
     validation_tasks: Tasks = None,
     known_tasks: Iterable[Any] | None = None,
     group_size: int | None = None,
+    epochs: int | None = None,
     sent_tools: Sequence[Any] | None = None,
     tokenizer: Any = None,
     bos: int | None = None,
@@ -86,6 +89,7 @@ def material_of(
     validation: those of the loop's own validation; updates: what each training call reported
     train_tasks, validation_tasks: ids in the order in which they are asked, or such a list for each
         step; group_size: rollouts that are asked for in each group; known_tasks: those that exist
+    epochs: how often each rollout is to be trained on
     sent_tools: the schemas that were sent to the policy, for rollouts that do not say it themselves
     tokenizer: with `decode`; shows texts instead of token ids; bos, eos: token ids, where it does not say them
     exact: sampler and trainer compute in float32
@@ -104,6 +108,7 @@ def material_of(
         validation_tasks=_ids(validation_tasks),
         validations=tuple(map(_listed, _by_step(validation_tasks))),
         group_size=group_size,
+        epochs=epochs,
         known_tasks=None if known_tasks is None else frozenset(map(str, known_tasks)),
         decode=getattr(tokenizer, "decode", None),
         bos=getattr(tokenizer, "bos_token_id", None) if bos is None else bos,

@@ -124,7 +124,7 @@ class Material:
     groups: of training rollouts; validation: rollouts of the loop's own validation
     train_tasks, validation_tasks: ids in the order in which they are asked, None for an index past the end
     validations: what each step validates, where that is known by step
-    group_size: rollouts that a loop asks for in each group
+    group_size: rollouts that a loop asks for in each group; epochs: how often it means to train on each
     known_tasks: the ids that exist
     decode: token ids to text; bos, eos: token ids
     exact: sampler and trainer compute in float32; else in 16 bits, where log-probs differ by rounding
@@ -138,6 +138,7 @@ class Material:
     known_tasks: frozenset[str] | None = None
     validations: tuple[tuple[str | None, ...], ...] = ()
     group_size: int | None = None
+    epochs: int | None = None
     decode: Callable[[Sequence[int]], str] | None = None
     bos: int | None = None
     eos: frozenset[int] = frozenset()

@@ -1,9 +1,14 @@
 """What a rollout earns that did not end by itself: it is missing data or another failure, no wrong answer."""
 
+from collections import Counter
+from itertools import pairwise
+
 from harness.probe.finding import Finding, absent, cannot_tell, present
-from harness.probe.material import Material
+from harness.probe.material import Material, Message
 
 OFTEN = 0.2  # share of rollouts that are cut, from which their reward decides what is learned
+TELL_LEFT = "messages with calls and what tools answered, and `end`"
+LEFT, TOOLS = 3, 2  # rollouts that end in a call; tools that are called there
 
 
 def truncation_counted_as_failure(material: Material) -> Finding:
@@ -38,4 +43,28 @@ def exceptions_scored(material: Material) -> Finding:
     return present(text, **reading) if raised or empty else absent(text, **reading)
 
 
-FINDINGS = (truncation_counted_as_failure, exceptions_scored)
+def calls_left_at_the_limit(material: Material) -> Finding:
+    """Rollouts end at one number of replies in calls that nothing answers, and say that they ended as others do."""
+    told = [r for r in material.rollouts if r.said and r.end and not r.cut and r.error is None]
+    pairs = [pair for r in told for pair in pairwise(r.messages)]
+    answered = {name for call, after in pairs if after.get("role") == "tool" for name in _called(call)}
+    if not answered:
+        return cannot_tell("no rollout says how it ended beside calls that were answered", TELL_LEFT)
+    # a tool that nothing ever answers ends an episode
+    left = [r for r in told if _called(r.messages[-1]) and _called(r.messages[-1]) <= answered]
+    whole = Counter(r.end for r in told if not _called(r.messages[-1]))
+    lengths, tools = {len(r.said) for r in left}, {name for r in left for name in _called(r.messages[-1])}
+    text = f"{len(left)} of {len(told)} rollouts end in calls of {len(tools)} tools that are answered elsewhere"
+    reading = {"rollouts": len(told), "left": len(left), "tools": len(tools)}
+    limit = max(len(r.said) for r in told)
+    as_others = all(whole[end] >= count for end, count in Counter(r.end for r in left).items())
+    if len(left) >= LEFT and len(tools) >= TOOLS and lengths == {limit} and as_others:
+        return present(f"{text}, each at its reply {limit}, and say {left[0].end}", **reading)
+    return absent(text, **reading)
+
+
+def _called(message: Message) -> set[str]:
+    return {str((call.get("function") or call).get("name")) for call in message.get("tool_calls") or ()}
+
+
+FINDINGS = (truncation_counted_as_failure, exceptions_scored, calls_left_at_the_limit)

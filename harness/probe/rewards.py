@@ -14,6 +14,7 @@ FOLLOWS = 0.75  # share of pairs in which the success must earn more; 0.5: rewar
 SETS, OFTEN, APART = 3, 0.25, 0.1  # sets of equal conversations; share of them; of the range of rewards
 FEW, USUAL = 6, 0.95  # successes of a step; share of them that earn its usual reward
 MOSTLY, PAID, ODD = 0.8, 20, 2  # share of successes that earn one reward; successes; rollouts that earn another
+TURNS, ALIKE = 3, 2  # successes of a number of turns; sets of failures of several numbers, with one reward a turn
 TELL_SUCCESS = "`success`, the benchmark's own 0 or 1, beside the rewards of groups that have both"
 TELL_EQUAL = "groups in which several rollouts are the same conversation"
 
@@ -57,6 +58,39 @@ def success_paid_apart(material: Material) -> Finding:
     reading = {"successes": paid.total(), "otherwise": paid.total() - count, "failures": as_much}
     odd = paid.total() - count >= ODD or ODD <= as_much <= len(failed) / 2
     return present(text, **reading) if odd else absent(text, **reading)
+
+
+def rewards_times_turns(material: Material) -> Finding:
+    """A success earns as many times a reward as it has turns: an episode's reward is summed over them."""
+    known = [r for r in material.rollouts if r.reward is not None and r.said and not r.cut and r.error is None]
+    successes = [(len(r.said), r.reward or 0.0) for r in known if r.success == 1.0]
+    lengths = Counter(length for length, _ in successes)
+    if len(successes) < PAIRS or sum(count >= TURNS for count in lengths.values()) < 2:
+        text = f"{len(successes)} successes have {len(lengths)} numbers of turns"
+        return cannot_tell(text, f"{TELL_SUCCESS}, with several numbers of turns")
+    rate = successes[0][1] / successes[0][0]
+    times = all(_same(reward, rate * length) for length, reward in successes) and rate != 0
+    sets = sum(_alike_by_turn(group, rate) for group in material.groups) if times else 0
+    reading: dict[str, float] = {"successes": len(successes), "sets": sets}
+    if not times:
+        return absent(f"{len(successes)} successes do not earn by the number of their turns", **reading)
+    text = f"{len(successes)} successes earn {rate:g} for each of their turns"
+    if sets < ALIKE:  # tasks may have as many parts as turns, each of which earns
+        return cannot_tell(f"{text}, as parts of a task would", "more failures with partial credit", **reading)
+    return present(f"{text}, and so do {sets} sets of failures of one task, at less", **reading)
+
+
+def _alike_by_turn(group: Sequence[Rollout], rate: float) -> int:
+    """Failures of one group that have several numbers of turns and earned the same for each, but not all there is."""
+    lengths: dict[float, set[int]] = defaultdict(set)
+    for r in group:
+        if r.reward and r.success == 0.0 and r.said and not r.cut and not _same(r.reward, rate * len(r.said)):
+            lengths[round(r.reward / len(r.said), 6)].add(len(r.said))
+    return sum(len(found) > 1 for found in lengths.values())
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-6)
 
 
 def rewards_change_between_steps(material: Material) -> Finding:
@@ -124,5 +158,6 @@ FINDINGS = (
     rewards_against_success,
     same_conversation_other_reward,
     success_paid_apart,
+    rewards_times_turns,
     rewards_change_between_steps,
 )

@@ -3,15 +3,18 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
-from harness.probe.material import Material, Rollout, Turn
+from harness.probe.material import Ids, Material, Rollout, Turn
 
 LAG = 2  # steps between the names of one step's answers, from which on a loop is no longer one step behind
 MOSTLY, REPLIES = 0.75, 10  # share of replies that end with one token, and so many, that show how a reply ends
 ODD = 2  # replies that end otherwise
+TELL_LATER = "token ids and finish reason of each reply, the next prompt, and the token that ends a reply"
 NODES, ERRORS, EFFECT = 20, 5.0, 0.05  # places where rollouts part; standard errors; share of pairs
 CERTAIN = math.log(0.99)
+CLOSING = 8  # tokens of a stop string with the end behind it, at most
 TELL_NAMES = "the name that answered each reply, as name@step, and the step"
 TELL_ENDS = "token ids and finish reason of each reply, and messages"
 TELL_PAIRS = "token ids and log-probs of groups of several rollouts that begin with equal prompts"
@@ -64,6 +67,55 @@ def finish_reasons_untrue(material: Material) -> Finding:
     reading = {"cut": odd, "whole": odd_length, "without_calls": lost, "calls": calls}
     found = odd >= ODD or odd_length >= ODD or 0 < lost < calls
     return present(text, **reading) if found else absent(text, **reading)
+
+
+def reply_ends_left_out(material: Material) -> Finding:
+    """Replies of one kind lack their last words, which the next prompt shows: a stop string that is not returned."""
+    ended = [t for t in material.turns if _ended(t)]
+    usual = Counter(t.output_ids[-1] for t in ended if t.output_ids).most_common(1)
+    eos = material.eos or frozenset({usual[0][0]} if usual and usual[0][1] >= REPLIES else ())
+    whole = sum(t.output_ids is not None and t.output_ids[-1] in eos for t in ended)
+    closings: dict[str, list[Ids]] = defaultdict(list)
+    for rollout in material.rollouts:
+        for turn, later in pairwise(rollout.turns):
+            if _ended(turn):
+                found = _closing(turn, later, eos)
+                closings[turn.finish_reason or ""] += [] if found is None else [found]
+    if not whole or not closings:
+        return cannot_tell(f"{whole} replies end with the token that ends a reply", TELL_LATER)
+    own = {i for t in material.turns for i in t.output_ids or ()}
+    headers = {i for t in material.turns for i in _behind_last(t.prompt_ids or (), eos)} - own
+    lacking = [
+        found
+        for found in closings.values()
+        if len(found) >= REPLIES and len({*found}) == 1 and len(found[0]) > 1 and not headers & {*found[0]}
+    ]
+    count = sum(map(len, lacking))
+    text = f"{count} of {len(ended)} replies lack their last tokens, which the next prompt shows"
+    reading = {"replies": len(ended), "lacking": count}
+    return present(f"{text}: {len(lacking[0][0])} tokens each", **reading) if lacking else absent(text, **reading)
+
+
+def _ended(turn: Turn) -> bool:
+    """By itself, and with the tokens known."""
+    return bool(turn.output_ids) and turn.finish_reason in ("stop", "tool_calls")
+
+
+def _closing(turn: Turn, later: Turn, eos: frozenset[int]) -> Ids | None:
+    """What the next prompt shows behind a reply up to the token that ends one; () where the reply has that itself, and
+    None where the next prompt is not known to hold the reply."""
+    ids = (*(turn.prompt_ids or ()), *(turn.output_ids or ()))
+    behind = (later.prompt_ids or ())[len(ids) : len(ids) + CLOSING]
+    if (later.prompt_ids or ())[: len(ids)] != ids:
+        return None
+    if ids[-1] in eos:
+        return ()
+    return next((behind[: n + 1] for n, each in enumerate(behind) if each in eos), ())
+
+
+def _behind_last(prompt: Ids, eos: frozenset[int]) -> Ids:
+    """What opens a reply: all that stands behind the last token that ends a message."""
+    return next((prompt[n + 1 :] for n in range(len(prompt) - 1, -1, -1) if prompt[n] in eos), ())
 
 
 def _uniform(ends: Counter[int]) -> bool:
@@ -128,4 +180,4 @@ def _steps(turn: Turn) -> Iterator[tuple[int, int, float]]:
         place = hash((place, token))
 
 
-FINDINGS = (several_names_answer, finish_reasons_untrue, frequencies_off_probabilities)
+FINDINGS = (several_names_answer, finish_reasons_untrue, reply_ends_left_out, frequencies_off_probabilities)

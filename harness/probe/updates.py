@@ -10,6 +10,7 @@ from harness.probe.material import Material, Update
 DIGEST = 8  # characters of a name that is a digest
 TELL_STEPS = "what each training call reports (ART: data/step_num_gradient_steps, data/step_trainer_tokens)"
 TELL_TOKENS = "trained_tokens of each training call, and trained_mask and step of each rollout that it trained"
+TELL_EPOCHS = f"{TELL_TOKENS}; and how often each is to be trained on (epochs)"
 TELL_MOVED = "a digest of the adapter's file before and after a training call (weights_before, weights_after)"
 
 
@@ -101,20 +102,14 @@ def update_begins_elsewhere(material: Material) -> Finding:
 
 def tokens_left_out(material: Material) -> Finding:
     """An update trains fewer tokens than the masks of its rollouts say, or those of a group twice."""
-    masks, rollouts = Counter[int](), Counter[int]()
-    for rollout in material.rollouts:
-        if rollout.step is not None and rollout.trained_mask and rollout.advantage:
-            masks[rollout.step] += sum(rollout.trained_mask)
-            rollouts[rollout.step] += 1
-    told = {u.step: u.trained_tokens for u in material.updates if u.step is not None and u.trained_tokens}
-    shift = _shift(set(masks), list(told))
-    steps = [step for step in masks if step + shift in told]
+    masks, rollouts, told = _tokens(material)
+    steps = list(told)
     if not steps:
         return cannot_tell("no training call says its tokens beside the masks of its rollouts", TELL_TOKENS)
-    lost = {step: masks[step] - (told[step + shift] or 0) for step in steps}
+    lost = {step: masks[step] - told[step] for step in steps}
     fewer = [step for step in steps if lost[step] > rollouts[step]]  # a shift by one loses a token of each
     reading: dict[str, float] = {"steps": len(steps), "fewer": len(fewer), "lost": sum(lost[step] for step in fewer)}
-    twice = [step for step in steps if _again(material, step, told[step + shift] or 0)]
+    twice = [step for step in steps if _again(material, step, told[step])]
     if twice and not fewer:
         reading |= {"twice": len(twice)}
         return present(f"{len(twice)} of {len(steps)} training calls train one group's tokens twice", **reading)
@@ -122,7 +117,36 @@ def tokens_left_out(material: Material) -> Finding:
     if not fewer:
         return absent(text, **reading)
     first = fewer[0]
-    return present(f"{text}: {told[first + shift]:g} of {masks[first]} at the first of them", **reading)
+    return present(f"{text}: {told[first]:g} of {masks[first]} at the first of them", **reading)
+
+
+def rows_trained_again(material: Material) -> Finding:
+    """Training calls train each token more often than they are asked to: a trainer's default of several epochs."""
+    masks, rollouts, told = _tokens(material)
+    if not told:
+        return cannot_tell("no training call says its tokens beside the masks of its rollouts", TELL_EPOCHS)
+    times = {step: round(told[step] / masks[step]) for step in told}
+    whole = [step for step in told if abs(told[step] - times[step] * masks[step]) <= times[step] * rollouts[step]]
+    most = max((times[step] for step in whole), default=0)
+    text = f"{len(whole)} of {len(told)} training calls train all tokens of their rollouts' masks, up to {most} times"
+    reading = {"steps": len(told), "whole": len(whole), "times": most}
+    if material.epochs is None:
+        return cannot_tell(text, TELL_EPOCHS, **reading)
+    again = [step for step in whole if times[step] > material.epochs]
+    asked = f"{text}, where {material.epochs} is asked for"
+    return present(asked, **reading) if again else absent(asked, **reading)
+
+
+def _tokens(material: Material) -> tuple[Counter[int], Counter[int], dict[int, float]]:
+    """By step: the tokens of its rollouts' masks, the number of these rollouts, the tokens that its update reports."""
+    masks, rollouts = Counter[int](), Counter[int]()
+    for rollout in material.rollouts:
+        if rollout.step is not None and any(rollout.trained_mask or ()) and rollout.advantage:
+            masks[rollout.step] += sum(rollout.trained_mask or ())
+            rollouts[rollout.step] += 1
+    told = {u.step: u.trained_tokens for u in material.updates if u.step is not None and u.trained_tokens}
+    shift = _shift(set(masks), list(told))
+    return masks, rollouts, {step: told[step + shift] for step in masks if step + shift in told}
 
 
 def _again(material: Material, step: int, told: float) -> bool:
@@ -172,6 +196,7 @@ FINDINGS = (
     weights_do_not_move,
     update_begins_elsewhere,
     tokens_left_out,
+    rows_trained_again,
     gradients_not_finite,
     updates_alike,
 )

@@ -94,6 +94,7 @@ def loop() -> dict[str, Any]:
         "train_tasks": {0: listed, 1: listed},
         "validation_tasks": {0: ["v", "w"], 1: ["v", "w"]},
         "group_size": 4,
+        "epochs": 1,
         "tokenizer": Letters(),
         "exact": True,
     }

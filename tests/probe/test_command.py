@@ -40,8 +40,8 @@ def test_of_a_sound_loop_nothing_is_present_and_it_ends_with_0(sound, capsys):
     code, said, _ = probed(capsys, *everything(sound))
     lines = said.splitlines()
     assert (code, lines[0]) == (0, "32 rollouts in 8 groups, chat")
-    assert lines[-1] == "0 of 76 symptoms present, 11 cannot be told"
-    assert sum(line.startswith("absent ") for line in lines) == 65 and "present" not in "".join(lines[:-1])
+    assert lines[-1] == "0 of 81 symptoms present, 14 cannot be told"
+    assert sum(line.startswith("absent ") for line in lines) == 67 and "present" not in "".join(lines[:-1])
 
 
 def test_what_is_present_comes_first_with_what_it_is_and_it_ends_with_3(sound, capsys):
@@ -61,7 +61,7 @@ def test_what_cannot_be_told_says_once_what_would_tell_it(sound, capsys):
 def test_json_has_the_findings_and_the_names_of_those_that_are_present(sound, capsys):
     code, said, _ = probed(capsys, *everything(sound), "--json")
     found = json.loads(said)
-    assert (code, found["present"], len(found["findings"])) == (0, [], 76)
+    assert (code, found["present"], len(found["findings"])) == (0, [], 81)
     assert found["source"] == "32 rollouts in 8 groups, chat"
 
 
@@ -114,3 +114,30 @@ def test_tools_that_are_no_list_of_schemas_are_refused(text, sound, capsys):
     (sound / "tools.json").write_text(text)
     code, _, err = probed(capsys, "--trajectories", sound / "sound.jsonl", "--tools", sound / "tools.json")
     assert code == 2 and "tools.json" in err
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('{"messages": "hello"}', "rollout 2 has a field of another kind"),
+        ('{"messages": [], "turns": [{"output_ids": ["a"]}]}', "rollout 2 has a field of another kind"),
+        ("null", "rollout 2 is no rollout, but null"),
+    ],
+)
+def test_a_row_that_is_no_rollout_is_refused_by_its_number(row, says, tmp_path, capsys):
+    (tmp_path / "odd.jsonl").write_text('{"messages": []}\n' + row)
+    code, _, said = probed(capsys, "--trajectories", tmp_path / "odd.jsonl")
+    assert (code, says in said) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--group-size"])
+def test_a_number_that_must_be_1_at_least_is(option, sound, capsys):
+    code, _, said = probed(capsys, *everything(sound), option, 0)
+    assert (code, f"{option} is 0" in said) == (2, True)
+
+
+def test_a_second_epoch_is_named_where_one_is_asked_for(sound, capsys):
+    rows = [json.loads(line) for line in (sound / "updates.jsonl").read_text().splitlines()]
+    again = [row | {"trainable_tokens": 2 * row["trainable_tokens"]} for row in rows]
+    (sound / "updates.jsonl").write_text("\n".join(map(json.dumps, again)))
+    assert [probed(capsys, *everything(sound), "--epochs", n)[0] for n in (1, 2)] == [3, 0]

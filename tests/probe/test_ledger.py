@@ -31,6 +31,11 @@ NEW = {
     "validation_changes",
     "tasks_not_to_train_on",
     "updates_alike",
+    "reply_ends_left_out",
+    "group_asks_apart",
+    "calls_left_at_the_limit",
+    "rewards_times_turns",
+    "rows_trained_again",
 }
 
 
@@ -44,8 +49,9 @@ def named(given) -> set[str]:
 
 def test_of_a_loop_whose_tokens_spell_its_messages_each_of_them_is_absent():
     found = verdicts(loop())
-    certain = {"frequencies_off_probabilities": "cannot tell"}  # so that all go on alike
-    assert {name: found[name] for name in NEW} == dict.fromkeys(NEW, "absent") | certain
+    # all go on alike; users name one thing; replies have all their words, and there are two in each rollout
+    untold = ("frequencies_off_probabilities", "group_asks_apart", "rewards_times_turns")
+    assert {name: found[name] for name in NEW} == dict.fromkeys(NEW, "absent") | dict.fromkeys(untold, "cannot tell")
     assert "present" not in found.values()
 
 
@@ -305,7 +311,66 @@ def some_groups_colder(given):
             turn["temperature"] = 0.5
 
 
+def stop_string_not_returned(given):
+    for one in each(given):
+        first = one["turns"][0]
+        end = len(first["output_ids"]) - len("all>") - 1  # of </tool_call>, a token a letter
+        first["output_ids"], first["logprobs"] = first["output_ids"][:end], first["logprobs"][:end]
+        one["trained_ids"] = one["trained_mask"] = None
+    given["updates"] = []
+
+
+def asked_of(one, thing, house):
+    """The user names a thing and a house, and the call has both."""
+    one["messages"][1]["content"] = f"How many {thing} are there at {house}?"
+    call = one["messages"][2]["tool_calls"][0]
+    arguments = json.dumps({"thing": thing, "near": house})
+    one["messages"][2]["tool_calls"] = [call | {"function": call["function"] | {"arguments": arguments}}]
+    one["turns"] = []
+
+
+def instances_drawn_anew(given):
+    for number, one in enumerate(each(given)):
+        asked_of(one, f"thing_{chr(97 + number % 23)}", f"house_{number}")
+
+
+def left_before_the_tools(given):
+    """Half of the rollouts call again, and the loop leaves there."""
+    for group in given["trajectories"]:
+        for number, one in enumerate(group[1::2]):
+            second = {"id": "d", "type": "function", "function": {"name": ("count", "look")[number], "arguments": "{}"}}
+            one["messages"][4], one["turns"] = {"role": "assistant", "content": "", "tool_calls": [second]}, []
+        for one in group[::2]:
+            first = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+            one["messages"][2]["tool_calls"], one["turns"] = [first], []
+
+
+def with_turns(one, number, reward):
+    """A conversation of so many replies."""
+    talk = [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": "Yes."}]
+    one["messages"] = [*one["messages"][:3], *(talk * 4)[: 2 * number - 2]]
+    one.update(turns=[], reward=reward)
+    del one["advantage"]
+
+
+def summed_over_turns(given):
+    for number, group in enumerate(given["trajectories"]):
+        for place, one in enumerate(group):
+            turns = 2 + number % 2 if place < 2 else place
+            with_turns(one, turns, turns * (1.0 if place < 2 else 0.25))
+
+
+def two_epochs(given):
+    for update in given["updates"]:
+        update["trainable_tokens"] *= 2
+
+
 PLANTED = [
+    (stop_string_not_returned, {"reply_ends_left_out"}),
+    (instances_drawn_anew, {"group_asks_apart"}),
+    (left_before_the_tools, {"calls_left_at_the_limit"}),
+    (summed_over_turns, {"rewards_times_turns"}),
+    (two_epochs, {"rows_trained_again"}),
     (answers_cut, {"messages_not_served"}),
     (system_prompt_shown_twice, {"messages_not_served"}),
     (history_escaped, {"replies_served_otherwise"}),
@@ -464,9 +529,90 @@ def norms_clipped(given):
         update["grad_norm"] = 1.0
 
 
+def ends_not_returned(given):
+    """The server keeps the token that ends a reply for itself, of calls alone."""
+    for one in each(given):
+        first = one["turns"][0]
+        first["output_ids"], first["logprobs"] = first["output_ids"][:-1], first["logprobs"][:-1]
+
+
+def folders_of_their_own(given):
+    """Each rollout has a number of its own, which its users and its calls name."""
+    for number, one in enumerate(each(given)):
+        asked_of(one, f"folder_{number}", f"file_{number}")
+
+
+def one_instance_for_a_group(given):
+    for number, group in enumerate(given["trajectories"]):
+        for one in group:
+            asked_of(one, f"thing_{chr(97 + number)}", f"house_{number}")
+
+
+def submitted_after_attempts(given):
+    """The last attempt ends the rollout, and earlier ones are answered."""
+    for one in list(each(given))[::2]:
+        one["messages"][4], one["turns"] = one["messages"][2], []
+
+
+def ended_by_two_tools(given):
+    """Two tools end an episode, at one reply or another, and are answered where they were called too early."""
+    left_before_the_tools(given)
+    for one in list(each(given))[1::4]:
+        one["messages"][2:2] = [{"role": "assistant", "content": "Which?"}, {"role": "user", "content": "All."}]
+
+
+def left_and_said_so(given):
+    left_before_the_tools(given)
+    for one in each(given):
+        if one["messages"][4].get("tool_calls"):
+            one["end"] = "turns_used_up"
+
+
+def paid_for_each_part(given):
+    """A task has as many parts as turns: who stops at a mistake has what was right before it."""
+    for number, group in enumerate(given["trajectories"]):
+        for place, one in enumerate(group):
+            turns = 2 + number % 2 if place < 2 else place
+            with_turns(one, turns, float(turns if place < 2 else turns - 1))
+
+
+def as_many_epochs_as_asked(given):
+    two_epochs(given)
+    given["epochs"] = 2
+
+
+def tokens_counted_with_padding(given):
+    for update in given["updates"]:
+        update["trainable_tokens"] = round(2.4 * update["trainable_tokens"])
+
+
+def one_success_pays_otherwise(given):
+    summed_over_turns(given)
+    given["trajectories"][3][1]["reward"] = 2.5
+
+
+def ends_of_cut_rollouts_left_out(given):
+    """Of a rollout that was cut off no end is trained."""
+    for one in list(each(given))[::4]:
+        one["end"] = "length"
+        first, at = one["turns"][0], len(one["turns"][0]["prompt_ids"])
+        one["trained_mask"][at + len(first["output_ids"]) - 1] = False
+    given["updates"] = []
+
+
 @pytest.mark.parametrize(
     "oddity",
     [
+        ends_of_cut_rollouts_left_out,
+        ends_not_returned,
+        folders_of_their_own,
+        one_instance_for_a_group,
+        submitted_after_attempts,
+        ended_by_two_tools,
+        left_and_said_so,
+        paid_for_each_part,
+        as_many_epochs_as_asked,
+        tokens_counted_with_padding,
         calls_spelled_in_another_order,
         thoughts_dropped_from_history,
         answers_as_json_text,
@@ -506,3 +652,41 @@ def test_the_mean_of_a_group_is_asked_only_where_groups_are_known_to_be_whole():
     given = planted(mean_of_the_first_three)
     del given["group_size"]
     assert "advantages_not_of_their_group" not in named(given)
+
+
+def test_a_second_epoch_is_a_symptom_only_where_one_is_known_to_be_asked_for():
+    given = planted(two_epochs) | {"epochs": None}
+    assert verdicts(given)["rows_trained_again"] == "cannot tell"
+
+
+def test_successes_that_do_not_all_earn_by_their_turns_are_paid_in_another_way():
+    assert verdicts(planted(one_success_pays_otherwise))["rewards_times_turns"] == "absent"
+
+
+def test_successes_that_earn_by_their_turns_alone_are_not_told_from_tasks_with_as_many_parts():
+    assert verdicts(planted(paid_for_each_part))["rewards_times_turns"] == "cannot tell"
+
+
+def test_a_call_with_an_end_of_its_own_lacks_none():
+    """As Llama's calls: what stands behind them up to the next end is the header of a short answer."""
+
+    def ended_otherwise(given):
+        for one in each(given):
+            first, second = one["turns"]
+            first["prompt_ids"] = encode(text(first["prompt_ids"]).replace("<|im_start|>", "\x05"))
+            first["output_ids"] = [*first["output_ids"][:-1], 7]
+            answered = encode("\x05ok<|im_end|>\x05a\n")
+            second["prompt_ids"] = [*first["prompt_ids"], *first["output_ids"], *answered]
+
+    assert verdicts(planted(ended_otherwise))["reply_ends_left_out"] == "absent"
+
+
+def test_answers_that_stand_right_behind_calls_are_no_words_that_replies_lack():
+    def answered_inline(given):
+        for number, one in enumerate(each(given)):
+            first, second = one["turns"]
+            first["output_ids"] = first["output_ids"][:-1]
+            answer = encode(f"= {number % 9}<|im_end|>\n<|im_start|>assistant\n")
+            second["prompt_ids"] = [*first["prompt_ids"], *first["output_ids"], *answer]
+
+    assert verdicts(planted(answered_inline))["reply_ends_left_out"] == "absent"

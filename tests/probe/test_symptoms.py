@@ -16,6 +16,9 @@ MORE = (
     "success_paid_apart",
     "updates_alike",
     "validation_changes",
+    "group_asks_apart",
+    "rewards_times_turns",
+    "rows_trained_again",
 )
 NAMES = [symptom.__name__ for symptom in SYMPTOMS]
 
@@ -809,7 +812,15 @@ def two_calls_with_one_answer(given):
         one["messages"].insert(4, answer(one) | {"tool_call_id": "d"})
 
 
+def masked_where_nothing_is_learned(given):
+    """A group without spread has no advantage, and its rows are masked."""
+    for one in given["trajectories"][0]:
+        one.update(reward=0.5, success=0.0, advantage=0.0, trained_mask=[False] * len(one["trained_mask"]))
+    given["updates"][0]["trainable_tokens"] = 144
+
+
 HARMLESS = [
+    masked_where_nothing_is_learned,
     later_prompts_spelled_shorter,
     the_last_step_is_not_trained_yet,
     a_tool_that_answers_no_json,
@@ -886,3 +897,10 @@ def test_thinking_that_the_server_drops_from_later_prompts_is_named_as_well():
             one["turns"][-1]["prompt_ids"].remove(202)
 
     assert named(planted(dropped)) == {"thinking_stripped"}
+
+
+def test_an_index_past_the_end_needs_no_list_of_the_tasks_that_exist():
+    def beyond(given):
+        given["validation_tasks"], given["known_tasks"] = [100, None], None
+
+    assert verdicts(planted(beyond))["tasks_that_do_not_exist"] == "present"
