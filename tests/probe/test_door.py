@@ -139,3 +139,10 @@ def test_of_a_committed_sweep_it_names_what_the_arm_did(arm):
     runs = recorded(arm)
     assert len(runs) == 4
     assert [present(rollouts, exact=True) for rollouts in runs.values()] == [RECORDED_SYMPTOMS[arm]] * 4
+
+
+def test_rollouts_of_the_validation_are_not_taken_for_trained_ones():
+    rows = [{"task": "a", "reward": 1.0, "messages": [], "split": split} for split in ("train", "validation")]
+    material = material_of([rows])
+    assert [[r.split for r in group] for group in material.groups] == [["train"]]
+    assert [r.split for r in material.validation] == ["validation"]
