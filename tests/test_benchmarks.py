@@ -64,3 +64,5 @@ def test_silent_bugs_are_named_in_a_recorded_run_and_sound_runs_have_no_symptom(
     further = [bug["bug"] for bug in found["further"] if bug["within_two"]]
     assert len(found["further"]) == 12 and "calls masked as if cut" in further
     assert "slow rollouts not waited for" in further, "by a symptom that was written since"
+    third = [bug["bug"] for bug in found["third"] if bug["within_two"]]
+    assert len(found["third"]) == 12 and "newline lost where turns are joined" in third
