@@ -1,6 +1,8 @@
 """Every config file composes and instantiates; what is out of range is refused at the door."""
 
+import json
 import re
+import shutil
 from copy import deepcopy
 from itertools import product
 
@@ -362,6 +364,17 @@ def test_a_folder_replaces_the_policy_that_the_group_names(sweep_config, tmp_pat
     assert config.policy.name == "mine"
     wanted = {"name": "mine", "path": f"{tmp_path}/mine", "tool_parser": "hermes", "lora_rank": 8, "lora_alpha": 16}
     assert config.shared["policy"] == wanted
+
+
+def test_a_plan_has_a_cards_time_for_a_policy_of_16_bits_whose_shape_is_known(sweep_config, tmp_path):
+    mine = shutil.copytree(MICRO, tmp_path / "mine")
+    options = [f"policy.path={mine}", "policy.tool_parser=hermes", "policy.dtype=bfloat16", f"results={tmp_path}/r"]
+    assert work_of(preview(sweep_config(*options)), None).card is not None
+    config = json.loads((mine / "config.json").read_text())
+    heads = config.pop("num_attention_heads")  # as in a model that also sees pictures
+    (mine / "config.json").write_text(json.dumps(config | {"text_config": {"num_attention_heads": heads}}))
+    assert work_of(preview(sweep_config(*options)), None).card is None
+    assert work_of(preview(sweep_config(f"results={tmp_path}/r")), None).card is None, "micro is made for CPUs"
 
 
 def test_a_policy_of_ours_is_recorded_by_its_name_alone(sweep_config):

@@ -110,12 +110,16 @@ def work_of(sweep: Sweep, engines: int | None, design: str | None = None) -> Pla
 
 
 def _card(sweep: Sweep) -> CardSeconds | None:
-    """None for a policy that computes in float32: it is made for CPUs."""
+    """None for a policy that computes in float32, which is made for CPUs, and for one of an unknown shape."""
     config = sweep.config
     if sweep.policy.dtype == "float32":
         return None
+    try:
+        shape = read_shape(sweep.policy.path)
+    except KeyError:
+        return None
     train, together = config.train, config.backend.in_flight or REQUESTS_ON_GPU
-    shape, here = read_shape(sweep.policy.path), [gpu.name for gpu in gpus()]
+    here = [gpu.name for gpu in gpus()]
     return card_seconds(shape, sweep.domain.name, train.groups_per_step, train.rollouts_per_group, together, here)
 
 
