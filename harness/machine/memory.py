@@ -85,7 +85,7 @@ SHAPES = {
 
 
 def read_shape(folder: Path) -> Shape:
-    """The shape of a checkpoint folder."""
+    """The shape of a checkpoint folder. Raises KeyError where config.json has other keys than Llama's kind."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     heads, kind = config["num_attention_heads"], config["model_type"]
     return Shape(
@@ -168,7 +168,7 @@ def training(shape: Shape, rank: int, row: int) -> Training:
 
     State: the adapter in bfloat16 to compute with, and in float32 itself, its gradient and Adam's two moments. With
     checkpointing a layer's input is kept, and one layer's activations (Chen et al. 2016, section 4). What torch held at
-    most on an H100 is in results/large_step_*.json: for 7 and 14 billion weights 1 and 2 % less, TRAINER_FIXED apart.
+    most on an H100 is in results/large_step_*.json: for 7 and 14 billion weights within 2 %, TRAINER_FIXED apart.
     """
     return Training(
         weights=BF16 * shape.parameters,
@@ -195,9 +195,7 @@ CARDS = {
     "A100": Speed(312, 2.0),
     "L40S": Speed(362, 0.86),
 }
-BUSY = (
-    0.38  # share of tflops that training reaches: with 7 and 14 billion weights on an H100 (results/large_step_*.json)
-)
+BUSY = 0.38  # share of tflops that training reaches; 7 and 14 billion weights on an H100, results/large_step_*.json
 # What a decoding step takes beside reading memory, from SmolLM2-135M with adapters and captured graphs on an H100 with
 # 16 cores: 6.6 ms for 64 requests, 16.2 ms for 256, each behind 4,100 to 4,400 tokens.
 STEP_SECONDS = 0.0033

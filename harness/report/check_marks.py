@@ -35,5 +35,5 @@ def mark(runs: Iterable[RecordedRun], factor: str) -> str:
     runs = tuple(runs)
     if any(factor == name for run in runs for name, _ in run.invalid):
         return "✗"
-    shown = (c.took_effect for run in runs for c in last_checks(run) if c.factor == factor)
-    return "✓" if any(shown) or any(c.took_effect for run in runs for c in run.checks if c.factor == factor) else "–"
+    checks = (check for run in runs for check in (*run.checks, *last_checks(run)))
+    return "✓" if any(check.took_effect for check in checks if check.factor == factor) else "–"
