@@ -96,9 +96,8 @@ def advantages_not_of_their_group(material: Material) -> Finding:
             continue
         told += len(lines)
         centres = [line[1] for line in lines]
-        if (
-            material.group_size == size and max(centres) - min(centres) > CENTRED
-        ):  # a shift that all groups share is of the batch
+        # a shift that all groups share is of the batch
+        if material.group_size == size and max(centres) - min(centres) > CENTRED:
             apart += sum(abs(centre) > CENTRED for centre in centres)
         scaled += _other_scales(lines)
     reading = {"groups": told, "other_mean": apart, "other_scale": scaled, "without_spread": flat}

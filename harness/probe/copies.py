@@ -180,9 +180,8 @@ def group_opens_apart(material: Material) -> Finding:
         return cannot_tell("no group has two rollouts with messages", TELL_TASKS)
     systems = sum(len({_system(r) for r in group}) > 1 for group in told)
     openings = sum(len({_opening(r) for r in group}) > 1 for group in told)
-    odd = (
-        openings if len(told) >= SOME and openings <= (1 - USUAL) * len(told) else 0
-    )  # users may have luck of their own
+    # users may have luck of their own, and then most groups differ
+    odd = openings if len(told) >= SOME and openings <= (1 - USUAL) * len(told) else 0
     foreign = _foreign(told)
     text = f"{systems} of {len(told)} groups have several system prompts or tools, {openings} several openings"
     text += f"; {foreign} rollouts open as those of another group do"
