@@ -224,19 +224,14 @@ def _curve(values: Sequence[float | None] | None) -> str:
 
 
 def allowances(stock: dict[str, Any], part: dict[str, Any], steps: int, seconds: float) -> dict[str, float]:
-    """How many times as many experiments of so many steps a part makes in its seconds, by what stock ART is spared.
+    """How many times as many experiments of so many steps a part makes in its GPU seconds, by what stock ART is spared.
 
     nothing; training: its own, for the completed runs of the part that took no gradient step; slow rollouts: all of its
     rollouts and validations take as long as before its first step (its server reads adapters again after that); both.
     """
-    (run,), completed = stock["runs"], [run for run in part["runs"] if run["state"] == "completed"]
-    rollout, train = ([step["seconds"][name] for step in run["steps"]] for name in ("rollout", "train"))
-    validation = [line["seconds"] for line in run["validations"]]
-    start = stock["seconds"] - sum(rollout) - sum(train) - sum(validation)
+    completed = [run for run in part["runs"] if run["state"] == "completed"]
     idle = sum(not any(step["gradient_steps"] for step in each["steps"]) for each in completed)
-    trained = train[0] + (steps - 1) * mean(train[1:])
-    slow = start + trained + rollout[0] + (steps - 1) * mean(rollout[1:]) + sum(validation)
-    even = start + trained + rollout[0] * steps + validation[0] * len(validation)
+    slow, trained, even = (mean(kind) for kind in zip(*_alone(stock, steps), strict=True))
     return {
         "nothing": len(completed) * slow / seconds,
         "training": (len(completed) * slow - idle * trained) / seconds,
@@ -245,17 +240,42 @@ def allowances(stock: dict[str, Any], part: dict[str, Any], steps: int, seconds:
     }
 
 
+def _alone(stock: dict[str, Any], steps: int) -> list[tuple[float, float, float]]:
+    """Seconds of each of stock's runs for so many steps: in all, of training, and in all with rollouts as at first.
+
+    All runs are given the shortest start and end: what the slowest leaves of the part's seconds.
+    """
+    runs = []
+    for run in stock["runs"]:
+        rollout, train = ([step["seconds"][name] for step in run["steps"]] for name in ("rollout", "train"))
+        runs.append((rollout, train, [line["seconds"] for line in run["validations"]]))
+    start = stock["seconds"] - max(sum(map(sum, run)) for run in runs)
+    found = []
+    for rollout, train, validation in runs:
+        trained = train[0] + (steps - 1) * mean(train[1:])
+        slow = start + trained + rollout[0] + (steps - 1) * mean(rollout[1:]) + sum(validation)
+        even = start + trained + rollout[0] * steps + validation[0] * len(validation)
+        found.append((slow, trained, even))
+    return found
+
+
 def _allowance_text(parts: Sequence[dict[str, Any]], summaries: Sequence[dict[str, Any]]) -> str:
-    """A line for each sweep and number of steps; nothing where stock ART's part is not one whole run of two steps."""
+    """A line for each sweep and number of steps.
+
+    Nothing unless stock ART's runs are whole, of two steps or more, and had a GPU each.
+    """
     stock = next((part for part in parts if part["part"] == "stock"), None)
-    if stock is None or stock["cut"] or len(stock["runs"]) != 1 or len(stock["runs"][0]["steps"]) < 2:
+    if stock is None or stock["cut"] or len(stock["runs"]) > max(len(stock["machine"]["gpus"]), 1):
+        return ""
+    if any(run["state"] != "completed" or len(run["steps"]) < 2 for run in stock["runs"]):
         return ""
     lines = []
     for part, found in zip(parts, summaries, strict=True):
         lengths = {found["steps"]: part["seconds"], found.get("projected_steps"): found.get("projected_seconds")}
+        cards = max(len(part["machine"]["gpus"]), 1)
         for steps, seconds in lengths.items():
             if part["part"].startswith("sweep") and found["completed"] and steps and seconds:
-                factors = allowances(stock, part, steps, seconds)
+                factors = allowances(stock, part, steps, seconds * cards)
                 told = ", ".join(f"{name} {factor:.1f}" for name, factor in factors.items())
                 whole = f"{found['completed']} of {found['runs']} runs of {steps} steps"
                 lines.append(f"- {part['part']}, {whole}, times stock by what stock is spared: {told}\n")

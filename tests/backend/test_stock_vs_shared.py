@@ -191,6 +191,20 @@ def test_what_stock_is_spared_is_taken_from_its_seconds(tmp_path):
     assert longer["nothing"] == pytest.approx(2 * (300 + 2 * 40) / 100)
 
 
+def test_several_stock_runs_with_a_gpu_each_count_by_their_mean(tmp_path):
+    record(tmp_path / "stock", "all_on/seed=0", steps=((4.0, 50.0), (10.0, 30.0)))
+    record(tmp_path / "stock", "all_on/seed=1", steps=((4.0, 50.0), (20.0, 40.0)))  # the slowest leaves 182 s to start
+    record(tmp_path / "sweep", steps=((1.0, 1.0), (1.0, 1.0)))
+    stock, sweep = part("stock", tmp_path / "stock"), part("sweep", tmp_path / "sweep", seconds=100.0)
+    found = benchmark.allowances(stock, sweep, steps=2, seconds=100.0)
+    assert found["nothing"] == pytest.approx(((182 + 94 + 4) + 300) / 2 / 100)
+    assert benchmark._allowance_text([stock], [benchmark.summary(stock, 2)]) == ""  # two runs took turns on one GPU
+    stock["machine"]["gpus"] = ["H100", "H100"]
+    parts = [stock, sweep]
+    text = benchmark._allowance_text(parts, [benchmark.summary(each, 2) for each in parts])
+    assert "1 of 1 runs of 2 steps, times stock by what stock is spared: nothing 2.9" in text
+
+
 def test_a_part_that_has_records_is_not_run_again(tmp_path):
     record(tmp_path / "results" / "stock")
     with pytest.raises(SystemExit, match="holds a run already"):
