@@ -16,8 +16,8 @@ Writes <part>.json for each part, and stock_vs_shared.json and .md from all that
 left of a program's wall-clock after the steps and validations of its first run: imports, engine, report, end. Several
 runs at once are projected by the later steps of the slowest one, during which the others make theirs. A part that is
 cut by --limit keeps the steps that it has made. Other arguments are Hydra's and go to every part (seed=0,1: several
-runs of the stock part, one on each GPU); --stock-option goes to the stock part alone (stock ART takes an optimiser step
-for each trajectory, so it may want another learning rate). Where two parts have runs of the same arm and seeds, the
+runs of the stock part, one on each GPU); --stock-option goes to the stock part alone, in the place of the same option
+for all (stock ART takes an optimiser step for each trajectory, so it may want another learning rate). Where two parts have runs of the same arm and seeds, the
 difference of their reference rewards comes with an interval over seeds and tasks.
 """
 
@@ -267,7 +267,7 @@ def _allowance_text(parts: Sequence[dict[str, Any]], summaries: Sequence[dict[st
     stock = next((part for part in parts if part["part"] == "stock"), None)
     if stock is None or stock["cut"] or len(stock["runs"]) > max(len(stock["machine"]["gpus"]), 1):
         return ""
-    if any(run["state"] != "completed" or len(run["steps"]) < 2 for run in stock["runs"]):
+    if not stock["runs"] or any(run["state"] != "completed" or len(run["steps"]) < 2 for run in stock["runs"]):
         return ""
     lines = []
     for part, found in zip(parts, summaries, strict=True):
@@ -400,7 +400,11 @@ def main() -> int:
     code = 0
     if not options.merge:
         for part in options.only or BY_DEFAULT:
-            overrides = [*options.overrides, *(options.stock_option if part == "stock" else [])]
+            overrides = options.overrides
+            if part == "stock":
+                others = {option.partition("=")[0] for option in options.stock_option}
+                kept = [option for option in overrides if option.partition("=")[0] not in others]
+                overrides = [*kept, *options.stock_option]
             argv = command(part, out, options.steps, options.ablation, overrides)
             code |= run_part(part, argv, out, options.limit)["exit_code"] != 0
     files = options.merge or [out / f"{part}.json" for part in PARTS if (out / f"{part}.json").exists()]
