@@ -117,6 +117,9 @@ class SharedService:
         yield {}
 
 
+Scored = tuple[str, tuple[int, ...], tuple[int, ...]]  # digest of the weights, ids of a prompt and of its reply
+
+
 @dataclass
 class SharedEngine:
     """What all runs share: the sampler, the trainer (one question at a time) and the store."""
@@ -125,7 +128,7 @@ class SharedEngine:
     trainer: AsksTrainer
     store: Store
     base_name: str
-    scores: dict[tuple[str, str, int], npt.NDArray[np.float32]] = field(default_factory=dict)
+    scores: dict[Scored, npt.NDArray[np.float32]] = field(default_factory=dict)
     scoring: asyncio.Lock = field(default_factory=asyncio.Lock)  # what one run asks, another one finds
 
     async def update(
@@ -154,8 +157,11 @@ class SharedEngine:
     async def score(
         self, weights: str, adapter: bytes | None, replies: Sequence[ScoredReply]
     ) -> list[npt.NDArray[np.float32]]:
-        """Log-probs of each reply under an adapter (None: the base), `weights` being its digest; each computed once."""
-        places = [(weights, reply.episode, reply.turn) for reply in replies]
+        """Log-probs of each reply under an adapter (None: the base), `weights` being its digest; each computed once.
+
+        By its token ids: with reuse=off two runs sample episodes of one key, and on a GPU these may differ.
+        """
+        places = [(weights, reply.prompt_ids, reply.output_ids) for reply in replies]
         async with self.scoring:
             missing = {p: r for p, r in zip(places, replies, strict=True) if p not in self.scores}
             if missing:
