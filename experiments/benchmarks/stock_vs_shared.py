@@ -17,8 +17,9 @@ left of a program's wall-clock after the steps and validations of its first run:
 runs at once are projected by the later steps of the slowest one, during which the others make theirs. A part that is
 cut by --limit keeps the steps that it has made. Other arguments are Hydra's and go to every part (seed=0,1: several
 runs of the stock part, one on each GPU); --stock-option goes to the stock part alone, in the place of the same option
-for all (stock ART takes an optimiser step for each trajectory, so it may want another learning rate). Where two parts have runs of the same arm and seeds, the
-difference of their reference rewards comes with an interval over seeds and tasks.
+for all (stock ART takes an optimiser step for each trajectory, so it may want another learning rate). Several files of
+--merge that hold the same part count as programs side by side, each with its GPUs. Where two parts have runs of the
+same arm and seeds, the difference of their reference rewards comes with an interval over seeds and tasks.
 """
 
 import argparse
@@ -115,6 +116,19 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
         for run in sorted(load_sweep(folder).runs, key=lambda run: run.name)
         if run.state != "missing"
     ]
+
+
+def side_by_side(programs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One part of several programs of it, each on GPUs of its own; its seconds are those of the slowest one."""
+    first = programs[0]
+    return first | {
+        "command": " and ".join(" ".join(program["command"]) for program in programs).split(" "),
+        "machine": first["machine"] | {"gpus": [gpu for program in programs for gpu in program["machine"]["gpus"]]},
+        "seconds": max(program["seconds"] for program in programs),
+        "exit_code": max(program["exit_code"] for program in programs),
+        "cut": any(program["cut"] for program in programs),
+        "runs": [run for program in programs for run in program["runs"]],
+    }
 
 
 def summary(part: dict[str, Any], project: int) -> dict[str, Any]:
@@ -350,9 +364,13 @@ def _agreement_text(found: dict[str, Any]) -> str:
 
 def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path] = ()) -> str:
     """Writes stock_vs_shared.json and .md from the parts' files; the Markdown. against: folders of other sweeps."""
-    parts = sorted((json.loads(file.read_text()) for file in files), key=lambda part: PARTS.index(part["part"]))
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        found = json.loads(file.read_text())
+        by_name.setdefault(found["part"], []).append(found)
+    parts = [side_by_side(by_name[name]) for name in PARTS if name in by_name]
     summaries = [summary(part, project) for part in parts]
-    machines = {json.dumps(part["machine"]) for part in parts}
+    machines = {(*sorted(set(part["machine"]["gpus"])), part["machine"]["cores"]) for part in parts}
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
     commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)

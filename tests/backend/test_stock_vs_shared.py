@@ -52,7 +52,7 @@ def record(
 
 def part(name, folder, seconds=300.0, cut=False):
     machine = {"gpus": ["H100"], "cores": 16}
-    facts = {"command": ["-m", "harness"], "machine": machine, "seconds": seconds, "cut": cut}
+    facts = {"command": ["-m", "harness"], "machine": machine, "seconds": seconds, "exit_code": 0, "cut": cut}
     return {"part": name, **facts, "runs": benchmark.read_runs(folder)}
 
 
@@ -203,6 +203,16 @@ def test_several_stock_runs_with_a_gpu_each_count_by_their_mean(tmp_path):
     parts = [stock, sweep]
     text = benchmark._allowance_text(parts, [benchmark.summary(each, 2) for each in parts])
     assert "1 of 1 runs of 2 steps, times stock by what stock is spared: nothing 2.9" in text
+
+
+def test_programs_of_one_part_side_by_side_are_one_part(tmp_path):
+    for seed, seconds in ((0, 300.0), (1, 310.0)):
+        record(tmp_path / f"{seed}", f"all_on/seed={seed}")
+        (tmp_path / f"{seed}.json").write_text(json.dumps(part("stock", tmp_path / f"{seed}", seconds)))
+    benchmark.merge([tmp_path / "0.json", tmp_path / "1.json"], tmp_path, project=8)
+    (found,) = json.loads((tmp_path / "stock_vs_shared.json").read_text())["parts"]
+    assert [run["name"] for run in found["runs"]] == ["all_on/seed=0", "all_on/seed=1"]
+    assert (found["seconds"], found["machine"]["gpus"]) == (310.0, ["H100", "H100"])
 
 
 def test_a_part_that_has_records_is_not_run_again(tmp_path):
