@@ -378,12 +378,14 @@ def little_is_kept(steps: list[Step], _: random.Random) -> None:
 
 
 def solved(steps: list[Step], _: random.Random) -> None:
-    """A policy that has learned its tasks: all succeed, and nothing is trained."""
+    """A policy that has learned its tasks: all succeed, and nothing is trained. The messages are still those of
+    failures, so no environment is asked."""
     for rollout in rollouts(steps):
         rollout.update(reward=1.0, success=1.0)
         for name in ("trained_ids", "trained_mask", "advantage"):
             rollout.pop(name, None)
     for step in steps:
+        step["played"] = False
         update_skipped([step], random.Random(0))
 
 
