@@ -66,7 +66,9 @@ def template_of(path: Path) -> str:
 
 
 def rendered(material: Material, template: str, words: Words, name: str) -> Material:
-    """With the trained context of each rollout that has none. name: of the template. Raises ConfigError."""
+    """With the trained contexts, if no rollout has its own. name: of the template. Raises ConfigError."""
+    if any(rollout.trained_ids is not None for rollout in material.rollouts):
+        return material  # those without were not trained
     render = renderer(name, template)
     parses = "tool_call.arguments|items" in template  # as ART does: it parses the arguments for such templates alone
 
