@@ -331,7 +331,7 @@ BUGS = (
     Bug("advantages of another group", advantages_of_another_group, ("advantages_against_rewards",), trainer=True),
     Bug("advantages negated", advantages_negated, ("advantages_against_rewards",), trainer=True),
     Bug("advantages lost", advantages_lost, ("advantages_zero",), trainer=True),
-    Bug("rewards shuffled within groups", rewards_shuffled, (), trainer=True),
+    Bug("rewards shuffled within groups", rewards_shuffled, ("rewards_not_as_declared",), trainer=True),
     Bug("cut rollouts score −1", truncated_score_minus_one, ("truncation_counted_as_failure",)),
     Bug("exceptions score 0", exceptions_score_zero, ("exceptions_scored",)),
     Bug("validation on training tasks", validation_on_training_tasks, ("validation_on_training_tasks",)),

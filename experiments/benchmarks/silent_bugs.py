@@ -55,7 +55,8 @@ HEAD = """# Silent bugs, planted into recorded rollouts{in_16_bits}
 
 `PYTHONPATH=. .venv/bin/python experiments/benchmarks/silent_bugs.py --out results{options}`; the rollouts are those of
 `experiments/benchmarks/record_rollouts.py`: policy micro{dtype}, all fixes on, {runs} runs of two steps of six groups
-of six. The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many
+of six. The probe is given the environment and the declaration of each run, made anew from its options, and the chat
+template. The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many
 bugs of others it would name. What is known of that stands above the last table.
 """
 OTHERS = """## Bugs by somebody who had not read the probe

@@ -4,11 +4,9 @@ Whoever has an environment supplies it as a `World`, three members of it; every 
 (docs/bring_your_own.md). The same task answered in the same way must give the same conversation.
 """
 
-import asyncio
 import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -72,6 +70,9 @@ class Replay:
         """Each rollout, replayed; what the environment raised instead; None: no task, or nothing was said."""
         asked = {key: r for r in rollouts if (key := _key(r))}
         if new := {key: r for key, r in asked.items() if key not in self._kept}:
+            import asyncio  # a third of a light import, for those who replay
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(1) as apart:  # a trainer may have a loop of its own in this thread
                 self._kept |= apart.submit(asyncio.run, self._played(new)).result()
         return [self._kept[key] if (key := _key(r)) else None for r in rollouts]
