@@ -143,6 +143,8 @@ def _probe(parser: Parser) -> None:
     parser.add_argument("--tokenizer", metavar="PATH", type=Path, help="the trainer's tokenizer.json, or its folder")
     parser.add_argument("--template", metavar="PATH", type=Path, help="the trainer's chat template, or its folder")
     parser.add_argument("--exact", action="store_true", help="sampler and trainer compute in float32")
+    parser.add_argument("--env", metavar="NAME", help="whose tasks these are; env.KEY=VALUE beside it: its options")
+    parser.add_argument("--declared", metavar="PATH", type=Path, help="what the loop is meant to do, a JSON object")
     parser.add_argument("--url", metavar="URL", help="an OpenAI-compatible endpoint, up to /v1")
     parser.add_argument("--model", metavar="MODEL", help="the base model's name there")
     parser.add_argument("--adapter", metavar="NAME@STEP", action="append", help="a trained one's; again for another")

@@ -212,6 +212,11 @@ class Run:
         """Also the path of its folder."""
         return "/".join(filter(None, (self.arm.name, self.block, f"seed={self.seed}")))
 
+    @property
+    def model(self) -> str:
+        """What its model is called at the server, without the step."""
+        return "-".join(filter(None, (self.arm.name, self.block, f"seed{self.seed}")))
+
 
 def differ_in(one: Arm, other: Arm) -> tuple[str, ...]:
     """The factors whose levels differ."""

@@ -5,9 +5,8 @@ train on the groups, validate every N steps. Where a fix acts, the loop asks a s
 knows which level it got.
 """
 
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import art
@@ -15,6 +14,7 @@ from art.backend import AnyTrainableModel
 
 from harness.backend import Backend
 from harness.backend.context import Contexts
+from harness.batches import iterate
 from harness.config import RunConfig
 from harness.evidence import RolloutTable, evidence_without_rollouts, gather_evidence, transcript, validation_transcript
 from harness.factors import derive_seed
@@ -159,17 +159,3 @@ def judged(seams: Seams, evidence: Evidence, step: int, records: RunRecords) -> 
     for check in checks:
         records.add("checks", {"step": step, **check.record})
     return checks
-
-
-def iterate(task_ids: Sequence[str], batch: int, seed: int) -> Iterator[list[str]]:
-    """Batches of tasks, epoch after epoch, each epoch in an order of its own; as ART's `iterate_dataset`.
-
-    A batch holds a task once, so an epoch's last batch may be smaller.
-    """
-    epoch = 0
-    while True:
-        order = list(task_ids)
-        random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
-        for start in range(0, len(order), batch):
-            yield order[start : start + batch]
-        epoch += 1

@@ -57,10 +57,10 @@ def test_training_curves_are_means_over_passes_and_seeds(tmp_path):
 def test_silent_bugs_are_named_in_a_recorded_run_and_sound_runs_have_no_symptom(tmp_path):
     found = run("silent_bugs", "--runs", "1", "--sound", "2", out=tmp_path)
     unseen = [bug["bug"] for bug in found["bugs"] if not bug["within_two"]]
-    assert unseen == ["rewards shuffled within groups"] and len(found["bugs"]) >= 24
+    assert unseen == [] and len(found["bugs"]) >= 24
     assert {name: any(runs) for name, runs in found["sound"].items()} == dict.fromkeys(found["sound"], False)
     named = sum(bool(bug["within_two"]) for bug in found["others"])
-    assert 0 < named < len(found["others"]) and len(found["others"]) == 28
+    assert named == len(found["others"]) == 28
     further = [bug["bug"] for bug in found["further"] if bug["within_two"]]
     assert len(found["further"]) == 12 and "calls masked as if cut" in further
     assert "slow rollouts not waited for" in further, "by a symptom that was written since"

@@ -2,10 +2,12 @@
 what the page shows."""
 
 import json
+import lzma
 import os
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,7 @@ def reader(tmp_path):
 
 def test_every_block_is_tried_here():
     languages = [language for language, _ in BLOCKS]
-    assert languages == ["json", "bash", "", "bash", "", "python", "bash", "bash", "", "bash"]
+    assert languages == ["json", "bash", "", "bash", "", "bash", "json", "python", "bash", "bash", "", "bash"]
 
 
 def test_the_rollouts_of_the_page_have_the_symptom_that_it_shows(reader):
@@ -72,6 +74,27 @@ def test_the_rollouts_of_the_page_have_the_symptom_that_it_shows(reader):
 def test_with_a_template_it_shows_the_first_token_that_differs(reader):
     command, shown = shown_after("--template MODEL")
     assert shown in reader(command)
+
+
+def recorded():
+    """The rollouts of one run of our loop, as a row each."""
+    with lzma.open(ROOT / "results" / "probe_rollouts.jsonl.xz", "rt") as file:
+        shared, *steps = map(json.loads, islice(file, 3))
+    known = {"tools": shared["tools"], "sent_tools": shared["tools"]}
+    return [r | known | {"step": step["step"]} for step in steps for group in step["groups"] for r in group]
+
+
+@pytest.mark.parametrize("another_answer", [False, True])
+def test_rollouts_are_held_against_their_environment_and_what_is_declared(reader, tmp_path, another_answer):
+    rows = recorded()
+    if another_answer:
+        next(m for m in rows[0]["messages"] if m["role"] == "tool")["content"] = "{}"
+    (tmp_path / "episodes.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = next(text for language, text in BLOCKS if language == "bash" and "--declared" in text)
+    found = json.loads(reader(command.strip() + " --json || true"))
+    assert found["present"] == ["environment_answers_otherwise"] * another_answer
+    verdicts = {each["symptom"]: each["verdict"] for each in found["findings"]}
+    assert {verdicts[name] for name in ("success_not_as_judged", "rewards_not_as_declared")} == {"absent"}
 
 
 def test_the_python_of_the_page_runs():

@@ -14,8 +14,8 @@ from art.preprocessing.tokenize import tokenize_trajectory_groups
 from transformers import AutoTokenizer
 
 from harness.backend.context import Contexts
+from harness.batches import iterate
 from harness.factors import AS_LAUNCHED, NOTE, derive_seed
-from harness.loop import iterate
 from harness.policy import MICRO
 from harness.rollout import trajectory
 from harness.seams import Rendering

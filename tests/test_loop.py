@@ -12,10 +12,11 @@ import pytest
 
 from harness.backend import TrainedContext
 from harness.backend.context import ContextKind
+from harness.batches import iterate
 from harness.errors import EngineError, EpisodeError
 from harness.factors import Factor, derive_seed
 from harness.fixes import endpoint, exploration, logprobs, reward, split, tools
-from harness.loop import iterate, run_loop
+from harness.loop import run_loop
 from harness.rollout import Sampling
 from harness.seams import Check, Rendering
 from harness.validation import ReferenceProtocol

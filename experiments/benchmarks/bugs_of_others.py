@@ -374,7 +374,13 @@ BUGS = (
         since=("rewards_against_success", "same_conversation_other_reward"),
     ),
     Bug("grader's cache keyed by task", grader_remembers_a_task, ("no_group_spreads",)),
-    Bug("one task judged upside down", one_task_judged_upside_down, (), trainer=True),
+    Bug(
+        "one task judged upside down",
+        one_task_judged_upside_down,
+        (),
+        trainer=True,
+        since=("success_not_as_judged", "rewards_not_as_declared"),
+    ),
     Bug(
         "advantages over the batch",
         advantages_over_the_batch,
@@ -387,9 +393,14 @@ BUGS = (
         advantages_by_length,
         ("advantages_against_rewards",),
         trainer=True,
-        since=("advantages_by_length",),
+        since=("advantages_by_length", "advantages_not_as_declared"),
     ),
-    Bug("database shared by a group", database_shared_by_a_group, (), since=("environment_keeps_state",)),
+    Bug(
+        "database shared by a group",
+        database_shared_by_a_group,
+        (),
+        since=("environment_keeps_state", "environment_answers_otherwise"),
+    ),
     Bug("tools time out", tools_time_out, ("exceptions_scored",), trainer=True, since=("tool_failures_scored",)),
     Bug("some calls not parsed", call_not_parsed, (), trainer=True, since=("calls_left_as_text",)),
     Bug(

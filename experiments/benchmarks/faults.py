@@ -228,7 +228,7 @@ def in_trainer(folder: Path) -> Iterator[Row]:
 
 def in_world(folder: Path) -> Iterator[Row]:
     """One seed for each fault of the environment, and one without: each meets a task in its second step alone."""
-    from harness.loop import iterate  # here: it loads litellm, which the others do not need
+    from harness.batches import iterate
 
     domain = load_domain("mock")
     tasks = list(domain.train_ids)[:TASKS]

@@ -209,7 +209,13 @@ BUGS = (
         since=("replies_served_otherwise",),
     ),
     Bug("calls masked as if cut", calls_masked_as_if_cut, ("assistant_tokens_masked",), trainer=True),
-    Bug("judge fails open", judge_fails_open, ("same_conversation_other_reward",), trainer=True),
+    Bug(
+        "judge fails open",
+        judge_fails_open,
+        ("same_conversation_other_reward",),
+        trainer=True,
+        since=("success_not_as_judged", "rewards_not_as_declared"),
+    ),
     Bug(
         "a group's mean over its turns",
         group_counted_by_turns,

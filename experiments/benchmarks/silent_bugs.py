@@ -18,6 +18,7 @@ import lzma
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,24 @@ from experiments.benchmarks.planted_bugs import (
     runs_of,
     scored,
 )
-from harness.probe import check
+from experiments.benchmarks.record_rollouts import SMALL
+from harness.config import typed
+from harness.env import Environment, load_environment
+from harness.launch.one_run import untyped
+from harness.launch.probe_reference import declared_by
+from harness.policy import MICRO
+from harness.probe import Declared, Replay, check
+from harness.probe.rendering import render_of, template_of
 
 WITH_METRICS = ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits")  # oddities that have all of the metrics
-GROUP_SIZE, EPOCHS = 6, 1  # rollouts that the recorded runs ask for; how often they train on each
+TEMPLATE = render_of(template_of(MICRO), WORDS)
 RECORDED = Path("results/probe_rollouts.jsonl.xz")
 HEAD = """# Silent bugs, planted into recorded rollouts{in_16_bits}
 
 `PYTHONPATH=. .venv/bin/python experiments/benchmarks/silent_bugs.py --out results{options}`; the rollouts are those of
 `experiments/benchmarks/record_rollouts.py`: policy micro{dtype}, all fixes on, {runs} runs of two steps of six groups
-of six. The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many
+of six. The probe is given the environment and the declaration of each run, made anew from its options, and the chat
+template. The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many
 bugs of others it would name. What is known of that stands above the last table.
 """
 OTHERS = """## Bugs by somebody who had not read the probe
@@ -78,6 +87,25 @@ correlation of their probabilities, effective sample size; how many runs had an 
 what the trainer computes, and the recording does not have that."""
 
 
+@cache
+def environment() -> Environment:
+    """That of the recorded runs, made anew from their options."""
+    return load_environment(typed(untyped([*SMALL, "seed=0"])).env.source)
+
+
+@cache
+def replay() -> Replay:
+    return Replay(environment(), 1)
+
+
+@cache
+def declared(run: str) -> Declared:
+    """What a recorded run was declared to do, from its options: of the record its name alone is read, for its seed."""
+    options = untyped([*SMALL, "train.steps=2", f"seed={run.rpartition('seed')[2]}"])
+    options.factors = [str(name) for name in options.fix if options.fix[name] is not None]
+    return declared_by(typed(options).runs[0], environment(), "hermes")
+
+
 def named(shared: Step, steps: Sequence[Step]) -> set[str]:
     """The symptoms that are present."""
     groups = [
@@ -90,8 +118,9 @@ def named(shared: Step, steps: Sequence[Step]) -> set[str]:
         updates=[step["update"] for step in steps],
         train_tasks={step["step"]: step["train_tasks"] for step in steps},
         validation_tasks={step["step"]: step["validation_tasks"] for step in steps},
-        group_size=GROUP_SIZE,
-        epochs=EPOCHS,
+        environment=replay() if all(step.get("played", True) for step in steps) else None,
+        declared=declared(steps[0]["run"]),
+        template=TEMPLATE,
         known_tasks=shared["known_tasks"],
         tokenizer=WORDS,
         exact=all(step.get("exact", True) for step in steps),

@@ -267,7 +267,7 @@ BUGS = (
         reward_summed_over_turns,
         ("success_paid_apart", "rewards_against_success"),
         trainer=True,
-        since=("rewards_times_turns",),
+        since=("rewards_times_turns", "rewards_not_as_declared"),
     ),
     Bug(
         "groups padded with zeros",

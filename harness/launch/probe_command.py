@@ -4,6 +4,7 @@ import json
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ from harness.errors import ConfigError, Exit, visible
 from harness.launch.probed import Probed, facts_of_endpoint, facts_of_files, facts_of_loop, rollouts_in
 from harness.probe import Material, files, material_of
 from harness.probe import examined as of_material
+from harness.probe.declared import declared_of
 from harness.probe.objects import groups_of
 from harness.probe.text import as_json, lines
 
-OF_ROLLOUTS = ("validation", "updates", "tasks", "group_size", "epochs", "tokenizer", "template", "exact")
+OF_ROLLOUTS = (
+    *("validation", "updates", "tasks", "group_size", "epochs", "tokenizer", "template", "exact"),
+    *("env", "declared"),
+)
+OF_ENV = ("env.", "+env.", "user", "user.", "+user.")  # beginnings of the options that shape an environment
+OWN = "this project's rollouts"  # of a reply's calls its loop executes the first
 OF_ENDPOINT = ("model", "adapter")
 
 
@@ -54,9 +61,11 @@ def _check(asked: Namespace) -> None:
     def given(names: Sequence[str]) -> list[str]:
         return [f"--{name.replace('_', '-')}" for name in names if getattr(asked, name)]
 
-    if asked.options and (asked.trajectories or asked.url):
+    of_env = [option for option in asked.options if asked.env and option.partition("=")[0].startswith(OF_ENV)]
+    odd = [option for option in asked.options if option not in of_env]
+    if odd and (asked.trajectories or asked.url):
         raise ConfigError(
-            f"{asked.options[0]!r} is an option of this project's loop, and --trajectories and --url look at another."
+            f"{odd[0]!r} is an option of this project's loop, and --trajectories and --url look at another."
         )
     if not asked.trajectories and (alone := given(OF_ROLLOUTS)):
         raise ConfigError(f"{alone[0]} says more of rollouts: name their file with --trajectories.")
@@ -75,17 +84,23 @@ def _check(asked: Namespace) -> None:
 
 def _of_files(asked: Namespace) -> Probed:
     kinds, rows = _read(asked.trajectories)
-    material = _material(asked, rows)
+    material = _material(asked, rows, 1 if OWN in kinds else None)
     source = f"{rollouts_in(material)}, {kinds}"
     return Probed(source, facts_of_files(asked, kinds, material), of_material(material))
 
 
-def _material(asked: Namespace, rows: list[Any]) -> Material:
-    words = None
+def _material(asked: Namespace, rows: list[Any], calls: int | None) -> Material:
+    """calls: how many of a reply's are executed, where the file's kind says it"""
+    words, loop = None, declared_of(_json(asked.declared) if asked.declared else None)
+    template = None
     if asked.tokenizer:
         from harness.probe.rendering import words_of
 
         words = words_of(asked.tokenizer)
+    if words is not None and asked.template:
+        from harness.probe.rendering import template_of
+
+        template = template_of(asked.template)
     material = material_of(
         rows,
         validation=_read(asked.validation)[1] if asked.validation else (),
@@ -96,12 +111,25 @@ def _material(asked: Namespace, rows: list[Any]) -> Material:
         sent_tools=_tools(asked.tools),
         tokenizer=words,
         exact=asked.exact,
+        environment=_environment(asked) if asked.env else None,
+        declared=replace(loop, calls=loop.calls or calls),
+        template=template,
     )
-    if words is None or not asked.template:
+    if words is None or template is None:
         return material
-    from harness.probe.rendering import rendered, template_of
+    from harness.probe.rendering import rendered
 
-    return rendered(material, template_of(asked.template), words, str(asked.template))
+    return rendered(material, template, words, str(asked.template))
+
+
+def _environment(asked: Namespace) -> Any:
+    """Made anew from its options. Raises ConfigError."""
+    from harness.config import typed
+    from harness.env import load_environment
+    from harness.launch.one_run import untyped
+
+    config = typed(untyped([f"env={asked.env}", *asked.options]))
+    return load_environment(config.env.source, config.user.identity())
 
 
 def _of_endpoint(asked: Namespace) -> Probed:
@@ -145,13 +173,17 @@ def _refuse_odd(path: Path, rows: Sequence[Any]) -> None:
 def _tools(path: Path | None) -> list[Any] | None:
     if path is None:
         return None
-    try:
-        found = json.loads(_text(path))
-    except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}.") from None
+    found = _json(path)
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise ConfigError(f'{path} holds no list of tools, as they are sent: [{{"type": "function", …}}].')
     return found
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON: {error}.") from None
 
 
 def _text(path: Path) -> str:

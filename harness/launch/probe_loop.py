@@ -21,6 +21,7 @@ from harness.errors import ConfigError, EngineError
 from harness.factors import FIX, OFF, ON, Arm
 from harness.launch.in_process import train_here
 from harness.launch.one_run import untyped
+from harness.launch.probe_replayed import by_reference
 from harness.launch.quiet import quiet
 from harness.levels import declared
 from harness.probe.finding import Finding, absent, cannot_tell, present
@@ -53,7 +54,8 @@ class Looked:
 
 
 def findings(options: Sequence[str], train: Train = train_here) -> list[Finding]:
-    """One for each fix, in their order. Starts an engine. Raises ConfigError, EngineError.
+    """One for each fix, in their order, and what the environment and the options tell. Starts an engine. Raises
+    ConfigError, EngineError.
 
     options: as for a sweep; train: returns when every run has ended
     """
@@ -67,7 +69,7 @@ def findings(options: Sequence[str], train: Train = train_here) -> list[Finding]
         raise
     with contextlib.redirect_stdout(sys.stderr):
         train(sweep, sweep.config.runs)  # where that fails, the folder stays: its logs are named
-    found = [found_in(looked) for looked in _looked(sweep)]
+    found = [*(found_in(looked) for looked in _looked(sweep)), *by_reference(sweep)]
     shutil.rmtree(folder, ignore_errors=True)
     return found
 

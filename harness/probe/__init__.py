@@ -7,6 +7,9 @@ the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differe
                 served), wording.py (messages beside what was served), masks.py, sampling.py, groups.py, copies.py,
                 instances.py, rewards.py, advantages.py, outcomes.py, environment.py, tasks.py, updates.py: one
                 function each
+by reference    spelled.py (the template, the parser), replayed.py (the environment, to which replay.py feeds the
+                replies), as_declared.py and trained_as_declared.py (what declared.py says the loop is meant to do):
+                whatever differs is a symptom of the part that it is in
 from elsewhere  files.py (ART, verifiers, TRL, chat), rendering.py (what a template makes of them); endpoint.py with
                 asking.py: symptoms of a server; text.py: findings for a reader, and for a program
 
@@ -21,6 +24,7 @@ from typing import Any
 from harness.probe import (
     adapters,
     advantages,
+    as_declared,
     contexts,
     copies,
     environment,
@@ -29,17 +33,33 @@ from harness.probe import (
     logprobs,
     masks,
     outcomes,
+    replayed,
     rewards,
     sampling,
+    spelled,
     tasks,
+    trained_as_declared,
     updates,
     wording,
 )
+from harness.probe.declared import ADVANTAGES, Declared, declared_of
 from harness.probe.finding import Finding
-from harness.probe.material import Material
+from harness.probe.material import Material, Render
 from harness.probe.objects import groups_of, update_of
+from harness.probe.replay import Replay, World
 
-__all__ = ["SYMPTOMS", "Finding", "Material", "check", "examined", "material_of"]
+__all__ = [
+    "ADVANTAGES",
+    "SYMPTOMS",
+    "Declared",
+    "Finding",
+    "Material",
+    "Replay",
+    "World",
+    "check",
+    "examined",
+    "material_of",
+]
 
 Tasks = Sequence[Any] | Mapping[int, Sequence[Any]] | None  # or for each step
 Symptom = Callable[[Material], Finding]
@@ -47,7 +67,7 @@ Symptom = Callable[[Material], Finding]
 MODULES = (
     *(adapters, logprobs, contexts, wording, masks, sampling),
     *(groups, copies, instances, rewards, advantages, outcomes, environment),
-    *(tasks, updates),
+    *(tasks, updates, spelled, replayed, as_declared, trained_as_declared),
 )
 SYMPTOMS: tuple[Symptom, ...] = tuple(symptom for module in MODULES for symptom in module.FINDINGS)
 
@@ -82,6 +102,9 @@ def material_of(
     bos: int | None = None,
     eos: int | Iterable[int] | None = None,
     exact: bool = False,
+    environment: World | Replay | None = None,
+    declared: Declared | Mapping[str, Any] | None = None,
+    template: str | Render | None = None,
 ) -> Material:
     """What is known, as plain data.
 
@@ -93,7 +116,12 @@ def material_of(
     sent_tools: the schemas that were sent to the policy, for rollouts that do not say it themselves
     tokenizer: with `decode`; shows texts instead of token ids; bos, eos: token ids, where it does not say them
     exact: sampler and trainer compute in float32
+    environment: whose tasks these are: replies are fed to it once more; a Replay, to do that once for several calls
+    declared: what the loop is meant to do; template: the chat template's text, which with a tokenizer that has `encode`
+        shows what prompts are, token for token; or what `rendering.render_of` makes of both
+    Raises ConfigError for a declaration that is none.
     """
+    loop = declared_of(declared)
     found = groups_of(trajectories)
     if sent_tools:
         sent = tuple(dict(tool) for tool in sent_tools)
@@ -107,14 +135,24 @@ def material_of(
         train_tasks=_ids(train_tasks),
         validation_tasks=_ids(validation_tasks),
         validations=tuple(map(_listed, _by_step(validation_tasks))),
-        group_size=group_size,
-        epochs=epochs,
+        trainings=tuple(map(_listed, _by_step(train_tasks))),
+        group_size=loop.group_size if group_size is None else group_size,
+        epochs=loop.epochs if epochs is None else epochs,
         known_tasks=None if known_tasks is None else frozenset(map(str, known_tasks)),
         decode=getattr(tokenizer, "decode", None),
         bos=getattr(tokenizer, "bos_token_id", None) if bos is None else bos,
         eos=_eos(getattr(tokenizer, "eos_token_id", None) if eos is None else eos),
         exact=exact,
+        declared=loop,
+        replay=environment if isinstance(environment, Replay | None) else Replay(environment, loop.calls),
+        render=_render(template, tokenizer) if isinstance(template, str) else template,
     )
+
+
+def _render(template: str, tokenizer: Any) -> Render:
+    from harness.probe.rendering import render_of  # its template engine is not loaded where nobody asks for it
+
+    return render_of(template, tokenizer)
 
 
 def _ids(tasks: Tasks) -> tuple[str | None, ...] | None:

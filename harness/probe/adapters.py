@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from harness.answering import compared, explained
+from harness.answering import LEAST_TOKENS, compared, explained
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Logprobs, Material, Turn
 from harness.seams import Scores
@@ -33,6 +33,23 @@ def another_adapter_answers(material: Material) -> Finding:
     if not right and scores.preference > 0:  # neither of the two: trainer_and_sampler_disagree says so
         return cannot_tell(f"{text}: near neither", "log-probs on the ids as they were served", **reading)
     return absent(text, **reading) if right else present(text, **reading)
+
+
+def updates_without_effect(material: Material) -> Finding:
+    """Weights were updated, and the trainer's log-probs by the adapter are those without it: it is never loaded."""
+    numbers = [u.step for u in material.updates if u.step is not None]
+    steps = {r.step for r in material.rollouts if r.step is not None}
+    shift = 0 if numbers and max(numbers) in steps else 1
+    first = min((u.step for u in material.updates if u.step is not None and u.moved), default=None)
+    later = [r for r in material.rollouts if first is not None and r.step is not None and r.step > first - shift]
+    scores = _scores(turn for rollout in later for turn in rollout.turns)
+    if scores is None or scores.tokens < LEAST_TOKENS:
+        return cannot_tell("no log-probs of two weights are given at a step after one that moved weights", TELL)
+    text = (
+        f"the log-probs of the two weights are {scores.apart:.2g} nats apart after an update ({scores.tokens} tokens)"
+    )
+    reading = _numbers(vars(scores))
+    return absent(text, **reading) if scores.apart > 0 else present(text, **reading)
 
 
 def _by_name(material: Material) -> Finding:
@@ -85,4 +102,4 @@ def _numbers(values: dict[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
-FINDINGS = (another_adapter_answers,)
+FINDINGS = (another_adapter_answers, updates_without_effect)

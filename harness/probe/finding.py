@@ -1,6 +1,6 @@
 """What a probe says of one symptom."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,3 +37,15 @@ def absent(text: str, **reading: float) -> Finding:
 
 def cannot_tell(text: str, tell: str, **reading: float) -> Finding:
     return Finding("cannot tell", text, reading, tell)
+
+
+def compared(told: int, odd: Sequence[str], what: str, tell: str) -> Finding:
+    """Of things that were held against what they should be exactly: one that is not so is enough.
+
+    told: how many; odd: a line for each that is not so; what: they are and should be, as "of 3 rewards are not …"
+    """
+    reading = {"compared": told, "odd": len(odd)}
+    if not told:
+        return cannot_tell(f"0 of 0 {what}", tell, **reading)
+    text = f"{len(odd)} of {told} {what}"
+    return present(text, *odd[:1], **reading) if odd else absent(text, **reading)

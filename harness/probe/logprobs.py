@@ -60,8 +60,8 @@ def trainer_and_sampler_disagree(material: Material) -> Finding:
     text = f"{gap:.2g} nats between the two on average over {len(served)} tokens (rounding: up to {allowed:g})"
     far = int((np.abs(served - scored) > FAR).sum()) if material.exact else 0
     reading = {"gap": gap, "tokens": len(served), "far": far}
-    if far >= ZEROS and gap <= allowed:
-        return present(f"{text}; {far} tokens are more than {FAR:g} off", **reading)
+    if far and gap <= allowed:
+        return present(f"{text}; {far} of them are more than {FAR:g} off", **reading)
     return absent(text, **reading) if gap <= allowed else present(text, **reading)
 
 

@@ -4,16 +4,20 @@ None stands for "not known" everywhere: a symptom that needs it cannot be told.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from harness.probe.declared import Declared
+from harness.seams import Outcome
 
 T = TypeVar("T")
 Ids = tuple[int, ...]
 Logprobs = tuple[float | None, ...]  # natural; None: the server sent no number
 Message = Mapping[str, Any]
 Tools = tuple[Mapping[str, Any], ...]
+Render = Callable[[Sequence[Message], Tools | None, bool], Ids]
 
 # Names that ART, verifiers, vLLM and this project give to the end of an episode that was cut off
 CUT = re.compile(r"(^|_)(length|truncated|context|max_\w+|(turn|prompt|token)_limit|prompt_too_long)")
@@ -118,6 +122,33 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """What an environment does with a rollout's replies.
+
+    opening: the messages before the first reply; answers: what follows on each reply, up to its end
+    ended: the number of the reply upon which it ends the conversation; None: it would go on
+    outcome: as the environment judges it
+    """
+
+    opening: tuple[Message, ...]
+    answers: tuple[tuple[Message, ...], ...]
+    ended: int | None
+    outcome: Outcome | None
+
+
+class Replays(Protocol):
+    """The environment, to which replies are fed once more (replay.py)."""
+
+    @property
+    def world(self) -> Any: ...
+
+    @property
+    def follows(self) -> bool: ...
+
+    def all(self, rollouts: Iterable[Rollout]) -> list[Replayed | str | None]: ...
+
+
+@dataclass(frozen=True)
 class Material:
     """All that is known.
 
@@ -128,6 +159,9 @@ class Material:
     known_tasks: the ids that exist
     decode: token ids to text; bos, eos: token ids
     exact: sampler and trainer compute in float32; else in 16 bits, where log-probs differ by rounding
+    trainings: what each step may train on, where that is known by step
+    declared: what the loop is meant to do; replay: the environment, to which replies are fed once more
+    render: messages and tools as the token ids of a prompt; with calls' arguments as text (False) or as objects (True)
     """
 
     groups: tuple[tuple[Rollout, ...], ...] = ()
@@ -143,6 +177,10 @@ class Material:
     bos: int | None = None
     eos: frozenset[int] = frozenset()
     exact: bool = False
+    trainings: tuple[tuple[str | None, ...], ...] = ()
+    declared: Declared = field(default_factory=Declared)
+    replay: "Replays | None" = None
+    render: Render | None = None
 
     def once(self, made: "Callable[[Material], T]") -> T:
         """What is made of the material, made once for all symptoms that ask for it."""

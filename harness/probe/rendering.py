@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import ConfigError
 from harness.policy.template import STAND_IN, read, renderer
-from harness.probe.material import Ids, Material, Message, Rollout, Tools, Turn
+from harness.probe.material import Ids, Material, Message, Render, Rollout, Tools, Turn
 
 MARK = STAND_IN + "{}" + STAND_IN
 
@@ -27,8 +27,8 @@ class Words:
     bos_token_id: int | None
     eos_token_id: int | None
 
-    def encode(self, text: str) -> Ids:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+    def encode(self, text: str, add_special_tokens: bool = False) -> Ids:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
@@ -66,7 +66,9 @@ def template_of(path: Path) -> str:
 
 
 def rendered(material: Material, template: str, words: Words, name: str) -> Material:
-    """With the trained context of each rollout that has none. name: of the template. Raises ConfigError."""
+    """With the trained contexts, if no rollout has its own. name: of the template. Raises ConfigError."""
+    if any(rollout.trained_ids is not None for rollout in material.rollouts):
+        return material  # those without were not trained
     render = renderer(name, template)
     parses = "tool_call.arguments|items" in template  # as ART does: it parses the arguments for such templates alone
 
@@ -90,6 +92,24 @@ def rendered(material: Material, template: str, words: Words, name: str) -> Mate
         return found
 
     return replace(material, groups=tuple(tuple(map(with_context, group)) for group in material.groups))
+
+
+def render_of(template: str, words: Any, name: str = "the loop") -> Render:
+    """Prompts as a server makes them of messages and tools. words: a tokenizer with `encode`
+
+    What it returns raises ConfigError where the template refuses a conversation.
+    """
+    render = renderer(name, template)
+    kept: dict[str, Ids] = {}
+
+    def prompt(messages: Sequence[Message], tools: Tools | None, parses: bool) -> Ids:
+        key = json.dumps([messages, tools, parses], default=str)
+        if key not in kept:
+            text = render([_shown(message, parses) for message in messages], tools or (), opens=True)
+            kept[key] = tuple(words.encode(text, add_special_tokens=False))
+        return kept[key]
+
+    return prompt
 
 
 def _as_art(rollout: Rollout, render: Any, parses: bool, words: Words) -> Ids:

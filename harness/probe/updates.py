@@ -100,6 +100,19 @@ def update_begins_elsewhere(material: Material) -> Finding:
     return present(text, **reading)
 
 
+def weights_return(material: Material) -> Finding:
+    """A training call ends with weights that were there before: it is undone, or an older checkpoint is loaded."""
+    told = [u for u in material.updates if u.before and u.after and u.before != u.after]
+    if len(told) < 2:
+        return cannot_tell("no two training calls that moved weights say which", TELL_MOVED)
+    ordered = sorted(told, key=lambda u: u.step or 0)
+    seen = [{name for u in ordered[:n] for name in (u.before, u.after)} for n in range(len(ordered))]
+    again = sum(u.after in names for u, names in zip(ordered, seen, strict=True))
+    text = f"{again} of {len(told)} training calls end with weights of an earlier one"
+    reading = {"updates": len(told), "again": again}
+    return present(text, **reading) if again else absent(text, **reading)
+
+
 def tokens_left_out(material: Material) -> Finding:
     """An update trains fewer tokens than the masks of its rollouts say, or those of a group twice."""
     masks, rollouts, told = _tokens(material)
@@ -195,6 +208,7 @@ FINDINGS = (
     steps_without_update,
     weights_do_not_move,
     update_begins_elsewhere,
+    weights_return,
     tokens_left_out,
     rows_trained_again,
     gradients_not_finite,

@@ -71,7 +71,7 @@ class Runner:
         the records keep what was done."""
         run = config.run
         model = Model(  # type: ignore[call-arg]  # ART's own __init__ needs no config
-            name="-".join(filter(None, (run.arm.name, run.block, f"seed{run.seed}"))),
+            name=run.model,
             project=self.sweep.name,
             base_model=str(self.sweep.policy.path),
             report_metrics=[],

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from harness.probe import SYMPTOMS, check
-from tests.probe import test_ledger
+from tests.probe import test_ledger, test_references
 from tests.probe.loops import BOS, CALL, EOS, TOOLS, at_temperature, each, loop, planted, retrained, turns
 
 TEXTS = ("tools_not_served", "messages_not_served", "replies_served_otherwise", "replies_not_as_sampled")
@@ -20,6 +20,7 @@ MORE = (
     "rewards_times_turns",
     "rows_trained_again",
 )
+ALIKE = ("rollouts_identical", "same_conversation_other_reward")
 NAMES = [symptom.__name__ for symptom in SYMPTOMS]
 
 
@@ -38,7 +39,8 @@ def found(given, symptom):
 
 def test_of_a_sound_loop_every_symptom_is_absent():
     # no two rollouts are the same conversation, ids spell no text, and there is too little of other things
-    unlike = dict.fromkeys(["same_conversation_other_reward", *TEXTS, *MORE], "cannot tell")
+    references = test_references.BY_REFERENCE - {"steps_out_of_order", "replies_end_otherwise"}
+    unlike = dict.fromkeys(["same_conversation_other_reward", *TEXTS, *MORE, *references], "cannot tell")
     assert verdicts(loop()) == dict.fromkeys(NAMES, "absent") | unlike
 
 
@@ -469,7 +471,7 @@ PLANTED = [
     (some_requests_without_tools, {"equal_prompts_served_apart"}),
     (only_the_last_message_sent, {"history_not_served"}),
     (reward_is_nan, {"rewards_not_finite"}),
-    (every_second_step_trains, {"steps_without_update"}),
+    (every_second_step_trains, {"steps_without_update", "steps_out_of_order"}),
     (long_answers_cut, {"tool_answers_cut"}),
     (encoded_twice, {"arguments_encoded_twice"}),
     (history_put_together_twice, {"messages_doubled"}),
@@ -520,8 +522,8 @@ PLANTED = [
     (foreign, {"unsampled_tokens_trained"}),
     (no_eos, {"eos_never_trained"}),
     (no_spread, {"no_group_spreads"}),
-    (identical, {"rollouts_identical", "same_conversation_other_reward", "frequencies_off_probabilities"}),
-    (identical_texts, {"rollouts_identical", "same_conversation_other_reward"}),
+    (identical, {*ALIKE, "frequencies_off_probabilities", "equal_contexts_other_logprobs"}),
+    (identical_texts, set(ALIKE)),
     (no_advantage, {"advantages_zero"}),
     (others_advantages, {"advantages_against_rewards"}),
     (bare, {"rewards_cannot_spread"}),
@@ -547,6 +549,7 @@ def test_a_planted_fault_is_named_and_no_other(fault, symptoms):
 
 def test_every_symptom_is_planted_once_at_least():
     planted_here = {name for _, names in PLANTED for name in names}
+    planted_here |= {name for _, name in test_references.PLANTED}
     assert set(NAMES) == planted_here | {name for _, names in test_ledger.PLANTED for name in names}
 
 

@@ -1,0 +1,163 @@
+"""Recorded replies, fed to their environment once more: what it says then is what the rollouts should hold.
+
+Whoever has an environment supplies it as a `World`, three members of it; every `harness.env.Environment` is one
+(docs/bring_your_own.md). The same task answered in the same way must give the same conversation.
+"""
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harness.probe.material import Message, Replayed, Rollout
+from harness.seams import Outcome
+
+
+class Played(Protocol):
+    """One task being played. A member that has to be waited for may be `async`."""
+
+    @property
+    def done(self) -> bool:
+        """Whether a tool has ended the conversation."""
+        ...
+
+    def opening(self) -> Any:
+        """The user's first message."""
+        ...
+
+    def call_tool(self, call_id: str, name: str, arguments: Any) -> Any:
+        """The tool's answer."""
+        ...
+
+    def reply(self, text: str) -> Any:
+        """The user's next message; None: the user stops."""
+        ...
+
+    def outcome(self, stopped: bool) -> Outcome:
+        """stopped: whether the user or a tool ended it."""
+        ...
+
+
+class World(Protocol):
+    """system_prompt: "" for none; `tools` may be left out where rollouts do not say which were sent"""
+
+    @property
+    def system_prompt(self) -> str: ...
+
+    def start(self, task_id: str, seed: int) -> Played:
+        """Raises KeyError for an id that does not exist."""
+        ...
+
+
+@dataclass
+class Replay:
+    """world: whose rollouts they are; calls: tool calls of a reply that are executed at most; None: all
+
+    Rollouts that were played alike are replayed once.
+    """
+
+    world: World
+    calls: int | None = None
+    _kept: dict[str, Replayed | str] = field(default_factory=dict, repr=False)
+
+    @property
+    def follows(self) -> bool:
+        """Whether its users are scripts. What a model says, or what luck decides, is not said again."""
+        return getattr(self.world, "user", None) is None
+
+    def all(self, rollouts: Iterable[Rollout]) -> list[Replayed | str | None]:
+        """Each rollout, replayed; what the environment raised instead; None: no task, or nothing was said."""
+        asked = {key: r for r in rollouts if (key := _key(r))}
+        if new := {key: r for key, r in asked.items() if key not in self._kept}:
+            import asyncio  # a third of a light import, for those who replay
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(1) as apart:  # a trainer may have a loop of its own in this thread
+                self._kept |= apart.submit(asyncio.run, self._played(new)).result()
+        return [self._kept[key] if (key := _key(r)) else None for r in rollouts]
+
+    async def _played(self, rollouts: Mapping[str, Rollout]) -> dict[str, Replayed | str]:
+        return {key: await self._guarded(rollout) for key, rollout in rollouts.items()}
+
+    async def _guarded(self, rollout: Rollout) -> Replayed | str:
+        try:
+            return await self._play(rollout)
+        except Exception as error:  # whatever somebody's environment raises: a finding, and no crash of a trainer
+            return f"{type(error).__name__}: {error}"[:200]
+
+    async def _play(self, rollout: Rollout) -> Replayed:
+        talk = self.world.start(rollout.task or "", 0)
+        opening = [{"role": "system", "content": self.world.system_prompt}] if self.world.system_prompt else []
+        opening.append({"role": "user", "content": await _now(talk.opening())})
+        answers: list[tuple[Message, ...]] = []
+        ended = None
+        for number, at in enumerate(rollout.said):
+            if is_left(rollout, number):
+                break
+            found = await self._answer(talk, rollout.messages[at])
+            answers.append(found or ())
+            if found is None or talk.done:
+                ended = number
+                break
+        outcome = talk.outcome(ended is not None) if self.follows else None
+        return Replayed(tuple(opening), tuple(answers), ended, outcome)
+
+    async def _answer(self, talk: Played, message: Message) -> tuple[Message, ...] | None:
+        """None: the user stops."""
+        if calls := message.get("tool_calls"):
+            out = []
+            for call in calls[: self.calls]:
+                function = call.get("function") or call
+                answer = await _now(talk.call_tool(str(call.get("id")), function["name"], arguments_of(function)))
+                out.append(
+                    {"role": "tool", "tool_call_id": call.get("id"), "name": function["name"], "content": answer}
+                )
+            return tuple(out)
+        if not self.follows:
+            return ()
+        said = await _now(talk.reply(text_of(message)))
+        return None if said is None else ({"role": "user", "content": said},)
+
+
+def is_left(rollout: Rollout, number: int) -> bool:
+    """Whether the loop did nothing upon a last reply that was cut off."""
+    last = number == len(rollout.said) - 1
+    cut = number < len(rollout.turns) and rollout.turns[number].finish_reason == "length"
+    calls = bool(rollout.messages[rollout.said[number]].get("tool_calls"))
+    return last and rollout.said[number] == len(rollout.messages) - 1 and (cut or (calls and rollout.cut))
+
+
+def arguments_of(function: Mapping[str, Any]) -> Any:
+    """A call's arguments as an environment takes them: none for an empty text, text that is no object as it is."""
+    text = function.get("arguments")
+    if not isinstance(text, str):
+        return text or {}
+    try:
+        found = json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return {"arguments": text}
+    return {} if found is None else found if isinstance(found, dict) else {"arguments": text}
+
+
+def text_of(message: Message) -> str:
+    """A message's text; that of its parts, where it has several."""
+    content = message.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return "".join(str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in content)
+    return str(content or "")
+
+
+async def _now(made: Any) -> Any:
+    return await made if inspect.isawaitable(made) else made
+
+
+def _key(rollout: Rollout) -> str:
+    """Of all that a replay depends on; "" where there is nothing to replay."""
+    if rollout.task is None or not rollout.said or rollout.error:
+        return ""
+    replies = [
+        [text_of(m), m.get("tool_calls"), is_left(rollout, n)]
+        for n, m in enumerate(rollout.messages[at] for at in rollout.said)
+    ]
+    return json.dumps([rollout.task, replies], default=str)

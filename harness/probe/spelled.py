@@ -1,0 +1,133 @@
+"""Token for token: prompts beside the chat template's rendering of the messages, messages beside what the parser makes
+of the sampled tokens, log-probs beside those of the same tokens after the same conversation."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from harness.probe.differences import side_by_side
+from harness.probe.finding import Finding, cannot_tell, compared
+from harness.probe.material import Ids, Material, Message, Rollout, Turn
+from harness.probe.replay import text_of
+
+CALL = "<tool_call>"
+CALLS = re.compile(r"<tool_call>(.*?)</tool_call>|<tool_call>(.*)", re.DOTALL)
+ENDED = ("stop", "tool_calls")
+SAME = 1e-3  # nats between log-probs of float32
+TELL_TEMPLATE = "the chat template (--template) and the tokenizer (--tokenizer), and the token ids of served prompts"
+TELL_PARSER = "the parser (declared: parser), the tokenizer, and the token ids of replies beside their messages"
+TELL_SAME = "log-probs of float32 (--exact) of rollouts that begin with the same messages at the same step"
+
+
+def prompts_not_rendered(material: Material) -> Finding:
+    """A served prompt is not, token for token, what the chat template makes of the messages and tools before it."""
+    told, odd = 0, []
+    shown: tuple[str, ...] = ()
+    for rollout, at, prompt in _prompts(material):
+        if material.render is None:
+            break
+        messages = [_cut(message, material.declared.calls) for message in rollout.messages[:at]]
+        tools = rollout.sent_tools or rollout.tools
+        told, near = told + 1, material.render(messages, tools, False)
+        # servers show a call's arguments as text or as an object
+        if prompt == near or prompt == material.render(messages, tools, True) or _reordered(near, prompt, material):
+            continue
+        odd.append(f"a prompt of {len(prompt)} tokens, rendered it has {len(near)}")
+        shown = shown or side_by_side(prompt, near, material.decode)
+    found = compared(told, odd, "served prompts are not the chat template's rendering", TELL_TEMPLATE)
+    lines = tuple(line.replace("trained", "rendered") for line in shown)
+    return Finding(found.verdict, found.text, found.reading, found.tell, (*found.shown, *lines))
+
+
+def replies_not_as_parsed(material: Material) -> Finding:
+    """A reply's text, calls or finish reason are not exactly what the declared parser makes of its sampled tokens."""
+    told, odd = 0, []
+    if material.declared.parser is None or material.decode is None:
+        return cannot_tell("no parser is declared", TELL_PARSER)
+    for rollout in material.rollouts:
+        for at, turn in _said(rollout):
+            body = turn.output_ids or ()
+            body = body[:-1] if turn.finish_reason in ENDED and body[-1:] and body[-1] in material.eos else body
+            if not turn.output_ids or "<think>" in (text := material.decode(body)):
+                continue
+            told += 1
+            wanted, message = parsed(text), rollout.messages[at]
+            said = (text_of(message), [*map(_call, message.get("tool_calls") or ())])
+            if said != wanted:
+                odd.append(f"says {json.dumps(said)[:150]}, and its tokens {json.dumps(wanted)[:150]}")
+            elif turn.finish_reason in ENDED and (turn.finish_reason == "tool_calls") != bool(wanted[1]):
+                odd.append(f"finished as {turn.finish_reason}, with {len(wanted[1])} calls")
+    return compared(told, odd, "replies are not what the parser makes of their tokens", TELL_PARSER)
+
+
+def equal_contexts_other_logprobs(material: Material) -> Finding:
+    """The same token after the same conversation has another log-prob in another rollout of its step."""
+    seen: dict[object, float] = {}
+    told, odd = 0, []
+    for rollout in material.rollouts if material.exact else ():
+        for at, turn in _said(rollout):
+            pairs = zip(turn.output_ids or (), turn.logprobs or (), strict=False)
+            before = json.dumps([rollout.messages[:at], rollout.sent_tools], sort_keys=True, default=str)
+            place = hash((rollout.step, turn.model, before))
+            for token, logprob in pairs:
+                place = hash((place, token))
+                if logprob is None or not math.isfinite(logprob):
+                    break
+                if place in seen:
+                    told += 1
+                    far = abs(seen[place] - logprob) > SAME
+                    odd += [f"{logprob:g} and {seen[place]:g} of one token at step {rollout.step}"] if far else []
+                seen.setdefault(place, logprob)
+    return compared(told, odd, "log-probs are not those of the same token after the same conversation", TELL_SAME)
+
+
+def parsed(text: str) -> tuple[str, list[tuple[str, Any]]]:
+    """What vLLM's parser `hermes` makes of a reply: its text, and its calls as (name, arguments)."""
+    if CALL not in text:
+        return text, []
+    try:
+        found = [json.loads(one or other, object_pairs_hook=_ordered) for one, other in CALLS.findall(text)]
+        calls = [(str(dict(each)["name"]), dict(each)["arguments"]) for each in found]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text, []
+    return text.partition(CALL)[0], calls
+
+
+def _ordered(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    return tuple(pairs)
+
+
+def _call(call: Any) -> tuple[str, Any]:
+    function = call.get("function") or call
+    try:
+        return str(function["name"]), json.loads(function["arguments"], object_pairs_hook=_ordered)
+    except (ValueError, TypeError, RecursionError):
+        return str(function["name"]), function["arguments"]
+
+
+def _said(rollout: Rollout) -> Iterator[tuple[int, Turn]]:
+    return zip(rollout.said, rollout.turns, strict=False)
+
+
+def _prompts(material: Material) -> Iterator[tuple[Rollout, int, Ids]]:
+    for rollout in material.rollouts:
+        for at, turn in _said(rollout):
+            if turn.prompt_ids and at:
+                yield rollout, at, turn.prompt_ids
+
+
+def _reordered(one: Ids, other: Ids, material: Material) -> bool:
+    """Whether they hold the same letters: a server may show keys of tools in another order (tool_keys_reordered)."""
+    decode = material.decode
+    return decode is not None and sorted(decode(one)) == sorted(decode(other))
+
+
+def _cut(message: Message, calls: int | None) -> Message:
+    """With those of its calls that are executed, which are all that later prompts show."""
+    made = message.get("tool_calls")
+    return message if not made or calls is None else {**message, "tool_calls": made[:calls]}
+
+
+FINDINGS = (prompts_not_rendered, replies_not_as_parsed, equal_contexts_other_logprobs)

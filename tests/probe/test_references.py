@@ -1,0 +1,295 @@
+"""Whatever is not as the environment, the declaration, the template or the parser has it is named by its part."""
+
+import copy
+
+import pytest
+
+from harness.errors import ConfigError
+from harness.probe import Declared, as_declared, check, replayed, spelled, trained_as_declared
+from tests.probe.sums import DECLARED, Sum, Sums, sums
+
+BY_REFERENCE = {
+    symptom.__name__ for module in (spelled, replayed, as_declared, trained_as_declared) for symptom in module.FINDINGS
+}
+
+
+def verdicts(given):
+    return {f.symptom: f.verdict for f in check(**given)}
+
+
+def present(given):
+    return {name for name, verdict in verdicts(given).items() if verdict == "present"}
+
+
+def rollouts(given):
+    return [rollout for group in given["trajectories"] for rollout in group]
+
+
+def one(given):
+    """A rollout of three replies and a user who asks again."""
+    return given["trajectories"][0][2]
+
+
+def test_of_a_sound_loop_all_that_has_a_reference_is_as_it_should_be():
+    found = verdicts(sums())
+    assert present(sums()) == {"rollouts_copied"}  # these are
+    assert {name: found[name] for name in BY_REFERENCE} == dict.fromkeys(BY_REFERENCE, "absent")
+
+
+def test_without_references_nothing_of_them_can_be_told():
+    found = verdicts({"trajectories": sums()["trajectories"]})
+    own = {"steps_out_of_order", "replies_end_otherwise", "equal_contexts_other_logprobs"}
+    told = {name for name in BY_REFERENCE - own if found[name] != "cannot tell"}
+    assert told == set()
+
+
+def other_system_prompt(given):
+    for rollout in rollouts(given):
+        rollout["messages"][0]["content"] = "Add well."
+
+
+def a_tool_more(given):
+    one(given)["sent_tools"] = [*one(given)["sent_tools"], {"type": "function", "function": {"name": "sub"}}]
+
+
+def another_sum(given):
+    one(given)["messages"][3]["content"] = "4"
+
+
+def an_answer_lost(given):
+    del one(given)["messages"][3]
+
+
+def user_repeats(given):
+    one(given)["messages"][5]["content"] = "1 + 2?"
+
+
+def stops_early(given):
+    one(given)["messages"], one(given)["turns"] = one(given)["messages"][:5], one(given)["turns"][:2]
+
+
+def goes_on(given):
+    messages = given["trajectories"][0][0]["messages"]
+    messages += [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "It is 3."}]
+
+
+def misnames_its_end(given):
+    one(given)["end"] = "turn_limit"
+
+
+def judged_otherwise(given):
+    one(given)["success"] = 0.0
+
+
+def no_such_task(given):
+    for rollout in given["trajectories"][1]:
+        rollout["task"] = "0 0"
+
+
+def cooler(given):
+    one(given)["turns"][1]["temperature"] = 0.7
+
+
+def cut_by_a_lower_limit(given):
+    turn = one(given)["turns"][1]
+    turn |= {"finish_reason": "length"} | {n: turn[n][:-1] for n in turn if n.endswith("logprobs") or n == "output_ids"}
+
+
+def no_end(given):
+    turn = one(given)["turns"][1]
+    turn |= {n: turn[n][:-1] for n in turn if n.endswith("logprobs") or n == "output_ids"}
+
+
+def too_many_turns(given):
+    given["declared"]["max_turns"] = 2
+
+
+def another_name(given):
+    one(given)["turns"][1]["model"] = "q@0"
+
+
+def paid_for_length(given):
+    one(given)["reward"] = 0.9
+
+
+def another_batch(given):
+    given["trajectories"][0], given["trajectories"][2] = given["trajectories"][2], given["trajectories"][0]
+    for step, group in ((0, given["trajectories"][0]), (1, given["trajectories"][2])):
+        for rollout in group:
+            rollout["step"] = step
+
+
+def a_group_lost(given):
+    del given["trajectories"][1]
+
+
+def fewer_validated(given):
+    given["validation_tasks"] = {step: [] for step in (0, 1)}
+
+
+def a_step_lost(given):
+    for rollout in rollouts(given)[8:]:
+        rollout["step"] = 2
+
+
+def half_the_advantage(given):
+    one(given)["advantage"] /= 2
+
+
+def all_advantages_doubled(given):
+    for rollout in rollouts(given):
+        rollout["advantage"] *= 2
+
+
+def not_trained(given):
+    for name in ("trained_ids", "trained_mask", "advantage"):
+        del one(given)[name]
+
+
+def another_row(given):
+    one(given)["trained_ids"][5] += 1
+
+
+def first_token_masked(given):
+    mask = one(given)["trained_mask"]
+    mask[mask.index(1)] = 0
+
+
+def a_prompts_token_trained(given):
+    one(given)["trained_mask"][0] = 1
+
+
+def a_token_less(given):
+    given["updates"][1]["trained_tokens"] -= 1
+
+
+def a_gradient_step_more(given):
+    given["updates"][1]["gradient_steps"] += 1
+
+
+def another_rate(given):
+    given["updates"][1]["learning_rate"] *= 2
+
+
+def white_space_lost(given):
+    prompt = one(given)["turns"][2]["prompt_ids"]
+    prompt.remove(32)
+
+
+def argument_changed(given):
+    call = one(given)["messages"][2]["tool_calls"][0]["function"]
+    call["arguments"] = call["arguments"].replace('{"a": 1, "b": 2}', '{"b": 2, "a": 1}')
+
+
+def said_beside_its_call(given):
+    one(given)["messages"][2]["content"] = "Well."
+
+
+def stop_for_a_call(given):
+    one(given)["turns"][0]["finish_reason"] = "stop"
+
+
+def logprobs_of_another(given):
+    turn = one(given)["turns"][0]
+    turn["logprobs"] = turn["adapter_logprobs"] = [p - 0.002 for p in turn["logprobs"]]
+
+
+def undone(given):
+    given["updates"][1]["weights_after"] = "weights 0"
+
+
+def never_loaded(given):
+    for rollout in rollouts(given):
+        for turn in rollout["turns"]:
+            turn["base_logprobs"] = list(turn["adapter_logprobs"])
+
+
+PLANTED = [
+    (other_system_prompt, "environment_opens_otherwise"),
+    (a_tool_more, "tools_not_of_the_environment"),
+    (another_sum, "environment_answers_otherwise"),
+    (an_answer_lost, "environment_answers_otherwise"),
+    (user_repeats, "user_says_otherwise"),
+    (stops_early, "episode_ends_elsewhere"),
+    (goes_on, "episode_ends_elsewhere"),
+    (misnames_its_end, "episode_ends_elsewhere"),
+    (judged_otherwise, "success_not_as_judged"),
+    (no_such_task, "environment_raises"),
+    (cooler, "sampling_not_as_declared"),
+    (cut_by_a_lower_limit, "sampling_not_as_declared"),
+    (no_end, "replies_end_otherwise"),
+    (too_many_turns, "turns_over_the_limit"),
+    (another_name, "names_not_as_declared"),
+    (paid_for_length, "rewards_not_as_declared"),
+    (another_batch, "batches_not_as_declared"),
+    (a_group_lost, "batches_not_as_declared"),
+    (fewer_validated, "task_lists_not_as_declared"),
+    (a_step_lost, "steps_out_of_order"),
+    (half_the_advantage, "advantages_not_as_declared"),
+    (all_advantages_doubled, "advantages_not_as_declared"),
+    (not_trained, "trained_otherwise_than_declared"),
+    (another_row, "trained_otherwise_than_declared"),
+    (first_token_masked, "masks_not_as_declared"),
+    (a_prompts_token_trained, "masks_not_as_declared"),
+    (a_token_less, "updates_not_as_declared"),
+    (a_gradient_step_more, "updates_not_as_declared"),
+    (another_rate, "updates_not_as_declared"),
+    (white_space_lost, "prompts_not_rendered"),
+    (argument_changed, "replies_not_as_parsed"),
+    (said_beside_its_call, "replies_not_as_parsed"),
+    (stop_for_a_call, "replies_not_as_parsed"),
+    (logprobs_of_another, "equal_contexts_other_logprobs"),
+    (undone, "weights_return"),
+    (never_loaded, "updates_without_effect"),
+]
+
+
+@pytest.mark.parametrize(("fault", "symptom"), PLANTED, ids=lambda p: p.__name__ if callable(p) else "")
+def test_a_deviation_is_named_by_its_part(fault, symptom):
+    given = copy.deepcopy(sums())
+    fault(given)
+    assert symptom in present(given)
+
+
+def test_a_user_that_follows_no_script_is_not_replayed_and_its_tools_are():
+    world = Sums()
+    world.user = {"kind": "model"}
+    given = sums() | {"environment": world}
+    another_sum(given)
+    found = verdicts(given)
+    assert found["user_says_otherwise"] == found["success_not_as_judged"] == "cannot tell"
+    assert found["environment_answers_otherwise"] == "present"
+
+
+def test_an_environment_that_raises_everywhere_is_no_finding():
+    given = sums()
+    for rollout in rollouts(given):
+        rollout["task"] = "0 0"
+    assert verdicts(given)["environment_raises"] == "cannot tell"
+
+
+def test_conversations_that_were_played_alike_are_replayed_once(monkeypatch):
+    started = []
+    monkeypatch.setattr(Sum, "opening", lambda self: started.append(1) or f"{self.numbers[0]} + {self.numbers[1]}?")
+    check(**sums())
+    assert len(started) == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"groupsize": 4}, "Nothing is declared by 'groupsize'"),
+        ({"advantages": "ppo"}, "it may be centred, leave_one_out, art"),
+        ({"group_size": 0}, "a whole number of 1 at least"),
+        ({"batches": {"x": ["1"]}}, "of another kind"),
+    ],
+)
+def test_what_is_no_declaration_is_refused(odd, said):
+    with pytest.raises(ConfigError, match=said):
+        check([], declared=odd)
+
+
+def test_a_declaration_is_plain_data_or_an_object():
+    given = sums() | {"declared": Declared(**DECLARED)}
+    half_the_advantage(given)
+    assert "advantages_not_as_declared" in present(given)
