@@ -218,20 +218,67 @@ def validation_padded_and_not_cut_back(steps: list[Step], _: random.Random) -> N
         step["validation_tasks"] = [*tasks, *tasks[: -len(tasks) % 8]]
 
 
-# Which symptoms count is still to be chosen, from docs/probe.md and before the probe is asked.
+# Which symptoms count was chosen from docs/probe.md at 8cbdda4, before the probe was asked.
 BUGS = (
-    Bug("server in eight bits", server_in_eight_bits, ()),
-    Bug("log-probs in order of arrival", logprobs_in_order_of_arrival, ()),
-    Bug("dropout while scoring", dropout_while_scoring, ()),
-    Bug("empty thoughts only before the last reply", empty_thoughts_only_before_the_last_reply, (), trainer=True),
-    Bug("replies looked for from the start", replies_looked_for_from_the_start, (), trainer=True),
-    Bug("answers of tools cut off", answers_of_tools_cut_off, (), trainer=True),
-    Bug("user leaves after the first request", user_leaves_after_the_first_request, (), trainer=True),
-    Bug("length penalty counts answers of tools", length_penalty_counts_answers_of_tools, (), trainer=True),
-    Bug("groups cut at a fixed stride", groups_cut_at_a_fixed_stride, (), trainer=True),
-    Bug("goals one row off", goals_one_row_off, (), trainer=True),
-    Bug("optimiser steps at each micro-batch", optimiser_steps_at_each_micro_batch, (), trainer=True),
-    Bug("validation padded and not cut back", validation_padded_and_not_cut_back, ()),
+    Bug("server in eight bits", server_in_eight_bits, ("trainer_and_sampler_disagree", "another_adapter_answers")),
+    Bug(
+        "log-probs in order of arrival",
+        logprobs_in_order_of_arrival,
+        ("trainer_and_sampler_disagree", "equal_contexts_other_logprobs"),
+    ),
+    Bug(
+        "dropout while scoring",
+        dropout_while_scoring,
+        ("trainer_and_sampler_disagree", "equal_contexts_other_logprobs"),
+    ),
+    Bug(
+        "empty thoughts only before the last reply",
+        empty_thoughts_only_before_the_last_reply,
+        ("context_not_served", "thinking_stripped"),
+        trainer=True,
+    ),
+    Bug(
+        "replies looked for from the start",
+        replies_looked_for_from_the_start,
+        ("assistant_tokens_masked", "masks_not_as_declared"),
+        trainer=True,
+    ),
+    Bug(
+        "answers of tools cut off",
+        answers_of_tools_cut_off,
+        ("tool_answers_cut", "environment_answers_otherwise"),
+        trainer=True,
+    ),
+    Bug(
+        "user leaves after the first request",
+        user_leaves_after_the_first_request,
+        ("user_says_otherwise", "episode_ends_elsewhere"),
+        trainer=True,
+    ),
+    Bug(
+        "length penalty counts answers of tools",
+        length_penalty_counts_answers_of_tools,
+        ("rewards_not_as_declared",),
+        trainer=True,
+    ),
+    Bug(
+        "groups cut at a fixed stride",
+        groups_cut_at_a_fixed_stride,
+        ("advantages_not_of_their_group", "advantages_not_as_declared"),
+        trainer=True,
+    ),
+    Bug("goals one row off", goals_one_row_off, ("success_not_as_judged",), trainer=True),
+    Bug(
+        "optimiser steps at each micro-batch",
+        optimiser_steps_at_each_micro_batch,
+        ("updates_not_as_declared",),
+        trainer=True,
+    ),
+    Bug(
+        "validation padded and not cut back",
+        validation_padded_and_not_cut_back,
+        ("tasks_duplicated", "task_lists_not_as_declared"),
+    ),
 )
 
 
