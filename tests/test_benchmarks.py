@@ -66,3 +66,5 @@ def test_silent_bugs_are_named_in_a_recorded_run_and_sound_runs_have_no_symptom(
     assert "slow rollouts not waited for" in further, "by a symptom that was written since"
     third = [bug["bug"] for bug in found["third"] if bug["within_two"]]
     assert len(found["third"]) == 12 and "newline lost where turns are joined" in third
+    fourth = [bug["bug"] for bug in found["fourth"] if bug["within_two"]]
+    assert len(found["fourth"]) == 12 and len(fourth) >= 10
