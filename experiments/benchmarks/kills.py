@@ -123,9 +123,10 @@ class Asked:
         if given.get("server") == "real":
             given.setdefault("layouts", "one")
         lists = {name: tuple(given.pop(name).split(",")) for name in ("layouts", "roles") if name in given}
-        for name, known in (("layouts", LAYOUTS), ("roles", ("main", *ROLES))):
-            if wrong := [each for each in lists.get(name, ()) if each not in known]:
-                sys.exit(f"kills: {name}={','.join(wrong)} is unknown; known are {', '.join(known)}")
+        known = {"layouts": tuple(LAYOUTS), "roles": ("main", *ROLES)}
+        for name, wished in lists.items():
+            if wrong := [each for each in wished if each not in known[name]]:
+                sys.exit(f"kills: {name}={','.join(wrong)} is unknown; known are {', '.join(known[name])}")
         return cls(**numbers, **lists, **given)  # type: ignore[arg-type]
 
 
