@@ -41,6 +41,15 @@ def test_an_infrastructure_failure_leaves_its_rollout_out():
     assert [[t.reward for t in group] for group in gather(second_fails)] == [[0.0, 2.0]] * 2
 
 
+def test_a_task_whose_rollouts_all_failed_keeps_its_place_with_an_empty_group():
+    async def first_task_fails(task, number):
+        if task == "a":
+            raise EpisodeError("connection lost")
+        return trajectory(number)
+
+    assert [[t.reward for t in group] for group in gather(first_task_fails)] == [[], [0.0, 1.0, 2.0]]
+
+
 def test_no_rollout_at_all_is_a_fault_and_says_why():
     async def all_fail(task, number):
         raise EpisodeError("the server refuses tools")

@@ -2,13 +2,18 @@
 
     python -m experiments.benchmarks.kills kills=300 server=stand_in seed=0
     python -m experiments.benchmarks.kills kills=20 server=real
+    python -m experiments.benchmarks.kills kills=12 layouts=ray roles="ray worker,raylet,gcs" seed=1
 
 A sweep is killed and started again until it completes. Moments are drawn evenly over the length of an undisturbed
 sweep, start and end included; of the roles that have a process then, one that was hit seldom is drawn sooner. A kill
 counts if its process still lived. Prints a table by role and writes each kill to results/kills.json (out=FILE), where
-another seed is added. at_once: sweeps side by side; device=cuda: on a GPU, with the real server and a policy of 16
-bits (policy=smollm2_135m_raw, unless it is given); keep=FOLDER keeps the sweeps. The exit code is 1 if anything was
-lost, doubled, left over or other than undisturbed, or a resume took more than LIMIT seconds beyond loading.
+another seed is added. The exit code is 1 if anything was lost, doubled, left over or other than undisturbed, or a
+resume took more than LIMIT seconds beyond loading.
+
+    at_once         sweeps side by side
+    layouts, roles  these alone, with commas between them
+    device=cuda     on a GPU, with the real server and a policy of 16 bits (smollm2_135m_raw, unless policy is given)
+    keep=FOLDER     keeps the sweeps
 """
 
 import hashlib
@@ -63,6 +68,8 @@ ROLES = {
     "wandb": "harness.tracking.wandb_process",
     "wandb-core": "wandb-core",
     "ray worker": "ray::EngineActor",
+    "raylet": "raylet/raylet ",
+    "gcs": "gcs/gcs_server ",
 }
 VIEWS = ("wandb", "wandb-core")  # a sweep goes on without them, and nothing is resumed
 READY = re.compile(r" started$|: ready on ")
@@ -103,6 +110,7 @@ class Asked:
     device: str = "cpu"
     policy: str = ""
     layouts: tuple[str, ...] = ("one", "one", "several", "one", "several", "ray")
+    roles: tuple[str, ...] = ("main", *ROLES)
     out: str = str(ROOT / "results" / "kills.json")
     keep: str = ""
 
@@ -112,8 +120,14 @@ class Asked:
         if unknown := given.keys() - set(cls.__dataclass_fields__):
             sys.exit(f"kills: unknown {', '.join(unknown)}; known are {', '.join(cls.__dataclass_fields__)}")
         numbers = {name: int(given.pop(name)) for name in ("kills", "seed", "at_once") if name in given}
-        layouts = given.pop("layouts", "one" if given.get("server") == "real" else "")
-        return cls(**numbers, **given, **({"layouts": tuple(layouts.split(","))} if layouts else {}))  # type: ignore[arg-type]
+        if given.get("server") == "real":
+            given.setdefault("layouts", "one")
+        lists = {name: tuple(given.pop(name).split(",")) for name in ("layouts", "roles") if name in given}
+        known = {"layouts": tuple(LAYOUTS), "roles": ("main", *ROLES)}
+        for name, wished in lists.items():
+            if wrong := [each for each in wished if each not in known[name]]:
+                sys.exit(f"kills: {name}={','.join(wrong)} is unknown; known are {', '.join(known[name])}")
+        return cls(**numbers, **lists, **given)  # type: ignore[arg-type]
 
 
 class Command:
@@ -259,13 +273,15 @@ def undisturbed(results: Path, env: Mapping[str, str], layout: str = "one", opti
 
 @dataclass
 class Budget:
-    """Kills that are left to do, and how often each role was hit."""
+    """Kills that are left to do, and how often each role was hit. allowed: roles that may be hit"""
 
     left: int
+    allowed: Sequence[str] = ("main", *ROLES)
     hits: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def draw(self, roles: Sequence[str], rng: random.Random) -> str | None:
+    def draw(self, living: Sequence[str], rng: random.Random) -> str | None:
+        roles = [role for role in living if role in self.allowed]
         with self.lock:
             if self.left <= 0 or not roles:
                 return None
@@ -469,7 +485,7 @@ def table(kills: Sequence[Kill]) -> str:
 
 def main(words: Sequence[str]) -> int:
     asked = Asked.of(words)
-    budget, record, lock = Budget(asked.kills), Record(asked), threading.Lock()
+    budget, record, lock = Budget(asked.kills, asked.roles), Record(asked), threading.Lock()
     with workplace(asked.keep) as folder:
         env = environment(asked.server, folder, asked.device)
         policy = asked.policy or ("smollm2_135m_raw" if asked.device == "cuda" else "micro")

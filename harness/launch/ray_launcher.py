@@ -10,9 +10,11 @@ import logging
 import math
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from harness.config import RunConfig
 from harness.endings import run_stoppable
@@ -27,6 +29,9 @@ from harness.sections import BackendConfig
 from harness.sweep.cost import EngineCost
 from harness.sweep.partition import partition
 from harness.sweep.plan import Sweep
+
+LOOK = 5.0  # seconds between two looks whether the cluster still has a machine, while an engine starts
+WATCH = 0.5  # seconds between two looks of a worker whether its machine's raylet lives
 
 
 class RayLauncher(SweepLauncher):
@@ -96,6 +101,7 @@ class EngineActor:
 
     def __init__(self, number: int) -> None:
         self.process = EngineProcess(number)
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
 
     def start(self, order: str) -> str:
         return self.process.start(WorkOrder.from_json(order))
@@ -105,6 +111,14 @@ class EngineActor:
 
     def stop(self) -> EngineCost | None:
         return self.process.stop()
+
+
+def end_with(raylet: int) -> NoReturn:
+    """Ends this worker when its parent has ended. Ray calls an actor dead once its raylet is, and leaves the worker of
+    one that is at work alive: it would train what another engine is given."""
+    while os.getppid() == raylet:
+        time.sleep(WATCH)
+    os._exit(1)
 
 
 def _start_actor(cpus: float, gpus: float, number: int) -> Any:
@@ -124,7 +138,7 @@ class _RayEngine:
 
     async def start(self, note: Callable[[str], None]) -> str:
         self.actor = self.start_actor()
-        host = await self._ask(self.actor.start.remote(self.order.to_json()))
+        host = await self._placed(self.actor.start.remote(self.order.to_json()))
         self.started = True
         return f"ready on {host}"
 
@@ -143,6 +157,17 @@ class _RayEngine:
         ray.kill(self.actor)
         return spent
 
+    async def _placed(self, answer: Any) -> Any:
+        """Waits as long as there is a machine that it may wait for: an actor without a place says nothing."""
+        asking = asyncio.ensure_future(self._ask(answer))
+        try:
+            while not (await asyncio.wait({asking}, timeout=LOOK))[0]:
+                if not await asyncio.to_thread(_has_machine):
+                    raise EngineError("no machine of the Ray cluster lives any more. Start Ray, and the command, again")
+        finally:
+            asking.cancel()
+        return await asking
+
     async def _ask(self, answer: Any) -> Any:
         import ray
 
@@ -155,3 +180,9 @@ class _RayEngine:
         except ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0]
             raise EngineError(f"its Ray worker is gone ({type(error).__name__}: {first})") from error
+
+
+def _has_machine() -> bool:
+    import ray
+
+    return any(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]

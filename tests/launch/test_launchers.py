@@ -1,11 +1,13 @@
 """Where engines can be, and what is said when they cannot. No cluster, no engine."""
 
+import asyncio
 import builtins
 import json
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +15,15 @@ import psutil
 import pytest
 import submitit
 
-from harness.errors import ConfigError
-from harness.launch import slurm_launcher
+from harness.errors import ConfigError, EngineError
+from harness.launch import ray_launcher, slurm_launcher
 from harness.launch.local import engines_here, gpu_shares
 from harness.launch.ray_launcher import connect, places
 from harness.launch.slurm_launcher import Jobs, SlurmLauncher, UnitJob, sum_of
 from harness.machine.gpu import Gpu
 from harness.sections import BackendConfig
 from harness.sweep.cost import EngineCost, StartCost
+from tests.processes import wait_until
 
 CPU = {"kind": "shared", "device": "cpu"}
 
@@ -125,6 +128,56 @@ def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
 def test_a_ray_cluster_that_is_not_there_is_named_at_once():
     with pytest.raises(ConfigError, match="No Ray cluster was reached at '127.0.0.1:1'"):
         connect("127.0.0.1:1")
+
+
+class Remote:
+    """An actor's method. answer: what it gives after a while; None: the actor has no place"""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    async def remote(self, _order):
+        await asyncio.sleep(0.1 if self.answer else 3600)
+        return self.answer
+
+
+def started(answer, has_machine, monkeypatch):
+    monkeypatch.setattr(ray_launcher, "LOOK", 0.01)
+    monkeypatch.setattr(ray_launcher, "_has_machine", lambda: has_machine)
+    order = SimpleNamespace(to_json=lambda: "{}")
+    engine = ray_launcher._RayEngine(order, lambda: SimpleNamespace(start=Remote(answer)))
+    return asyncio.run(asyncio.wait_for(engine.start(print), 20))
+
+
+def test_an_engine_waits_for_a_place_in_a_ray_cluster_while_it_has_a_machine(monkeypatch):
+    assert started("node-7", True, monkeypatch) == "ready on node-7"
+    with pytest.raises(EngineError, match="no machine of the Ray cluster lives any more. Start Ray"):
+        started(None, False, monkeypatch)
+
+
+RAYLET = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+WORKER = """
+import os, threading, time
+from harness.launch.ray_launcher import end_with
+threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_ray_worker_that_is_at_work_ends_with_its_raylet():
+    raylet = subprocess.Popen([sys.executable, "-c", RAYLET, WORKER], stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(raylet.stdout.readline()))
+    try:
+        with pytest.raises(psutil.TimeoutExpired):
+            worker.wait(1.5)
+        raylet.kill()
+        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 20)
+    finally:
+        for process in (raylet, worker):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        raylet.communicate()
 
 
 def test_without_submitit_the_error_says_how_to_get_it(monkeypatch, tmp_path):

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +49,36 @@ def test_what_the_user_excepts_from_proxies_stays(environment, given, expected):
         environment.setenv(name, value)
     quiet()
     assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (expected, expected)
+
+
+ASKED = """
+import asyncio, sys
+asked = set()
+
+def note(event, about):
+    if event == "socket.getaddrinfo":
+        asked.add(str(about[0]))
+    if event == "socket.connect" and isinstance(about[1], tuple):
+        asked.add(str(about[1][0]))
+
+sys.addaudithook(note)
+from harness.launch.quiet import quiet
+quiet()
+import harness.backend.shared, harness.engine.trainer_process, harness.launch.engine_process, harness.launch.one_run
+import harness.player_pool, harness.tracking.wandb_process, wandb
+from harness.env import load_domain
+from harness.episode_player import EpisodePlayer, Job, Sampling
+job = Job(sys.argv[1], "key", "hosted_vllm/p@1", "mock_000", Sampling(0.7, 32, 4), 5, True)
+episode = asyncio.run(EpisodePlayer(load_domain("mock"), 1).play(job))
+print(episode.end, sorted(asked))
+"""
+
+
+def test_what_a_sweeps_processes_import_and_an_episode_ask_nobody_but_this_machine():
+    """litellm would fetch prices, transformers look at the hub, tau2 and wandb bring clients of their own."""
+    ours = ("LITELLM_", "HF_", "WANDB_", "TQDM_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    with serving(completion()) as (url, _):
+        command = [sys.executable, "-c", ASKED, url]
+        done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1:] == ["user_stop ['127.0.0.1']"], done.stderr

@@ -1,5 +1,7 @@
 """The committed sweeps: what is committed beside their records is what the analysis makes of them, to the byte."""
 
+import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,26 @@ def test_a_committed_sweep_keeps_its_records_in_one_file():
     here = {plan.parent for plan in RESULTS.glob("*/plan.jsonl")} - set(archived)
     files = [path for path in RESULTS.rglob("*") if path.is_file() and not here & set(path.parents)]
     assert len(files) <= 300
+
+
+def documents():
+    """Each committed JSON text, by its file."""
+    for path in RESULTS.rglob("*.json"):
+        yield path, path.read_text(encoding="utf-8")
+    for path in RESULTS.rglob("*.jsonl"):
+        yield from ((path, line) for line in path.read_text(encoding="utf-8").splitlines())
+    for path in RESULTS.rglob("*.jsonl.xz"):
+        yield from ((path, line) for line in lzma.decompress(path.read_bytes()).decode().splitlines())
+
+
+def test_what_is_committed_as_json_is_json_to_every_other_reader():
+    """A browser, jq and pandas know neither NaN nor Infinity."""
+    seen = set()
+    for path, text in documents():
+        if path not in seen or "NaN" in text or "Infinity" in text:
+            json.loads(text, parse_constant=lambda word, path=path: pytest.fail(f"{path} holds {word}"))
+        seen.add(path)
+    assert len(seen) > 50
 
 
 @pytest.mark.parametrize("folder", SWEEPS, ids=lambda folder: folder.name)

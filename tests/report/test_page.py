@@ -166,6 +166,38 @@ def test_a_report_can_be_made_at_any_moment(tmp_path, moment):
     assert (sweep / "figures" / "curves.png").exists() == (moment != "planned")
 
 
+def no_reading(line):
+    return line | {"reference": {"mean": None, "by_task": dict.fromkeys(line["reference"]["by_task"]), "missing": 9}}
+
+
+def every_third_reading_missing(line):
+    scores = line["reference"]["by_task"]
+    kept = scores | {task: None for number, task in enumerate(scores) if number % 3 == line["step"] % 3}
+    return line | {"reference": line["reference"] | {"by_task": kept, "missing": len(kept) // 3}}
+
+
+def of_another_task(line):
+    return line | {"reference": {"mean": 0.5, "by_task": {"elsewhere": 0.5}, "missing": 0}}
+
+
+ODD = [  # of seed 0, the runs whose validation is changed
+    (no_reading, ("all_on", "without_endpoint", "without_tools"), (0,)),
+    (no_reading, ("without_tools",), (0, 1)),
+    (every_third_reading_missing, ("all_on", "without_tools"), (0, 1)),
+    (of_another_task, ("without_tools",), (0, 1)),
+]
+
+
+@pytest.mark.parametrize(("change", "arms", "seeds"), ODD)
+def test_a_report_can_be_made_of_whatever_validation_has_found(tmp_path, change, arms, seeds):
+    sweep = write_sweep(tmp_path / "s", arms=leave_one_out()[:3], seeds=seeds)
+    for arm in arms:
+        path = run_folder(sweep, arm) / "validation.jsonl"
+        write_lines(path, map(change, read_lines(path)))
+    write_report(load_sweep(sweep))
+    assert well_formed((sweep / "report.html").read_text())
+
+
 def test_the_command_makes_page_twin_and_figures(tmp_path, capsys):
     sweep = write_sweep(tmp_path / "s")
     assert run_command("report", [str(sweep)]) == 0

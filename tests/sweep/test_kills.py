@@ -55,12 +55,14 @@ def test_two_lines_of_one_step_are_doubled_but_not_those_of_two_factors(folder):
     assert doubled(committed(folder)) == 1
 
 
-def test_the_guard_is_not_taken_for_the_server_whose_command_it_holds():
+def test_a_process_is_told_by_its_own_command_not_by_those_that_it_holds():
     program = [sys.executable, "-c", "print(flush=True); input()"]
     commands = {
         "guard": ["engine/guard.py", "vllm.entrypoints.openai.api_server"],
         "server": ["vllm.entrypoints.openai.api_server"],
-        "other": ["something"],
+        "raylet": ["ray/core/src/ray/raylet/raylet", "--raylet_socket_name=/tmp/ray/sockets/raylet"],
+        "gcs": ["ray/core/src/ray/gcs/gcs_server", "--log_dir=/tmp/ray/logs"],
+        "other": ["workers/default_worker.py", "--raylet-name=/tmp/ray/sockets/raylet"],
     }
     for role, words in commands.items():
         process = subprocess.Popen([*program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -107,6 +109,19 @@ def test_each_role_is_hit_and_no_more_kills_are_given_than_asked():
     drawn = Counter(budget.draw(["main", "player", "server"], rng) for _ in range(100))
     assert drawn.pop(None) == 40
     assert min(drawn.values()) >= 15
+
+
+def test_roles_that_were_not_asked_for_are_never_hit():
+    budget = Budget(5, Asked.of(["roles=raylet,gcs"]).roles)
+    assert budget.draw(["main", "server"], random.Random(0)) is None
+    assert {budget.draw(["main", "gcs"], random.Random(seed)) for seed in range(4)} == {"gcs"}
+    assert budget.left == 1
+
+
+@pytest.mark.parametrize("word", ["roles=rayled", "layouts=one,rey"])
+def test_a_layout_or_role_that_does_not_exist_is_named_with_those_that_do(word):
+    with pytest.raises(SystemExit, match=rf"{word.split('=')[0]}=r.* is unknown; known are .*ray"):
+        Asked.of([word])
 
 
 def test_another_seed_is_added_and_the_same_one_replaced(tmp_path):
