@@ -48,7 +48,9 @@ def packed(tmp_path, wheel):
 
 def unpack(out: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(out / "unpack.py"), "--prefix", str(out.parent / "node" / "harness"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | environment, cwd=out
+    )  # not our clone
 
 
 def in_node(out: Path, script: str) -> str:
