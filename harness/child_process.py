@@ -283,5 +283,5 @@ def _end_with(starter: int) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
-    begin_loading()
+    begin_loading(ends=True)
     runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)

@@ -50,7 +50,7 @@ async def _answer(question):
         print("a library's line")
         return "printed"
     if question == "collector":
-        return gc.get_freeze_count(), gc.get_threshold()
+        return gc.get_freeze_count(), gc.isenabled() and gc.get_threshold()
     if question == "pid":
         return os.getpid()
     await asyncio.sleep(0.05 if question == 1 else 0)

@@ -30,6 +30,8 @@ def pytest_configure():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     gc.set_threshold(50_000, 20, 100)  # the libraries make a million objects, and drop hardly any
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        gc.disable()  # until they are there: whoever starts the workers collects no tests
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -38,6 +40,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_finish():
+    gc.enable()
     gc.freeze()  # else each full collection goes through all of them
 
 

@@ -13,7 +13,10 @@ import pytest
 
 from harness.factors import FIX
 from harness.fixes import registry
+from harness.fixes.registry import note
+from harness.launch.in_process import train_here
 from harness.records.json_files import read_lines
+from harness.sweep.plan import prepare
 from tests.processes import below
 
 pytestmark = pytest.mark.engine
@@ -30,12 +33,6 @@ TINY = [
 
 def command(results: Path, *overrides: str) -> list[str]:
     return [sys.executable, "-m", "harness", "+ablation=smoke", f"results={results}", *TINY, *overrides]
-
-
-def run(results: Path, *overrides: str) -> str:
-    done = subprocess.run(command(results, *overrides), capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def curves(folder: Path) -> dict[str, list[dict]]:
@@ -155,7 +152,8 @@ def test_a_finished_sweep_starts_no_engine_again(killed_and_resumed):
     folder, *_ = killed_and_resumed
     log = folder / "logs/vllm.log"
     before = log.stat().st_mtime_ns
-    run(folder.parent)
+    done = subprocess.run(command(folder.parent), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert log.stat().st_mtime_ns == before
 
 
@@ -167,9 +165,12 @@ def test_another_configuration_is_refused_in_the_same_folder(killed_and_resumed)
     assert "Traceback" not in done.stderr
 
 
-def test_without_reuse_the_same_sweep_gives_the_same_validation(killed_and_resumed, tmp_path):
+def test_without_reuse_the_same_sweep_gives_the_same_validation(killed_and_resumed, sweep_config):
+    """In this process, which has loaded the libraries."""
     folder, *_ = killed_and_resumed
-    run(tmp_path, "reuse=off", "tracking=off")
-    assert curves(tmp_path / "smoke") == curves(folder)
-    reuse = json.loads((tmp_path / "smoke" / "reuse.json").read_text())
+    off = [f"fix/{name}=off" for name in note().names]
+    sweep = prepare(sweep_config("sweep=smoke", "train.steps=2", *TINY, "reuse=off", "tracking=off", runs=[(), off]))
+    train_here(sweep, sweep.config.runs)
+    assert curves(sweep.folder) == curves(folder)
+    reuse = json.loads((sweep.folder / "reuse.json").read_text())
     assert reuse["episodes"]["computed"] == reuse["episodes"]["asked"]

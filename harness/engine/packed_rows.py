@@ -7,10 +7,14 @@ groups that a gradient step trains on.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from art.loss import shift_tensor
-from art.preprocessing.pack import PackedTensors
+
+from harness.engine.art_loss import shift_tensor
+
+if TYPE_CHECKING:
+    from art.preprocessing.pack import PackedTensors
 
 Rows = dict[str, torch.Tensor]
 Reply = tuple[Sequence[int], Sequence[int]]  # ids of a prompt, and of what was sampled after it
@@ -37,7 +41,7 @@ class Amount:
         )
 
 
-def minibatches(tensors: PackedTensors, groups_per_step: int) -> Iterator[Rows]:
+def minibatches(tensors: "PackedTensors", groups_per_step: int) -> Iterator[Rows]:
     """The packed rows of some groups after another, [rows, tokens]; a token of another group trains nothing."""
     packed = {key: value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
     parents = packed["parent_ids"]

@@ -20,13 +20,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from art.loss import loss_fn, shift_tensor
-from art.preprocessing.pack import PackedTensors
 from peft import get_peft_model
 from torch.nn.attention.flex_attention import BlockMask
 from torch.utils.checkpoint import checkpoint
@@ -34,6 +32,7 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from harness.engine.adapter import Adapter
+from harness.engine.art_loss import loss_fn, shift_tensor
 from harness.engine.attention import implementation, packed_attention
 from harness.engine.execution import Execution, Size, UpdateCost
 from harness.engine.fused import fuse
@@ -51,6 +50,9 @@ from harness.engine.packed_rows import (
 from harness.engine.probe import prepare
 from harness.engine.state import Lora, Optimiser, State
 from harness.errors import EngineError
+
+if TYPE_CHECKING:
+    from art.preprocessing.pack import PackedTensors
 
 __all__ = ["Execution", "Lora", "Optimiser", "State", "Trainer", "UpdateCost"]
 
@@ -131,7 +133,7 @@ class Trainer:
         return self._adapter.initial(seed)
 
     def update(
-        self, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
+        self, state: State, tensors: "PackedTensors", learning_rate: float, config: dict[str, Any]
     ) -> tuple[State, list[dict[str, float]]]:
         """Trains on packed tensors [rows, tokens] from `state`; metrics, one dict per gradient step.
 

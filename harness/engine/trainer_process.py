@@ -12,17 +12,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from art.preprocessing.pack import PackedTensors
 
 from harness.child_process import Answers, ChildProcess, serve
 from harness.engine.execution import Execution, UpdateCost
 from harness.engine.state import Lora, Optimiser, State
 from harness.engine.trainer import Trainer
+
+if TYPE_CHECKING:
+    from art.preprocessing.pack import PackedTensors
 
 NAME = "The trainer"
 Updated = tuple[State, list[dict[str, float]], UpdateCost]
@@ -69,7 +71,7 @@ class AsksTrainer(Protocol):
     async def initial_state(self, seed: int) -> State: ...
 
     async def update(
-        self, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
+        self, state: State, tensors: "PackedTensors", learning_rate: float, config: dict[str, Any]
     ) -> Updated:
         """The new state, metrics per gradient step, and what it took."""
         ...
@@ -104,7 +106,7 @@ class TrainerProcess:
         return await self._ask("initial_state", seed)  # type: ignore[no-any-return]
 
     async def update(
-        self, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
+        self, state: State, tensors: "PackedTensors", learning_rate: float, config: dict[str, Any]
     ) -> Updated:
         # arrays: a tensor that is a view of a larger one would be sent with all of it
         arrays = {key: value.numpy() for key, value in tensors.items() if isinstance(value, torch.Tensor)}
@@ -137,7 +139,7 @@ class TrainerThread:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.trainer.initial_state, seed)
 
     async def update(
-        self, state: State, tensors: PackedTensors, learning_rate: float, config: dict[str, Any]
+        self, state: State, tensors: "PackedTensors", learning_rate: float, config: dict[str, Any]
     ) -> Updated:
         def update() -> Updated:
             return *self.trainer.update(state, tensors, learning_rate, config), self.trainer.last

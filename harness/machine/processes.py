@@ -15,16 +15,22 @@ USUAL = gc.get_threshold()
 KILLED_WITHIN = 30.0  # seconds; a process in the driver of a GPU may take some
 
 
-def begin_loading() -> None:
+def begin_loading(ends: bool = False) -> None:
     """torch, ART and litellm make a million objects and drop hardly any. Until `end_loading` the garbage collector,
-    which would go through all of them again and again, is asked seldom."""
+    which would go through all of them again and again, is asked seldom.
+
+    ends: `end_loading` will be called, so that until then it need not be asked at all
+    """
     gc.set_threshold(50_000, 20, 100)
+    if ends:
+        gc.disable()
 
 
 def end_loading() -> None:
     """What is there by now is never collected. What comes is, as usual: it may hold tensors."""
     gc.freeze()
     gc.set_threshold(*USUAL)
+    gc.enable()
 
 
 def members(group: int) -> list[psutil.Process]:

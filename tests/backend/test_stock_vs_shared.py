@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,9 @@ import numpy as np
 import pytest
 
 import harness
+from harness.launch.command_line import understood
+from harness.launch.plugins import register
+from harness.launch.run import main
 from harness.stats.intervals import crossed_spread
 
 PATH = Path(harness.__file__).parent.parent / "experiments" / "benchmarks" / "stock_vs_shared.py"
@@ -242,8 +244,13 @@ def test_every_part_is_a_real_program_with_its_own_results(tmp_path):
 @pytest.mark.parametrize(
     ("part", "options", "runs"), [("shared", [], 1), ("shared_2", [], 2), ("shared", ["seed=3,4"], 2)]
 )
-def test_single_runs_and_several_seeds_are_commands_that_the_harness_takes(part, options, runs, tmp_path):
+def test_single_runs_and_several_seeds_are_commands_that_the_harness_takes(
+    part, options, runs, tmp_path, monkeypatch, capsys
+):
     argv = benchmark.command(part, tmp_path, 2, "smoke", [*options, "plan_only=true"])
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=PATH.parent.parent.parent)
-    assert done.returncode == 0, done.stderr
-    assert f"{runs} to do" in done.stdout
+    assert argv[1:3] == ["-m", "harness"]
+    register()
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["harness", *understood(argv[3:])])
+    main()
+    assert f"{runs} to do" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Where a trainer computes changes nothing: in its own process it gives the same bytes as in this one."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ def test_the_process_gives_the_same_bytes_as_a_trainer_here(order, tmp_path):
         process = TrainerProcess(order, tmp_path / "trainer.log")
         await process.start()
         try:
+            loaded = Path(f"/proc/{process._process.pid}/maps").read_text()
+            assert "libtorch" in loaded and "aiohttp" not in loaded  # ART's loss is there, and none of ART's clients
             unlike = {**tensors, "advantages": torch.full_like(tensors["advantages"], torch.nan)}
             with pytest.raises(EngineError, match="The gradient of a training step is nan"):
                 await process.update(await process.initial_state(3), unlike, 1e-3, {})

@@ -472,7 +472,7 @@ def test_cfg_job_prints_the_composed_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "runs"),
     [
-        (["+ablation=all", "fix/tools=on", "seed=0,1"], 64),
+        (["+ablation=leave_one_out", "fix/tools=on", "seed=0,1"], 12),
         (["-m", "fix/tools=off,on", "seed=0,1", "sweep=2024"], 4),
         (["fix/tools=off"], 1),
     ],

@@ -12,7 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.fixes.registry import note
+from harness.launch.in_process import train_here
 from harness.records.json_files import read_lines
+from harness.sweep.plan import prepare
 from tests.processes import below
 from tests.tracking.fake_wandb import online, silent
 
@@ -20,7 +23,6 @@ pytestmark = pytest.mark.engine
 
 STEPS = 6  # enough that a run is still in its middle when its first updates are in the store
 TINY = [
-    "+ablation=smoke",
     f"train.steps={STEPS}",
     "train.groups_per_step=3",
     "train.rollouts_per_group=4",
@@ -40,7 +42,7 @@ def start(stand_in):
     """(results, overrides, environment) -> the started command."""
 
     def popen(results: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "harness", *TINY, *overrides, f"results={results}"]
+        command = [sys.executable, "-m", "harness", "+ablation=smoke", *TINY, *overrides, f"results={results}"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, env=os.environ | stand_in | environment, **output)
 
@@ -105,14 +107,15 @@ def killed(tmp_path_factory, start):
     return folder, before, steps, output
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, start):
-    """The same sweep on one engine."""
-    results = tmp_path_factory.mktemp("undisturbed")
-    sweep = start(results, "tracking=off")
-    output, _ = sweep.communicate(timeout=500)
-    assert sweep.returncode == INVALID, output
-    return results / "smoke"
+@pytest.fixture
+def undisturbed(stand_in, sweep_config, monkeypatch):
+    """The same runs on one engine, in this process, which has loaded the libraries."""
+    for name, value in stand_in.items():
+        monkeypatch.setenv(name, value)
+    off = [f"fix/{name}=off" for name in note().names]
+    sweep = prepare(sweep_config("sweep=smoke", *TINY, "tracking=off", runs=[(), off]))
+    train_here(sweep, sweep.config.runs)
+    return sweep.folder
 
 
 def test_the_worker_was_killed_in_the_middle_of_the_run(killed):

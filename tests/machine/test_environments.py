@@ -6,8 +6,10 @@ No network: the index is a folder of hand-made wheels.
 import hashlib
 import os
 import re
+import shutil
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,26 +76,39 @@ def index(tmp_path, monkeypatch):
     return lock
 
 
-def installed(lock):
-    """The environment of a lock, made as set-up makes it, without torch."""
-    home = lock.parent / "env"
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """An environment without packages, as set-up makes it. Most of its four seconds are pip's own installation."""
+    home = tmp_path_factory.mktemp("empty") / "env"
     environments._venv(home)
+    return home
+
+
+@pytest.fixture
+def installed(empty):
+    """(lock) -> the files of the environment of a lock, made as set-up makes it, without torch."""
+    return partial(_installed, empty)
+
+
+def _installed(empty, lock):
+    home = lock.parent / "env"
+    shutil.copytree(empty, home, symlinks=True)
     environments._install(home / "bin" / "python", home / "install.log", lock)
     return {path.name for path in home.rglob("*_of_the_index.py")}
 
 
-def test_set_up_installs_what_has_a_hash_of_the_lock(index):
+def test_set_up_installs_what_has_a_hash_of_the_lock(index, installed):
     assert installed(index) == {"setuptools_of_the_index.py", "few_of_the_index.py"}
 
 
-def test_set_up_refuses_another_file_of_the_same_version(index):
+def test_set_up_refuses_another_file_of_the_same_version(index, installed):
     with zipfile.ZipFile(index.parent / "few-1-py3-none-any.whl", "a") as content:
         content.writestr("and_more.py", "")
     with pytest.raises(SetupError, match="(?s)HASHES.*few|hash"):
         installed(index)
 
 
-def test_set_up_refuses_a_package_that_has_no_hash(index):
+def test_set_up_refuses_a_package_that_has_no_hash(index, installed):
     index.write_text(index.read_text().partition("few==1")[0] + "few==1\n")
     with pytest.raises(SetupError, match="[Hh]ash"):
         installed(index)

@@ -31,12 +31,13 @@ def wheel(tmp_path):
 
 @pytest.fixture
 def packed(tmp_path, wheel):
-    """A pack for this Python, with one package and a source tree of one module."""
+    """A pack for this Python, with one package and a source tree that is not the harness."""
     out, site, source = tmp_path / "out", tmp_path / "site", tmp_path / "source"
     out.mkdir()
     pack.unpack_wheel(wheel, site)
-    (source / "harness").mkdir(parents=True)
+    (source / "harness" / "sweep").mkdir(parents=True)
     (source / "harness" / "__init__.py").write_text("HERE = True\n")
+    (source / "harness" / "sweep" / "__init__.py").write_text("raise ImportError('not of a clone either')\n")
     for name, root in (("site", site), ("source", source)):
         pack.archive(out / f"{name}.tar.xz", root, pack.files_of(root))
     files = {name: pack.digest(out / name) for name in ("site.tar.xz", "source.tar.xz")}
@@ -48,7 +49,7 @@ def packed(tmp_path, wheel):
 
 def unpack(out: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(out / "unpack.py"), "--prefix", str(out.parent / "node" / "harness"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd=out)
 
 
 def in_node(out: Path, script: str) -> str:

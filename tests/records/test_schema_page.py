@@ -62,6 +62,7 @@ def printed_keys(command: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", line.split("|")[2]))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_report_prints_is_documented(tmp_path, capsys):
     folders = [str(write_sweep(tmp_path / name)) for name in ("a", "b")]
     assert run_command("report", [folders[0], "--json"]) == 0

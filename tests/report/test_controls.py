@@ -79,6 +79,7 @@ def test_the_verdict_says_nothing_of_the_placebo_and_the_correction_counts_it(fo
     assert "the placebo among them" in sure or "Holm" not in sure
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_control_arms_are_in_the_tables_and_in_no_figure_of_the_fixes(folder):
     sweep = load_sweep(folder)
     write_report(sweep)

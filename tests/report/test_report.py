@@ -204,6 +204,7 @@ def test_shares_of_next_to_nothing_are_not_written(tmp_path):
     assert shares(0.1) == {formats.NONE}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_for_a_program_is_json(tmp_path, capsys):
     folder = write_sweep(tmp_path / "s")
     assert run_command("report", [str(folder), "--json"]) == 0

@@ -15,6 +15,8 @@ from harness.report.rollout_views import rollout_views
 from harness.report.task_grid import task_grid
 from tests.synthetic import keep_rollouts, leave_one_out, make_invalid, rollout, write_sweep
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 BASE = "98c0f878ffcb2925"
 ARMS = ("all_on", "without_endpoint", "without_tools")
 
