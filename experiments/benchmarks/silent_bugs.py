@@ -47,6 +47,7 @@ from harness.policy import MICRO
 from harness.probe import Declared, Replay, check
 from harness.probe.rendering import render_of, template_of
 
+References = Callable[[Sequence[Step]], dict[str, Any]]  # further arguments of `check` for some steps of a run
 WITH_METRICS = ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits")  # oddities that have all of the metrics
 TEMPLATE = render_of(template_of(MICRO), WORDS)
 RECORDED = Path("results/probe_rollouts.jsonl.xz")
@@ -54,10 +55,12 @@ HEAD = """# Silent bugs, planted into recorded rollouts{in_16_bits}
 
 `PYTHONPATH=. .venv/bin/python experiments/benchmarks/silent_bugs.py --out results{options}`; the rollouts are those of
 `experiments/benchmarks/record_rollouts.py`: policy micro{dtype}, all fixes on, {runs} runs of two steps of six groups
-of six. The probe is given the environment and the declaration of each run, made anew from its options, and the chat
-template. The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many
-bugs of others it would name. What is known of that stands above the last table.
+of six. {given}
+The bugs of the first table were written by who wrote the probe: it shows that the probe works, not how many bugs of
+others it would name. What is known of that stands above the last table.
 """
+GIVEN = """The probe is given the environment and the declaration of each run, made anew from its options, and the chat
+template."""
 OTHERS = """## Bugs by somebody who had not read the probe
 
 `experiments/benchmarks/bugs_of_others.py`. The symptoms that count were chosen before the probe was asked, of those
@@ -111,7 +114,21 @@ def declared(run: str) -> Declared:
     return declared_by(typed(options).runs[0], environment(), "hermes")
 
 
-def named(shared: Step, steps: Sequence[Step]) -> set[str]:
+def references(steps: Sequence[Step]) -> dict[str, Any]:
+    """What the rollouts of a run are held against, beside each other."""
+    played = all(step.get("played", True) for step in steps)
+    return {
+        "environment": replay() if played else None,
+        "declared": declared(steps[0]["run"]),
+        "template": TEMPLATE,
+    }
+
+
+def nothing(_: Sequence[Step]) -> dict[str, Any]:
+    return {}
+
+
+def named(shared: Step, steps: Sequence[Step], given: References = references) -> set[str]:
     """The symptoms that are present."""
     groups = [
         [r | {"step": step["step"], "tools": shared["tools"], "sent_tools": shared["tools"]} for r in group]
@@ -123,9 +140,7 @@ def named(shared: Step, steps: Sequence[Step]) -> set[str]:
         updates=[step["update"] for step in steps],
         train_tasks={step["step"]: step["train_tasks"] for step in steps},
         validation_tasks={step["step"]: step["validation_tasks"] for step in steps},
-        environment=replay() if all(step.get("played", True) for step in steps) else None,
-        declared=declared(steps[0]["run"]),
-        template=TEMPLATE,
+        **given(steps),
         known_tasks=shared["known_tasks"],
         tokenizer=WORDS,
         exact=all(step.get("exact", True) for step in steps),
@@ -133,9 +148,11 @@ def named(shared: Step, steps: Sequence[Step]) -> set[str]:
     return {each.symptom for each in found if each.verdict == "present"}
 
 
-def first_named(shared: Step, steps: list[Step], wanted: Sequence[str]) -> tuple[int | None, int | None, set[str]]:
+def first_named(
+    shared: Step, steps: list[Step], wanted: Sequence[str], given: References = references
+) -> tuple[int | None, int | None, set[str]]:
     """How many steps it took until one of the symptoms was present; until any was; all that were present at the end."""
-    seen = [named(shared, steps[: n + 1]) for n in range(len(steps))]
+    seen = [named(shared, steps[: n + 1], given) for n in range(len(steps))]
     right = next((n + 1 for n, found in enumerate(seen) if found & set(wanted)), None)
     return right, next((n + 1 for n, found in enumerate(seen) if found), None), seen[-1]
 
@@ -185,20 +202,20 @@ def alarms(steps: Sequence[Step], allowed: dict[tuple[int, str], tuple[float, fl
     return out
 
 
-def measured(shared: Step, runs: dict[str, list[Step]], planted_runs: int) -> dict[str, Any]:
+def measured(
+    shared: Step, runs: dict[str, list[Step]], planted_runs: int, given: References = references
+) -> dict[str, Any]:
     def with_it(plant: Plant, count: int | None = planted_runs) -> list[list[Step]]:
         return [planted(steps, plant, run) for run, steps in list(runs.items())[:count]]
 
     sound = {oddity.__name__: with_it(oddity) for oddity in ODDITIES} | {"as_it_is": with_it(as_it_is, None)}
-    false = {name: [sorted(named(shared, steps)) for steps in each] for name, each in sound.items()}
+    false = {name: [sorted(named(shared, steps, given)) for steps in each] for name, each in sound.items()}
     # not of log-probs that are not there
-    allowed = bounds(
-        [steps for name in ("as_it_is", "some_rollouts_missing", "rounded_to_16_bits") for steps in sound[name]]
-    )
+    allowed = bounds([steps for name in WITH_METRICS for steps in sound[name]])
 
     def row(bug: Bug) -> dict[str, Any]:
         many, counts = with_it(bug.plant), (*bug.named, *bug.since)
-        found = [first_named(shared, steps, counts) for steps in many]
+        found = [first_named(shared, steps, counts, given) for steps in many]
         rounded = [planted(steps, rounded_to_16_bits, run) for run, steps in zip(runs, many, strict=False)]
         usual = Counter(name for steps in many for name in alarms(steps, allowed))
         return {
@@ -209,7 +226,7 @@ def measured(shared: Step, runs: dict[str, list[Step]], planted_runs: int) -> di
             "named": sum(n is not None for n, _, _ in found),
             "within_two": sum(n is not None and n <= 2 for n, _, _ in found),
             "alarm_within_two": sum(n is not None and n <= 2 for _, n, _ in found),
-            "within_two_in_16_bits": sum(bool(named(shared, steps[:2]) & set(counts)) for steps in rounded),
+            "within_two_in_16_bits": sum(bool(named(shared, steps[:2], given) & set(counts)) for steps in rounded),
             "steps": sorted(n for n, _, _ in found if n is not None),
             "present": dict(sorted(Counter(s for _, _, present in found for s in present).items())),
             "usual": None if bug.trainer else dict(usual),
@@ -222,6 +239,7 @@ def measured(shared: Step, runs: dict[str, list[Step]], planted_runs: int) -> di
         "third": [row(bug) for bug in third_bugs_of_others.BUGS],
         "fourth": [row(bug) for bug in fourth_bugs_of_others.BUGS],
         "sound": false,
+        "references": given is references,
         "exact": all(step.get("exact", True) for steps in runs.values() for step in steps),
     }
 
@@ -231,7 +249,7 @@ def table(found: dict[str, Any]) -> str:
     most = sum(2 * row["within_two"] > row["runs"] for row in rows)
     as_recorded = sound.pop("as_it_is")
     false, odd = sum(map(bool, as_recorded)), [symptoms for runs in sound.values() for symptoms in runs]
-    rule = f" (95 %: of at most {3 / len(as_recorded):.0%} of such runs)" if not false else ""
+    rule = f" (95 %: of at most {min(3 / len(as_recorded), 1):.0%} of such runs)" if not false else ""
     lines = [_head(found, len(as_recorded))]
     lines += [f"- {most} of {len(rows)} bugs are named within two steps in most runs."]
     lines += [f"- {sum(not row['symptoms'] for row in rows)} of them leaves no trace in rollouts."]
@@ -250,10 +268,11 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _head(found: dict[str, Any], runs: int) -> str:
+    given = GIVEN if found["references"] else "The probe is given no environment, declaration or template."
     if found["exact"]:
-        return HEAD.format(in_16_bits="", options="", dtype="", runs=runs)
+        return HEAD.format(in_16_bits="", options="", dtype="", runs=runs, given=given)
     options = " \\\n--recorded results/probe_rollouts_bfloat16.jsonl.xz --name silent_bugs_bfloat16"
-    return HEAD.format(in_16_bits=", in bfloat16", options=options, dtype=" in bfloat16", runs=runs)
+    return HEAD.format(in_16_bits=", in bfloat16", options=options, dtype=" in bfloat16", runs=runs, given=given)
 
 
 def table_of_others(rows: Sequence[dict[str, Any]], head: str) -> list[str]:
@@ -301,11 +320,13 @@ def main(write: Callable[[str], Any] = print) -> None:
     parser.add_argument("--recorded", type=Path, default=RECORDED)
     parser.add_argument("--runs", type=int, default=12, help="into which bugs and oddities are planted")
     parser.add_argument("--sound", type=int, help="that are asked as they are; all, unless it is given")
+    parser.add_argument("--without-references", action="store_true", help="no environment, declaration or template")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="silent_bugs", help="of the files there")
     options = parser.parse_args()
     shared, runs = load(options.recorded)
-    found = measured(shared, dict(list(runs.items())[: options.sound]), options.runs)
+    given = nothing if options.without_references else references
+    found = measured(shared, dict(list(runs.items())[: options.sound]), options.runs, given)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{options.name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (options.out / f"{options.name}.md").write_text(table(found), encoding="utf-8")
