@@ -1,49 +1,65 @@
-"""Where a run's time goes: which share is the harness's own.
+"""Which processes of a sweep use the processor, and for how long.
 
-    .venv/bin/python experiments/benchmarks/profile_run.py [overrides of `python -m harness` …]
+    .venv/bin/python -m experiments.benchmarks.profile_run [overrides of `python -m harness` …]
 
-Samples every thread's Python stack 100 times a second while one run (all fixes on, 4 steps, reuse off) is
-computed, from the moment the server is up, and gives each sample to the innermost room that it is in. The vLLM
-server is a process of its own: while this process only waits for it, no room is charged. Prints a table, and the
-harness's own places that cost most.
+Starts `python -m harness` (all fixes on, 4 steps, reuse off, unless the overrides say otherwise) and looks at its
+process and all that come from it ten times a second. Prints the processor seconds of each kind of process and its
+share, the seconds of the whole command, and how much of the machine's cores that was. What a process did between the
+last look and its end is not seen. Main holds the loop, the HTTP client, ART's tokenisation, the environment where there
+are no players, and the report.
 """
 
 import argparse
-import collections
+import os
+import subprocess
 import sys
 import tempfile
-import threading
 import time
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from collections import Counter
 
-ROOMS = (  # the first that matches a file of the stack, from the innermost frame outwards
-    ("http client", ("/litellm/", "/httpx/", "/httpcore/", "/openai/", "/aiohttp/", "/h11/", "/anyio/", "/ssl.py")),
-    ("trainer (torch, ART)", ("/torch/", "/peft/", "/transformers/", "/art/", "/safetensors/", "engine/trainer.py")),
-    ("environment, evaluator", ("/tau2/", "/harness/env/")),
-    ("W&B client", ("/wandb/", "/sentry_sdk/")),
-    ("display", ("/rich/", "/matplotlib/", "sweep/display.py")),
-    ("server start-up", ("engine/server_process.py", "engine/guard.py", "machine/environments.py")),
-    ("event loop", ("/asyncio/", "/concurrent/")),
-    ("harness", ("/harness/",)),
-)
-IDLE = ("select", "wait", "_recv", "epoll", "acquire", "_worker", "poll", "get", "sleep", "join", "run_forever")
+import psutil
+
+from experiments.benchmarks.kills import role_of
+from experiments.benchmarks.overrides import replaced
+
+LOOK = 0.1  # seconds
+NAMES = {"guard": "server's API", "server": "server's API"}  # the guard becomes, or starts, what the server is
 
 
-def room(frame: FrameType | None) -> tuple[str, str]:
-    """Room and place of the innermost frame that belongs to one; `waiting` for an idle leaf."""
-    assert frame is not None
-    code = frame.f_code
-    if code.co_name in IDLE and code.co_filename.endswith(("selectors.py", "threading.py", "thread.py", "queue.py")):
-        return "waiting", ""
-    while frame is not None:
-        name = frame.f_code.co_filename
-        for title, parts in ROOMS:
-            if any(part in name for part in parts):
-                return title, f"{Path(name).name}:{frame.f_code.co_name}"
-        frame = frame.f_back
-    return "python itself", f"{Path(code.co_filename).name}:{code.co_name}"
+def seconds_of(command: list[str]) -> tuple[float, Counter[str]]:
+    """Of a command from its start to its end: seconds, and processor seconds by kind of process.
+
+    Raises RuntimeError if it fails.
+    """
+    used: dict[psutil.Process, float] = {}
+    roles: dict[psutil.Process, str] = {}
+    begun = time.perf_counter()
+    main = subprocess.Popen(command)
+    root = psutil.Process(main.pid)
+    while main.poll() is None:
+        for process in [root, *root.children(recursive=True)]:
+            try:
+                times = process.cpu_times()
+                used[process] = times.user + times.system
+                if roles.get(process, "other") == "other":  # a fork has its parent's command line at first
+                    roles[process] = "main" if process == root else role_of(process)
+            except psutil.Error:
+                continue
+        time.sleep(LOOK)
+    if main.returncode:
+        raise RuntimeError(f"the command ended with {main.returncode}: {' '.join(command)}")
+    found: Counter[str] = Counter()
+    for process, seconds in used.items():
+        found[NAMES.get(roles[process], roles[process])] += seconds  # type: ignore[assignment]
+    return time.perf_counter() - begun, found
+
+
+def table(wall: float, used: Counter[str], cores: int) -> str:
+    total = sum(used.values())
+    lines = ["| process | processor, s | share |", "|---|---|---|"]
+    lines += [f"| {name} | {seconds:.1f} | {seconds / total:.0%} |" for name, seconds in used.most_common()]
+    busy = total / wall / cores
+    return "\n".join([*lines, f"\n{total:.0f} s of the processor in {wall:.0f} s: {busy:.0%} of {cores} cores."])
 
 
 def main() -> None:
@@ -51,56 +67,12 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [-h] [overrides of `python -m harness` ...]",
-        allow_abbrev=False,
     )
     _, overrides = parser.parse_known_args()
-    from harness import __main__ as door
-    from harness.sweep.runner import Runner
-
-    build = Runner.build
-
-    def build_and_watch(*arguments: Any) -> Any:
-        ready.set()
-        return build(*arguments)
-
-    Runner.build = build_and_watch  # type: ignore[method-assign, assignment]
-    samples: collections.Counter[str] = collections.Counter()
-    places: collections.Counter[str] = collections.Counter()
-    ready, done = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            time.sleep(0.01)
-            if not ready.is_set():
-                continue  # the server is still starting
-            for thread, frame in sys._current_frames().items():
-                if thread == threading.get_ident():
-                    continue
-                title, place = room(frame)
-                if title == "waiting":
-                    continue
-                samples[title] += 1
-                if title == "harness":
-                    places[place] += 1
-            samples["ticks"] += 1
-
-    folder = tempfile.mkdtemp()
-    defaults = [f"results={folder}", "reuse=off", "train.steps=4"]
-    sys.argv = ["harness", *defaults, *overrides]
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        door.door()
-    finally:
-        done.set()
-        watcher.join()
-        ticks = samples.pop("ticks", 0) or 1
-        print(f"\n{ticks} samples since the server was up; share of them in which a thread was in")
-        for title, count in samples.most_common():
-            print(f"  {title:24s} {count / ticks:6.1%}")
-        print("\nthe harness's own places that cost most")
-        for place, count in places.most_common(12):
-            print(f"  {place:40s} {count / ticks:6.2%}")
+    with tempfile.TemporaryDirectory() as folder:
+        defaults = [f"results={folder}", "reuse=off", "train.steps=4"]
+        found = seconds_of([sys.executable, "-m", "harness", *replaced(defaults, overrides)])
+    print("\n" + table(*found, os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from experiments.benchmarks.overrides import replaced
 from harness import loop
 from harness.backend import Backend, ScoredReply
 from harness.config import typed
@@ -147,10 +148,9 @@ def main() -> None:
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         own = (*SMALL, f"train.steps={options.steps}", f"results={folder}", "sweep=record")
-        own = (*own, *options.options)
         runs = []
         for seed in range(options.seeds):
-            cfg = untyped([*own, f"seed={seed}"])
+            cfg = untyped([*replaced(own, options.options), f"seed={seed}"])
             cfg.factors = [str(name) for name in cfg.fix if cfg.fix[name] is not None]
             runs.append(cfg)
         sweep, recorder = prepare(typed(*runs)), Recorder()

@@ -1,8 +1,8 @@
 """Stock ART against the shared engine: the same arm, seed and settings on one GPU.
 
-    python experiments/benchmarks/stock_vs_shared.py --out DIR                          # all parts, then the table
-    python experiments/benchmarks/stock_vs_shared.py --out DIR --only stock --steps 2   # one part, in minutes
-    python experiments/benchmarks/stock_vs_shared.py --out DIR --merge A/stock.json B/sweep_reuse.json …
+    python -m experiments.benchmarks.stock_vs_shared --out DIR                          # all parts, then the table
+    python -m experiments.benchmarks.stock_vs_shared --out DIR --only stock --steps 2   # one part, in minutes
+    python -m experiments.benchmarks.stock_vs_shared --out DIR --merge A/stock.json B/sweep_reuse.json …
 
 Parts, each a `python -m harness` of its own whose records are read:
 
@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks.overrides import replaced
 from harness.machine.gpu import gpus
 from harness.records.load import load_sweep
 from harness.stats.intervals import crossed_spread
@@ -418,11 +419,7 @@ def main() -> int:
     code = 0
     if not options.merge:
         for part in options.only or BY_DEFAULT:
-            overrides = options.overrides
-            if part == "stock":
-                others = {option.partition("=")[0] for option in options.stock_option}
-                kept = [option for option in overrides if option.partition("=")[0] not in others]
-                overrides = [*kept, *options.stock_option]
+            overrides = replaced(options.overrides, options.stock_option if part == "stock" else [])
             argv = command(part, out, options.steps, options.ablation, overrides)
             code |= run_part(part, argv, out, options.limit)["exit_code"] != 0
     files = options.merge or [out / f"{part}.json" for part in PARTS if (out / f"{part}.json").exists()]
