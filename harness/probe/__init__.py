@@ -47,6 +47,7 @@ from harness.probe.finding import Finding
 from harness.probe.material import Material, Render
 from harness.probe.objects import groups_of, update_of
 from harness.probe.replay import Replay, World
+from harness.seams import Outcome
 
 __all__ = [
     "ADVANTAGES",
@@ -54,6 +55,7 @@ __all__ = [
     "Declared",
     "Finding",
     "Material",
+    "Outcome",
     "Replay",
     "World",
     "check",
@@ -144,7 +146,7 @@ def material_of(
         eos=_eos(getattr(tokenizer, "eos_token_id", None) if eos is None else eos),
         exact=exact,
         declared=loop,
-        replay=environment if isinstance(environment, Replay | None) else Replay(environment, loop.calls),
+        replay=environment if isinstance(environment, Replay | None) else Replay(environment),
         render=_render(template, tokenizer) if isinstance(template, str) else template,
     )
 

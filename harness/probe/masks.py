@@ -18,8 +18,8 @@ def assistant_tokens_masked(material: Material) -> Finding:
     told = masked = 0
     for rollout in _with_mask(material):
         mask = rollout.trained_mask or ()
-        if not any(mask) and (rollout.cut or rollout.advantage == 0):
-            continue  # left out on purpose
+        if rollout.left_out:
+            continue
         for turn, at in zip(rollout.turns, rollout.places, strict=True):
             if at is not None and turn.output_ids:
                 inner = mask[at : at + len(turn.output_ids)][: max(len(turn.output_ids) - 1, 1)]

@@ -83,6 +83,12 @@ class Rollout:
         return bool(CUT.search(self.end or "")) or any(turn.finish_reason == "length" for turn in self.turns)
 
     @property
+    def left_out(self) -> bool:
+        """Whether its mask is empty, as loops leave it of what was cut off, has raised or teaches nothing."""
+        empty = self.trained_mask is not None and not any(self.trained_mask)
+        return empty and (self.cut or self.error is not None or self.advantage == 0)
+
+    @property
     def calls_tools(self) -> bool:
         return any(m.get("tool_calls") or m.get("role") == "tool" for m in self.messages)
 
@@ -145,7 +151,7 @@ class Replays(Protocol):
     @property
     def follows(self) -> bool: ...
 
-    def all(self, rollouts: Iterable[Rollout]) -> list[Replayed | str | None]: ...
+    def all(self, rollouts: Iterable[Rollout], calls: int | None = None) -> list[Replayed | str | None]: ...
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import ConfigError
 from harness.probe import Declared, as_declared, check, replayed, spelled, trained_as_declared
-from tests.probe.sums import DECLARED, Sum, Sums, sums
+from tests.probe.sums import DECLARED, Letters, Sum, Sums, sums
 
 BY_REFERENCE = {
     symptom.__name__ for module in (spelled, replayed, as_declared, trained_as_declared) for symptom in module.FINDINGS
@@ -275,13 +275,82 @@ def test_conversations_that_were_played_alike_are_replayed_once(monkeypatch):
     assert len(started) == 4 * 3
 
 
+@pytest.mark.parametrize("odd", ["mock", Sums, object()], ids=["a name", "a class", "no world"])
+def test_what_is_no_environment_is_refused(odd):
+    with pytest.raises(ConfigError, match="system_prompt and start"):
+        check([], environment=odd)
+
+
+def test_an_outcome_of_another_kind_is_said_and_stops_no_trainer(monkeypatch):
+    monkeypatch.setattr(Sum, "outcome", lambda self, stopped: 1.0)
+    (found,) = [f for f in check(**sums()) if f.symptom == "environment_raises"]
+    assert "outcome() gives float, and not harness.probe.Outcome" in found.text
+
+
+def test_every_member_of_an_environment_may_be_awaited(monkeypatch):
+    start, outcome = Sums.start, Sum.outcome
+
+    async def started(self, task, seed):
+        return start(self, task, seed)
+
+    async def judged(self, stopped):
+        return outcome(self, stopped)
+
+    monkeypatch.setattr(Sums, "start", started)
+    monkeypatch.setattr(Sum, "outcome", judged)
+    found = verdicts(sums())
+    assert found["environment_raises"] == found["success_not_as_judged"] == "absent"
+
+
+def test_ids_of_tasks_may_be_numbers():
+    given = {"trajectories": [{"task": 7, "step": 0}], "declared": {"train_tasks": [7], "batches": {0: [7]}}}
+    found = verdicts(given)
+    assert found["task_lists_not_as_declared"] == found["batches_not_as_declared"] == "absent"
+
+
+def test_what_a_parser_needs_is_named():
+    (found,) = [f for f in check([], declared={"parser": "hermes"}) if f.symptom == "replies_not_as_parsed"]
+    assert found.text == "no tokenizer is given"
+
+
+def test_a_message_may_show_the_calls_that_are_executed_alone():
+    text = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+    call = {"function": {"name": "add", "arguments": "{}"}}
+    turn = {"output_ids": [*map(ord, 2 * text)], "finish_reason": "tool_calls"}
+    rollout = {"messages": [{"role": "assistant", "tool_calls": [call]}], "turns": [turn]}
+    given = {"trajectories": [rollout], "tokenizer": Letters()}
+    found = [verdicts(given | {"declared": {"parser": "hermes"} | calls}) for calls in ({}, {"calls": 1})]
+    assert [each["replies_not_as_parsed"] for each in found] == ["present", "absent"]
+
+
+@pytest.mark.parametrize(("lengths", "verdict"), [([40, 40], "absent"), ([40, 30], "present")])
+def test_a_reply_that_is_cut_before_its_limit_has_used_up_its_episode(lengths, verdict):
+    """prompts have other lengths, and the context has room for more"""
+    turns = [
+        {"prompt_ids": [1] * (100 + n), "output_ids": [2] * length, "finish_reason": "length"}
+        for n, length in enumerate(lengths)
+    ]
+    whole = {"prompt_ids": [1] * 300, "output_ids": [2], "finish_reason": "stop"}
+    given = {"trajectories": [{"turns": [turn]} for turn in (*turns, whole)], "declared": {"max_tokens": 80}}
+    assert verdicts(given)["sampling_not_as_declared"] == verdict
+
+
 @pytest.mark.parametrize(
     ("odd", "said"),
     [
         ({"groupsize": 4}, "Nothing is declared by 'groupsize'"),
         ({"advantages": "ppo"}, "it may be centred, leave_one_out, art"),
         ({"group_size": 0}, "a whole number of 1 at least"),
-        ({"batches": {"x": ["1"]}}, "of another kind"),
+        ({"batches": {"x": ["1"]}}, "a list of ids for each step"),
+        ({"batches": {"0": "12"}}, "a list of ids for each step"),
+        ({"train_tasks": "ab"}, "a list of ids"),
+        ({"validation_tasks": 3}, "a list of ids"),
+        ({"temperature": "hot"}, "a number of 0 at least"),
+        ({"learning_rate": float("nan")}, "a number of 0 at least"),
+        ({"groups_per_gradient_step": 0}, "a whole number of 1 at least"),
+        ({"epochs": True}, "a whole number of 1 at least"),
+        ({"model": "p@{stap}"}, "where {step} stands for the step"),
+        ({"reward": ["success"]}, "it may be success, partial, upstream"),
     ],
 )
 def test_what_is_no_declaration_is_refused(odd, said):
