@@ -246,6 +246,24 @@ def one_call_of_a_reply_is_executed(given):
     without(given, "advantage", "trained_ids", "trained_mask")
 
 
+def later_prompts_show_the_calls_that_are_executed(given):
+    """And messages all that were sampled."""
+    given["declared"] |= {"calls": 1, "max_tokens": 200}
+    for rollout in rollouts(given):
+        message, turn = rollout["messages"][2], rollout["turns"][0]
+        (call,) = message["tool_calls"]
+        message["tool_calls"] = [call, call | {"id": "d"}]
+        for name in ("output_ids", "logprobs", "adapter_logprobs", "base_logprobs"):
+            turn[name] = [*turn[name][:-1], *turn[name]]
+    given["updates"] = []
+    without(given, "trained_ids", "trained_mask", "advantage")
+
+
+def a_rollout_is_not_in_the_file(given):
+    """Its group's mean was that of all."""
+    del given["trajectories"][0][3]
+
+
 def validation_has_another_environment(given):
     given["validation"] = [rollout_of("1 2", 0, 0) | {"task": "elsewhere", "step": 0} for _ in range(3)]
     given["validation_tasks"] = None
@@ -275,12 +293,17 @@ SOUND = [
     a_reward_asks_for_more_than_success,
     successes_are_float32,
     one_call_of_a_reply_is_executed,
+    later_prompts_show_the_calls_that_are_executed,
+    a_rollout_is_not_in_the_file,
     validation_has_another_environment,
 ]
 
 
-# That what was cut counts as failed is a symptom whatever is declared
-MEANT = {the_users_last_message_is_not_kept: {"truncation_counted_as_failure"}}
+# What is told of them is so, whatever is declared
+MEANT = {
+    the_users_last_message_is_not_kept: {"truncation_counted_as_failure"},
+    later_prompts_show_the_calls_that_are_executed: {"replies_served_otherwise"},
+}
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["declared", "undeclared"])
