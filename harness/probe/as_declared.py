@@ -6,13 +6,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 from harness.probe.finding import Finding, compared
-from harness.probe.material import Material, Rollout
+from harness.probe.material import ENDED, Material, Rollout
 from harness.probe.replayed import outcomes
 from harness.probe.sampling import ends_in, stop_strings
 from harness.seams import Outcome
 
 SUCCESS = Outcome(1.0, 0, 0, 0, 0, None)  # all that a success has to be known of
-ENDED = ("stop", "tool_calls")  # finish reasons of replies that ended by themselves
 TELL = "what the loop is declared to do (--declared, or check(…, declared=…)): {}"
 
 

@@ -6,12 +6,12 @@ Whoever has an environment supplies it as a `World`, three members of it; every 
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.errors import ConfigError
-from harness.probe.material import CUT, Message, Replayed, Rollout
+from harness.probe.material import CUT, Message, Replayed, Rollout, text_of
 from harness.seams import Outcome
 
 
@@ -151,14 +151,6 @@ def arguments_of(function: Mapping[str, Any]) -> Any:
     except (ValueError, RecursionError):
         return {"arguments": text}
     return {} if found is None else found if isinstance(found, dict) else {"arguments": text}
-
-
-def text_of(message: Message) -> str:
-    """A message's text; that of its parts, where it has several."""
-    content = message.get("content")
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return "".join(str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in content)
-    return str(content or "")
 
 
 async def _now(made: Any) -> Any:

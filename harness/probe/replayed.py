@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.probe.finding import Finding, compared
-from harness.probe.material import CUT, Material, Message, Replayed, Rollout
-from harness.probe.replay import text_of
+from harness.probe.material import CUT, Material, Message, Replayed, Rollout, text_of
 
 TELL = "the environment itself (--env, or check(…, environment=…)), with users that follow a script"
 ENDS = ("user_stop", "done", "turn_limit", "prompt_limit", "length")  # as this project calls them

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
-from harness.probe.material import Ids, Material, Rollout, Turn, find
+from harness.probe.material import ENDED, Ids, Material, Rollout, Turn, find
 
 LAG = 2  # steps between the names of one step's answers, from which on a loop is no longer one step behind
 MOSTLY, REPLIES = 0.75, 10  # share of replies that end with one token, and so many, that show how a reply ends
@@ -58,7 +58,7 @@ def finish_reasons_untrue(material: Material) -> Finding:
             of_reason[turn.finish_reason][turn.output_ids[-1]] += 1
     if not of_reason:
         return cannot_tell("no reply has token ids and a finish reason", TELL_ENDS)
-    odd = sum(map(_unlike, (of_reason[reason] for reason in ("stop", "tool_calls") if reason in of_reason)))
+    odd = sum(map(_unlike, (of_reason[reason] for reason in ENDED if reason in of_reason)))
     ends = material.eos or {ends.most_common(1)[0][0] for reason, ends in of_reason.items() if _uniform(ends)}
     odd_length = sum(count for end, count in of_reason["length"].items() if end in ends) if ends else 0
     lost, calls = _calls_lost(material)
@@ -113,7 +113,7 @@ def ends_in(ids: Ids, ends: frozenset[Ids]) -> bool:
 
 def _ended(turn: Turn) -> bool:
     """By itself, and with the tokens known."""
-    return bool(turn.output_ids) and turn.finish_reason in ("stop", "tool_calls")
+    return bool(turn.output_ids) and turn.finish_reason in ENDED
 
 
 def _closing(turn: Turn, later: Turn, eos: frozenset[int]) -> Ids | None:

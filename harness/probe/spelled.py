@@ -9,13 +9,11 @@ from typing import Any
 
 from harness.probe.differences import side_by_side
 from harness.probe.finding import Finding, cannot_tell, compared
-from harness.probe.material import Ids, Material, Message, Rollout, Turn
-from harness.probe.replay import text_of
+from harness.probe.material import ENDED, Ids, Material, Message, Rollout, text_of
 
 CALL = "<tool_call>"
 CALLS = re.compile(r"<tool_call>(.*?)</tool_call>|<tool_call>(.*)", re.DOTALL)
 DATE = r"[\w ,./:-]{4,40}"
-ENDED = ("stop", "tool_calls")
 SAME = 1e-3  # nats between log-probs of float32
 TELL_TEMPLATE = "the chat template (--template) and the tokenizer (--tokenizer), and the token ids of served prompts"
 TELL_PARSER = "the parser (declared: parser), the tokenizer, and the token ids of replies beside their messages"
@@ -52,7 +50,7 @@ def replies_not_as_parsed(material: Material) -> Finding:
             f"no {'tokenizer is given' if material.declared.parser else 'parser is declared'}", TELL_PARSER
         )
     for rollout in material.rollouts:
-        for at, turn in _said(rollout):
+        for at, turn in rollout.replies:
             body = turn.output_ids or ()
             body = body[:-1] if turn.finish_reason in ENDED and body[-1:] and body[-1] in material.eos else body
             if not turn.output_ids or "<think>" in (text := material.decode(body)):
@@ -73,7 +71,7 @@ def equal_contexts_other_logprobs(material: Material) -> Finding:
     seen: dict[object, float] = {}
     told, odd = 0, []
     for rollout in material.rollouts if material.exact else ():
-        for at, turn in _said(rollout):
+        for at, turn in rollout.replies:
             pairs = zip(turn.output_ids or (), turn.logprobs or (), strict=False)
             before = json.dumps([rollout.messages[:at], rollout.sent_tools], sort_keys=True, default=str)
             place = hash((rollout.step, turn.model, before))
@@ -113,13 +111,9 @@ def _call(call: Any) -> tuple[str, Any]:
         return str(function["name"]), function["arguments"]
 
 
-def _said(rollout: Rollout) -> Iterator[tuple[int, Turn]]:
-    return zip(rollout.said, rollout.turns, strict=False)
-
-
 def _prompts(material: Material) -> Iterator[tuple[Rollout, int, Ids]]:
     for rollout in material.rollouts:
-        for at, turn in _said(rollout):
+        for at, turn in rollout.replies:
             if turn.prompt_ids and at:
                 yield rollout, at, turn.prompt_ids
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.probe.as_declared import TELL, by_step
 from harness.probe.differences import first_difference, side_by_side
 from harness.probe.finding import Finding, compared
-from harness.probe.material import Ids, Material, Rollout, Update
+from harness.probe.material import Ids, Material, Rollout, Update, find
 
 SAME, SAME_16 = 1e-3, 8e-3  # relative: what is left by rounding of rewards and of sixth digits, or by bfloat16
 ZERO = 1e-9
@@ -152,15 +152,11 @@ def _served_spans(rollout: Rollout) -> list[tuple[int, int]] | None:
     row, begin, out = rollout.served, 0, []
     for turn in rollout.turns if row else ():
         output = turn.output_ids or ()
-        at = len(turn.prompt_ids) if turn.prompt_ids is not None else _find(row or (), output, begin)
+        at = len(turn.prompt_ids) if turn.prompt_ids is not None else find(row or (), output, begin)
         if at is None or (row or ())[at : at + len(output)] != output or at < begin:
             return None
         out.append((at, begin := at + len(output)))
     return out or None
-
-
-def _find(ids: Ids, part: Ids, begin: int) -> int | None:
-    return next((n for n in range(begin, len(ids) - len(part) + 1) if ids[n : n + len(part)] == part), None)
 
 
 def _calls(material: Material) -> Iterator[tuple[int, list[Group], Update]]:
