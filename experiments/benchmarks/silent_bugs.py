@@ -103,7 +103,7 @@ def environment() -> Environment:
 
 @cache
 def replay() -> Replay:
-    return Replay(environment(), 1)
+    return Replay(environment())
 
 
 @cache

@@ -12,7 +12,8 @@ from harness.errors import ConfigError, Exit, visible
 from harness.launch.probed import Probed, facts_of_endpoint, facts_of_files, facts_of_loop, rollouts_in
 from harness.probe import Material, files, material_of
 from harness.probe import examined as of_material
-from harness.probe.declared import declared_of
+from harness.probe.declared import Declared, declared_of
+from harness.probe.material import Replayed
 from harness.probe.objects import groups_of
 from harness.probe.text import as_json, lines
 
@@ -67,6 +68,8 @@ def _check(asked: Namespace) -> None:
         raise ConfigError(
             f"{odd[0]!r} is an option of this project's loop, and --trajectories and --url look at another."
         )
+    if asked.env == "":
+        raise ConfigError("--env names no environment: --env NAME, as --env mock.")
     if not asked.trajectories and (alone := given(OF_ROLLOUTS)):
         raise ConfigError(f"{alone[0]} says more of rollouts: name their file with --trajectories.")
     if not asked.url and (alone := given(OF_ENDPOINT)):
@@ -85,13 +88,14 @@ def _check(asked: Namespace) -> None:
 def _of_files(asked: Namespace) -> Probed:
     kinds, rows = _read(asked.trajectories)
     material = _material(asked, rows, 1 if OWN in kinds else None)
+    _refuse_other_environment(asked, material)
     source = f"{rollouts_in(material)}, {kinds}"
     return Probed(source, facts_of_files(asked, kinds, material), of_material(material))
 
 
 def _material(asked: Namespace, rows: list[Any], calls: int | None) -> Material:
     """calls: how many of a reply's are executed, where the file's kind says it"""
-    words, loop = None, declared_of(_json(asked.declared) if asked.declared else None)
+    words, loop = None, _declared(asked.declared)
     template = None
     if asked.tokenizer:
         from harness.probe.rendering import words_of
@@ -122,6 +126,13 @@ def _material(asked: Namespace, rows: list[Any], calls: int | None) -> Material:
     return rendered(material, template, words, str(asked.template))
 
 
+def _declared(path: Path | None) -> Declared:
+    found = None if path is None else _json(path)
+    if path is not None and found is None:
+        raise ConfigError(f"{path} declares nothing: it holds null, and not a JSON object.")
+    return declared_of(found)
+
+
 def _environment(asked: Namespace) -> Any:
     """Made anew from its options. Raises ConfigError."""
     from harness.config import typed
@@ -130,6 +141,15 @@ def _environment(asked: Namespace) -> Any:
 
     config = typed(untyped([f"env={asked.env}", *asked.options]))
     return load_environment(config.env.source, config.user.identity())
+
+
+def _refuse_other_environment(asked: Namespace, material: Material) -> None:
+    """Raises ConfigError where no rollout can be replayed: all that was to be held against it would be left out."""
+    rollouts = [*material.rollouts, *material.validation]
+    found = material.replay.all(rollouts, material.declared.calls) if material.replay else []
+    if material.replay and not any(isinstance(each, Replayed) for each in found):
+        why = next((each for each in found if each), "none of them has a task and a reply")
+        raise ConfigError(f"env={asked.env} can replay none of {rollouts_in(material)}: {why}.")
 
 
 def _of_endpoint(asked: Namespace) -> Probed:

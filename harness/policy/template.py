@@ -19,6 +19,8 @@ from harness.errors import ConfigError
 Render = Callable[..., str]  # (messages, tools, opens=False); opens: up to where the next turn of the policy begins
 STAND_IN = "\ue000a trained turn\ue000"  # in the place of ART's token: no template knows it, and no chat contains it
 
+TODAY = "1 January 2026"  # the date of every rendering: it must not change from day to day
+
 
 def read(folder: Path) -> str | None:
     """A folder's template as transformers finds it for a conversation with tools; None: there is none."""
@@ -102,7 +104,7 @@ def renderer(whose: str, text: str) -> Render:
 
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     made.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    made.globals |= {"raise_exception": refuse, "strftime_now": lambda _: "1 January 2026"}
+    made.globals |= {"raise_exception": refuse, "strftime_now": lambda _: TODAY}
 
     def render(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]], opens: bool = False) -> str:
         try:

@@ -3,10 +3,14 @@
 check()         the door for a trainer: ART's objects or plain lists in, findings out
 material.py     what is looked at, as plain data; objects.py makes it of objects and dictionaries
 finding.py      what is said of a symptom: present, absent, or that it cannot be told and what would tell
-the symptoms    adapters.py (who answers), logprobs.py, contexts.py with differences.py (what is trained beside what was
-                served), wording.py (messages beside what was served), masks.py, sampling.py, groups.py, copies.py,
-                instances.py, rewards.py, advantages.py, outcomes.py, environment.py, tasks.py, updates.py: one
-                function each
+the symptoms    one function each, in a file for each thing that is judged:
+                who answers: adapters.py, logprobs.py, sampling.py
+                what is trained beside what was served: contexts.py, tools_in_contexts.py, contexts_twice.py,
+                thoughts.py, with differences.py; masks.py
+                what was served: prompts.py; beside the messages: wording.py, with served_text.py
+                groups.py, copies.py, instances.py; rewards.py, advantages.py, outcomes.py
+                the environment: tool_answers.py, answers_to_calls.py, calls.py, conversations.py
+                tasks.py, updates.py
 by reference    spelled.py (the template, the parser), replayed.py (the environment, to which replay.py feeds the
                 replies), as_declared.py and trained_as_declared.py (what declared.py says the loop is meant to do):
                 whatever differs is a symptom of the part that it is in
@@ -24,20 +28,27 @@ from typing import Any
 from harness.probe import (
     adapters,
     advantages,
+    answers_to_calls,
     as_declared,
+    calls,
     contexts,
+    contexts_twice,
+    conversations,
     copies,
-    environment,
     groups,
     instances,
     logprobs,
     masks,
     outcomes,
+    prompts,
     replayed,
     rewards,
     sampling,
     spelled,
     tasks,
+    thoughts,
+    tool_answers,
+    tools_in_contexts,
     trained_as_declared,
     updates,
     wording,
@@ -47,6 +58,7 @@ from harness.probe.finding import Finding
 from harness.probe.material import Material, Render
 from harness.probe.objects import groups_of, update_of
 from harness.probe.replay import Replay, World
+from harness.seams import Outcome
 
 __all__ = [
     "ADVANTAGES",
@@ -54,6 +66,7 @@ __all__ = [
     "Declared",
     "Finding",
     "Material",
+    "Outcome",
     "Replay",
     "World",
     "check",
@@ -65,8 +78,9 @@ Tasks = Sequence[Any] | Mapping[int, Sequence[Any]] | None  # or for each step
 Symptom = Callable[[Material], Finding]
 
 MODULES = (
-    *(adapters, logprobs, contexts, wording, masks, sampling),
-    *(groups, copies, instances, rewards, advantages, outcomes, environment),
+    *(adapters, logprobs, tools_in_contexts, contexts_twice, thoughts, contexts, prompts, wording, masks, sampling),
+    *(groups, copies, instances, rewards, advantages, outcomes),
+    *(tool_answers, calls, answers_to_calls, conversations),
     *(tasks, updates, spelled, replayed, as_declared, trained_as_declared),
 )
 SYMPTOMS: tuple[Symptom, ...] = tuple(symptom for module in MODULES for symptom in module.FINDINGS)
@@ -144,7 +158,7 @@ def material_of(
         eos=_eos(getattr(tokenizer, "eos_token_id", None) if eos is None else eos),
         exact=exact,
         declared=loop,
-        replay=environment if isinstance(environment, Replay | None) else Replay(environment, loop.calls),
+        replay=environment if isinstance(environment, Replay | None) else Replay(environment),
         render=_render(template, tokenizer) if isinstance(template, str) else template,
     )
 

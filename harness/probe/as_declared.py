@@ -1,24 +1,24 @@
 """Rollouts, batches and rewards beside what the loop is declared to do (declared.py)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 from harness.probe.finding import Finding, compared
-from harness.probe.material import Material, Rollout
+from harness.probe.material import ENDED, Material, Rollout
 from harness.probe.replayed import outcomes
+from harness.probe.sampling import ends_in, stop_strings
 from harness.seams import Outcome
 
 SUCCESS = Outcome(1.0, 0, 0, 0, 0, None)  # all that a success has to be known of
-ENDED = ("stop", "tool_calls")  # finish reasons of replies that ended by themselves
 TELL = "what the loop is declared to do (--declared, or check(…, declared=…)): {}"
 
 
 def sampling_not_as_declared(material: Material) -> Finding:
     """A reply was asked for at another temperature than declared, is longer than allowed or cut before its limit."""
     declared, told, odd = material.declared, 0, []
-    whole = max((_total(t.prompt_ids, t.output_ids) for t in material.turns), default=0)
+    full = _full(material)
     for turn in material.turns:
         if declared.temperature is not None and turn.temperature is not None:
             told += 1
@@ -26,9 +26,8 @@ def sampling_not_as_declared(material: Material) -> Finding:
                 odd.append(f"temperature {turn.temperature:g}, declared {declared.temperature:g}")
         if declared.max_tokens is not None and turn.output_ids:
             told, length = told + 1, len(turn.output_ids)
-            full = turn.prompt_ids is not None and _total(turn.prompt_ids, turn.output_ids) == whole
-            cut = turn.finish_reason == "length"
-            if length > declared.max_tokens or (cut and length < declared.max_tokens and not full):
+            cut_early = turn.finish_reason == "length" and length < declared.max_tokens and id(turn) not in full
+            if length > declared.max_tokens or cut_early:
                 odd.append(f"{length} tokens, finished as {turn.finish_reason}, declared {declared.max_tokens} at most")
     return compared(told, odd, "replies are not sampled as declared", TELL.format("temperature, max_tokens"))
 
@@ -37,6 +36,7 @@ def replies_end_otherwise(material: Material) -> Finding:
     """A reply that ended by itself has no end token, has one before its end, or one that was cut off has one."""
     told = [(t.output_ids, t.finish_reason) for t in material.turns if t.output_ids and t.finish_reason]
     told = told if material.eos and any(ids[-1] in material.eos for ids, _ in told) else []
+    told = [(ids, reason) for ids, reason in told if not ends_in(ids, material.once(stop_strings))]
     odd = [
         f"finished as {reason}, end tokens at {[n for n, i in enumerate(ids) if i in material.eos]} of {len(ids)}"
         for ids, reason in told
@@ -46,7 +46,7 @@ def replies_end_otherwise(material: Material) -> Finding:
 
 
 def turns_over_the_limit(material: Material) -> Finding:
-    """A rollout has more replies than declared, or its turns and replies are not as many."""
+    """A rollout has more replies than declared."""
     most = material.declared.max_turns
     told = [r for r in material.rollouts if r.said and most is not None]
     odd = [f"{len(r.said)} replies, {most} at most" for r in told if len(r.said) > (most or 0)]
@@ -68,7 +68,8 @@ def rewards_not_as_declared(material: Material) -> Finding:
     told, odd = 0, []
     for rollout in material.rollouts if earned else ():
         outcome = again[id(rollout)].outcome if id(rollout) in again else None
-        if outcome is None and rollout.success == 1.0 and not rollout.cut:
+        # a formula of somebody's own may ask for more of a success
+        if outcome is None and rollout.success == 1.0 and not rollout.cut and isinstance(material.declared.reward, str):
             outcome = SUCCESS
         if outcome is None and material.declared.reward == "success" and rollout.success is not None:
             outcome = Outcome(rollout.success, 0, 0, 0, 0, None)
@@ -119,13 +120,28 @@ def task_lists_not_as_declared(material: Material) -> Finding:
 def steps_out_of_order(material: Material) -> Finding:
     """Steps are missing between others, or a training call has the number of another."""
     rollouts = sorted({r.step for r in material.rollouts if r.step is not None})
-    updates = [u.step for u in material.updates if u.step is not None]
-    told = [(one, other) for steps in (rollouts, updates) for one, other in pairwise(steps)]
-    strides = Counter(other - one for one, other in pairwise(rollouts))
-    # a trainer may ask at every n-th step
-    usual = 1 if material.declared.batches else max(strides, key=lambda each: strides[each], default=1)
-    odd = [f"{other} follows upon {one}" for one, other in told if other - one != usual]
-    return compared(len(told), odd, "steps do not follow upon one another", "two steps at least, with their numbers")
+    updates = _of_steps([u.step for u in material.updates if u.step is not None], len(rollouts))
+    declared = Counter({1: 1} if material.declared.batches else ())
+    # rollouts may be kept, or a trainer ask, at every n-th step; but each of these is trained
+    kept = _usual(declared + _strides(rollouts))
+    trained = min(kept, _usual(declared + _strides(updates)))
+    pairs = [(*pair, usual) for steps, usual in ((rollouts, kept), (updates, trained)) for pair in pairwise(steps)]
+    odd = [f"{other} follows upon {one}" for one, other, usual in pairs if other - one != usual]
+    return compared(len(pairs), odd, "steps do not follow upon one another", "two steps at least, with their numbers")
+
+
+def _strides(steps: list[int]) -> Counter[int]:
+    return Counter(other - one for one, other in pairwise(steps))
+
+
+def _usual(strides: Counter[int]) -> int:
+    return max(strides, key=lambda each: strides[each], default=1)
+
+
+def _of_steps(updates: list[int], steps: int) -> list[int]:
+    """The numbers of training calls, once each where every step has as many calls."""
+    counts = Counter(updates)
+    return list(counts) if len(counts) >= steps and len({*counts.values()}) == 1 else updates
 
 
 def by_step(material: Material) -> dict[int, list[tuple[Rollout, ...]]]:
@@ -136,8 +152,17 @@ def by_step(material: Material) -> dict[int, list[tuple[Rollout, ...]]]:
     return out
 
 
-def _total(*parts: Iterable[int] | None) -> int:
-    return sum(len([*part]) for part in parts if part)
+def _full(material: Material) -> set[int]:
+    """The identities of turns that reach the longest context, or the longest episode behind its first prompt: no token
+    had room any more."""
+    ends = [
+        (id(turn), end := len(turn.prompt_ids) + len(turn.output_ids), end - len(rollout.turns[0].prompt_ids or ()))
+        for rollout in material.rollouts
+        for turn in rollout.turns
+        if turn.prompt_ids is not None and turn.output_ids is not None
+    ]
+    context, episode = (max((each[n] for each in ends), default=0) for n in (1, 2))
+    return {turn for turn, end, behind in ends if end == context or behind == episode}
 
 
 def _one(tasks: tuple[str | None, ...] | None) -> Iterator[tuple[str | None, ...]] | tuple[()]:

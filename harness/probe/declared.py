@@ -5,7 +5,7 @@ Nothing of it is read from rollouts. A field that is not given is not asked for.
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +49,50 @@ ADVANTAGES: Mapping[str, Advantages] = MappingProxyType(
 )
 
 
+CHOICES: Mapping[str, Collection[str]] = MappingProxyType(
+    {"reward": REWARDS, "advantages": ADVANTAGES, "trained": ("sampled",), "parser": ("hermes",)}
+)
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given) and given >= 0
+
+
+def _is_count(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 1
+
+
+def _is_list(given: object) -> bool:
+    return isinstance(given, Collection) and not isinstance(given, str | Mapping)
+
+
+def _is_by_step(given: object) -> bool:
+    return isinstance(given, Mapping) and all(
+        str(step).isdecimal() and _is_list(tasks) for step, tasks in given.items()
+    )
+
+
+def _is_name(given: object) -> bool:
+    try:
+        return isinstance(given, str) and bool(given.format(step=0))
+    except (ValueError, LookupError, AttributeError):
+        return False
+
+
+# Fields, what each must be, and whether it is
+KINDS: Sequence[tuple[Sequence[str], str, Callable[[object], bool]]] = (
+    (
+        ("group_size", "groups_per_step", "epochs", "max_tokens", "max_turns", "calls", "groups_per_gradient_step"),
+        "a whole number of 1 at least",
+        _is_count,
+    ),
+    (("temperature", "learning_rate"), "a number of 0 at least", _is_number),
+    (("train_tasks", "validation_tasks"), "a list of ids", _is_list),
+    (("batches",), "a list of ids for each step", _is_by_step),
+    (("model",), "a name, where {step} stands for the step", _is_name),
+)
+
+
 @dataclass(frozen=True)
 class Declared:
     """group_size: rollouts of a group; groups_per_step: groups of a step; epochs: how often each rollout is trained on
@@ -74,23 +118,24 @@ class Declared:
     reward: Earned | str | None = None
     advantages: str | None = None
     trained: str | None = None
-    batches: Mapping[int, Sequence[str]] | None = None
-    train_tasks: Sequence[str] | None = None
-    validation_tasks: Sequence[str] | None = None
+    batches: Mapping[int, Collection[str]] | None = None
+    train_tasks: Collection[str] | None = None
+    validation_tasks: Collection[str] | None = None
     learning_rate: float | None = None
     groups_per_gradient_step: int | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what is no declaration."""
-        one_of = {"reward": REWARDS, "advantages": ADVANTAGES, "trained": ("sampled",), "parser": ("hermes",)}
-        for name, valid in one_of.items():
+        for name, valid in CHOICES.items():
             given = getattr(self, name)
-            if not (given is None or given in valid or (name == "reward" and callable(given))):
+            of_python = name == "reward" and callable(given)
+            if not (given is None or of_python or (isinstance(given, str) and given in valid)):
                 raise ConfigError(f"{name} is declared as {given!r}; it may be {', '.join(valid)}.")
-        for name in ("group_size", "groups_per_step", "epochs", "max_tokens", "max_turns", "calls"):
-            given = getattr(self, name)
-            if given is not None and (not isinstance(given, int) or given < 1):
-                raise ConfigError(f"{name} is declared as {given!r}, and it must be a whole number of 1 at least.")
+        for names, what, is_such in KINDS:
+            for name in names:
+                given = getattr(self, name)
+                if not (given is None or is_such(given)):
+                    raise ConfigError(f"{name} is declared as {given!r}, and it must be {what}.")
 
     @property
     def earned(self) -> Earned | None:
@@ -104,17 +149,23 @@ class Declared:
 
 
 def declared_of(given: "Declared | Mapping[str, Any] | None") -> Declared:
-    """A declaration from plain data. Raises ConfigError."""
-    if given is None or isinstance(given, Declared):
-        return given or Declared()
-    if not isinstance(given, Mapping):
-        raise ConfigError("A declaration is one JSON object with the fields that docs/probe.md lists.")
-    known = [field.name for field in fields(Declared)]
-    if odd := sorted(set(given) - set(known)):
-        raise ConfigError(f"Nothing is declared by {odd[0]!r}. Fields: {', '.join(known)}.")
-    try:
-        made = Declared(**given)
-        batches = None if made.batches is None else {int(s): [*map(str, ids)] for s, ids in made.batches.items()}
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"The declaration has a field of another kind than docs/probe.md says: {error}.") from None
-    return replace(made, batches=batches)
+    """A declaration from plain data, with its ids as texts, as those of rollouts are. Raises ConfigError."""
+    if given is None:
+        return Declared()
+    if not isinstance(given, Declared):
+        if not isinstance(given, Mapping):
+            raise ConfigError("A declaration is one JSON object with the fields that docs/probe.md lists.")
+        known = [field.name for field in fields(Declared)]
+        if odd := sorted(map(str, set(given) - set(known))):
+            raise ConfigError(f"Nothing is declared by {odd[0]!r}. Fields: {', '.join(known)}.")
+        given = Declared(**given)
+    return replace(
+        given,
+        batches=None if given.batches is None else {int(step): _texts(ids) for step, ids in given.batches.items()},
+        train_tasks=None if given.train_tasks is None else _texts(given.train_tasks),
+        validation_tasks=None if given.validation_tasks is None else _texts(given.validation_tasks),
+    )
+
+
+def _texts(ids: Collection[Any]) -> tuple[str, ...]:
+    return tuple(map(str, ids))

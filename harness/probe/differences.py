@@ -9,6 +9,10 @@ from harness.probe.material import Ids
 
 Decode = Callable[[Sequence[int]], str] | None
 BEFORE, AFTER = 6, 8  # tokens that are shown before and after the first one that differs
+TELL_IDS = (
+    "the token ids of the prompts as served (vLLM: return_token_ids) and as trained (trained_ids); or, for a loop that "
+    "renders again, its template and tokenizer (--template, --tokenizer, --tools)"
+)
 WORD = re.compile(r"\w+")
 
 

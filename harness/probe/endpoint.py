@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from harness.probe import contexts, logprobs
+from harness.probe import contexts_twice, logprobs
 from harness.probe.asking import Answer, Endpoint
 from harness.probe.finding import Finding, absent, cannot_tell, present
 from harness.probe.material import Material, Rollout, Turn
@@ -146,7 +146,7 @@ def tools_ignored(asked: Asked) -> Finding:
 def bos_twice(asked: Asked) -> Finding:
     """A prompt begins with the token for the beginning twice."""
     if any(turn.prompt_ids for turn in asked.material.turns):
-        return contexts.bos_twice(asked.material)
+        return contexts_twice.bos_twice(asked.material)
     return cannot_tell("the endpoint gives no prompt token ids", "vLLM's return_token_ids")
 
 

@@ -41,7 +41,8 @@ def groups_of_another_size(material: Material) -> Finding:
         return cannot_tell("nothing says how many rollouts a group was asked for", TELL_SIZE)
     short = [size for size in sizes if size < asked]
     lost = sum(asked - size for size in short)
-    large = sum(size > asked for size in sizes)
+    # one that has raised may have been asked for again
+    large = sum(sum(r.error is None for r in group) > asked for group in material.groups)
     text = f"{len(short)} of {len(sizes)} groups lack {lost} of the {asked} rollouts each that were asked for"
     text += f", {large} have more"
     reading = {"groups": len(sizes), "short": len(short), "lost": lost, "large": large}

@@ -4,11 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
-from harness.probe.material import Ids, Material, Rollout
+from harness.probe.material import ENDED, Ids, Material, Rollout
 
 TELL_MASK = "the token ids that are trained (trained_ids) with their mask (trained_mask), and the sampled ones"
 TELL_EOS = "the token that ends a reply (its id, or --tokenizer)"
-ENDS = ("stop", "tool_calls")  # finish reasons of replies that ended by themselves
 ALIKE = 0.9  # share of replies that end with one token, where that must be the one that ends a reply
 ENOUGH = 4  # such replies
 
@@ -18,8 +17,8 @@ def assistant_tokens_masked(material: Material) -> Finding:
     told = masked = 0
     for rollout in _with_mask(material):
         mask = rollout.trained_mask or ()
-        if not any(mask) and (rollout.cut or rollout.advantage == 0):
-            continue  # left out on purpose
+        if rollout.left_out:
+            continue
         for turn, at in zip(rollout.turns, rollout.places, strict=True):
             if at is not None and turn.output_ids:
                 inner = mask[at : at + len(turn.output_ids)][: max(len(turn.output_ids) - 1, 1)]
@@ -62,7 +61,7 @@ def eos_never_trained(material: Material) -> Finding:
         for rollout in _with_mask(material)
         if any(rollout.trained_mask or ())
         for number, turn in enumerate(rollout.turns)
-        if turn.output_ids and turn.finish_reason in ENDS
+        if turn.output_ids and turn.finish_reason in ENDED
     ]
     if not ended:
         return cannot_tell("no rollout has a mask beside a reply that ended by itself", TELL_MASK)
@@ -92,7 +91,7 @@ def eos_masked_in_part(material: Material) -> Finding:
             continue
         for number, (turn, at) in enumerate(zip(rollout.turns, rollout.places, strict=True)):
             end = (at or 0) + len(turn.output_ids or ()) - 1
-            if at is not None and turn.finish_reason in ENDS and end < len(mask) and any(mask[at:end]):
+            if at is not None and turn.finish_reason in ENDED and end < len(mask) and any(mask[at:end]):
                 kinds["finish", turn.finish_reason or ""].append(mask[end])
                 kinds["turn", "last" if number == len(rollout.turns) - 1 else "earlier"].append(mask[end])
     if not any(map(any, kinds.values())):

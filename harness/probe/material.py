@@ -22,6 +22,8 @@ Render = Callable[[Sequence[Message], Tools | None, bool], Ids]
 # Names that ART, verifiers, vLLM and this project give to the end of an episode that was cut off
 CUT = re.compile(r"(^|_)(length|truncated|context|max_\w+|(turn|prompt|token)_limit|prompt_too_long)")
 
+ENDED = ("stop", "tool_calls")  # finish reasons of replies that ended by themselves
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -81,6 +83,17 @@ class Rollout:
     def cut(self) -> bool:
         """Whether it was cut off: by the length of a reply, the context or the number of turns."""
         return bool(CUT.search(self.end or "")) or any(turn.finish_reason == "length" for turn in self.turns)
+
+    @property
+    def left_out(self) -> bool:
+        """Whether its mask is empty, as loops leave it of what was cut off, has raised or teaches nothing."""
+        empty = self.trained_mask is not None and not any(self.trained_mask)
+        return empty and (self.cut or self.error is not None or self.advantage == 0)
+
+    @property
+    def replies(self) -> Iterator[tuple[int, Turn]]:
+        """Where each reply stands in the messages, and its turn."""
+        return zip(self.said, self.turns, strict=False)
 
     @property
     def calls_tools(self) -> bool:
@@ -145,7 +158,7 @@ class Replays(Protocol):
     @property
     def follows(self) -> bool: ...
 
-    def all(self, rollouts: Iterable[Rollout]) -> list[Replayed | str | None]: ...
+    def all(self, rollouts: Iterable[Rollout], calls: int | None = None) -> list[Replayed | str | None]: ...
 
 
 @dataclass(frozen=True)
@@ -213,3 +226,11 @@ def find(ids: Sequence[int], part: Sequence[int], begin: int = 0) -> int | None:
         (n for n in range(begin, len(ids) - len(part) + 1) if ids[n] == part[0] and ids[n : n + len(part)] == part),
         None,
     )
+
+
+def text_of(message: Message) -> str:
+    """A message's text; that of its parts, where it has several."""
+    content = message.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return "".join(str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in content)
+    return str(content or "")

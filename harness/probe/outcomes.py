@@ -16,11 +16,11 @@ def truncation_counted_as_failure(material: Material) -> Finding:
     told = [r for r in material.rollouts if r.reward is not None and (r.end or any(t.finish_reason for t in r.turns))]
     if not told:
         return cannot_tell("nothing says how the rollouts ended", "`end`, or the finish reason of each reply")
-    cut = [r.reward for r in told if r.cut and r.reward is not None]
+    cut = [r.reward for r in told if r.cut and not r.left_out and r.reward is not None]  # overlong ones may be masked
     whole = [r.reward for r in told if not r.cut and r.reward is not None]
     reading = {"rollouts": len(told), "cut": len(cut)}
     if not cut:
-        return absent(f"none of {len(told)} rollouts was cut off", **reading)
+        return absent(f"none of {len(told)} rollouts was cut off and trained", **reading)
     text = f"{len(cut)} of {len(told)} rollouts were cut off and earn {min(cut):g} to {max(cut):g}"
     if not whole:
         return present(f"{text}: all were", **reading)

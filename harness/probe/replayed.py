@@ -4,17 +4,19 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.probe.finding import Finding, compared
-from harness.probe.material import CUT, Material, Message, Replayed, Rollout
-from harness.probe.replay import text_of
+from harness.probe.material import CUT, Material, Message, Replayed, Rollout, text_of
 
 TELL = "the environment itself (--env, or check(…, environment=…)), with users that follow a script"
 ENDS = ("user_stop", "done", "turn_limit", "prompt_limit", "length")  # as this project calls them
+ROUNDED = 1e-6  # what float32 leaves of a success between 0 and 1
 Pair = tuple[Rollout, Replayed]
 
 
 def environment_opens_otherwise(material: Material) -> Finding:
     """A rollout begins with another system prompt or first message than its task's environment gives."""
     told = [(list(r.messages[: r.said[0]]), list(again.opening)) for r, again in material.once(pairs)]
+    if material.replay is not None and not material.replay.follows:  # its user may open otherwise each time
+        told = [([m for m in one if m.get("role") != "user"], other[:-1]) for one, other in told]
     odd = [_shown(one, other) for one, other in told if _plain(one) != _plain(other)]
     return compared(len(told), odd, "rollouts open otherwise than the environment opens their task", TELL)
 
@@ -62,44 +64,57 @@ def success_not_as_judged(material: Material) -> Finding:
     told = [
         (r.success, again.outcome.reward)
         for r, again in material.once(pairs)
-        if r.success is not None and again.outcome is not None and not _only_called_cut(r, again)
+        if r.success is not None and again.outcome is not None and not _is_unsure(r, again)
     ]
-    odd = [f"recorded {one:g}, judged {other:g}" for one, other in told if one != other]
+    odd = [f"recorded {one:g}, judged {other:g}" for one, other in told if abs(one - other) > ROUNDED]
     return compared(len(told), odd, "successes are not what the environment judges", TELL)
 
 
 def environment_raises(material: Material) -> Finding:
     """The environment raises where it is given the replies of a rollout: a task or a call that it does not know."""
-    found = material.replay.all([*material.rollouts, *material.validation]) if material.replay else []
-    told = [each for each in found if each is not None]
+    told: list[Replayed | str] = []
+    nowhere: list[str] = []
+    for rollouts in (material.rollouts, material.validation):  # the validation may have another environment
+        replay = material.replay.all(rollouts, material.declared.calls) if material.replay else []
+        found = [each for each in replay if each is not None]
+        raised = [each for each in found if isinstance(each, str)]
+        told += found if len(raised) < len(found) else ()
+        nowhere += raised if len(raised) == len(found) else ()
+    if not told:
+        return compared(0, (), f"rollouts can be replayed{''.join(f', as {each}' for each in nowhere[:1])}", TELL)
     odd = [each for each in told if isinstance(each, str)]
-    if len(odd) == len(told):  # it is another one, or lacks something here
-        return compared(0, (), f"rollouts can be replayed{''.join(f', as {each}' for each in odd[:1])}", TELL)
     return compared(len(told), odd, "rollouts cannot be replayed", TELL)
 
 
 def pairs(material: Material) -> list[Pair]:
     """Each rollout that can be replayed, also of the validation, and what came of it."""
     rollouts = [*material.rollouts, *material.validation]
-    found = material.replay.all(rollouts) if material.replay else []
+    found = material.replay.all(rollouts, material.declared.calls) if material.replay else []
     return [(r, again) for r, again in zip(rollouts, found, strict=False) if isinstance(again, Replayed)]
 
 
 def outcomes(material: Material) -> dict[int, Replayed]:
     """By the identity of a rollout."""
-    return {id(r): again for r, again in material.once(pairs) if not _only_called_cut(r, again)}
+    return {id(r): again for r, again in material.once(pairs) if not _is_unsure(r, again)}
 
 
 def _answers(material: Material) -> Iterator[tuple[Sequence[Message], Sequence[Message]]]:
     """What follows on each reply, as recorded and as the environment has it."""
     for rollout, again in material.once(pairs):
         behind = [*rollout.said[1:], len(rollout.messages)]
-        for at, end, answer in zip(rollout.said, behind, again.answers, strict=False):
+        for number, (at, end, answer) in enumerate(zip(rollout.said, behind, again.answers, strict=False)):
             recorded = rollout.messages[at + 1 : end]
+            if not recorded and end == len(rollout.messages) and _stops_at(rollout, again, number):
+                continue
             if material.replay and material.replay.follows:
                 yield recorded, answer
             else:
                 yield [m for m in recorded if m.get("role") == "tool"], answer
+
+
+def _stops_at(rollout: Rollout, again: Replayed, number: int) -> bool:
+    """Whether the loop may have stopped upon its last reply, at a limit or the end, with no record of what followed."""
+    return rollout.cut or rollout.end is None or again.ended == number
 
 
 def _ends_otherwise(rollout: Rollout, again: Replayed, most: int, declared: bool) -> str:
@@ -119,9 +134,12 @@ def _ends_otherwise(rollout: Rollout, again: Replayed, most: int, declared: bool
     return f"it says turn_limit after {last + 1} replies of {most}" if early else ""
 
 
-def _only_called_cut(rollout: Rollout, again: Replayed) -> bool:
-    """Whether a rollout counts as cut that the environment ended: by its whole length, which no environment knows."""
-    return again.ended is not None and bool(CUT.search(rollout.end or ""))
+def _is_unsure(rollout: Rollout, again: Replayed) -> bool:
+    """Whether the loop may have judged other than the replay: it counts as cut what the environment ended, by its whole
+    length, which no environment knows; or nothing says whether a reply that was cut was handed on."""
+    if again.ended is not None:
+        return bool(CUT.search(rollout.end or ""))
+    return rollout.end is None and any(turn.finish_reason == "length" for turn in rollout.turns[-1:])
 
 
 def _plain(messages: Iterable[Message]) -> list[tuple[str, str]]:

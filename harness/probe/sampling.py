@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
-from harness.probe.material import Ids, Material, Rollout, Turn
+from harness.probe.material import ENDED, Ids, Material, Rollout, Turn, find
 
 LAG = 2  # steps between the names of one step's answers, from which on a loop is no longer one step behind
 MOSTLY, REPLIES = 0.75, 10  # share of replies that end with one token, and so many, that show how a reply ends
@@ -14,6 +14,7 @@ ODD = 2  # replies that end otherwise
 TELL_LATER = "token ids and finish reason of each reply, the next prompt, and the token that ends a reply"
 NODES, ERRORS, EFFECT = 20, 5.0, 0.05  # places where rollouts part; standard errors; share of pairs
 CERTAIN = math.log(0.99)
+STOPS = 3  # replies that a stop string ends, at least
 CLOSING = 8  # tokens of a stop string with the end behind it, at most
 TELL_NAMES = "the name that answered each reply, as name@step, and the step"
 TELL_ENDS = "token ids and finish reason of each reply, and messages"
@@ -53,11 +54,11 @@ def finish_reasons_untrue(material: Material) -> Finding:
     """A reply's finish reason is not how it ended: cut without a word, or a call that the message does not have."""
     of_reason: dict[str, Counter[int]] = defaultdict(Counter)
     for turn in material.turns:
-        if turn.output_ids and turn.finish_reason:
+        if turn.output_ids and turn.finish_reason and not ends_in(turn.output_ids, material.once(stop_strings)):
             of_reason[turn.finish_reason][turn.output_ids[-1]] += 1
     if not of_reason:
         return cannot_tell("no reply has token ids and a finish reason", TELL_ENDS)
-    odd = sum(map(_unlike, (of_reason[reason] for reason in ("stop", "tool_calls") if reason in of_reason)))
+    odd = sum(map(_unlike, (of_reason[reason] for reason in ENDED if reason in of_reason)))
     ends = material.eos or {ends.most_common(1)[0][0] for reason, ends in of_reason.items() if _uniform(ends)}
     odd_length = sum(count for end, count in of_reason["length"].items() if end in ends) if ends else 0
     lost, calls = _calls_lost(material)
@@ -96,9 +97,23 @@ def reply_ends_left_out(material: Material) -> Finding:
     return present(f"{text}: {len(lacking[0][0])} tokens each", **reading) if lacking else absent(text, **reading)
 
 
+def stop_strings(material: Material) -> frozenset[Ids]:
+    """Token ids with which several replies stop in the place of the token that ends one, and that stand nowhere else:
+    a loop may have asked to stop there."""
+    replies = [(t.output_ids, t.finish_reason) for t in material.turns if t.output_ids]
+    stopped = [ids for ids, reason in replies if reason == "stop" and material.eos and ids[-1] not in material.eos]
+    ends = Counter(ids[-length:] for ids in stopped for length in range(1, min(CLOSING, len(ids)) + 1))
+    often = [end for end, count in ends.items() if count >= STOPS]
+    return frozenset(end for end in often if all(find(ids, end) in (None, len(ids) - len(end)) for ids, _ in replies))
+
+
+def ends_in(ids: Ids, ends: frozenset[Ids]) -> bool:
+    return any(ids[-len(end) :] == end for end in ends)
+
+
 def _ended(turn: Turn) -> bool:
     """By itself, and with the tokens known."""
-    return bool(turn.output_ids) and turn.finish_reason in ("stop", "tool_calls")
+    return bool(turn.output_ids) and turn.finish_reason in ENDED
 
 
 def _closing(turn: Turn, later: Turn, eos: frozenset[int]) -> Ids | None:

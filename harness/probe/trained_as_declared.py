@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from harness.probe.as_declared import TELL, by_step
 from harness.probe.differences import first_difference, side_by_side
 from harness.probe.finding import Finding, compared
-from harness.probe.material import Ids, Material, Rollout, Update
+from harness.probe.material import Ids, Material, Rollout, Update, find
 
-SAME = 1e-3  # relative: what rounding of rewards and of sixth digits leaves
+SAME, SAME_16 = 1e-3, 8e-3  # relative: what is left by rounding of rewards and of sixth digits, or by bfloat16
 ZERO = 1e-9
 Group = tuple[Rollout, ...]
 
@@ -22,14 +22,15 @@ def advantages_not_as_declared(material: Material) -> Finding:
         known = [(r.advantage, a) for group in groups for r, a in group if r.advantage is not None]
         ratios = sorted(one / other for one, other in known if abs(other) > ZERO)
         scale = _scale(material, step, groups) or (statistics.median_low(ratios) if ratios else 1.0)
-        scale = abs(scale) or 1.0
+        scale, same = abs(scale) or 1.0, SAME if material.exact else SAME_16
         told += len(known)
         odd += [
             f"step {step}: {one:g}, and {scale * other:g} is declared"
             for one, other in known
-            if not abs(one - scale * other) <= SAME * max(abs(scale * other), 0.01)
+            if not abs(one - scale * other) <= same * max(abs(scale * other), 0.01)
         ]
-    return compared(told, odd, "advantages are not those of the declared formula", TELL.format("advantages"))
+    tell = TELL.format("advantages and group_size")
+    return compared(told, odd, "advantages are not those of the declared formula", tell)
 
 
 def trained_otherwise_than_declared(material: Material) -> Finding:
@@ -49,7 +50,7 @@ def trained_otherwise_than_declared(material: Material) -> Finding:
     for rollout in material.rollouts if material.declared.trained else ():
         if rollout.trained_ids and (row := played(rollout)) is not None:
             told += 1
-            if row != rollout.trained_ids:
+            if not _is_row(rollout, row):
                 place = first_difference(row, rollout.trained_ids)
                 odd.append(f"first difference at token {place} of {len(row)}, trained are {len(rollout.trained_ids)}")
                 shown = shown or side_by_side(row, rollout.trained_ids, material.decode)
@@ -63,7 +64,7 @@ def masks_not_as_declared(material: Material) -> Finding:
     told, odd = 0, []
     for rollout in material.rollouts if material.declared.trained else ():
         mask, spans = rollout.trained_mask, _spans(rollout)
-        if mask is None or spans is None or (rollout.cut and not any(mask)):
+        if mask is None or spans is None or rollout.left_out:
             continue
         told += 1
         sampled = {n for begin, end in spans for n in range(begin, end)}
@@ -114,6 +115,12 @@ def played(rollout: Rollout) -> Ids | None:
     return rollout.served if _served_spans(rollout) is not None else None
 
 
+def _is_row(rollout: Rollout, row: Ids) -> bool:
+    """Whether that is trained, and nothing behind it but what is masked: padding, or the last words of a template."""
+    ids, mask = rollout.trained_ids or (), rollout.trained_mask or ()
+    return ids == row or (ids[: len(row)] == row and bool(mask) and not any(mask[len(row) :]))
+
+
 def _is_whole(group: Group, material: Material) -> bool:
     size = material.group_size
     return len(group) == size and not any(r.cut or r.error or r.reward is None or not r.messages for r in group)
@@ -145,32 +152,39 @@ def _served_spans(rollout: Rollout) -> list[tuple[int, int]] | None:
     row, begin, out = rollout.served, 0, []
     for turn in rollout.turns if row else ():
         output = turn.output_ids or ()
-        at = len(turn.prompt_ids) if turn.prompt_ids is not None else _find(row or (), output, begin)
+        at = len(turn.prompt_ids) if turn.prompt_ids is not None else find(row or (), output, begin)
         if at is None or (row or ())[at : at + len(output)] != output or at < begin:
             return None
         out.append((at, begin := at + len(output)))
     return out or None
 
 
-def _find(ids: Ids, part: Ids, begin: int) -> int | None:
-    return next((n for n in range(begin, len(ids) - len(part) + 1) if ids[n : n + len(part)] == part), None)
-
-
 def _calls(material: Material) -> Iterator[tuple[int, list[Group], Update]]:
-    """Steps of which all rollouts are there, each with its training call."""
+    """Steps of which all rollouts are there, each with its training call, or what its calls sum up to."""
     steps = by_step(material)
-    numbers = [u.step for u in material.updates if u.step is not None]
-    shift = 0 if numbers and max(numbers) in steps else 1
+    of_step: dict[int, list[Update]] = defaultdict(list)
     for update in material.updates:
-        step = None if update.step is None else update.step - shift
-        groups = steps.get(step, []) if step is not None else []
+        if update.step is not None:
+            of_step[update.step].append(update)
+    shift = 0 if of_step and max(of_step) in steps else 1
+    for number, updates in of_step.items():
+        step = number - shift
+        groups = steps.get(step, [])
         if len(groups) != material.declared.groups_per_step or not all(_is_whole(g, material) for g in groups):
             continue
         trained = [r for group in groups for r in group if r.trained_ids]
-        idle = not any(a for group in material.once(expected).get(step or 0, []) for _, a in group)
+        idle = not any(a for group in material.once(expected).get(step, []) for _, a in group)
         known = all(r.trained_mask is not None and r.advantage is not None for r in trained)
-        if step is not None and known and (trained or idle):
-            yield step, groups, update
+        if known and (trained or idle):
+            tokens, gradient_steps = (
+                [getattr(u, name) for u in updates] for name in ("trained_tokens", "gradient_steps")
+            )
+            yield step, groups, Update(number, _sum(gradient_steps), _sum(tokens))
+
+
+def _sum(numbers: list[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None
 
 
 FINDINGS = (

@@ -1,7 +1,7 @@
 """Training calls: did they train, all of what they were given, from where the last one ended, and did weights move?"""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import pairwise
 
 from harness.probe.finding import Finding, absent, cannot_tell, present
@@ -157,7 +157,10 @@ def _tokens(material: Material) -> tuple[Counter[int], Counter[int], dict[int, f
         if rollout.step is not None and any(rollout.trained_mask or ()) and rollout.advantage:
             masks[rollout.step] += sum(rollout.trained_mask or ())
             rollouts[rollout.step] += 1
-    told = {u.step: u.trained_tokens for u in material.updates if u.step is not None and u.trained_tokens}
+    told: dict[int, float] = defaultdict(float)
+    for update in material.updates:
+        if update.step is not None and update.trained_tokens:
+            told[update.step] += update.trained_tokens
     shift = _shift(set(masks), list(told))
     return masks, rollouts, {step: told[step + shift] for step in masks if step + shift in told}
 
@@ -169,7 +172,8 @@ def _again(material: Material, step: int, told: float) -> bool:
         return False
     sums = [sum(sum(rollout.trained_mask or ()) for rollout in group) for group in groups]
     whole = len({len(group) for group in material.groups}) == 1 and material.group_size in (None, len(groups[0]))
-    return whole and told - sum(sums) in {each for each in sums if each}
+    again = {each for each in sums if each and each != sum(sums)}  # a step's only group twice: two epochs
+    return whole and told - sum(sums) * (material.epochs or 1) in again
 
 
 def updates_alike(material: Material) -> Finding:

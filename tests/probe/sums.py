@@ -84,44 +84,54 @@ RENDER = render_of(TEMPLATE, Letters())
 
 def sums() -> dict[str, Any]:
     """What `check` is given of two sound steps."""
-    steps = [
-        [[_rollout(task, n, step) for n in range(4)] for task in TASKS[2 * step : 2 * step + 2]] for step in (0, 1)
+    groups = [
+        [rollout_of(task, n, step) for n in range(4)] for step in (0, 1) for task in TASKS[2 * step : 2 * step + 2]
     ]
-    for step in steps:
-        for group in step:
-            _advantages(group)
-    updates = [
+    return trained(
         {
-            "step": n + 1,
-            "gradient_steps": 1,
-            "trained_tokens": sum(sum(r["trained_mask"]) for group in step for r in group),
-            "learning_rate": 1e-4,
-            "weights_before": f"weights {n}",
-            "weights_after": f"weights {n + 1}",
+            "trajectories": groups,
+            "train_tasks": dict.fromkeys((0, 1), TASKS),
+            "validation_tasks": {step: ["9 9"] for step in (0, 1)},
+            "declared": dict(DECLARED),
+            "environment": Sums(),
+            "template": TEMPLATE,
+            "tokenizer": Letters(),
+            "exact": True,
         }
-        for n, step in enumerate(steps)
-    ]
-    return {
-        "trajectories": [group for step in steps for group in step],
-        "updates": updates,
-        "train_tasks": dict.fromkeys((0, 1), TASKS),
-        "validation_tasks": {step: ["9 9"] for step in (0, 1)},
-        "declared": dict(DECLARED),
-        "environment": Sums(),
-        "template": TEMPLATE,
-        "tokenizer": Letters(),
-        "exact": True,
+    )
+
+
+def trained(given: dict[str, Any]) -> dict[str, Any]:
+    """With the advantages and the training calls that these rollouts give, each step apart."""
+    declared = given["declared"]
+    steps = {
+        group[0]["step"]: [g for g in given["trajectories"] if g[0]["step"] == group[0]["step"]]
+        for group in given["trajectories"]
     }
+    for groups in steps.values():
+        made = [ADVANTAGES[declared["advantages"]]([r["reward"] for r in group]) for group in groups]
+        sizes = [abs(a) for each in made for a in each if a]
+        scale = len(sizes) / sum(sizes) if declared["advantages"] == "art" else 1.0
+        for group, advantages in zip(groups, made, strict=True):
+            for rollout, advantage in zip(group, advantages, strict=True):
+                rollout["advantage"] = advantage * scale
+                if not advantage:
+                    rollout["trained_ids"] = rollout["trained_mask"] = None
+    given["updates"] = [
+        {
+            "step": step + 1,
+            "gradient_steps": declared["epochs"],
+            "trained_tokens": declared["epochs"] * sum(sum(r["trained_mask"] or ()) for group in groups for r in group),
+            "learning_rate": 1e-4,
+            "weights_before": f"weights {step}",
+            "weights_after": f"weights {step + 1}",
+        }
+        for step, groups in steps.items()
+    ]
+    return given
 
 
-def _advantages(group):
-    made = ADVANTAGES["art"]([r["reward"] for r in group])
-    size = sum(map(abs, made)) / len(made)
-    for rollout, advantage in zip(group, made, strict=True):
-        rollout["advantage"] = advantage / size
-
-
-def _rollout(task, number, step):
+def rollout_of(task, number, step):
     """Two of four are right at once, one at the second try, one never."""
     one, other = map(int, task.split())
     arguments = json.dumps({"a": one, "b": other})

@@ -93,6 +93,7 @@ def test_what_is_no_unicode_is_printed_as_an_escape(options, tmp_path, capsys):
 
 
 REFUSED = [
+    (["--trajectories", "x.jsonl", "--env", ""], "--env names no environment"),
     (["env=mock", "--trajectories", "x"], "'env=mock' is an option of this project's loop, and --trajectories"),
     (["--tokenizer", "x"], "--tokenizer says more of rollouts: name their file with --trajectories."),
     (["--model", "x"], "--model is a name at an endpoint: name it with --url."),
@@ -141,3 +142,32 @@ def test_a_second_epoch_is_named_where_one_is_asked_for(sound, capsys):
     again = [row | {"trainable_tokens": 2 * row["trainable_tokens"]} for row in rows]
     (sound / "updates.jsonl").write_text("\n".join(map(json.dumps, again)))
     assert [probed(capsys, *everything(sound), "--epochs", n)[0] for n in (1, 2)] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"task": "nowhere", "messages": [{"role": "assistant", "content": "Hi."}]}, "1 group: KeyError: 'nowhere'."),
+        ({"messages": [{"role": "assistant", "content": "Hi."}]}, "none of them has a task and a reply."),
+    ],
+)
+def test_an_environment_that_knows_none_of_the_tasks_is_refused(row, says, tmp_path, capsys):
+    (tmp_path / "chat.jsonl").write_text(json.dumps(row))
+    code, _, said = probed(capsys, "--trajectories", tmp_path / "chat.jsonl", "--env", "mock", "env.tasks=4")
+    assert code == 2 and said.startswith("harness probe: env=mock can replay none of 1 rollout in ")
+    assert said.strip().endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("null", "declared.json declares nothing: it holds null, and not a JSON object."),
+        ("{", "declared.json is no JSON: "),
+        ("[]", "A declaration is one JSON object"),
+        ('{"groupsize": 4}', "Nothing is declared by 'groupsize'."),
+    ],
+)
+def test_a_file_that_declares_nothing_is_refused(text, says, sound, capsys):
+    (sound / "declared.json").write_text(text)
+    code, _, said = probed(capsys, *everything(sound), "--declared", sound / "declared.json")
+    assert (code, says in said) == (2, True)

@@ -4,9 +4,8 @@ import copy
 
 import pytest
 
-from harness.errors import ConfigError
 from harness.probe import Declared, as_declared, check, replayed, spelled, trained_as_declared
-from tests.probe.sums import DECLARED, Sum, Sums, sums
+from tests.probe.sums import DECLARED, TASKS, Letters, rollout_of, sums, trained
 
 BY_REFERENCE = {
     symptom.__name__ for module in (spelled, replayed, as_declared, trained_as_declared) for symptom in module.FINDINGS
@@ -204,7 +203,77 @@ def never_loaded(given):
             turn["base_logprobs"] = list(turn["adapter_logprobs"])
 
 
+def answers_another_call(given):
+    one(given)["messages"][3]["tool_call_id"] = "d"
+
+
+def names_the_limit_early(given):
+    stops_early(given)
+    one(given)["end"] = "turn_limit"
+
+
+def another_sum_in_the_validation(given):
+    given["validation"] = [copy.deepcopy(one(given))]
+    given["validation"][0]["messages"][3]["content"] = "4"
+
+
+def a_tool_of_that_name(given):
+    one(given)["sent_tools"] = [{"type": "function", "function": {"name": "add"}}]
+
+
+def the_trainer_has_another_tool(given):
+    one(given)["tools"] = [{"type": "function", "function": {"name": "add"}}]
+
+
+def judged_though_it_was_cut(given):
+    one(given)["turns"][-1]["finish_reason"] = one(given)["end"] = "length"
+
+
+def not_punished_for_its_length(given):
+    """Upstream's loop gives -1."""
+    given["declared"]["reward"] = "upstream"
+    stops_early(given)
+    one(given).update(end="length", success=0.0, reward=0.0)
+
+
+def trains_on_less_later(given):
+    given["train_tasks"] = {0: TASKS, 1: TASKS[:3]}
+
+
+def trains_on_another_task(given):
+    given["train_tasks"], given["declared"]["train_tasks"] = None, TASKS[:3]
+
+
+def an_end_in_the_middle(given):
+    one(given)["turns"][1]["output_ids"][1] = Letters.eos_token_id
+
+
+def mask_shifted(given):
+    mask = one(given)["trained_mask"]
+    mask.append(mask.pop(0))
+
+
+def trained_for_another_groups_sake(given):
+    """Its own group has no spread."""
+    given["trajectories"][1] = [rollout_of(TASKS[1], 0, 0) for _ in range(4)]
+    row = {name: given["trajectories"][1][0][name] for name in ("trained_ids", "trained_mask")}
+    trained(given)
+    given["trajectories"][1][0] |= row | {"advantage": 0.5}
+
+
 PLANTED = [
+    (answers_another_call, "environment_answers_otherwise"),
+    (names_the_limit_early, "episode_ends_elsewhere"),
+    (another_sum_in_the_validation, "environment_answers_otherwise"),
+    (a_tool_of_that_name, "tools_not_of_the_environment"),
+    (the_trainer_has_another_tool, "tools_not_of_the_environment"),
+    (judged_though_it_was_cut, "success_not_as_judged"),
+    (not_punished_for_its_length, "rewards_not_as_declared"),
+    (trains_on_less_later, "task_lists_not_as_declared"),
+    (trains_on_another_task, "task_lists_not_as_declared"),
+    (an_end_in_the_middle, "replies_end_otherwise"),
+    (mask_shifted, "masks_not_as_declared"),
+    (trained_for_another_groups_sake, "trained_otherwise_than_declared"),
     (other_system_prompt, "environment_opens_otherwise"),
     (a_tool_more, "tools_not_of_the_environment"),
     (another_sum, "environment_answers_otherwise"),
@@ -251,42 +320,57 @@ def test_a_deviation_is_named_by_its_part(fault, symptom):
     assert symptom in present(given)
 
 
-def test_a_user_that_follows_no_script_is_not_replayed_and_its_tools_are():
-    world = Sums()
-    world.user = {"kind": "model"}
-    given = sums() | {"environment": world}
-    another_sum(given)
+def test_ids_of_tasks_may_be_numbers():
+    given = {"trajectories": [{"task": 7, "step": 0}], "declared": {"train_tasks": [7], "batches": {0: [7]}}}
     found = verdicts(given)
-    assert found["user_says_otherwise"] == found["success_not_as_judged"] == "cannot tell"
-    assert found["environment_answers_otherwise"] == "present"
-
-
-def test_an_environment_that_raises_everywhere_is_no_finding():
-    given = sums()
-    for rollout in rollouts(given):
-        rollout["task"] = "0 0"
-    assert verdicts(given)["environment_raises"] == "cannot tell"
-
-
-def test_conversations_that_were_played_alike_are_replayed_once(monkeypatch):
-    started = []
-    monkeypatch.setattr(Sum, "opening", lambda self: started.append(1) or f"{self.numbers[0]} + {self.numbers[1]}?")
-    check(**sums())
-    assert len(started) == 4 * 3
+    assert found["task_lists_not_as_declared"] == found["batches_not_as_declared"] == "absent"
 
 
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("other", "verdict"),
     [
-        ({"groupsize": 4}, "Nothing is declared by 'groupsize'"),
-        ({"advantages": "ppo"}, "it may be centred, leave_one_out, art"),
-        ({"group_size": 0}, "a whole number of 1 at least"),
-        ({"batches": {"x": ["1"]}}, "of another kind"),
+        ({}, "present"),
+        ({"messages": [{"role": "user", "content": "2 + 1?"}, {"role": "assistant", "content": "3"}]}, "cannot tell"),
+        ({"step": 2}, "cannot tell"),
+        ({"model": "base"}, "cannot tell"),
     ],
+    ids=["all the same", "asked otherwise", "a later step", "another policy"],
 )
-def test_what_is_no_declaration_is_refused(odd, said):
-    with pytest.raises(ConfigError, match=said):
-        check([], declared=odd)
+def test_log_probs_are_those_of_one_policy_after_one_conversation(other, verdict):
+    messages = [{"role": "user", "content": "1 + 2?"}, {"role": "assistant", "content": "3"}]
+    rollout = {"task": "1 2", "step": 1, "messages": messages, "model": "p@1"}
+    group = [
+        rollout | {"turns": [{"output_ids": [51, 3], "logprobs": [-0.1, -0.2]}]},
+        rollout | {"turns": [{"output_ids": [51, 3], "logprobs": [-0.4, -0.5]}]} | other,
+    ]
+    assert verdicts({"trajectories": [group], "exact": True})["equal_contexts_other_logprobs"] == verdict
+
+
+def test_what_a_parser_needs_is_named():
+    (found,) = [f for f in check([], declared={"parser": "hermes"}) if f.symptom == "replies_not_as_parsed"]
+    assert found.text == "no tokenizer is given"
+
+
+def test_a_message_may_show_the_calls_that_are_executed_alone():
+    text = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+    call = {"function": {"name": "add", "arguments": "{}"}}
+    turn = {"output_ids": [*map(ord, 2 * text)], "finish_reason": "tool_calls"}
+    rollout = {"messages": [{"role": "assistant", "tool_calls": [call]}], "turns": [turn]}
+    given = {"trajectories": [rollout], "tokenizer": Letters()}
+    found = [verdicts(given | {"declared": {"parser": "hermes"} | calls}) for calls in ({}, {"calls": 1})]
+    assert [each["replies_not_as_parsed"] for each in found] == ["present", "absent"]
+
+
+@pytest.mark.parametrize(("lengths", "verdict"), [([40, 40], "absent"), ([40, 30], "present")])
+def test_a_reply_that_is_cut_before_its_limit_has_used_up_its_episode(lengths, verdict):
+    """prompts have other lengths, and the context has room for more"""
+    turns = [
+        {"prompt_ids": [1] * (100 + n), "output_ids": [2] * length, "finish_reason": "length"}
+        for n, length in enumerate(lengths)
+    ]
+    whole = {"prompt_ids": [1] * 300, "output_ids": [2], "finish_reason": "stop"}
+    given = {"trajectories": [{"turns": [turn]} for turn in (*turns, whole)], "declared": {"max_tokens": 80}}
+    assert verdicts(given)["sampling_not_as_declared"] == verdict
 
 
 def test_a_declaration_is_plain_data_or_an_object():
