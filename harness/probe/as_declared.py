@@ -11,7 +11,8 @@ from harness.probe.replayed import outcomes
 from harness.probe.sampling import ends_in, stop_strings
 from harness.seams import Outcome
 
-SUCCESS = Outcome(1.0, 0, 0, 0, 0, None)  # all that a success has to be known of
+# Where a formula earns both alike, a success is all that it asks of one
+SUCCESSES = (Outcome(1.0, 0, 0, 0, 0, None), Outcome(1.0, 1, 2, 1, 2, True))
 TELL = "what the loop is declared to do (--declared, or check(…, declared=…)): {}"
 
 
@@ -65,12 +66,12 @@ def rewards_not_as_declared(material: Material) -> Finding:
     """A rollout's reward is not the one that the declared formula gives for its outcome, or its success."""
     earned = material.declared.earned
     again = material.once(outcomes)
+    alike = earned is not None and len({*map(earned, SUCCESSES)}) == 1
     told, odd = 0, []
     for rollout in material.rollouts if earned else ():
         outcome = again[id(rollout)].outcome if id(rollout) in again else None
-        # a formula of somebody's own may ask for more of a success
-        if outcome is None and rollout.success == 1.0 and not rollout.cut and isinstance(material.declared.reward, str):
-            outcome = SUCCESS
+        if outcome is None and rollout.success == 1.0 and not rollout.cut and alike:
+            outcome = SUCCESSES[0]
         if outcome is None and material.declared.reward == "success" and rollout.success is not None:
             outcome = Outcome(rollout.success, 0, 0, 0, 0, None)
         if outcome is not None and rollout.reward is not None and earned is not None and not rollout.error:

@@ -111,6 +111,13 @@ def paid_for_length(given):
     one(given)["reward"] = 0.9
 
 
+def a_success_is_not_paid(given):
+    """By a formula of Python, and no environment says more of the success."""
+    del given["environment"]
+    given["declared"]["reward"] = lambda outcome: 1.0 if outcome.reward else 0.1 * outcome.actions_matched
+    one(given)["reward"] = 0.0
+
+
 def another_batch(given):
     given["trajectories"][0], given["trajectories"][2] = given["trajectories"][2], given["trajectories"][0]
     for step, group in ((0, given["trajectories"][0]), (1, given["trajectories"][2])):
@@ -290,6 +297,7 @@ PLANTED = [
     (too_many_turns, "turns_over_the_limit"),
     (another_name, "names_not_as_declared"),
     (paid_for_length, "rewards_not_as_declared"),
+    (a_success_is_not_paid, "rewards_not_as_declared"),
     (another_batch, "batches_not_as_declared"),
     (a_group_lost, "batches_not_as_declared"),
     (fewer_validated, "task_lists_not_as_declared"),
