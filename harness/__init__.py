@@ -7,8 +7,8 @@ what is compared    factors.py, designs.py: factors, arms, runs, designs; blocks
                     seams.py, fixes/: where a fix acts; each fix with its levels and its check
 what is asked       config.py: a sweep as typed, frozen data; sections.py: its parts; levels.py: its fixes; strict.py:
                     what a field takes, and the sentence for what it does not
-one run             loop.py; rollout.py, episode.py, completion.py, episode_player.py, project_player.py,
-                    player_pool.py: episodes, what a server's answer is taken for, and who plays
+one run             loop.py, batches.py; rollout.py, episode.py, completion.py, episode_player.py,
+                    project_player.py, player_pool.py: episodes, what a server's answer is taken for, and who plays
                     validation.py: reference and reported; evidence.py, scoring.py, answering.py, validity.py: did
                     each switch take effect?
 what it stands on   env/: tasks, tools, users    users/: users that are models    policy/: checkpoints

@@ -8,7 +8,8 @@ launchers     launcher.py (what they share), local.py (this machine), ray_launch
 engines       execute.py (plan, train, judge, report), in_process.py (one engine here), several_engines.py with
               engine_pool.py (a queue of runs), engine_process.py (an engine of its own), work_order.py (its orders)
 commands      doctor.py with env_doctor.py (three agents in an environment), archive_command.py;
-              probe_command.py with probe_loop.py (symptoms of a loop), probed.py (what it looked at) and probe_page.py;
+              probe_command.py with probe_loop.py (symptoms of a loop), probe_replayed.py and probe_reference.py (its
+              rollouts beside their environment and options), probed.py (what it looked at) and probe_page.py;
               replay_command.py;
               certificate.py with company.py (do answers depend on what else is asked?); one_run.py: their options
 
