@@ -42,11 +42,7 @@ def facts_of_files(asked: Namespace, kinds: str, material: Material) -> Facts:
         ("validation", f"{count(len(material.validation), 'rollout')}{_of(asked.validation)}"),
         ("training calls", f"{len(material.updates)}{_of(asked.updates)}"),
         *([("tasks that exist", f"{known}{_of(asked.tasks)}")] if asked.tasks else []),
-        *(
-            (name, str(path))
-            for name in ("tools", "tokenizer", "template", "declared")
-            if (path := getattr(asked, name))
-        ),
+        *((name, str(path)) for name in OTHER_FILES if (path := getattr(asked, name))),
         *([("environment", " ".join([f"env={asked.env}", *asked.options]))] if asked.env else []),
         ("precision", "float32 everywhere" if asked.exact else "16 bits are allowed for"),
     ]
