@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # The loop, the rollouts and validations that it asks for, and whether each switch took effect: `harness/__init__.py`
 CENTRE = (
     "loop.py",
+    "batches.py",
     "rollout.py",
     "episode.py",
     "validation.py",
