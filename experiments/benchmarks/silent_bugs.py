@@ -88,7 +88,8 @@ FOURTH = """## Twelve bugs that a probe with exact references was measured with
 
 `experiments/benchmarks/fourth_bugs_of_others.py`: written by somebody who had not read the probe, while 8cbdda4 was
 being made by somebody who did not know these bugs. The symptoms that count were chosen from docs/probe.md, and
-committed, before the probe was asked.
+committed, before the probe was asked. **8cbdda4 named 11 of the 12, and 9 in 16 bits**; by the rollouts alone, without
+environment, declaration and template, 6 and 4. Its references were reviewed since, for false alarms in other loops.
 """
 FOOT = """Usual metrics: mean reward, gradient norm, entropy (mean surprisal), KL (k3) between sampler and trainer, the
 correlation of their probabilities, effective sample size; how many runs had an alarm. Not computed: the bug changes
