@@ -6,6 +6,7 @@ runs, its adapters loaded when they are asked) and trained (one trainer, its res
 """
 
 import asyncio
+import hashlib
 import io
 import json
 import random
@@ -117,7 +118,7 @@ class SharedService:
         yield {}
 
 
-Scored = tuple[str, tuple[int, ...], tuple[int, ...]]  # digest of the weights, ids of a prompt and of its reply
+Scored = tuple[str, bytes]  # digests of the weights, and of the ids of a prompt and its reply
 
 
 @dataclass
@@ -161,13 +162,19 @@ class SharedEngine:
 
         By its token ids: with reuse=off two runs sample episodes of one key, and on a GPU these may differ.
         """
-        places = [(weights, reply.prompt_ids, reply.output_ids) for reply in replies]
+        places = [(weights, _ids_digest(reply)) for reply in replies]
         async with self.scoring:
             missing = {p: r for p, r in zip(places, replies, strict=True) if p not in self.scores}
             if missing:
                 found = await self.trainer.score(adapter, [(r.prompt_ids, r.output_ids) for r in missing.values()])
                 self.scores.update(zip(missing, found, strict=True))
         return [self.scores[place] for place in places]
+
+
+def _ids_digest(reply: ScoredReply) -> bytes:
+    """In the place of the ids, which would be kept as long as the scores: a prompt of 6,000 tokens takes 200 KiB."""
+    ids = np.array([len(reply.prompt_ids), *reply.prompt_ids, *reply.output_ids], np.int64)
+    return hashlib.sha256(ids.tobytes()).digest()
 
 
 class SharedBackend(LocalBackend):

@@ -297,3 +297,5 @@ def test_episodes_of_one_key_that_were_sampled_apart_are_scored_apart(world, gro
     first, other = REPLIES[0], replace(REPLIES[0], output_ids=(9,))
     assert [len(each) for each in scores(world, "a@1", [first])] == [2]
     assert [len(each) for each in scores(world, "a@1", [other])] == [1]
+    longer = replace(first, prompt_ids=(5, 6, 7, 8), output_ids=(9,))  # the same ids, divided elsewhere
+    assert [len(each) for each in scores(world, "a@1", [longer])] == [1]
