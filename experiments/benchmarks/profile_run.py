@@ -23,7 +23,6 @@ from experiments.benchmarks.kills import role_of
 from experiments.benchmarks.overrides import replaced
 
 LOOK = 0.1  # seconds
-NAMES = {"guard": "server's API", "server": "server's API"}  # the guard becomes, or starts, what the server is
 
 
 def seconds_of(command: list[str]) -> tuple[float, Counter[str]]:
@@ -50,7 +49,7 @@ def seconds_of(command: list[str]) -> tuple[float, Counter[str]]:
         raise RuntimeError(f"the command ended with {main.returncode}: {' '.join(command)}")
     found: Counter[str] = Counter()
     for process, seconds in used.items():
-        found[NAMES.get(roles[process], roles[process])] += seconds  # type: ignore[assignment]
+        found[roles[process]] += seconds  # type: ignore[assignment]
     return time.perf_counter() - begun, found
 
 

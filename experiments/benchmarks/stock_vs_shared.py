@@ -123,7 +123,6 @@ def side_by_side(programs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One part of several programs of it, each on GPUs of its own; its seconds are those of the slowest one."""
     first = programs[0]
     return first | {
-        "command": " and ".join(" ".join(program["command"]) for program in programs).split(" "),
         "machine": first["machine"] | {"gpus": [gpu for program in programs for gpu in program["machine"]["gpus"]]},
         "seconds": max(program["seconds"] for program in programs),
         "exit_code": max(program["exit_code"] for program in programs),
@@ -374,7 +373,11 @@ def merge(files: Sequence[Path], out: Path, project: int, against: Sequence[Path
     machines = {(*sorted(set(part["machine"]["gpus"])), part["machine"]["cores"]) for part in parts}
     found = sorted({name for part in parts for name in part["machine"]["gpus"]}) or ["no GPU"]
     same = "" if len(machines) == 1 else " Parts ran on different machines: their seconds do not compare."
-    commands = "\n".join(f"    {part['part']}: python {' '.join(part['command'])}" for part in parts)
+    commands = "\n".join(
+        f"    {part['part']}: python {' '.join(program['command'])}"
+        for part in parts
+        for program in by_name[part["part"]]
+    )
     others: list[dict[str, Any]] = [{"part": folder.name, "runs": read_runs(folder)} for folder in against]
     agreed = agreement([*parts, *others])
     if left_out := {other["part"] for other in others} - {each["part"] for each in agreed}:

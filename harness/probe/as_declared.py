@@ -84,7 +84,7 @@ def rewards_not_as_declared(material: Material) -> Finding:
 def batches_not_as_declared(material: Material) -> Finding:
     """A step has other tasks, more or fewer groups than declared, or a group of another task than it should be."""
     declared, told, odd = material.declared, 0, []
-    for step, groups in by_step(material).items():
+    for step, groups in material.once(by_step).items():
         asked = [group[0].task for group in groups]
         if declared.groups_per_step is not None:
             told += 1

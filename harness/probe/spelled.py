@@ -126,7 +126,21 @@ def _is_alike(near: Ids, prompt: Ids, material: Material) -> bool:
 
     rendered, served = material.decode(near), material.decode(prompt)
     dated = re.escape(rendered).replace(re.escape(TODAY), DATE)
-    return sorted(rendered) == sorted(served) or (TODAY in rendered and re.fullmatch(dated, served) is not None)
+    lines = [*zip(rendered.split("\n"), served.split("\n"), strict=False)]
+    if rendered.count("\n") == served.count("\n") and all(
+        one == other or _same_json(one, other) for one, other in lines
+    ):
+        return True
+    return TODAY in rendered and re.fullmatch(dated, served) is not None
+
+
+def _same_json(one: str, other: str) -> bool:
+    """Whether two lines end in one JSON value, with its keys in whatever order, behind the same words."""
+    begin = min((at for sign in "{[" if (at := one.find(sign)) >= 0), default=len(one))
+    try:
+        return one[:begin] == other[:begin] and bool(json.loads(one[begin:]) == json.loads(other[begin:]))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _has_more_than_text(message: Message) -> bool:

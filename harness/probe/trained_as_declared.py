@@ -102,7 +102,7 @@ def updates_not_as_declared(material: Material) -> Finding:
 def expected(material: Material) -> dict[int, list[list[tuple[Rollout, float]]]]:
     """By step the groups that are whole, with the advantage that the formula gives each rollout."""
     out: dict[int, list[list[tuple[Rollout, float]]]] = defaultdict(list)
-    for step, groups in by_step(material).items():
+    for step, groups in material.once(by_step).items():
         for group in filter(lambda each: _is_whole(each, material), groups):
             found = material.declared.advantages_of([r.reward or 0.0 for r in group])
             if found is not None:
@@ -130,7 +130,7 @@ def _scale(material: Material, step: int, groups: list[list[tuple[Rollout, float
     """What ART's packing multiplies a step's advantages with; None where that is not known."""
     if material.declared.advantages != "art":
         return 1.0
-    if len(groups) != material.declared.groups_per_step or len(groups) != len(by_step(material)[step]):
+    if len(groups) != material.declared.groups_per_step or len(groups) != len(material.once(by_step)[step]):
         return None
     sizes = [abs(a) for group in groups for _, a in group if abs(a) > ZERO]
     return 1 / statistics.fmean(sizes) if sizes else None
@@ -161,7 +161,7 @@ def _served_spans(rollout: Rollout) -> list[tuple[int, int]] | None:
 
 def _calls(material: Material) -> Iterator[tuple[int, list[Group], Update]]:
     """Steps of which all rollouts are there, each with its training call, or what its calls sum up to."""
-    steps = by_step(material)
+    steps = material.once(by_step)
     of_step: dict[int, list[Update]] = defaultdict(list)
     for update in material.updates:
         if update.step is not None:
